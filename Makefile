@@ -1,0 +1,79 @@
+# Two commands are enough: `make demo` and `make test`. Both make what they need in .venv.
+
+PYTHON ?= python3
+UV ?= uv
+ARGS ?=
+
+BIN := .venv/bin
+INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
+PROJECT := $(INSTALL) --no-deps --no-build-isolation --editable .
+COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version 3.11 \
+	--generate-hashes --no-header --no-emit-index-url --no-emit-find-links
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv demo test check lint coverage-report format requirements
+
+help:
+	@echo "make demo             see it work: starts the server and sends it a few runs"
+	@echo "make test             run the tests, and note what they cover (ARGS=... goes to pytest)"
+	@echo "make check            lint, types, contracts, tests, coverage: what must pass"
+	@echo "make format           let ruff format the code and fix what it can"
+	@echo "make venv             only make .venv; the command is then $(BIN)/masterloop"
+	@echo "make requirements     pin the dependencies again (needs uv; ARGS=--upgrade to renew)"
+
+venv: .venv/.dev
+
+demo: .venv/.demo
+	@$(BIN)/python examples/demo.py $(ARGS)
+
+test: .venv/.dev
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage combine --quiet
+
+check: lint test coverage-report
+
+lint: .venv/.dev
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/basedpyright
+	@$(BIN)/lint-imports --no-logo
+
+coverage-report: .venv/.dev
+	@$(BIN)/coverage report
+
+format: .venv/.dev
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+requirements:
+	@command -v $(UV) >/dev/null || { echo "This needs uv (pip install uv), or UV=/path/to/uv."; exit 1; }
+	@$(COMPILE) $(ARGS) --extra build --output-file requirements.txt
+	@$(COMPILE) $(ARGS) --extra build --extra dev --constraints requirements.txt \
+		--output-file requirements-dev.txt
+	@$(COMPILE) $(ARGS) --extra build --extra load --constraints requirements.txt \
+		--output-file requirements-load.txt
+
+# The environment. Each stamp is renewed when what it was made from changes.
+
+.venv/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Masterloop needs Python 3.11 or newer; '$(PYTHON)' is not."; \
+		echo "Name another one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv .venv || { \
+		rm -rf .venv; echo "'$(PYTHON) -m venv' failed; on Debian: apt install python3-venv"; exit 1; }
+	@touch $@
+
+.venv/.demo: .venv/.python requirements.txt pyproject.toml
+	@echo "Installing the server into .venv (once, about a minute) ..."
+	@$(INSTALL) --require-hashes --requirement requirements.txt
+	@$(PROJECT)
+	@touch $@
+
+.venv/.dev: .venv/.python requirements-dev.txt pyproject.toml
+	@echo "Installing the server and the tools into .venv (once, about two minutes) ..."
+	@$(INSTALL) --require-hashes --requirement requirements-dev.txt
+	@$(PROJECT)
+	@touch .venv/.demo $@

@@ -1,0 +1,1 @@
+"""Who does the work: agent kinds, pools, probes, autoscaling, the message network."""

@@ -1,0 +1,1 @@
+"""The ground floor: settings, database, telemetry, metrics, tracing, health, shutdown."""
