@@ -1,0 +1,116 @@
+"""Who may submit, and how much of a caller's work may run at once."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from random import Random
+
+from aiolimiter import AsyncLimiter
+
+from orchestration.loop.errors import QueueFull, RateLimited
+from orchestration.loop.run import Run
+
+SUSPECT = "suspect"
+_CALLERS = 1_000  # rate limiters kept, the most recent ones
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of the loop. Times in seconds."""
+
+    concurrent_runs: int = 100
+    queue_capacity: int = 10_000  # runs
+    ageing: float = 60.0
+    cancel_grace: float = 10.0
+    drain_grace: float = 20.0
+    crash_limit: int = 3  # runs found running after that many crashes are poison
+    run_timeout: float | None = None
+    submit_rate: float | None = None  # runs a second and tenant
+    runs_per_assistant: int | None = None
+    runs_per_tenant: int | None = None
+    assistant_runs: Mapping[str, int] = field(default_factory=dict[str, int])  # by graph
+    assistant_timeouts: Mapping[str, float] = field(default_factory=dict[str, float])  # by graph
+
+    def keys(self, run: Run) -> tuple[str, ...]:
+        """Return the names of the limits that ``run`` counts against.
+
+        A run that was found running after all crashes but one of the limit is a suspect; suspects
+        run one at a time, so that the next crash tells which of them is the poison.
+        """
+        keys: list[str] = []
+        if run.graph_id in self.assistant_runs or self.runs_per_assistant is not None:
+            keys.append(f"assistant:{run.graph_id}")
+        if run.tenant is not None and self.runs_per_tenant is not None:
+            keys.append(f"tenant:{run.tenant}")
+        if run.crashes and run.crashes >= self.crash_limit - 1:
+            keys.append(SUSPECT)
+        return tuple(keys)
+
+    def limit(self, key: str) -> int:
+        """Return how many runs may work at once under the limit named ``key``."""
+        kind, _, name = key.partition(":")
+        if kind == "assistant":
+            limit = self.assistant_runs.get(name, self.runs_per_assistant)
+        else:
+            limit = self.runs_per_tenant if kind == "tenant" else 1
+        return limit if limit is not None else self.concurrent_runs
+
+    def timeout(self, run: Run) -> float | None:
+        """Return the deadline of one attempt: the run's own, its assistant's, the default."""
+        if run.timeout is not None:
+            return run.timeout
+        return self.assistant_timeouts.get(run.graph_id, self.run_timeout)
+
+
+class Admission:
+    """Refuses what the queue has no room for, and callers above their rate."""
+
+    def __init__(self, limits: Limits, rng: Random, clock: Callable[[], float]) -> None:
+        self._limits = limits
+        self._rng = rng
+        self._clock = clock
+        self._limiters: OrderedDict[str, AsyncLimiter] = OrderedDict()
+        self._rate = 0.0  # runs finished a second, averaged over about a minute
+        self._last = clock()
+
+    async def admit(self, run: Run, waiting: int) -> None:
+        """Let ``run`` in where ``waiting`` runs wait already.
+
+        Raises:
+            QueueFull: there is no room.
+            RateLimited: its tenant submits too fast.
+        """
+        if waiting >= self._limits.queue_capacity:
+            raise QueueFull(self._limits.queue_capacity, self.retry_after())
+        rate = self._limits.submit_rate
+        if rate is None:
+            return
+        key = run.tenant or "the anonymous tenant"
+        limiter = self._limiter(key, rate)
+        if not limiter.has_capacity():
+            raise RateLimited(key, rate, self._jittered(1 / rate))
+        await limiter.acquire()  # does not wait: there is capacity, and nobody else ran since
+
+    def _limiter(self, key: str, rate: float) -> AsyncLimiter:
+        limiter = self._limiters.get(key)
+        if limiter is None:
+            limiter = self._limiters[key] = AsyncLimiter(max(1.0, rate), max(1.0, 1 / rate))
+            if len(self._limiters) > _CALLERS:
+                self._limiters.popitem(last=False)
+        self._limiters.move_to_end(key)
+        return limiter
+
+    def finished(self) -> None:
+        """Count a run that left, for the estimate of when there is room again."""
+        now = self._clock()
+        weight = 0.5 ** ((now - self._last) / 30.0)
+        self._rate = self._rate * weight + (1 - 0.5 ** (1 / 30.0))
+        self._last = now
+
+    def retry_after(self) -> float:
+        """Return when a tenth of the queue will have drained, in seconds, jittered by half."""
+        tenth = max(1.0, self._limits.queue_capacity / 10)
+        return self._jittered(min(60.0, tenth / self._rate if self._rate > 0 else 5.0))
+
+    def _jittered(self, seconds: float) -> float:
+        return max(1.0, seconds * self._rng.uniform(0.75, 1.25) + self._rng.uniform(0.0, 1.0))

@@ -1,0 +1,64 @@
+"""What the loop refuses, and why. Each error says what is still true afterwards."""
+
+
+class LoopError(Exception):
+    """The base of what the loop raises."""
+
+
+class QueueFull(LoopError):
+    """The queue is at its bound. Nothing was queued; the caller may try again."""
+
+    def __init__(self, capacity: int, retry_after: float) -> None:
+        super().__init__(f"the run queue is full ({capacity} runs)")
+        self.capacity = capacity
+        self.retry_after = retry_after
+
+
+class RateLimited(LoopError):
+    """One caller submits faster than its limit. Nothing was queued."""
+
+    def __init__(self, key: str, rate: float, retry_after: float) -> None:
+        super().__init__(f"{key} may submit {rate:g} runs a second")
+        self.key = key
+        self.retry_after = retry_after
+
+
+class ThreadBusy(LoopError):
+    """The thread has a run that is not finished, and the new one asked to be rejected then."""
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(
+            f"Thread {thread_id} is already running a task. "
+            "Wait for it, cancel it, or choose another multitask strategy."
+        )
+        self.thread_id = thread_id
+
+
+class ThreadNotFound(LoopError):
+    """There is no such thread. Nothing was queued."""
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(f"Thread {thread_id} not found")
+        self.thread_id = thread_id
+
+
+class Draining(LoopError):
+    """The service is stopping and takes no new runs."""
+
+    def __init__(self) -> None:
+        super().__init__("the service is stopping; try again in a few seconds")
+
+
+class StorageFull(LoopError):
+    """The disk has no room for the write. Nothing was accepted; reads go on."""
+
+    def __init__(self) -> None:
+        super().__init__("there is no room left in the data folder; nothing was stored")
+
+
+class StorageUnavailable(LoopError):
+    """The store could not write for another reason than room. Nothing was accepted."""
+
+
+class Drained(LoopError):
+    """An executor raises this when its run stopped at a super-step because it was asked to."""

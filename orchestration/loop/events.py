@@ -1,0 +1,92 @@
+"""What the loop reports. Each is one fact; ``emit`` must take it without waiting."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orchestration.loop.run import Ending, RunStatus
+
+
+@dataclass(frozen=True, slots=True)
+class RunAccepted:
+    """A run is durable and waits."""
+
+    run_id: str
+    graph_id: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunRejected:
+    """A submission was refused; ``reason`` is the name of the error's class."""
+
+    graph_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted:
+    """An attempt began, after so many seconds of waiting."""
+
+    run_id: str
+    graph_id: str
+    attempt: int
+    waited: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """A run has its terminal status, after so many seconds of work in this attempt."""
+
+    run_id: str
+    thread_id: str
+    graph_id: str
+    status: RunStatus
+    attempt: int
+    took: float
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequeued:
+    """A run stopped for a drain and will go on later."""
+
+    run_id: str
+    graph_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StopRequested:
+    """A working run was told to stop."""
+
+    run_id: str
+    ending: Ending
+
+
+@dataclass(frozen=True, slots=True)
+class ZombieLeft:
+    """A run ignored its cancellation; its slot is free, its code may still be working."""
+
+    run_id: str
+    graph_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WriteFailed:
+    """The store could not write; the write is tried again after so many seconds."""
+
+    run_id: str
+    reason: str
+    retry_in: float
+
+
+Event = (
+    RunAccepted
+    | RunRejected
+    | RunStarted
+    | RunEnded
+    | RunRequeued
+    | StopRequested
+    | ZombieLeft
+    | WriteFailed
+)
+Emit = Callable[[Event], None]

@@ -1,0 +1,88 @@
+"""What the loop needs from others, in the loop's words."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
+
+
+class RunStore(Protocol):
+    """Where runs are kept. Writes take effect in the order in which they were called.
+
+    Every method may be called without awaiting what it returns at once: the loop relies on the
+    order of the calls, and awaits where it needs to know that a write is durable. Every write
+    raises StorageFull or StorageUnavailable when it could not be made, and has then changed nothing.
+    """
+
+    def accept(self, run: Run) -> Awaitable[None]:
+        """Keep a pending run (and its thread, if it is to be created).
+
+        Raises:
+            ThreadNotFound: the run's thread does not exist and is not to be created.
+        """
+        ...
+
+    def claim(self, run: Run, token: str) -> Awaitable[bool]:
+        """Mark a pending run running under ``token``, one attempt more; False if it is not pending."""
+        ...
+
+    def finish(
+        self, run: Run, outcome: Outcome, state: ThreadState | None
+    ) -> Awaitable[bool]:
+        """Write the terminal status and free the thread, in one transaction.
+
+        The run must be pending (``run.token`` is None) or running under ``run.token``; False if
+        it is neither, and nothing was changed. ``state`` of None leaves what the thread shows.
+        An ephemeral run is deleted.
+        """
+        ...
+
+    def requeue(self, run: Run) -> Awaitable[bool]:
+        """Put a running run back to pending, its attempt not charged."""
+        ...
+
+    def erase(self, run: Run) -> Awaitable[bool]:
+        """Delete a pending or running run with the checkpoints it wrote (rollback)."""
+        ...
+
+    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
+        """Return every unfinished run, oldest first, after a start.
+
+        Those found running go back to pending with one crash more; those with ``crash_limit``
+        crashes end as ``error`` with ``failure`` and are not returned.
+        """
+        ...
+
+
+class Control(Protocol):
+    """How a working run is asked to stop at its next super-step."""
+
+    def drain(self) -> None:
+        """Ask; the executor raises Drained when it has stopped there, its checkpoint written."""
+        ...
+
+
+class Executor(Protocol):
+    """What executes a run's graph."""
+
+    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+        """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
+
+        ``control`` is called once, with the means to ask for a drain, if the graph can be drained.
+
+        Raises:
+            Drained: the graph stopped at a super-step as asked.
+            Exception: whatever the graph raised.
+        """
+        ...
+
+    async def settle(self, run: Run) -> ThreadState | None:
+        """Return what the thread of a run that was cut off shows, from its last checkpoint."""
+        ...
+
+    def describe(self, error: BaseException) -> Failure:
+        """Put an error of user code into words."""
+        ...
+
+
+__all__ = ["Control", "Executor", "Failure", "Outcome", "Run", "RunStatus", "RunStore", "ThreadState"]

@@ -1,0 +1,127 @@
+"""A run: what was submitted, and where it is."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from orchestration.loop.streams import RunStream
+
+if TYPE_CHECKING:
+    from orchestration.loop.ports import Control
+
+
+class RunStatus(StrEnum):
+    """The status of a run, in LangGraph's words."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SUCCESS = "success"
+    ERROR = "error"
+    TIMEOUT = "timeout"
+    INTERRUPTED = "interrupted"
+
+
+class MultitaskStrategy(StrEnum):
+    """What to do with a run whose thread has unfinished ones."""
+
+    REJECT = "reject"
+    ENQUEUE = "enqueue"
+    INTERRUPT = "interrupt"
+    ROLLBACK = "rollback"
+
+
+class Ending(StrEnum):
+    """Why a run was told to stop before its graph had ended."""
+
+    INTERRUPT = "interrupt"
+    ROLLBACK = "rollback"
+    TIMEOUT = "timeout"
+    DRAIN = "drain"
+
+
+class Place(StrEnum):
+    """Where a live run waits or works; it is in exactly one place."""
+
+    DELAYED = "delayed"
+    LINE = "line"
+    PARKED = "parked"
+    READY = "ready"
+    WORKING = "working"
+    GONE = "gone"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as clients see it: the name of its class and its message."""
+
+    error: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadState:
+    """What a thread shows once a run on it has ended; JSON texts, ready to store and send."""
+
+    values: bytes | None
+    interrupts: bytes = b"{}"
+    interrupted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its terminal status, the values it left as JSON text, its error."""
+
+    status: RunStatus
+    values: bytes | None = None
+    failure: Failure | None = None
+    rolled_back: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """One unit of work: a graph, its arguments, and the state of its execution.
+
+    ``kwargs`` are the arguments of the execution as they were submitted (``input``, ``command``,
+    ``config``, ``context``, ``stream_mode``, ``stream_subgraphs``, ``interrupt_before``,
+    ``interrupt_after``, ``checkpoint``, ``checkpoint_id``, ``durability``, …). An ``ephemeral``
+    run has a thread of its own that is gone when it ends. ``delay`` and ``timeout`` are seconds.
+    """
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    graph_id: str
+    kwargs: Mapping[str, Any]
+    metadata: Mapping[str, Any]
+    created_at: str
+    priority: int = 5
+    multitask_strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
+    ephemeral: bool = False
+    resumable: bool = False
+    create_thread: bool = False
+    tenant: str | None = None
+    delay: float = 0.0
+    timeout: float | None = None
+    attempt: int = 0
+    crashes: int = 0
+
+    status: RunStatus = RunStatus.PENDING
+    place: Place = Place.GONE
+    token: str | None = None
+    ending: Ending | None = None
+    arrived: float = 0.0
+    started: float = 0.0
+    limits: tuple[str, ...] = ()
+    stream: RunStream = field(default_factory=RunStream)
+    done: "asyncio.Future[Outcome] | None" = None
+    stopped: "asyncio.Future[None] | None" = None
+    task: "asyncio.Task[ThreadState] | None" = None
+    control: "Control | None" = None
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def resuming(self) -> bool:
+        """Whether this execution continues one that was cut off: from its last checkpoint."""
+        return self.attempt > 1 or self.crashes > 0

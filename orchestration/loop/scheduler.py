@@ -1,0 +1,105 @@
+"""Decides when a run starts: as soon as its time, its thread, its limits and a slot allow."""
+
+import asyncio
+from collections.abc import Callable
+
+from orchestration.loop.admission import Limits
+from orchestration.loop.queue import RunQueue
+from orchestration.loop.run import Place, Run
+from orchestration.loop.standing import Standing, working_standing
+
+
+class Scheduler:
+    """Hands runs to ``start``, at most ``limits.concurrent_runs`` at a time.
+
+    It acts when something happens (a run came, its time came, a run ended) and in that same turn
+    of the event loop; it never polls.
+    """
+
+    def __init__(self, limits: Limits, start: Callable[[Run], None]) -> None:
+        self._limits = limits
+        self._start = start
+        self._queue = RunQueue(limits.queue_capacity, limits.ageing, limits.limit)
+        self._delayed: set[Run] = set()
+        self._closed = False
+        self.working = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many runs wait, the delayed ones included."""
+        return len(self._queue) + len(self._delayed)
+
+    def add(self, run: Run, delay: float = 0.0) -> None:
+        """Let ``run`` start when it can, but not before ``delay`` seconds have passed."""
+        loop = asyncio.get_running_loop()
+        run.limits = self._limits.keys(run)
+        if delay > 0:
+            run.place = Place.DELAYED
+            run.timer = loop.call_later(delay, self._due, run)
+            self._delayed.add(run)
+            return
+        run.arrived = loop.time()
+        self._queue.put(run)
+        self._dispatch()
+
+    def withdraw(self, run: Run) -> None:
+        """Take out a run that has not started; one that has, or is gone, is left alone."""
+        if run.place is Place.DELAYED:
+            self._delayed.discard(run)
+            run.place = Place.GONE
+            if run.timer is not None:
+                run.timer.cancel()
+        elif run.place not in (Place.WORKING, Place.GONE):
+            self._queue.remove(run)
+            self._dispatch()
+
+    def release(self, run: Run) -> None:
+        """Take back the slot, the thread and the limits of a run that was started."""
+        self.working -= 1
+        self._queue.release(run)
+        self._dispatch()
+
+    def close(self) -> None:
+        """Start nothing more."""
+        self._closed = True
+        for run in self._delayed:
+            if run.timer is not None:
+                run.timer.cancel()
+
+    def standing(self, run: Run) -> Standing:
+        """Say where ``run`` is and what it waits for."""
+        now = asyncio.get_running_loop().time()
+        slots = f"{self.working} of {self._limits.concurrent_runs} slots busy"
+        match run.place:
+            case Place.DELAYED:
+                left = run.timer.when() - now if run.timer is not None else 0.0
+                return Standing(run.place, 0, f"it starts in {max(0.0, left):.1f} s")
+            case Place.LINE:
+                ahead = self._queue.in_line(run)
+                return Standing(run.place, ahead, f"{ahead} of its thread go before it")
+            case Place.PARKED:
+                limit = self._queue.reached(run)
+                return Standing(run.place, 0, f"{limit} has all the runs working that it may have")
+            case Place.READY:
+                ahead = self._queue.before(run)
+                return Standing(
+                    run.place, ahead, f"{ahead} ahead of it, its priority is {run.priority}; {slots}"
+                )
+            case Place.WORKING:
+                grace = self._limits.cancel_grace
+                return working_standing(run.ending, run.attempt, now - run.started, grace)
+            case Place.GONE:
+                return Standing(run.place, 0, "it has ended")
+
+    def _due(self, run: Run) -> None:
+        self._delayed.discard(run)
+        run.timer = None
+        self.add(run)
+
+    def _dispatch(self) -> None:
+        while not self._closed and self.working < self._limits.concurrent_runs:
+            run = self._queue.take()
+            if run is None:
+                return
+            self.working += 1
+            self._start(run)

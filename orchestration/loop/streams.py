@@ -1,0 +1,135 @@
+"""The events of a run, and those who listen.
+
+An event's data is JSON text, made once and shared by all listeners. A run nobody listens to
+makes none: ask ``wanted`` before serialising.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+LISTENER_LIMIT = 10_000  # events waiting for one slow listener
+HISTORY_LIMIT = 50_000  # events kept of one resumable run
+
+
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """One event: its number within the run (from 1), its name, its data as JSON text."""
+
+    number: int
+    name: str
+    data: bytes
+
+
+class Listener:
+    """A place where events wait for one reader."""
+
+    def __init__(self) -> None:
+        self._events: deque[StreamEvent] = deque()
+        self._waiter: asyncio.Future[None] | None = None
+        self.closed = False
+        self.overflowed = False
+
+    def put_nowait(self, event: StreamEvent) -> None:
+        """Keep ``event`` for the reader; a reader too far behind is closed instead."""
+        if self.closed:
+            return
+        if len(self._events) >= LISTENER_LIMIT:
+            self.overflowed = True
+            self.close()
+            return
+        self._events.append(event)
+        self._wake()
+
+    def close(self) -> None:
+        """Let the reader take what is left and then see the end."""
+        self.closed = True
+        self._wake()
+
+    def take(self) -> list[StreamEvent]:
+        """Return what waits, without waiting."""
+        events = list(self._events)
+        self._events.clear()
+        return events
+
+    async def wait(self) -> None:
+        """Return once there is something to take, or nothing will come any more."""
+        if self._events or self.closed:
+            return
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class RunStream:
+    """The events of one run, in order, for any number of listeners."""
+
+    __slots__ = ("_closed", "_history", "_listeners", "_number", "on_event")
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+        self._history: deque[StreamEvent] | None = None
+        self._number = 0
+        self._closed = False
+        self.on_event: Callable[[StreamEvent], None] | None = None
+
+    @property
+    def wanted(self) -> bool:
+        """Whether an event published now would reach anybody."""
+        return bool(self._listeners) or self._history is not None or self.on_event is not None
+
+    @property
+    def number(self) -> int:
+        """The number of the last event."""
+        return self._number
+
+    def keep(self, after: int = 0) -> None:
+        """Keep events for those who come later, numbering on from ``after``."""
+        self._number = max(self._number, after)
+        if self._history is None:
+            self._history = deque(maxlen=HISTORY_LIMIT)
+
+    def publish(self, name: str, data: bytes) -> None:
+        """Give an event to everybody who listens."""
+        if self._closed:
+            return
+        self._number += 1
+        event = StreamEvent(self._number, name, data)
+        if self._history is not None:
+            self._history.append(event)
+        if self.on_event is not None:
+            self.on_event(event)
+        for listener in self._listeners:
+            listener.put_nowait(event)
+
+    def listen(self, after: int | None = None) -> Listener:
+        """Return a listener for what comes, and for what is kept of the events past ``after``."""
+        listener = Listener()
+        if after is not None and self._history is not None:
+            for event in self._history:
+                if event.number > after:
+                    listener.put_nowait(event)
+        if self._closed:
+            listener.close()
+        else:
+            self._listeners.append(listener)
+        return listener
+
+    def leave(self, listener: Listener) -> None:
+        """Forget a listener."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
+
+    def close(self) -> None:
+        """End the stream for all listeners."""
+        self._closed = True
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()

@@ -1,0 +1,201 @@
+"""One attempt at a run: claim it, execute its graph, write how it ended."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+from random import Random
+from uuid import UUID
+
+import orjson
+
+from operations.failpoints import failpoint
+from orchestration.loop.admission import Limits
+from orchestration.loop.errors import Drained, StorageFull, StorageUnavailable
+from orchestration.loop.events import (
+    Emit,
+    RunEnded,
+    RunRequeued,
+    RunStarted,
+    StopRequested,
+    WriteFailed,
+    ZombieLeft,
+)
+from orchestration.loop.ports import Control, Executor, RunStore
+from orchestration.loop.run import Ending, Failure, Outcome, Run, RunStatus, ThreadState
+from orchestration.loop.transitions import Step, after
+
+_RETRY_FIRST = 0.1  # seconds
+_RETRY_MOST = 5.0  # seconds
+
+
+class Worker:
+    """Makes attempts; holds what all attempts share.
+
+    User code runs in a native task that is cancelled once. If it has not stopped ``cancel_grace``
+    seconds later, the attempt goes on without it and its task is a zombie.
+    """
+
+    def __init__(
+        self, store: RunStore, executor: Executor, limits: Limits, emit: Emit, rng: Random
+    ) -> None:
+        self._store = store
+        self._executor = executor
+        self._limits = limits
+        self._emit = emit
+        self._rng = rng
+        self.zombies: set[asyncio.Task[ThreadState]] = set()
+
+    async def attempt(self, run: Run) -> Outcome | None:
+        """Work on ``run``; return its outcome, or None if it is not finished but pending again.
+
+        Raises:
+            StorageFull, StorageUnavailable: the run could not be claimed; it is still pending.
+        """
+        token = UUID(int=self._rng.getrandbits(128)).hex
+        if not await self._store.claim(run, token):
+            return Outcome(RunStatus.INTERRUPTED)
+        failpoint("claim.after_commit")
+        loop = asyncio.get_running_loop()
+        waited, run.started = loop.time() - run.arrived, loop.time()
+        run.token, run.status = token, after(run.status, Step.CLAIM)
+        run.attempt += 1
+        self._emit(RunStarted(run.run_id, run.graph_id, run.attempt, waited))
+        await self._execute(run)
+        return await self._conclude(run)
+
+    def stop(self, run: Run, ending: Ending) -> None:
+        """Tell a working run to stop. The first reason stands; a run that has ended is left alone."""
+        if run.ending is not None or (run.task is not None and run.task.done()):
+            return
+        run.ending = ending
+        self._emit(StopRequested(run.run_id, ending))
+        if run.task is not None:
+            self._cancel(run, run.task)
+
+    def abandon(self, run: Run) -> None:
+        """Cancel the task of a run that goes on in another life of the service."""
+        if run.timer is not None:
+            run.timer.cancel()
+        if run.task is not None:
+            run.task.cancel()
+
+    async def persist(self, run: Run, write: Callable[[], Awaitable[bool]]) -> bool:
+        """Make a write that must be made, trying again for as long as the store cannot."""
+        wait = _RETRY_FIRST
+        while True:
+            try:
+                return await write()
+            except (StorageFull, StorageUnavailable) as error:
+                pause = wait * self._rng.uniform(0.5, 1.0)
+                self._emit(WriteFailed(run.run_id, type(error).__name__, pause))
+            await asyncio.sleep(pause)
+            wait = min(_RETRY_MOST, wait * 2)
+
+    async def _execute(self, run: Run) -> None:
+        """Return once the run's task has ended or is a zombie."""
+        if run.ending is not None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def control(handle: Control) -> None:
+            run.control = handle
+
+        run.stopped = loop.create_future()
+        run.task = task = asyncio.create_task(self._executor.execute(run, control))
+        task.add_done_callback(partial(self._left, run.stopped))
+        timeout = self._limits.timeout(run)
+        if timeout is not None:
+            run.timer = loop.call_later(timeout, self.stop, run, Ending.TIMEOUT)
+        await run.stopped
+        if run.timer is not None:
+            run.timer.cancel()
+        if not task.done():
+            self.zombies.add(task)
+            self._emit(ZombieLeft(run.run_id, run.graph_id))
+
+    def _cancel(self, run: Run, task: asyncio.Task[ThreadState]) -> None:
+        if run.timer is not None:
+            run.timer.cancel()
+        task.cancel()
+        loop = asyncio.get_running_loop()
+        run.timer = loop.call_later(self._limits.cancel_grace, _resolve, run.stopped)
+
+    def _left(self, stopped: "asyncio.Future[None]", task: asyncio.Task[ThreadState]) -> None:
+        self.zombies.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen: of a run that was told to stop nobody asks for it
+        _resolve(stopped)
+
+    async def _conclude(self, run: Run) -> Outcome | None:
+        outcome, state = await self._judge(run)
+        failpoint("finish.before")
+        if outcome is None:
+            await self.persist(run, lambda: self._store.requeue(run))
+            run.status, run.token = after(run.status, Step.DRAIN), None
+            run.attempt -= 1
+            self._emit(RunRequeued(run.run_id, run.graph_id))
+            return None
+        if outcome.rolled_back:
+            written = await self.persist(run, lambda: self._store.erase(run))
+        else:
+            written = await self.persist(run, lambda: self._store.finish(run, outcome, state))
+        failpoint("finish.after")
+        if not written:  # somebody deleted it meanwhile; there is nothing left to end
+            return Outcome(RunStatus.INTERRUPTED)
+        run.status = outcome.status
+        took = asyncio.get_running_loop().time() - run.started
+        error = outcome.failure.error if outcome.failure else None
+        self._emit(
+            RunEnded(
+                run.run_id, run.thread_id, run.graph_id, outcome.status, run.attempt, took, error
+            )
+        )
+        return outcome
+
+    async def _judge(self, run: Run) -> tuple[Outcome | None, ThreadState | None]:
+        """Return how the attempt ended (None: it is to go on later) and what its thread shows."""
+        match run.ending:
+            case Ending.DRAIN:
+                return None, None
+            case Ending.ROLLBACK:
+                return Outcome(after(run.status, Step.CANCEL), rolled_back=True), None
+            case Ending.INTERRUPT:
+                state = await self._settled(run)
+                values = state.values if state else None
+                return Outcome(after(run.status, Step.CANCEL), values), state
+            case Ending.TIMEOUT:
+                seconds = self._limits.timeout(run)
+                failure = Failure("TimeoutError", f"the run took longer than {seconds:g} seconds")
+                run.stream.publish("error", _wire(failure))
+                return await self._failed(run, Step.EXPIRE, failure)
+            case None:
+                return await self._ended(run)
+
+    async def _ended(self, run: Run) -> tuple[Outcome | None, ThreadState | None]:
+        """Judge a run that nobody told to stop by what its task came to."""
+        try:
+            state = run.task.result() if run.task is not None else None
+        except Drained:
+            return None, None
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
+            return await self._failed(run, Step.FAIL, self._executor.describe(error))
+        return Outcome(after(run.status, Step.SUCCEED), state.values if state else None), state
+
+    async def _failed(
+        self, run: Run, step: Step, failure: Failure
+    ) -> tuple[Outcome, ThreadState | None]:
+        state = await self._settled(run)
+        values = state.values if state else None
+        return Outcome(after(run.status, step), values, failure), state
+
+    async def _settled(self, run: Run) -> ThreadState | None:
+        return None if run.task is None else await self._executor.settle(run)
+
+
+def _resolve(future: "asyncio.Future[None] | None") -> None:
+    if future is not None and not future.done():
+        future.set_result(None)
+
+
+def _wire(failure: Failure) -> bytes:
+    return orjson.dumps({"error": failure.error, "message": failure.message})
