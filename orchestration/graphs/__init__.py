@@ -1,0 +1,1 @@
+"""LangGraph behind the executor port."""

@@ -1,0 +1,144 @@
+"""The graphs of the manifest, loaded once and ready to use."""
+
+import copy
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from dataclasses import dataclass
+from inspect import isclass
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.store.base import BaseStore
+from langgraph_sdk.runtime import AccessContext
+
+from operations.errors import ConfigurationError, nearest
+from orchestration.graphs.factories import Factory, Graph, Occasion, as_graph
+from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.targets import load_target
+
+KINDS = "a compiled graph, a StateGraph, or a function that makes one"
+
+
+class GraphNotFound(LookupError):
+    """The manifest has no graph of that name (any more)."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        super().__init__(f"there is no graph {name!r}. {nearest(name, known)}")
+        self.name = name
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What every graph of a service is given: where to keep its state and its memories."""
+
+    checkpointer: BaseCheckpointSaver[Any] | None
+    store: BaseStore | None
+
+    def give_to(self, graph: Graph, name: str, *, checkpointed: bool) -> Graph:
+        """Return a copy of ``graph`` under ``name``, with this in place of what it brought."""
+        # Not Pregel.copy: it loses what compiling noted about the classes of the state.
+        ready = copy.copy(graph)
+        ready.name = name
+        ready.store = self.store or graph.store
+        ready.checkpointer = self.checkpointer if checkpointed else None
+        allowed = getattr(graph, "_serde_allowlist", None)
+        if ready.checkpointer is not None and allowed is not None:
+            # Merged here, or LangGraph makes the serializer anew for each run (28 us).
+            ready.checkpointer = ready.checkpointer.with_allowlist(allowed)
+        return ready
+
+
+class GraphRegistry:
+    """Graphs by name; those that no factory makes are ready before the first use."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Graph | Factory],
+        descriptions: Mapping[str, str | None],
+        equipment: Equipment,
+    ) -> None:
+        self._descriptions = descriptions
+        self._equipment = equipment
+        self._factories = {
+            n: source for n, source in sources.items() if isinstance(source, Factory)
+        }
+        self._fixed = {
+            (name, checkpointed): equipment.give_to(source, name, checkpointed=checkpointed)
+            for name, source in sources.items()
+            if not isinstance(source, Factory)
+            for checkpointed in (True, False)
+        }
+        self.names = tuple(sources)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def description(self, name: str) -> str | None:
+        """Return what the manifest says the graph is for."""
+        return self._descriptions.get(name)
+
+    def fixed(self, name: str, *, checkpointed: bool) -> Graph | None:
+        """Return the ready graph; None if a factory makes it, or if there is none of that name."""
+        return self._fixed.get((name, checkpointed))
+
+    def open(
+        self,
+        name: str,
+        config: RunnableConfig,
+        *,
+        checkpointed: bool,
+        access: AccessContext = "threads.create_run",
+        context: Any = None,
+    ) -> AbstractAsyncContextManager[Graph]:
+        """Return the graph for one use, which a factory makes from ``config`` and the rest.
+
+        Raises:
+            GraphNotFound: there is no graph of that name.
+            TypeError: (on entering) the factory made something else.
+        """
+        if (graph := self.fixed(name, checkpointed=checkpointed)) is not None:
+            return nullcontext(graph)
+        if (factory := self._factories.get(name)) is None:
+            raise GraphNotFound(name, self.names)
+        occasion = Occasion(config, access, context, self._equipment.store)
+        return self._make(factory, occasion, name, checkpointed=checkpointed)
+
+    @asynccontextmanager
+    async def _make(
+        self, factory: Factory, occasion: Occasion, name: str, *, checkpointed: bool
+    ) -> AsyncGenerator[Graph]:
+        async with factory.open(occasion) as graph:
+            yield self._equipment.give_to(graph, name, checkpointed=checkpointed)
+
+
+async def load_graphs(
+    manifest: Manifest,
+    *,
+    checkpointer: BaseCheckpointSaver[Any] | None,
+    store: BaseStore | None,
+) -> GraphRegistry:
+    """Import every graph of ``manifest``, in its order, and equip them.
+
+    What the imports need has to be in place: see ``apply_environment``.
+
+    Raises:
+        ConfigurationError: a graph cannot be imported, or is not one.
+    """
+    sources = {
+        name: _load(spec.path, manifest, f"{manifest.file}: graphs.{name}")
+        for name, spec in manifest.graphs.items()
+    }
+    descriptions = {name: spec.description for name, spec in manifest.graphs.items()}
+    return GraphRegistry(sources, descriptions, Equipment(checkpointer, store))
+
+
+def _load(reference: str, manifest: Manifest, where: str) -> Graph | Factory:
+    target = load_target(reference, folder=manifest.folder, where=where)
+    try:
+        # A class is callable and makes no graph: most likely the state was named, not the graph.
+        if callable(target) and not isclass(target):
+            return Factory(target)
+        return as_graph(target)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(where, f"{reference}: {error}", f"Name {KINDS}.") from error

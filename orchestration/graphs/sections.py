@@ -1,0 +1,239 @@
+"""The sections of ``langgraph.json``, in LangGraph's words and units.
+
+A key with the value ``null`` counts as left out. Where LangGraph's default trusts a file
+that somebody else may have written (pickles, any class in a checkpoint), the default here does not.
+"""
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    Strict,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from operations.errors import nearest
+
+GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+JAVASCRIPT = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".jsx", ".tsx")
+
+
+def mistake(problem: str, fix: str, key: str = "") -> PydanticCustomError:
+    """Return an error for the value being validated, or for ``key`` below it."""
+    facts = {"problem": problem, "fix": fix, "key": key}
+    return PydanticCustomError("mistake", "{problem}. {fix}", facts)
+
+
+def _reference(value: str) -> str:
+    source, _, name = value.rpartition(":")
+    if source.endswith(JAVASCRIPT):
+        raise mistake(f'found "{value}"', "Only graphs in Python can be served.")
+    if not source or not name.isidentifier():
+        raise mistake(f'found "{value}"', 'It has to be "./file.py:name" or "package.module:name".')
+    return value
+
+
+def _graph_name(value: str) -> str:
+    if not GRAPH_NAME.fullmatch(value):
+        raise mistake(
+            "this cannot be the name of a graph",
+            "Use at most 64 letters, digits, '_', '.' and '-', the first a letter or digit.",
+        )
+    return value
+
+
+def _some(graphs: dict[str, Any]) -> dict[str, Any]:
+    if not graphs:
+        raise mistake("there is no graph", 'Add one, such as "agent": "./agent.py:graph".')
+    return graphs
+
+
+Names = Annotated[tuple[str, ...], Strict(strict=False)]
+Reference = Annotated[str, AfterValidator(_reference)]
+Positive = Annotated[FiniteFloat, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """An object in ``langgraph.json``. It refuses keys that it does not know."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+    unused: ClassVar[frozenset[str]] = frozenset()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        known = cls.model_fields.keys() | cls.unused
+        for key in value:
+            if key not in known:
+                raise mistake("there is no such key", nearest(key, known), key)
+        return {k: v for k, v in value.items() if v is not None and k not in cls.unused}
+
+
+class GraphSpec(Section):
+    """Where a graph is, and what it is for."""
+
+    path: Reference
+    description: str | None = None
+
+
+Graphs = Annotated[
+    dict[
+        Annotated[str, AfterValidator(_graph_name)],
+        Annotated[
+            GraphSpec,
+            BeforeValidator(lambda value: {"path": value} if isinstance(value, str) else value),
+        ],
+    ],
+    AfterValidator(_some),
+]
+
+
+class Index(Section):
+    """How the store finds items by meaning."""
+
+    dims: Count
+    embed: str
+    fields: Names = ("$",)
+
+
+class StoreTtl(Section):
+    """How long items of the store live."""
+
+    refresh_on_read: bool = True
+    default_ttl: Positive | None = None  # minutes
+    sweep_interval_minutes: Positive | None = None
+
+
+class StoreSection(Section):
+    """``store``: the long-term memory."""
+
+    index: Index | None = None
+    ttl: StoreTtl = StoreTtl()
+
+
+class ThreadTtl(Section):
+    """How long checkpoints live."""
+
+    strategy: Literal["delete", "keep_latest"] = "delete"
+    default_ttl: Positive | None = None  # minutes
+    sweep_interval_minutes: Positive = 5
+    sweep_limit: Count = 1000  # threads
+
+
+Modules = Annotated[tuple[Names, ...], Strict(strict=False)] | bool | None
+
+
+class Serde(Section):
+    """Which classes a checkpoint may bring back to life, beside those known to be safe."""
+
+    allowed_json_modules: Modules = None
+    allowed_msgpack_modules: Modules = None
+    pickle_fallback: bool = False
+
+
+class CheckpointerSection(Section):
+    """``checkpointer``: where the state of threads is kept."""
+
+    path: Reference | None = None
+    ttl: ThreadTtl = ThreadTtl()
+    serde: Serde = Serde()
+
+
+class AuthCache(Section):
+    """How long the answer of the authentication is remembered."""
+
+    cache_keys: Names = ()
+    ttl_seconds: Count | None = None
+    max_size: Count | None = None
+
+
+class AuthSection(Section):
+    """``auth``: who may call, and what."""
+
+    path: Reference | None = None
+    disable_studio_auth: bool = False
+    openapi: dict[str, Any] = Field(default_factory=dict)
+    cache: AuthCache | None = None
+
+
+class Cors(Section):
+    """Which pages of other origins a browser lets call the server."""
+
+    allow_origins: Names = ()
+    allow_methods: Names = ("GET",)
+    allow_headers: Names = ()
+    allow_credentials: bool = False
+    allow_origin_regex: str | None = None
+    expose_headers: Names = ()
+    max_age: Annotated[int, Field(ge=0)] = 600  # seconds
+
+
+class HeaderFilter(Section):
+    """Patterns of header names; those excluded go first."""
+
+    includes: Names | None = None
+    excludes: Names | None = None
+
+
+class HttpSection(Section):
+    """``http``: which routes there are, and what surrounds them."""
+
+    app: Reference | None = None
+    cors: Cors | None = None
+    configurable_headers: HeaderFilter | None = None
+    logging_headers: HeaderFilter | None = None
+    middleware_order: Literal["auth_first", "middleware_first"] = "middleware_first"
+    enable_custom_route_auth: bool = False
+    mount_prefix: str = ""
+    disable_assistants: bool = False
+    disable_threads: bool = False
+    disable_runs: bool = False
+    disable_store: bool = False
+    disable_mcp: bool = False
+    disable_a2a: bool = False
+    disable_meta: bool = False
+    disable_ui: bool = False
+    disable_webhooks: bool = False
+
+
+class WebhookUrls(Section):
+    """Which addresses a webhook may have."""
+
+    require_https: bool = True
+    allowed_domains: Names = ()
+    allowed_ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65535)], ...], Strict(strict=False)
+    ] = ()
+    max_url_length: Count = 4096  # characters
+    disable_loopback: bool = False
+
+
+class WebhooksSection(Section):
+    """``webhooks``: how the end of a run is told to others."""
+
+    env_prefix: str = "LG_WEBHOOK_"
+    url: WebhookUrls = WebhookUrls()
+    headers: dict[str, str] = Field(default_factory=dict)
+
+
+class AssistantLimits(Section):
+    """What the runs of one assistant may use."""
+
+    timeout: Positive | None = None  # seconds
+    max_concurrent_runs: Count | None = None  # runs at a time
+
+
+class MasterloopSection(Section):
+    """``masterloop``: what LangGraph has no words for."""
+
+    assistants: dict[str, AssistantLimits] = Field(default_factory=dict)
