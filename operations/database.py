@@ -1,0 +1,158 @@
+"""SQLite for the whole service: one file, one writing connection with group commit, readers apart."""
+
+import sqlite3
+from asyncio import Future
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+
+from operations.database_errors import (
+    DatabaseBusy,
+    DatabaseClosed,
+    DatabaseCorrupt,
+    DatabaseError,
+    DatabaseInUse,
+    DiskFull,
+    in_our_words,
+)
+from operations.database_file import hold, open_to_write
+from operations.migrations import Migration, SchemaMismatch
+from operations.readers import Readers, connect_to_read
+from operations.writer import Operation, Writer
+
+__all__ = [
+    "Database",
+    "DatabaseBusy",
+    "DatabaseClosed",
+    "DatabaseCorrupt",
+    "DatabaseError",
+    "DatabaseInUse",
+    "DiskFull",
+    "Migration",
+    "SchemaMismatch",
+    "open_database",
+]
+
+T = TypeVar("T")
+
+BUSY_TIMEOUT = 5.0  # seconds that a write waits for another process's lock
+FRONT_TIMEOUT = 0.1  # seconds that a read on the event loop may wait, and so hold it up
+READERS = 4  # threads for the longer reads
+ROWS = 1_000  # rows of a read on the event loop
+
+
+class Database:
+    """The service's database, as `open_database` opens it. Its methods belong to the event loop.
+
+    Rows are `sqlite3.Row`. Reads see what is committed, never a write that is still queued.
+    """
+
+    def __init__(
+        self, path: Path, writer: Writer, front: sqlite3.Connection, readers: Readers
+    ) -> None:
+        self._path = path
+        self._writer = writer
+        self._front = front
+        self._readers = readers
+
+    def write(self, operation: Operation[T]) -> Future[T]:
+        """Queue an operation for the writer; operations take effect in the order of the calls.
+
+        The future has what the operation returned, or raised, once its transaction is durable.
+        Operations that wait together share a transaction. When one of them raises, that is
+        rolled back and each is done again in a transaction of its own: so an operation must be
+        repeatable (nothing but its connection changes), and neither begins nor commits. It runs
+        on the writer's thread. A waiter that is cancelled does not stop the write; an error that
+        nobody looks at is dropped.
+
+        The future raises:
+            DiskFull: there is no room. Later writes work once there is.
+            DatabaseBusy: another process held the file for longer than the busy timeout.
+            DatabaseError: SQLite failed otherwise, also over a violated constraint.
+            Exception: whatever else the operation raised.
+
+        Raises:
+            DatabaseClosed: the database is closing.
+        """
+        return self._writer.submit(operation)
+
+    def get(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
+        """Return the first row of a point read by key, at once (about 10 µs), on the event loop.
+
+        Raises:
+            DatabaseError: SQLite could not read.
+        """
+        rows = self._fetch(sql, parameters, 1)
+        return rows[0] if rows else None
+
+    def all(
+        self, sql: str, parameters: Sequence[Any] = (), *, limit: int = ROWS
+    ) -> list[sqlite3.Row]:
+        """Return the rows of a small read, ``limit`` of them at most, at once, on the event loop.
+
+        Raises:
+            DatabaseError: SQLite could not read.
+        """
+        return self._fetch(sql, parameters, limit)
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what a longer read returns; it runs on one of a few threads, each with its
+        own connection, which cannot write.
+
+        Raises:
+            DatabaseClosed: the database is closing.
+            DatabaseError: SQLite could not read, or the closing interrupted it.
+            Exception: whatever else the query raised.
+        """
+        return await self._readers.read(query)
+
+    async def settled(self) -> None:
+        """Return once every write queued so far is durable, or has failed."""
+        await self._writer.settled()
+
+    def _fetch(self, sql: str, parameters: Sequence[Any], limit: int) -> list[sqlite3.Row]:
+        try:
+            # A cursor left open would hold its snapshot, and later reads to it.
+            with closing(self._front.execute(sql, parameters)) as cursor:
+                return cursor.fetchmany(limit)
+        except sqlite3.Error as error:
+            raise in_our_words(error, self._path) from error
+
+
+@asynccontextmanager
+async def open_database(
+    path: Path, migrations: Sequence[Migration], *, busy_timeout: float = BUSY_TIMEOUT
+) -> AsyncIterator[Database]:
+    """Open the database at ``path`` for this process alone, and bring its schema up to date.
+
+    A missing file is made (mode 0600, its folder 0700). Leaving makes every queued write first.
+    ``busy_timeout`` is how long a write waits for another process's lock, in seconds.
+
+    Raises:
+        DatabaseInUse: another server has it open.
+        DatabaseCorrupt: the file is damaged or no database; it is left as it is.
+        SchemaMismatch: the file is of a newer version, or an applied migration has changed.
+        DatabaseError: SQLite could not open it.
+        OSError: the folder or the file cannot be made.
+    """
+
+    @contextmanager
+    def connect() -> Iterator[sqlite3.Connection]:
+        with hold(path), open_to_write(path, migrations, busy_timeout) as connection:
+            yield connection
+
+    writer = Writer(path, connect)
+    try:
+        await writer.started
+        with (
+            closing(connect_to_read(path, FRONT_TIMEOUT)) as front,
+            closing(Readers(path, size=READERS, timeout=busy_timeout)) as readers,
+        ):
+            yield Database(path, writer, front, readers)
+    finally:
+        writer.stop()
+        with anyio.CancelScope(shield=True):
+            await writer.stopped

@@ -1,0 +1,88 @@
+"""The database's file: held by one server, checked, brought up to date, opened to write."""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from operations.database_errors import DatabaseCorrupt, DatabaseInUse, in_our_words
+from operations.migrations import Migration, migrate
+from operations.readers import STATEMENTS
+
+QUICK_CHECK_LIMIT = 256 * 1024**2  # bytes; a larger file is not read through at each start
+JOURNAL_LIMIT = 64 * 1024**2  # bytes of write-ahead log kept after a burst of writes
+
+
+@contextmanager
+def hold(path: Path) -> Iterator[None]:
+    """Hold the database at ``path`` for this server, by a lock on ``<path>.lock``.
+
+    The folder is made with mode 0700 if it is missing. The lock goes with the process that holds
+    it, however that ends; the lock file stays.
+
+    Raises:
+        DatabaseInUse: another server holds it.
+        OSError: the folder or the file cannot be made.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(lock, 20, 0).strip()
+            raise DatabaseInUse(path, int(holder) if holder.isdigit() else None) from None
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(lock)
+
+
+@contextmanager
+def open_to_write(
+    path: Path, migrations: Sequence[Migration], busy_timeout: float
+) -> Iterator[sqlite3.Connection]:
+    """Open the one connection that writes and checkpoints; for the thread that calls.
+
+    A file of up to 256 MiB is read through first (``quick_check``, which a kill -9 never makes
+    fail); of a larger one the header and the schema are read. Leaving folds the write-ahead log
+    into the file.
+
+    Raises:
+        DatabaseCorrupt: the file is damaged or no database. It is left as it is.
+        SchemaMismatch: the file does not fit ``migrations``.
+        DatabaseError: it could not be opened for another reason.
+        OSError: the file cannot be made.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # -wal and -shm take its mode
+    path.chmod(0o600)
+    connection = sqlite3.connect(
+        path, timeout=busy_timeout, isolation_level=None, cached_statements=STATEMENTS
+    )
+    with closing(connection):
+        connection.row_factory = sqlite3.Row
+        try:
+            _prepare(connection, path)
+            migrate(connection, migrations)
+            connection.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.Error as error:
+            raise in_our_words(error, path) from error
+        yield connection
+        # Whoever still reads must not hold up the end: what is not folded in now is at the start.
+        with suppress(sqlite3.Error):
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT}")
+    connection.execute("SELECT count(*) FROM sqlite_schema")
+    if path.stat().st_size <= QUICK_CHECK_LIMIT:
+        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise DatabaseCorrupt(path, found)

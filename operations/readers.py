@@ -1,0 +1,88 @@
+"""Reading beside the writer: connections that can neither write nor checkpoint."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+from operations.database_errors import DatabaseClosed, in_our_words
+
+T = TypeVar("T")
+
+STATEMENTS = 256  # prepared statements that a connection keeps
+INTERRUPT_PERIOD = 0.01  # seconds between two attempts to interrupt what is read at the end
+
+
+def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
+    """Open a read-only connection that any one thread at a time may use.
+
+    ``timeout`` is how long it waits for a lock, in seconds. Rows are `sqlite3.Row`.
+    """
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=STATEMENTS,
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+class Readers:
+    """A few threads that read, each on a connection of its own. Made and used on the event loop."""
+
+    def __init__(self, path: Path, *, size: int, timeout: float) -> None:
+        self._path = path
+        self._connections = [connect_to_read(path, timeout) for _ in range(size)]
+        self._idle: SimpleQueue[sqlite3.Connection] = SimpleQueue()
+        for connection in self._connections:
+            self._idle.put(connection)
+        self._threads = ThreadPoolExecutor(size, thread_name_prefix="database-reader")
+        self._reading: set[Future[Any]] = set()
+        self._closed = False
+
+    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Return what ``query`` returns, or raise what it raises, on one of the threads.
+
+        Raises:
+            DatabaseClosed: the readers are closed, or were before the query was done.
+            DatabaseError: SQLite could not read.
+        """
+        if self._closed:
+            raise DatabaseClosed(f"{self._path} is closed")
+        reading = self._threads.submit(self._use_one, query)
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        try:
+            return await asyncio.wrap_future(reading)
+        except sqlite3.Error as error:
+            if self._closed:
+                raise DatabaseClosed(f"{self._path} is closed") from error
+            raise in_our_words(error, self._path) from error
+
+    def close(self) -> None:
+        """Interrupt what is being read, and close the connections."""
+        self._closed = True
+        pending = set(self._reading)
+        while pending:
+            # Again and again: a query that had not begun its statement yet was not interrupted.
+            for connection in self._connections:
+                connection.interrupt()
+            pending = wait(pending, timeout=INTERRUPT_PERIOD).not_done
+        self._threads.shutdown()
+        for connection in self._connections:
+            connection.close()
+
+    def _use_one(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        if self._closed:
+            raise DatabaseClosed(f"{self._path} is closed")
+        connection = self._idle.get()
+        try:
+            return query(connection)
+        finally:
+            self._idle.put(connection)

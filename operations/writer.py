@@ -1,0 +1,148 @@
+"""The thread that writes: what waits becomes one transaction, and each waiter gets its own result."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any, TypeAlias, TypeVar
+
+from operations.database_errors import DatabaseClosed, in_our_words
+
+T = TypeVar("T")
+Operation: TypeAlias = Callable[[sqlite3.Connection], T]
+Connect: TypeAlias = Callable[[], AbstractContextManager[sqlite3.Connection]]
+
+BATCH = 512  # operations that share one transaction at most
+
+
+class Writer:
+    """Owns the writing connection: opens it, uses it and closes it on a thread of its own.
+
+    ``started`` resolves once the connection is open, or to the error of opening it; ``stopped``
+    once it is closed. All methods belong to the event loop that made the writer.
+    """
+
+    def __init__(self, path: Path, connect: Connect) -> None:
+        self._path = path
+        self._connect = connect
+        self._loop = asyncio.get_running_loop()
+        self._requests: SimpleQueue[_Request | None] = SimpleQueue()
+        self._waiting = 0
+        self._closing = False
+        self.started: asyncio.Future[None] = self._loop.create_future()
+        self.stopped: asyncio.Future[None] = self._loop.create_future()
+        threading.Thread(target=self._run, name="database-writer", daemon=True).start()
+
+    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+        """Queue ``operation`` behind what is queued; the future is resolved after its commit.
+
+        Raises:
+            DatabaseClosed: the writer is stopping.
+        """
+        if self._closing:
+            raise DatabaseClosed(f"{self._path} is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._waiting += 1
+        self._requests.put((operation, future))
+        return future
+
+    async def settled(self) -> None:
+        """Return once what was queued before is committed, or has failed."""
+        if self._waiting:
+            await asyncio.wait({self.submit(_nothing)})
+
+    def stop(self) -> None:
+        """Take no more operations, and end when those queued are done."""
+        self._closing = True
+        self._requests.put(None)
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            with self._connect() as connection:
+                self._loop.call_soon_threadsafe(_resolve, self.started, None, None)
+                while self._work(connection):
+                    pass
+        except BaseException as exc:  # noqa: BLE001 - handed to whoever opens or closes
+            error = exc
+        self._loop.call_soon_threadsafe(self._end, error)
+
+    def _work(self, connection: sqlite3.Connection) -> bool:
+        """Do what waits; return whether to go on."""
+        request = self._requests.get()
+        batch: list[_Request] = []
+        while request is not None:
+            batch.append(request)
+            if len(batch) == BATCH or self._requests.empty():
+                break
+            request = self._requests.get()
+        if batch:
+            self._loop.call_soon_threadsafe(self._resolve_all, self._commit(connection, batch))
+        return request is not None
+
+    def _commit(self, connection: sqlite3.Connection, batch: "list[_Request]") -> "list[_Outcome]":
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return [(future, None, self._in_our_words(error)) for _, future in batch]
+        try:
+            outcomes: list[_Outcome] = [
+                (future, operation(connection), None) for operation, future in batch
+            ]
+            connection.execute("COMMIT")
+        except BaseException as error:  # noqa: BLE001 - an operation must not take the writer down
+            _roll_back(connection)
+            if len(batch) == 1:
+                return [(batch[0][1], None, self._in_our_words(error))]
+            return [
+                outcome for request in batch for outcome in self._commit(connection, [request])
+            ]
+        return outcomes
+
+    def _in_our_words(self, error: BaseException) -> BaseException:
+        if isinstance(error, sqlite3.Error):
+            ours = in_our_words(error, self._path)
+            ours.__cause__ = error
+            return ours
+        if isinstance(error, StopIteration):  # which a future does not take
+            return RuntimeError("the operation raised StopIteration")
+        return error
+
+    def _resolve_all(self, outcomes: "list[_Outcome]") -> None:
+        self._waiting -= len(outcomes)
+        for outcome in outcomes:
+            _resolve(*outcome)
+
+    def _end(self, error: BaseException | None) -> None:
+        self._closing = True
+        opening = self.started.cancelled() or not self.started.done()
+        _resolve(self.started, None, error)
+        _resolve(self.stopped, None, None if opening else error)
+
+
+_Request: TypeAlias = tuple[Operation[Any], asyncio.Future[Any]]
+_Outcome: TypeAlias = tuple[asyncio.Future[Any], Any, BaseException | None]
+
+
+def _resolve(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():  # its waiter was cancelled
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
+        future.exception()  # looked at: asyncio logs nothing if nobody else does
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    # A full disk may have rolled back already; and what ROLLBACK reports, it has still undone.
+    if connection.in_transaction:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    pass

@@ -1,0 +1,170 @@
+"""What is done to the rows of checkpoints inside a transaction, or a longer read."""
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+from langgraph.checkpoint.base import (
+    Checkpoint,
+    CheckpointTuple,
+    DeltaChannelHistory,
+    PendingWrite,
+)
+from langgraph.checkpoint.serde.base import SerializerProtocol
+
+WRITES = """
+SELECT task_id, channel, type, value FROM writes
+WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?
+ORDER BY task_path, task_id, idx
+"""  # the order of the library's writes_sort_key
+_OF_RUN = "json_extract(CAST(metadata AS TEXT), '$.run_id') = :run_id"
+_DELETE_RUN_WRITES = f"""
+DELETE FROM writes WHERE thread_id = :thread_id AND (checkpoint_ns, checkpoint_id) IN (
+    SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = :thread_id AND {_OF_RUN}
+)
+"""  # noqa: S608 - constants
+_DELETE_RUN = f"DELETE FROM checkpoints WHERE thread_id = :thread_id AND {_OF_RUN}"  # noqa: S608 - constants
+_COPY_CHECKPOINTS = """
+INSERT OR REPLACE INTO checkpoints
+    (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
+SELECT ?, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
+FROM checkpoints WHERE thread_id = ?
+"""
+_COPY_WRITES = """
+INSERT OR REPLACE INTO writes
+    (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value)
+SELECT ?, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value
+FROM writes WHERE thread_id = ?
+"""
+_LATEST = """
+SELECT checkpoint_ns, max(checkpoint_id), CAST(metadata AS TEXT) FROM checkpoints
+WHERE thread_id = ? GROUP BY checkpoint_ns
+"""
+_PARENT = """
+SELECT parent.checkpoint_id, parent.type, parent.checkpoint
+FROM checkpoints AS child JOIN checkpoints AS parent
+    ON parent.thread_id = child.thread_id AND parent.checkpoint_ns = child.checkpoint_ns
+    AND parent.checkpoint_id = child.parent_checkpoint_id
+WHERE child.thread_id = ? AND child.checkpoint_ns = ? AND child.checkpoint_id = ?
+"""
+_DELETE_BUT = (
+    """
+    DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = ?
+    AND checkpoint_id NOT IN (SELECT value FROM json_each(?))
+    """,
+    """
+    DELETE FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ?
+    AND checkpoint_id NOT IN (SELECT value FROM json_each(?))
+    """,
+)
+_THREADS_OF_RUNS = """
+SELECT DISTINCT thread_id, json_extract(CAST(metadata AS TEXT), '$.run_id') AS run_id
+FROM checkpoints WHERE run_id IN (SELECT value FROM json_each(?))
+"""
+
+
+def delete_thread_checkpoints(connection: sqlite3.Connection, thread_id: str) -> None:
+    """Delete what a thread has of checkpoints and their writes."""
+    connection.execute("DELETE FROM writes WHERE thread_id = ?", (thread_id,))
+    connection.execute("DELETE FROM checkpoints WHERE thread_id = ?", (thread_id,))
+
+
+def delete_run_checkpoints(connection: sqlite3.Connection, thread_id: str, run_id: str) -> None:
+    """Delete the checkpoints that a run wrote, in every namespace of its thread.
+
+    They are those whose metadata have its ``run_id``. After deleting the thread's last run, the
+    latest checkpoint is the one from before it.
+    """
+    run = {"thread_id": thread_id, "run_id": run_id}
+    connection.execute(_DELETE_RUN_WRITES, run)
+    connection.execute(_DELETE_RUN, run)
+
+
+def copy_thread_checkpoints(connection: sqlite3.Connection, source: str, target: str) -> None:
+    """Copy all checkpoints and writes of one thread to another, under the same checkpoint ids."""
+    connection.execute(_COPY_CHECKPOINTS, (target, source))
+    connection.execute(_COPY_WRITES, (target, source))
+
+
+def prune_thread_checkpoints(
+    connection: sqlite3.Connection, thread_id: str, serde: SerializerProtocol
+) -> None:
+    """Keep the latest checkpoint of each namespace, and the ancestors that its values stand on.
+
+    Those are needed by a `DeltaChannel`: back to where each of its kind is stored in full.
+    """
+    for checkpoint_ns, latest, metadata in connection.execute(_LATEST, (thread_id,)).fetchall():
+        kept = [latest]
+        deltas = set(orjson.loads(metadata or "{}").get("counters_since_delta_snapshot", ()))
+        ancestors = _ancestors(connection, (thread_id, checkpoint_ns, latest), serde)
+        while deltas and (ancestor := next(ancestors, None)):
+            kept.append(ancestor[0])
+            deltas -= ancestor[1]["channel_values"].keys()
+        for sql in _DELETE_BUT:
+            connection.execute(sql, (thread_id, checkpoint_ns, orjson.dumps(kept).decode()))
+
+
+def threads_of_runs(connection: sqlite3.Connection, run_ids: Sequence[str]) -> list[sqlite3.Row]:
+    """Return each ``(thread_id, run_id)`` with checkpoints of these runs; reads the whole table."""
+    return connection.execute(_THREADS_OF_RUNS, (orjson.dumps(list(run_ids)).decode(),)).fetchall()
+
+
+def delta_history(
+    connection: sqlite3.Connection,
+    key: tuple[str, str, str],
+    channels: Sequence[str],
+    serde: SerializerProtocol,
+) -> Mapping[str, DeltaChannelHistory]:
+    """Return what each channel was written by the ancestors of a checkpoint, oldest first.
+
+    ``key`` is its thread, namespace and id. A channel's history goes back to the nearest ancestor
+    that holds its value, which is the ``seed``.
+    """
+    histories: dict[str, DeltaChannelHistory] = {channel: {"writes": []} for channel in channels}
+    unseeded = set(channels)
+    for ancestor_id, checkpoint in _ancestors(connection, key, serde):
+        if not unseeded:
+            break
+        for row in reversed(connection.execute(WRITES, (*key[:2], ancestor_id)).fetchall()):
+            if row[1] in unseeded:
+                histories[row[1]]["writes"].append(_pending_write(row, serde))
+        for channel in unseeded & checkpoint["channel_values"].keys():
+            histories[channel]["seed"] = checkpoint["channel_values"][channel]
+            unseeded.discard(channel)
+    for history in histories.values():
+        history["writes"].reverse()
+    return histories
+
+
+def checkpoint_tuple(
+    row: Sequence[Any], writes: Sequence[Sequence[Any]], serde: SerializerProtocol
+) -> CheckpointTuple:
+    """Return a checkpoint from its row, in the order of the table's columns, and its writes."""
+    thread_id, checkpoint_ns, checkpoint_id, parent_id, type_, checkpoint, metadata = row
+    thread = {"thread_id": thread_id, "checkpoint_ns": checkpoint_ns}
+    return CheckpointTuple(
+        {"configurable": {**thread, "checkpoint_id": checkpoint_id}},
+        serde.loads_typed((type_, checkpoint)),
+        orjson.loads(metadata) if metadata is not None else {},
+        {"configurable": {**thread, "checkpoint_id": parent_id}} if parent_id else None,
+        [_pending_write(write, serde) for write in writes],
+    )
+
+
+def _pending_write(row: Sequence[Any], serde: SerializerProtocol) -> PendingWrite:
+    task_id, channel, type_, value = row
+    return task_id, channel, serde.loads_typed((type_, value))
+
+
+def _ancestors(
+    connection: sqlite3.Connection, key: tuple[str, str, str], serde: SerializerProtocol
+) -> Iterator[tuple[str, Checkpoint]]:
+    thread_id, checkpoint_ns, checkpoint_id = key
+    seen = {checkpoint_id}
+    while row := connection.execute(_PARENT, (thread_id, checkpoint_ns, checkpoint_id)).fetchone():
+        checkpoint_id, type_, blob = row
+        if checkpoint_id in seen:  # a checkpoint stored again below its own descendant
+            return
+        seen.add(checkpoint_id)
+        yield checkpoint_id, serde.loads_typed((type_, blob))

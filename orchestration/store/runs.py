@@ -1,0 +1,284 @@
+"""Runs in SQLite: the loop's store port, and what the faces read of them."""
+
+import sqlite3
+from collections.abc import Awaitable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+
+from operations.database import Database
+from operations.failpoints import failpoint
+from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.run import (
+    Failure,
+    MultitaskStrategy,
+    Outcome,
+    Run,
+    RunStatus,
+    ThreadState,
+)
+from orchestration.store.checkpoints import delete_run_checkpoints, delete_thread_checkpoints
+from orchestration.store.failures import durable
+
+_INSERT = """
+INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at, updated_at,
+    due_at, priority, timeout, tenant, ephemeral, resumable, multitask_strategy, metadata, kwargs)
+VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_CREATE_THREAD = """
+INSERT INTO threads (thread_id, created_at, updated_at, metadata)
+VALUES (?, ?, ?, json_object('graph_id', ?, 'assistant_id', ?))
+"""
+_THREAD = """
+SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
+FROM threads WHERE thread_id = ?
+"""
+_NAME_THREAD = """
+UPDATE threads SET metadata = json_set(metadata, '$.graph_id', ?, '$.assistant_id', ?)
+WHERE thread_id = ?
+"""
+_CLAIM = """
+UPDATE runs SET status = 'running', token = ?, attempt = attempt + 1, updated_at = ?
+WHERE run_id = ? AND status = 'pending'
+"""
+_MINE = "run_id = ? AND status = ? AND token IS ?"
+_FINISH = f"UPDATE runs SET status = ?, error = ?, token = NULL, updated_at = ? WHERE {_MINE}"  # noqa: S608 - constants
+_REQUEUE = f"""
+UPDATE runs SET status = 'pending', token = NULL, attempt = attempt - 1, updated_at = ?
+WHERE {_MINE}
+"""  # noqa: S608 - constants
+_DELETE = f"DELETE FROM runs WHERE {_MINE}"  # noqa: S608 - constants
+_DELETE_EVENTS = "DELETE FROM run_events WHERE run_id = ?"
+_SETTLE_THREAD = """
+UPDATE threads SET status = ?, error = ?, updated_at = ?, state_updated_at = ?,
+    state_values = COALESCE(?, state_values), interrupts = COALESCE(?, interrupts)
+WHERE thread_id = ?
+"""
+_RELEASE_THREAD = "UPDATE threads SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
+_CRASHED = """
+UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + 1 WHERE status = 'running'
+"""
+_POISON = """
+UPDATE runs SET status = 'error', dead_letter = 'poison', error = ?, updated_at = ?
+WHERE status = 'pending' AND crashes >= ?
+RETURNING thread_id, ephemeral
+"""
+_UNFINISHED = "SELECT * FROM runs WHERE status = 'pending' ORDER BY created_at, rowid"
+
+RUNS_PAGE = 1_000  # rows a caller may ask for at once
+
+
+class RunStore:
+    """The runs, and what a run does to its thread."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def accept(self, run: Run) -> Awaitable[None]:
+        """Keep a pending run; see the port."""
+        return durable(self._database.write(partial(_accept, run)), after="accept.after_commit")
+
+    def claim(self, run: Run, token: str) -> Awaitable[bool]:
+        """Mark a pending run as running; see the port."""
+        parameters = (token, now(), run.run_id)
+        return durable(self._database.write(partial(_change, _CLAIM, parameters)))
+
+    def finish(
+        self, run: Run, outcome: Outcome, state: ThreadState | None
+    ) -> Awaitable[bool]:
+        """Write how a run ended; see the port."""
+        return durable(self._database.write(partial(_finish, run, run.token, outcome, state)))
+
+    def requeue(self, run: Run) -> Awaitable[bool]:
+        """Put a running run back; see the port."""
+        parameters = (now(), run.run_id, RunStatus.RUNNING, run.token)
+        return durable(self._database.write(partial(_change, _REQUEUE, parameters)))
+
+    def erase(self, run: Run) -> Awaitable[bool]:
+        """Undo a run; see the port."""
+        return durable(self._database.write(partial(_erase, run, run.token)))
+
+    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
+        """Return what is unfinished after a start; see the port."""
+        return durable(self._database.write(partial(_recover, crash_limit, failure)))
+
+    def get(self, run_id: str) -> sqlite3.Row | None:
+        """Return the row of a run."""
+        return self._database.get("SELECT * FROM runs WHERE run_id = ?", (run_id,))
+
+    async def of_thread(
+        self, thread_id: str, status: str | None, limit: int, offset: int
+    ) -> list[sqlite3.Row]:
+        """Return the runs of a thread, newest first."""
+        sql = """
+            SELECT * FROM runs WHERE thread_id = ? AND (? IS NULL OR status = ?)
+            ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?
+        """
+        parameters = (thread_id, status, status, min(limit, RUNS_PAGE), offset)
+        return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
+
+    async def dead_letters(self, limit: int, offset: int) -> list[sqlite3.Row]:
+        """Return the runs that were given up, newest first."""
+        sql = """
+            SELECT * FROM runs WHERE dead_letter IS NOT NULL
+            ORDER BY updated_at DESC LIMIT ? OFFSET ?
+        """
+        parameters = (min(limit, RUNS_PAGE), offset)
+        return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
+
+    async def delete(self, thread_id: str, run_id: str) -> bool:
+        """Delete a run that has ended, with its checkpoints; False if there is none."""
+        return await durable(
+            self._database.write(partial(_delete_finished, thread_id, run_id))
+        )
+
+
+def now() -> str:
+    """Return the present, UTC, in ISO 8601 with microseconds."""
+    return datetime.now(UTC).isoformat(timespec="microseconds")
+
+
+def _accept(run: Run, connection: sqlite3.Connection) -> None:
+    execute = connection.execute
+    if not run.ephemeral:
+        named = execute(_THREAD, (run.thread_id,)).fetchone()
+        if named is None:
+            if not run.create_thread:
+                raise ThreadNotFound(run.thread_id)
+            execute(
+                _CREATE_THREAD,
+                (run.thread_id, run.created_at, run.created_at, run.graph_id, run.assistant_id),
+            )
+        elif tuple(named) != (run.graph_id, run.assistant_id):
+            execute(_NAME_THREAD, (run.graph_id, run.assistant_id, run.thread_id))
+    execute(_INSERT, _columns(run))
+    failpoint("accept.before_commit")
+
+
+def _columns(run: Run) -> tuple[Any, ...]:
+    due_at = None
+    if run.delay > 0:
+        created = datetime.fromisoformat(run.created_at)
+        due_at = (created + timedelta(seconds=run.delay)).isoformat(timespec="microseconds")
+    return (
+        run.run_id,
+        run.thread_id,
+        run.assistant_id,
+        run.graph_id,
+        run.created_at,
+        run.created_at,
+        due_at,
+        run.priority,
+        run.timeout,
+        run.tenant,
+        run.ephemeral,
+        run.resumable,
+        run.multitask_strategy,
+        orjson.dumps(run.metadata).decode(),
+        orjson.dumps(run.kwargs).decode(),
+    )
+
+
+def _change(sql: str, parameters: tuple[Any, ...], connection: sqlite3.Connection) -> bool:
+    return connection.execute(sql, parameters).rowcount == 1
+
+
+def _finish(
+    run: Run,
+    token: str | None,
+    outcome: Outcome,
+    state: ThreadState | None,
+    connection: sqlite3.Connection,
+) -> bool:
+    execute = connection.execute
+    held = (run.run_id, _held_as(token), token)
+    if run.ephemeral:
+        if not _change(_DELETE, held, connection):
+            return False
+        if run.kwargs.get("durability") is not None:
+            delete_thread_checkpoints(connection, run.thread_id)
+        if run.resumable:
+            execute(_DELETE_EVENTS, (run.run_id,))
+        return True
+    at, error = now(), _error(outcome.failure)
+    if not _change(_FINISH, (outcome.status, error, at, *held), connection):
+        return False
+    if state is not None:
+        status = _thread_status(outcome, state)
+        values = state.values.decode() if state.values is not None else None
+        interrupts = state.interrupts.decode()
+        execute(_SETTLE_THREAD, (status, error, at, at, values, interrupts, run.thread_id))
+    elif outcome.failure is not None:
+        execute(_RELEASE_THREAD, ("error", error, at, run.thread_id))
+    return True
+
+
+def _held_as(token: str | None) -> RunStatus:
+    return RunStatus.PENDING if token is None else RunStatus.RUNNING
+
+
+def _thread_status(outcome: Outcome, state: ThreadState) -> str:
+    if outcome.failure is not None:
+        return "error"
+    return "interrupted" if state.interrupted else "idle"
+
+
+def _error(failure: Failure | None) -> str | None:
+    return None if failure is None else orjson.dumps(failure).decode()
+
+
+def _erase(run: Run, token: str | None, connection: sqlite3.Connection) -> bool:
+    if not _change(_DELETE, (run.run_id, _held_as(token), token), connection):
+        return False
+    delete_run_checkpoints(connection, run.thread_id, run.run_id)
+    connection.execute(_DELETE_EVENTS, (run.run_id,))
+    return True
+
+
+def _delete_finished(thread_id: str, run_id: str, connection: sqlite3.Connection) -> bool:
+    sql = """
+        DELETE FROM runs
+        WHERE run_id = ? AND thread_id = ? AND status NOT IN ('pending', 'running')
+    """
+    if not _change(sql, (run_id, thread_id), connection):
+        return False
+    delete_run_checkpoints(connection, thread_id, run_id)
+    connection.execute(_DELETE_EVENTS, (run_id,))
+    return True
+
+
+def _recover(
+    crash_limit: int, failure: Failure, connection: sqlite3.Connection
+) -> Sequence[Run]:
+    at, error = now(), _error(failure)
+    connection.execute(_CRASHED)
+    for thread_id, _ in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
+        connection.execute(_RELEASE_THREAD, ("error", error, at, thread_id))
+    return [_run(row) for row in connection.execute(_UNFINISHED)]
+
+
+def _run(row: sqlite3.Row) -> Run:
+    delay = 0.0
+    if row["due_at"] is not None:
+        due_at = datetime.fromisoformat(row["due_at"])
+        delay = max(0.0, (due_at - datetime.now(UTC)).total_seconds())
+    return Run(
+        run_id=row["run_id"],
+        thread_id=row["thread_id"],
+        assistant_id=row["assistant_id"],
+        graph_id=row["graph_id"],
+        kwargs=orjson.loads(row["kwargs"]),
+        metadata=orjson.loads(row["metadata"]),
+        created_at=row["created_at"],
+        priority=row["priority"],
+        multitask_strategy=MultitaskStrategy(row["multitask_strategy"]),
+        ephemeral=bool(row["ephemeral"]),
+        resumable=bool(row["resumable"]),
+        tenant=row["tenant"],
+        delay=delay,
+        timeout=row["timeout"],
+        attempt=row["attempt"],
+        crashes=row["crashes"],
+    )

@@ -1,0 +1,186 @@
+"""Threads in SQLite."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import orjson
+
+from operations.database import Database
+from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.run import ThreadState
+from orchestration.store.checkpoints import copy_thread_checkpoints, delete_thread_checkpoints
+from orchestration.store.contains import Contains
+from orchestration.store.failures import durable
+from orchestration.store.runs import now
+
+_BUSY = """
+EXISTS (SELECT 1 FROM runs
+        WHERE runs.thread_id = threads.thread_id AND runs.status IN ('pending', 'running'))
+"""
+_SHOWN = f"CASE WHEN {_BUSY} THEN 'busy' ELSE status END"
+_SELECT = f"SELECT *, {_SHOWN} AS shown_status FROM threads"  # noqa: S608 - constants
+_SORTS = {
+    "thread_id": "thread_id",
+    "status": _SHOWN,
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "state_updated_at": "state_updated_at",
+}
+_COPY = """
+INSERT INTO threads
+    (thread_id, created_at, updated_at, state_updated_at, status, metadata, config,
+     interrupts, error, state_values)
+SELECT ?, ?, ?, state_updated_at, status, metadata, config, interrupts, error, state_values
+FROM threads WHERE thread_id = ?
+"""
+
+
+class ThreadExists(Exception):
+    """There is a thread with that id already."""
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(f"Thread {thread_id} already exists")
+        self.thread_id = thread_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ThreadQuery:
+    """What to look for. ``metadata`` and ``values`` must be contained in the thread's."""
+
+    ids: Sequence[str] | None = None
+    status: str | None = None
+    metadata: Mapping[str, Any] | None = None
+    values: Mapping[str, Any] | None = None
+    limit: int = 10
+    offset: int = 0
+    sort_by: str = "created_at"
+    descending: bool = True
+
+    def where(self) -> tuple[str, list[Any]]:
+        """Return the condition and its parameters."""
+        conditions, parameters = ["1"], list[Any]()
+        if self.ids is not None:
+            conditions.append(f"thread_id IN ({', '.join('?' * len(self.ids))})")
+            parameters += self.ids
+        if self.status is not None:
+            conditions.append(f"{_SHOWN} = ?")
+            parameters.append(self.status)
+        for column, part in (("metadata", self.metadata), ("state_values", self.values)):
+            if part:
+                conditions.append(f"json_contains({column}, ?)")
+                parameters.append(orjson.dumps(part))
+        return " AND ".join(conditions), parameters
+
+
+class ThreadStore:
+    """The threads, their metadata, and what they show between runs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def get(self, thread_id: str) -> sqlite3.Row | None:
+        """Return a thread's row; ``shown_status`` is what clients see as its status."""
+        return self._database.get(f"{_SELECT} WHERE thread_id = ?", (thread_id,))
+
+    async def create(self, thread_id: str, metadata: Mapping[str, Any]) -> None:
+        """Create a thread.
+
+        Raises:
+            ThreadExists: there is one with that id.
+        """
+        await durable(self._database.write(partial(_create, thread_id, metadata)))
+
+    async def patch(self, thread_id: str, metadata: Mapping[str, Any]) -> bool:
+        """Merge ``metadata`` into the thread's, key by key; False if there is no such thread."""
+        return await durable(self._database.write(partial(_patch, thread_id, metadata)))
+
+    async def show(self, thread_id: str, state: ThreadState) -> None:
+        """Let the thread show ``state``, after an update of it from outside."""
+        await durable(self._database.write(partial(_show, thread_id, state)))
+
+    async def delete(self, thread_id: str) -> bool:
+        """Delete a thread with its runs and checkpoints; False if there is none."""
+        return await durable(self._database.write(partial(_delete, thread_id)))
+
+    async def copy(self, source: str, target: str) -> None:
+        """Copy a thread with its checkpoints, without its runs.
+
+        Raises:
+            ThreadNotFound: there is no such thread.
+        """
+        await durable(self._database.write(partial(_copy, source, target)))
+
+    async def search(self, query: ThreadQuery) -> list[sqlite3.Row]:
+        """Return the threads that match."""
+        where, parameters = query.where()
+        order = f"{_SORTS[query.sort_by]} {'DESC' if query.descending else 'ASC'}, rowid"
+        sql = f"{_SELECT} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
+        parameters += [query.limit, query.offset]
+        return await self._database.read(Contains(sql, parameters).fetchall)
+
+    async def count(self, query: ThreadQuery) -> int:
+        """Return how many threads match."""
+        where, parameters = query.where()
+        sql = f"SELECT count(*) FROM threads WHERE {where}"  # noqa: S608 - made of constants
+        rows = await self._database.read(Contains(sql, parameters).fetchall)
+        return int(rows[0][0])
+
+
+def _create(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> None:
+    at = now()
+    sql = """
+        INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)
+        ON CONFLICT DO NOTHING
+    """
+    parameters = (thread_id, at, at, orjson.dumps(metadata).decode())
+    if connection.execute(sql, parameters).rowcount == 0:
+        raise ThreadExists(thread_id)
+
+
+def _patch(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
+    row = connection.execute(
+        "SELECT metadata FROM threads WHERE thread_id = ?", (thread_id,)
+    ).fetchone()
+    if row is None:
+        return False
+    merged = orjson.dumps({**orjson.loads(row[0]), **metadata}).decode()
+    connection.execute(
+        "UPDATE threads SET metadata = ?, updated_at = ? WHERE thread_id = ?",
+        (merged, now(), thread_id),
+    )
+    return True
+
+
+def _show(thread_id: str, state: ThreadState, connection: sqlite3.Connection) -> None:
+    at = now()
+    status = "interrupted" if state.interrupted else "idle"
+    values = state.values.decode() if state.values is not None else None
+    connection.execute(
+        """
+        UPDATE threads SET status = ?, error = NULL, updated_at = ?, state_updated_at = ?,
+            state_values = ?, interrupts = ?
+        WHERE thread_id = ?
+        """,
+        (status, at, at, values, state.interrupts.decode(), thread_id),
+    )
+
+
+def _delete(thread_id: str, connection: sqlite3.Connection) -> bool:
+    execute = connection.execute
+    execute(
+        "DELETE FROM run_events WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = ?)",
+        (thread_id,),
+    )
+    execute("DELETE FROM runs WHERE thread_id = ?", (thread_id,))
+    delete_thread_checkpoints(connection, thread_id)
+    return execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,)).rowcount == 1
+
+
+def _copy(source: str, target: str, connection: sqlite3.Connection) -> None:
+    at = now()
+    if connection.execute(_COPY, (target, at, at, source)).rowcount == 0:
+        raise ThreadNotFound(source)
+    copy_thread_checkpoints(connection, source, target)
