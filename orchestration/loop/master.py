@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from random import Random
 
+import orjson
+
 from orchestration.loop.admission import Admission, Limits
 from orchestration.loop.errors import (
     Draining,
@@ -25,6 +27,7 @@ from orchestration.loop.run import (
 )
 from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
+from orchestration.loop.streams import Listener, StreamEvent
 from orchestration.loop.worker import Worker
 
 POISON = Failure("PoisonRun", "the server died too often while this run was working")
@@ -46,6 +49,7 @@ class MasterLoop:
         self._worker = Worker(store, executor, limits, emit, rng)
         self._live: dict[str, Run] = {}
         self._threads: dict[str, list[Run]] = {}
+        self._watchers: dict[str, list[Listener]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
 
@@ -84,6 +88,23 @@ class MasterLoop:
     def standing(self, run: Run) -> Standing:
         """Say where ``run`` is and what it waits for."""
         return self._scheduler.standing(run)
+
+    def watch(self, thread_id: str) -> Listener:
+        """Return a listener for the events of all runs of a thread, those to come included."""
+        listener = Listener()
+        self._watchers.setdefault(thread_id, []).append(listener)
+        for run in self._threads.get(thread_id, ()):
+            run.stream.tap(listener.put_nowait)
+        return listener
+
+    def unwatch(self, thread_id: str, listener: Listener) -> None:
+        """Forget a listener that ``watch`` returned."""
+        watchers = self._watchers[thread_id]
+        watchers.remove(listener)
+        if not watchers:
+            del self._watchers[thread_id]
+        for run in self._threads.get(thread_id, ()):
+            run.stream.untap(listener.put_nowait)
 
     async def submit(self, run: Run) -> None:
         """Take ``run``; it is durable when this returns.
@@ -154,6 +175,9 @@ class MasterLoop:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
+        for watchers in self._watchers.values():
+            for watcher in watchers:
+                watcher.close()
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
             self._leave_pending(run)
@@ -171,6 +195,8 @@ class MasterLoop:
         run.done = asyncio.get_running_loop().create_future()
         self._live[run.run_id] = run
         self._threads.setdefault(run.thread_id, []).append(run)
+        for watcher in self._watchers.get(run.thread_id, ()):
+            run.stream.tap(watcher.put_nowait)
         self._scheduler.add(run, run.delay)
 
     def _begin(self, run: Run) -> None:
@@ -217,6 +243,9 @@ class MasterLoop:
         run.status = outcome.status
         run.stream.publish("end", b"null")
         run.stream.close()
+        for watcher in self._watchers.get(run.thread_id, ()):
+            done = orjson.dumps({"status": "run_done", "run_id": run.run_id})
+            watcher.put_nowait(StreamEvent(0, "metadata", done))
         if run.done is not None and not run.done.done():
             run.done.set_result(outcome)
         self._admission.finished()

@@ -62,19 +62,28 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class ThreadState:
-    """What a thread shows once a run on it has ended; JSON texts, ready to store and send."""
+    """What a thread shows once a run on it has ended; JSON texts, ready to store and send.
+
+    ``output`` is what a waiter is answered where that is more than ``values``: with interrupts.
+    """
 
     values: bytes | None
     interrupts: bytes = b"{}"
     interrupted: bool = False
+    output: bytes | None = None
+
+    @property
+    def answer(self) -> bytes | None:
+        """What a waiter is answered."""
+        return self.values if self.output is None else self.output
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its terminal status, the values it left as JSON text, its error."""
+    """How a run ended: its terminal status, what a waiter is answered as JSON text, its error."""
 
     status: RunStatus
-    values: bytes | None = None
+    output: bytes | None = None
     failure: Failure | None = None
     rolled_back: bool = False
 

@@ -22,17 +22,20 @@ class StreamEvent:
     data: bytes
 
 
+Tap = Callable[[StreamEvent], None]
+
+
 class Listener:
     """A place where events wait for one reader."""
 
     def __init__(self) -> None:
-        self._events: deque[StreamEvent] = deque()
+        self._events: list[StreamEvent] = []
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
         self.overflowed = False
 
     def put_nowait(self, event: StreamEvent) -> None:
-        """Keep ``event`` for the reader; a reader too far behind is closed instead."""
+        """Keep ``event`` for the reader; a reader that is too far behind is closed instead."""
         if self.closed:
             return
         if len(self._events) >= LISTENER_LIMIT:
@@ -49,8 +52,7 @@ class Listener:
 
     def take(self) -> list[StreamEvent]:
         """Return what waits, without waiting."""
-        events = list(self._events)
-        self._events.clear()
+        events, self._events = self._events, []
         return events
 
     async def wait(self) -> None:
@@ -69,32 +71,42 @@ class Listener:
 
 
 class RunStream:
-    """The events of one run, in order, for any number of listeners."""
+    """The events of one run, in order, for any number of listeners.
 
-    __slots__ = ("_closed", "_history", "_listeners", "_number", "on_event")
+    A tap is called with every event as it comes; unlike a listener it outlives the run.
+    """
+
+    __slots__ = ("_closed", "_history", "_listeners", "_number", "_taps")
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self._taps: list[Tap] = []
         self._history: deque[StreamEvent] | None = None
         self._number = 0
         self._closed = False
-        self.on_event: Callable[[StreamEvent], None] | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether an event published now would reach anybody."""
-        return bool(self._listeners) or self._history is not None or self.on_event is not None
+        return bool(self._listeners or self._taps) or self._history is not None
 
     @property
-    def number(self) -> int:
-        """The number of the last event."""
-        return self._number
+    def first(self) -> int:
+        """The number of the oldest event that a listener can still be given."""
+        return self._history[0].number if self._history else self._number + 1
 
     def keep(self, after: int = 0) -> None:
         """Keep events for those who come later, numbering on from ``after``."""
         self._number = max(self._number, after)
-        if self._history is None:
-            self._history = deque(maxlen=HISTORY_LIMIT)
+        self._history = deque(maxlen=HISTORY_LIMIT)
+
+    def tap(self, tap: Tap) -> None:
+        """Call ``tap`` with every event."""
+        self._taps.append(tap)
+
+    def untap(self, tap: Tap) -> None:
+        """Call ``tap`` no more."""
+        self._taps.remove(tap)
 
     def publish(self, name: str, data: bytes) -> None:
         """Give an event to everybody who listens."""
@@ -104,8 +116,8 @@ class RunStream:
         event = StreamEvent(self._number, name, data)
         if self._history is not None:
             self._history.append(event)
-        if self.on_event is not None:
-            self.on_event(event)
+        for tap in self._taps:
+            tap(event)
         for listener in self._listeners:
             listener.put_nowait(event)
 

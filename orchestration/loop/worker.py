@@ -161,8 +161,7 @@ class Worker:
                 return Outcome(after(run.status, Step.CANCEL), rolled_back=True), None
             case Ending.INTERRUPT:
                 state = await self._settled(run)
-                values = state.values if state else None
-                return Outcome(after(run.status, Step.CANCEL), values), state
+                return Outcome(after(run.status, Step.CANCEL), _answer(state)), state
             case Ending.TIMEOUT:
                 seconds = self._limits.timeout(run)
                 failure = Failure("TimeoutError", f"the run took longer than {seconds:g} seconds")
@@ -179,14 +178,13 @@ class Worker:
             return None, None
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
             return await self._failed(run, Step.FAIL, self._executor.describe(error))
-        return Outcome(after(run.status, Step.SUCCEED), state.values if state else None), state
+        return Outcome(after(run.status, Step.SUCCEED), _answer(state)), state
 
     async def _failed(
         self, run: Run, step: Step, failure: Failure
     ) -> tuple[Outcome, ThreadState | None]:
         state = await self._settled(run)
-        values = state.values if state else None
-        return Outcome(after(run.status, step), values, failure), state
+        return Outcome(after(run.status, step), _answer(state), failure), state
 
     async def _settled(self, run: Run) -> ThreadState | None:
         return None if run.task is None else await self._executor.settle(run)
@@ -195,6 +193,10 @@ class Worker:
 def _resolve(future: "asyncio.Future[None] | None") -> None:
     if future is not None and not future.done():
         future.set_result(None)
+
+
+def _answer(state: ThreadState | None) -> bytes | None:
+    return None if state is None else state.answer
 
 
 def _wire(failure: Failure) -> bytes:

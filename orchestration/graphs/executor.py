@@ -1,0 +1,205 @@
+"""How a run's graph is executed: LangGraph behind the loop's executor port."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, Literal, Protocol, cast
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
+
+from orchestration.graphs.arguments import (
+    Call,
+    Graph,
+    checkpointed,
+    prepare,
+    run_config,
+    thread_config,
+)
+from orchestration.graphs.events import RunEvents
+from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.resumption import find_place, may_have_begun
+from orchestration.graphs.snapshots import thread_state, with_interrupts
+from orchestration.loop.errors import Drained
+from orchestration.loop.ports import Control
+from orchestration.loop.run import Failure, Run, ThreadState
+
+MESSAGE_LIMIT = 16_384  # characters of an error's message that are kept
+
+_DEFAULT_MODES = ("values",)
+
+
+class GraphSource(Protocol):
+    """Where graphs come from, ready to be called: with their checkpointer and their store."""
+
+    def fixed(self, name: str, *, checkpointed: bool) -> Graph | None:
+        """Return a graph that needs no making; None if one has to be opened."""
+        ...
+
+    def open(
+        self,
+        name: str,
+        config: RunnableConfig,
+        *,
+        checkpointed: bool,
+        access: Literal["threads.create_run", "threads.read"] = ...,
+        context: Any = None,
+    ) -> AbstractAsyncContextManager[Graph]:
+        """Make a graph for one use.
+
+        Raises:
+            LookupError: there is no graph of that name.
+        """
+        ...
+
+
+class LangGraphExecutor:
+    """Executes runs on LangGraph graphs; holds nothing of a run."""
+
+    def __init__(self, graphs: GraphSource) -> None:
+        self._graphs = graphs
+
+    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+        """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
+
+        To be called in a native task, which is cancelled at most once.
+
+        Raises:
+            Drained: the graph stopped at a super-step as asked.
+            NotSerialisable: the values of the graph have no JSON text.
+            Exception: whatever the graph raised; it was published as ``error``.
+        """
+        if run.stream.wanted:
+            head = {"run_id": run.run_id, "attempt": run.attempt}
+            run.stream.publish("metadata", dumps(head))
+        try:
+            return await self._execute(run, control)
+        except GraphDrained as drained:
+            raise Drained(str(drained)) from drained
+        except Exception as error:
+            self._publish_error(run, error)
+            raise
+
+    async def settle(self, run: Run) -> ThreadState | None:
+        """Return what the thread of a run that was cut off shows, from its last checkpoint.
+
+        Waits until what the run wrote is durable. None if the thread has no checkpoint.
+
+        Raises:
+            NotSerialisable: the values of the thread have no JSON text.
+        """
+        if not checkpointed(run):
+            return None
+        config = thread_config(run)
+        graph = self._graphs.fixed(run.graph_id, checkpointed=True)
+        if graph is not None:
+            return await _settled(graph, config)
+        opening = self._graphs.open(
+            run.graph_id, run_config(run), checkpointed=True, access="threads.read"
+        )
+        async with opening as graph:
+            return await _settled(graph, config)
+
+    def describe(self, error: BaseException) -> Failure:
+        """Put an error of user code into words; of a group with one member, that member."""
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        try:
+            message = str(error)
+        except Exception as broken:  # noqa: BLE001 - it is user code that makes this text
+            message = f"its message could not be read: {type(broken).__name__}"
+        return Failure(type(error).__name__, _printable(message))
+
+    async def _execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+        keeps = checkpointed(run)
+        config = run_config(run)
+        graph = self._graphs.fixed(run.graph_id, checkpointed=keeps)
+        if graph is not None:
+            return await _drive(run, graph, config, control)
+        opening = self._graphs.open(
+            run.graph_id, config, checkpointed=keeps, context=run.kwargs.get("context")
+        )
+        async with opening as graph:
+            return await _drive(run, graph, config, control)
+
+    def _publish_error(self, run: Run, error: BaseException) -> None:
+        if run.stream.wanted:
+            failure = self.describe(error)
+            data = dumps({"error": failure.error, "message": failure.message})
+            run.stream.publish("error", data)
+
+
+class _Drain:
+    """The means to ask one call of a graph to stop at its next super-step."""
+
+    __slots__ = ("_control",)
+
+    def __init__(self, control: RunControl) -> None:
+        self._control = control
+
+    def drain(self) -> None:
+        self._control.request_drain()
+
+
+async def _drive(
+    run: Run, graph: Graph, config: RunnableConfig, control: Callable[[Control], None]
+) -> ThreadState:
+    """Call the graph, follow it, and return what its thread shows then."""
+    call = prepare(run, graph, config)
+    modes = run.kwargs.get("stream_mode") or _DEFAULT_MODES
+    modes = (modes,) if isinstance(modes, str) else modes
+    nested = bool(run.kwargs.get("stream_subgraphs"))
+    events = RunEvents(run.stream, modes, nested=nested)
+    keeps = checkpointed(run)
+    if keeps:
+        if may_have_begun(run, graph, call):
+            place = await find_place(run, graph, call)
+            if place is not None:
+                waiting = place.interrupts
+                values = with_interrupts(place.values, waiting) if waiting else place.values
+                events.take((), "values", values)
+                return thread_state(place)
+        handle = RunControl()
+        call.options["control"] = handle
+        control(_Drain(handle))
+    await _follow(run, graph, call, events)
+    stoppable = call.breakpoints or graph.interrupt_before_nodes or graph.interrupt_after_nodes
+    if keeps and (stoppable or events.interrupted or not events.seen):
+        return thread_state(await graph.aget_state(thread_config(run)))
+    return events.state
+
+
+async def _follow(run: Run, graph: Graph, call: Call, events: RunEvents) -> None:
+    """Consume the graph's stream to its end; it is closed whatever happens."""
+    options = call.options
+    options["stream_mode"] = events.graph_modes
+    if events.nested:
+        options["subgraphs"] = True
+    if events.detailed:
+        stream: AsyncIterator[Any] = graph.astream_events(
+            call.input, call.config, version="v2", **options
+        )
+        async with _closing(stream):
+            await events.follow_events(stream, run.run_id)
+        return
+    stream = graph.astream(call.input, call.config, **options)
+    async with _closing(stream):
+        await events.follow(stream)
+
+
+def _closing(stream: AsyncIterator[Any]) -> AbstractAsyncContextManager[Any]:
+    return aclosing(cast("Any", stream))
+
+
+async def _settled(graph: Graph, config: RunnableConfig) -> ThreadState | None:
+    settle: Callable[[], Awaitable[None]] | None = getattr(graph.checkpointer, "settled", None)
+    if settle is not None:
+        await settle()
+    snapshot = await graph.aget_state(config)
+    return None if snapshot.metadata is None else thread_state(snapshot)
+
+
+def _printable(message: str) -> str:
+    """Return a message that every encoder takes and no log chokes on."""
+    kept = message if len(message) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}…"
+    return kept.encode("utf-8", "replace").decode("utf-8")

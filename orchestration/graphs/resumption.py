@@ -1,0 +1,174 @@
+"""Where a run goes on that was cut off before, so that nothing committed is done twice."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from langgraph.types import Command, Send, StateSnapshot
+
+from orchestration.graphs.arguments import Call, Graph, thread_config
+from orchestration.loop.run import Run
+
+if TYPE_CHECKING:
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
+# A write of our own beside LangGraph's: the interrupts that a run's answers were meant for.
+_ANSWERED = "masterloop:answered"
+_NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are a command's
+_ID_DIGITS = frozenset("0123456789abcdef")
+_ID_LENGTH = 32
+
+
+def may_have_begun(run: Run, graph: Graph, call: Call) -> bool:
+    """Whether the thread has to be read first to know where the run starts.
+
+    Plain input needs no look: LangGraph itself goes on where it finds a checkpoint of the same
+    run. It would walk past a breakpoint then, and it repeats commands and forks.
+    """
+    return (
+        run.resuming
+        or isinstance(call.input, Command)
+        or call.breakpoints
+        or bool(graph.interrupt_before_nodes or graph.interrupt_after_nodes)
+        or "checkpoint_id" in call.configurable
+        or "checkpoint_map" in call.configurable
+    )
+
+
+async def find_place(run: Run, graph: Graph, call: Call) -> StateSnapshot | None:
+    """Make ``call`` go on where the run was cut off, if it was.
+
+    Returns the state of the thread if nothing is left to do: the run had finished, or had come to
+    a breakpoint or a question, and only the news of it was lost.
+    """
+    snapshot = await graph.aget_state(thread_config(run))
+    if (snapshot.metadata or {}).get("run_id") == run.run_id:
+        if await _had_stopped(graph, call, snapshot):
+            return snapshot
+        call.input = None
+        call.configurable.update(checkpoint_ns="")
+        call.configurable.pop("checkpoint_id", None)
+        call.configurable.pop("checkpoint_map", None)
+        return None
+    if isinstance(call.input, Command) and snapshot.metadata is not None:
+        return await _find_place_of_command(run, graph, call, snapshot)
+    return None
+
+
+async def _had_stopped(graph: Graph, call: Call, snapshot: StateSnapshot) -> bool:
+    """Whether this checkpoint of the run itself is one that the run was to stop at."""
+    return (
+        not snapshot.next
+        or _only_questions(snapshot)
+        or await _at_breakpoint(graph, call, snapshot)
+    )
+
+
+def _only_questions(snapshot: StateSnapshot) -> bool:
+    """Whether every task that is not done waits for an answer."""
+    undone = [task for task in snapshot.tasks if task.result is None]
+    return bool(undone) and all(task.interrupts for task in undone)
+
+
+async def _at_breakpoint(graph: Graph, call: Call, snapshot: StateSnapshot) -> bool:
+    if (snapshot.metadata or {}).get("source") != "loop":
+        return False  # a fork or an input: the run began here, and did not stop
+    before = call.options.get("interrupt_before") or graph.interrupt_before_nodes
+    if _names(before, [task.name for task in snapshot.tasks]):
+        return True
+    after = call.options.get("interrupt_after") or graph.interrupt_after_nodes
+    if not after or snapshot.parent_config is None:
+        return False
+    parent = await graph.aget_state(snapshot.parent_config)
+    return _names(after, [task.name for task in parent.tasks])
+
+
+def _names(nodes: str | Sequence[str], candidates: Sequence[str]) -> bool:
+    visible = (name for name in candidates if name != "__start__")
+    return any(nodes == "*" or name in nodes for name in visible)
+
+
+async def _find_place_of_command(
+    run: Run, graph: Graph, call: Call, snapshot: StateSnapshot
+) -> StateSnapshot | None:
+    """Give a command's answers to the interrupts they were meant for, and what it writes once.
+
+    No checkpoint of the run exists yet, but its command may be stored, or answered a question
+    already whose node then asked another: that one must not get the same answer again.
+    """
+    saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
+    saved = await saver.aget_tuple(thread_config(run))
+    writes = (saved.pending_writes if saved else None) or []
+    marks = [value for task, channel, value in writes if (task, channel) == (run.run_id, _ANSWERED)]
+    command = cast("Command[Any]", call.input)
+    pending = [interrupt.id for interrupt in snapshot.interrupts]
+    if not marks:
+        call.input, answered = _addressed(command, pending, call)
+        await saver.aput_writes(snapshot.config, [(_ANSWERED, answered)], run.run_id)
+        return None
+    stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]
+    unanswered = [each for each in marks[0] if each in pending]
+    call.input = _remaining(command, marks[0], unanswered, stored)
+    return snapshot if call.input is None and _only_questions(snapshot) else None
+
+
+def _addressed(
+    command: "Command[Any]", pending: Sequence[str], call: Call
+) -> tuple["Command[Any]", list[str]]:
+    """Return the command with its answer addressed, and the interrupts it answers.
+
+    LangGraph stores a bare answer for whichever question comes next, even one that is asked only
+    after a crash; so an answer to the only pending interrupt is given its id.
+    """
+    resume = command.resume
+    if resume is None:
+        return command, []
+    if _is_map(resume):
+        return command, list(resume)
+    if len(pending) != 1 or "checkpoint_id" in call.configurable:
+        return command, []
+    answer = {pending[0]: resume}
+    return Command(resume=answer, update=command.update, goto=command.goto), [pending[0]]
+
+
+def _remaining(
+    command: "Command[Any]",
+    answered: Sequence[str],
+    unanswered: Sequence[str],
+    stored: Sequence[tuple[str, Any]],
+) -> "Command[Any] | None":
+    """Return what is still to be told of a command that was begun; None if all of it was."""
+    resume: Any = command.resume
+    if answered:
+        resume = {each: resume[each] if _is_map(resume) else resume for each in unanswered} or None
+    writes = _writes(command)
+    if all(write in stored for write in writes):
+        return None if resume is None else Command(resume=resume)
+    return Command(resume=resume, update=command.update, goto=command.goto)
+
+
+def _writes(command: "Command[Any]") -> list[tuple[str, Any]]:
+    """Return the writes in which LangGraph stores a command's update and its goto."""
+    goto = command.goto if isinstance(command.goto, list | tuple) else [command.goto]
+    writes: list[tuple[str, Any]] = [
+        ("__pregel_tasks", target)
+        if isinstance(target, Send)
+        else (f"branch:to:{target}", "__start__")
+        for target in goto
+    ]
+    match command.update:
+        case None:
+            return writes
+        case Mapping() as update:
+            return [*writes, *update.items()]
+        case [(str(), _), *_] as update:
+            return [*writes, *update]
+        case update:
+            return [*writes, ("__root__", update)]
+
+
+def _is_map(resume: Any) -> bool:
+    """Whether an answer is one by interrupt id: 32 hexadecimal digits each."""
+    return isinstance(resume, dict) and all(
+        isinstance(key, str) and len(key) == _ID_LENGTH and _ID_DIGITS.issuperset(key)
+        for key in resume
+    )

@@ -1,0 +1,149 @@
+"""The states of threads, as LangGraph keeps them in checkpoints: read, listed, changed."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.types import StateSnapshot
+
+from orchestration.graphs.registry import GraphRegistry
+from orchestration.graphs.snapshots import thread_state
+from orchestration.loop.run import ThreadState
+
+Document = dict[str, Any]
+
+_READ: Literal["threads.read"] = "threads.read"
+
+
+EMPTY: Document = {
+    "values": {},
+    "next": [],
+    "tasks": [],
+    "metadata": {},
+    "created_at": None,
+    "checkpoint": None,
+    "parent_checkpoint": None,
+    "interrupts": [],
+    "checkpoint_id": None,
+    "parent_checkpoint_id": None,
+}
+
+
+class ThreadStates:
+    """Reads and changes the state of a thread through the graph that last ran on it."""
+
+    def __init__(self, graphs: GraphRegistry) -> None:
+        self._graphs = graphs
+
+    async def get(
+        self,
+        graph_id: str,
+        thread_id: str,
+        checkpoint: Mapping[str, Any] | None = None,
+        *,
+        subgraphs: bool = False,
+    ) -> Document:
+        """Return the state of a thread, now or at a checkpoint."""
+        config = _config(thread_id, checkpoint)
+        async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
+            return state_document(await graph.aget_state(config, subgraphs=subgraphs))
+
+    async def history(
+        self,
+        graph_id: str,
+        thread_id: str,
+        *,
+        limit: int,
+        before: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        checkpoint: Mapping[str, Any] | None = None,
+    ) -> list[Document]:
+        """Return a thread's states, newest first."""
+        config = _config(thread_id, checkpoint)
+        earlier = _config(thread_id, {"checkpoint_id": before}) if before else None
+        async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
+            states = graph.aget_state_history(
+                config, filter=dict(metadata) if metadata else None, before=earlier, limit=limit
+            )
+            return [state_document(state) async for state in states]
+
+    async def update(
+        self,
+        graph_id: str,
+        thread_id: str,
+        values: Any,
+        *,
+        as_node: str | None,
+        checkpoint: Mapping[str, Any] | None,
+    ) -> Document:
+        """Change a thread's state as if ``as_node`` had; return where that left it."""
+        config = _config(thread_id, checkpoint)
+        config["metadata"] = {"graph_id": graph_id}
+        opening = self._graphs.open(graph_id, config, checkpointed=True, access="threads.update")
+        async with opening as graph:
+            updated = await graph.aupdate_state(config, values, as_node)
+        return _checkpoint(updated)
+
+    async def shown(self, graph_id: str, thread_id: str) -> ThreadState:
+        """Return what the thread shows of its latest checkpoint."""
+        config = _config(thread_id, None)
+        async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
+            return thread_state(await graph.aget_state(config))
+
+
+def state_document(state: StateSnapshot) -> Document:
+    """Return a state as clients see it."""
+    checkpoint = _checkpoint(state.config)
+    parent = _checkpoint(state.parent_config) if state.parent_config else None
+    exists = checkpoint.get("checkpoint_id") is not None
+    return {
+        "values": state.values if exists or state.values else {},
+        "next": list(state.next),
+        "tasks": [_task(task) for task in state.tasks],
+        "metadata": state.metadata or {},
+        "created_at": state.created_at,
+        "checkpoint": checkpoint if exists else None,
+        "parent_checkpoint": parent,
+        "interrupts": [_interrupt(interrupt) for interrupt in state.interrupts],
+        "checkpoint_id": checkpoint.get("checkpoint_id"),
+        "parent_checkpoint_id": parent.get("checkpoint_id") if parent else None,
+    }
+
+
+def _task(task: Any) -> Document:
+    state, checkpoint = None, None
+    if isinstance(task.state, StateSnapshot):
+        state = state_document(task.state)
+    elif task.state is not None:
+        checkpoint = _checkpoint(task.state)
+    return {
+        "id": task.id,
+        "name": task.name,
+        "path": task.path,
+        "error": repr(task.error) if task.error is not None else None,
+        "interrupts": [_interrupt(interrupt) for interrupt in task.interrupts],
+        "checkpoint": checkpoint,
+        "state": state,
+        "result": task.result,
+    }
+
+
+def _interrupt(interrupt: Any) -> Document:
+    return {"value": interrupt.value, "id": interrupt.id}
+
+
+def _checkpoint(config: Mapping[str, Any]) -> Document:
+    configurable = config["configurable"]
+    return {
+        key: configurable.get(key)
+        for key in ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+        if key in configurable
+    }
+
+
+def _config(thread_id: str, checkpoint: Mapping[str, Any] | None) -> RunnableConfig:
+    configurable: dict[str, Any] = {"thread_id": thread_id, "checkpoint_ns": ""}
+    for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map"):
+        if checkpoint and checkpoint.get(key) is not None:
+            configurable[key] = checkpoint[key]
+    return {"configurable": configurable}
