@@ -1,0 +1,169 @@
+"""Assistants: graphs with a name and a configuration."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from starlette.responses import Response
+
+from orchestration.api.documents import assistant_document, selected
+from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
+from orchestration.api.models import (
+    AssistantCreate,
+    AssistantFilter,
+    AssistantPatch,
+    AssistantSearch,
+    GraphQuery,
+    SubgraphsQuery,
+)
+from orchestration.api.problems import Problem
+from orchestration.api.submission import find_assistant
+from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.schemas import graph_drawing, graph_schemas, subgraph_schemas
+from orchestration.store.assistants import AssistantExists, AssistantQuery
+
+endpoint = Endpoints()
+
+
+@endpoint("POST", "/assistants", body=AssistantCreate)
+async def create_assistant(call: Call, body: AssistantCreate) -> Response:
+    """Create an assistant."""
+    _require_graph(call, body.graph_id)
+    assistant_id = str(body.assistant_id or uuid4())
+    fields = {
+        "graph_id": body.graph_id,
+        "name": body.name or "Untitled",
+        "description": body.description,
+        "metadata": body.metadata or {},
+        **_configuration(body),
+    }
+    try:
+        await call.backend.assistants.create(assistant_id, fields)
+    except AssistantExists:
+        if body.if_exists == "raise":
+            raise
+    return json_response(assistant_document(find_assistant(call.backend, assistant_id)))
+
+
+@endpoint("GET", "/assistants/{assistant_id}")
+async def get_assistant(call: Call) -> Response:
+    """Return an assistant."""
+    return json_response(assistant_document(_assistant(call)))
+
+
+@endpoint("PATCH", "/assistants/{assistant_id}", body=AssistantPatch)
+async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
+    """Change an assistant."""
+    assistant = _assistant(call)
+    fields: dict[str, Any] = {
+        name: value
+        for name in ("graph_id", "name", "description")
+        if (value := getattr(body, name)) is not None
+    }
+    if body.graph_id is not None:
+        _require_graph(call, body.graph_id)
+    if body.config is not None or body.context is not None:
+        fields |= _configuration(body)
+    if body.metadata is not None:
+        fields["metadata"] = {**orjson.loads(assistant["metadata"]), **body.metadata}
+    await call.backend.assistants.update(assistant["assistant_id"], fields)
+    return json_response(assistant_document(_assistant(call)))
+
+
+@endpoint("DELETE", "/assistants/{assistant_id}")
+async def delete_assistant(call: Call) -> Response:
+    """Delete an assistant; its threads stay."""
+    assistant = _assistant(call)
+    if orjson.loads(assistant["metadata"]).get("created_by") == "system":
+        raise Problem(
+            HTTPStatus.CONFLICT, "the assistant that a graph has by itself cannot be deleted"
+        )
+    await call.backend.assistants.delete(assistant["assistant_id"])
+    return no_content()
+
+
+@endpoint("POST", "/assistants/search", body=AssistantSearch, optional_body=True)
+async def search_assistants(call: Call, body: AssistantSearch) -> Response:
+    """Find assistants."""
+    query = AssistantQuery(
+        graph_id=body.graph_id,
+        name=body.name,
+        metadata=body.metadata,
+        limit=body.limit,
+        offset=body.offset,
+        sort_by=body.sort_by,
+        descending=body.sort_order == "desc",
+    )
+    rows = await call.backend.assistants.search(query)
+    return json_response([selected(assistant_document(row), body.select) for row in rows])
+
+
+@endpoint("POST", "/assistants/count", body=AssistantFilter, optional_body=True)
+async def count_assistants(call: Call, body: AssistantFilter) -> Response:
+    """Count assistants."""
+    query = AssistantQuery(graph_id=body.graph_id, name=body.name, metadata=body.metadata)
+    return json_response(await call.backend.assistants.count(query))
+
+
+@endpoint("GET", "/assistants/{assistant_id}/graph", query=GraphQuery)
+async def draw_graph(call: Call, query: GraphQuery) -> Response:
+    """Return the nodes and edges of an assistant's graph."""
+    assistant = _assistant(call)
+    async with _open(call, assistant) as graph:
+        return json_response(dumps(await graph_drawing(graph, xray=query.xray)))
+
+
+@endpoint("GET", "/assistants/{assistant_id}/schemas")
+async def get_schemas(call: Call) -> Response:
+    """Return the JSON Schemas of what an assistant takes and gives."""
+    assistant = _assistant(call)
+    async with _open(call, assistant) as graph:
+        return json_response({"graph_id": assistant["graph_id"], **graph_schemas(graph)})
+
+
+@endpoint("GET", "/assistants/{assistant_id}/subgraphs", query=SubgraphsQuery)
+async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
+    """Return the schemas of the subgraphs of an assistant's graph."""
+    async with _open(call, _assistant(call)) as graph:
+        return json_response(await subgraph_schemas(graph, recurse=query.recurse))
+
+
+@endpoint("GET", "/assistants/{assistant_id}/subgraphs/{namespace}", query=SubgraphsQuery)
+async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
+    """Return the schemas of one subgraph of an assistant's graph."""
+    async with _open(call, _assistant(call)) as graph:
+        return json_response(await subgraph_schemas(graph, call.path("namespace"), recurse=query.recurse))
+
+
+def _assistant(call: Call) -> Mapping[str, Any]:
+    return find_assistant(call.backend, call.path("assistant_id"))
+
+
+def _open(call: Call, assistant: Mapping[str, Any]) -> Any:
+    config = orjson.loads(assistant["config"])
+    return call.backend.graphs.open(
+        assistant["graph_id"], config, checkpointed=True, access="assistants.read"
+    )
+
+
+def _require_graph(call: Call, graph_id: str) -> None:
+    if graph_id not in call.backend.graphs:
+        graphs = ", ".join(call.backend.graphs.names)
+        detail = f"Graph {graph_id!r} not found; the graphs are {graphs}"
+        raise Problem(HTTPStatus.NOT_FOUND, detail)
+
+
+def _configuration(body: AssistantCreate | AssistantPatch) -> dict[str, Any]:
+    """Return the config and the context to store; each mirrors what is only in the other."""
+    config = body.config.model_dump(exclude_none=True) if body.config is not None else {}
+    configurable, context = config.get("configurable"), body.context
+    if configurable and context:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "give either context or config.configurable, not both; context is the newer one",
+        )
+    if context:
+        config["configurable"] = context
+    return {"config": config, "context": context or configurable or {}}

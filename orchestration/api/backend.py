@@ -1,0 +1,43 @@
+"""What the endpoints work with."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from langgraph.store.base import BaseStore
+
+from operations.settings import Settings
+from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.registry import GraphRegistry
+from orchestration.graphs.states import ThreadStates
+from orchestration.loop.master import MasterLoop
+from orchestration.store.assistants import AssistantStore
+from orchestration.store.checkpoints import CheckpointSaver
+from orchestration.store.events import EventStore
+from orchestration.store.runs import RunStore
+from orchestration.store.threads import ThreadStore
+
+
+class Readiness(Protocol):
+    """Tells whether the service can take work."""
+
+    def __call__(self) -> dict[str, str]:
+        """Return what is not ready, and why; empty when everything is."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """The parts of the service that the API translates to."""
+
+    settings: Settings
+    manifest: Manifest
+    graphs: GraphRegistry
+    loop: MasterLoop
+    runs: RunStore
+    threads: ThreadStore
+    assistants: AssistantStore
+    events: EventStore
+    states: ThreadStates
+    checkpoints: CheckpointSaver
+    items: BaseStore
+    readiness: Readiness

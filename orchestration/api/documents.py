@@ -1,0 +1,112 @@
+"""Rows as the documents that clients see. JSON that was stored goes out as it is."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from orjson import Fragment
+
+from orchestration.loop.run import Run
+
+Document = dict[str, Any]
+
+
+def run_document(row: sqlite3.Row) -> Document:
+    """Return the document of a run that was stored."""
+    document: Document = {
+        "run_id": row["run_id"],
+        "thread_id": row["thread_id"],
+        "assistant_id": row["assistant_id"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "status": row["status"],
+        "metadata": Fragment(row["metadata"]),
+        "kwargs": Fragment(row["kwargs"]),
+        "multitask_strategy": row["multitask_strategy"],
+        "priority": row["priority"],
+        "attempt": row["attempt"],
+        "error": _fragment(row["error"]),
+    }
+    if row["dead_letter"] is not None:
+        document["dead_letter"] = row["dead_letter"]
+    return document
+
+
+def accepted_document(run: Run) -> Document:
+    """Return the document of a run that was just accepted."""
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "created_at": run.created_at,
+        "updated_at": run.created_at,
+        "status": "pending",
+        "metadata": run.metadata,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "priority": run.priority,
+        "attempt": 0,
+        "error": None,
+    }
+
+
+def thread_document(row: sqlite3.Row) -> Document:
+    """Return the document of a thread."""
+    return {
+        "thread_id": row["thread_id"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "state_updated_at": row["state_updated_at"],
+        "metadata": Fragment(row["metadata"]),
+        "config": Fragment(row["config"]),
+        "status": row["shown_status"],
+        "values": _fragment(row["state_values"]),
+        "interrupts": Fragment(row["interrupts"]),
+        "error": _fragment(row["error"]),
+    }
+
+
+def assistant_document(row: sqlite3.Row) -> Document:
+    """Return the document of an assistant."""
+    return {
+        "assistant_id": row["assistant_id"],
+        "graph_id": row["graph_id"],
+        "name": row["name"],
+        "description": row["description"],
+        "config": Fragment(row["config"]),
+        "context": Fragment(row["context"]),
+        "metadata": Fragment(row["metadata"]),
+        "version": row["version"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+    }
+
+
+def selected(document: Document, fields: Sequence[str] | None) -> Document:
+    """Return only the asked fields of a document; all when none were asked for."""
+    if fields is None:
+        return document
+    return {name: document.get(name) for name in fields}
+
+
+def extracted(document: Document, paths: Mapping[str, str] | None) -> Document:
+    """Return what ``paths`` (``values.a.b``, ``metadata.x[0]``) point to in a thread, by alias."""
+    whole = orjson.loads(orjson.dumps(document))
+    return {alias: _follow(whole, path) for alias, path in (paths or {}).items()}
+
+
+def _follow(value: Any, path: str) -> Any:
+    for part in path.replace("[", ".").replace("]", "").split("."):
+        if isinstance(value, dict):
+            value = value.get(part)
+        elif isinstance(value, list) and part.lstrip("-").isdigit():
+            index = int(part)
+            value = value[index] if -len(value) <= index < len(value) else None
+        else:
+            return None
+    return value
+
+
+def _fragment(text: str | None) -> Fragment | None:
+    return None if text is None else Fragment(text)

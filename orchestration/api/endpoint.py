@@ -1,0 +1,216 @@
+"""One declaration per operation: it validates the request and describes it in the API document."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from http import HTTPStatus
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+from uuid import UUID
+
+import orjson
+import structlog
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from orchestration.api.backend import Backend
+from orchestration.api.ingress import parse_json, read_body
+from orchestration.api.problems import Problem, invalid, problem, respond
+
+_log = structlog.get_logger(__name__)
+Model = TypeVar("Model", bound=BaseModel)
+Handler = Callable[..., Awaitable[Response]]
+
+
+class Body(BaseModel):
+    """The base of request bodies: a field that is not declared is refused, never dropped."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Query(BaseModel):
+    """The base of query strings."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that is being answered."""
+
+    backend: Backend
+    scope: Scope
+    receive: Receive
+    headers: Mapping[bytes, bytes]
+
+    def path(self, name: str) -> str:
+        """Return a part of the path as it was sent."""
+        value: str = self.scope["path_params"][name]
+        return value
+
+    def uuid(self, name: str) -> str:
+        """Return a part of the path that must be a UUID, in its usual spelling.
+
+        Raises:
+            Problem: 422, it is none.
+        """
+        return as_uuid(self.path(name), name)
+
+    def header(self, name: bytes) -> str | None:
+        """Return a header, by its name in lower case."""
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
+
+
+def as_uuid(text: str, name: str) -> str:
+    """Return the UUID that ``text`` is.
+
+    Raises:
+        Problem: 422, it is none.
+    """
+    try:
+        value = str(UUID(text))
+    except ValueError:
+        value = ""
+    if value != text.lower():
+        detail = f"Invalid {name}: must be a UUID, found {text[:64]!r}"
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[{"pointer": f"/{name}", "detail": detail}]
+        )
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An operation of the API: how it is called, what it takes, who answers it."""
+
+    method: str
+    path: str
+    handler: Handler
+    body: TypeAdapter[Any] | None = None
+    query: type[Query] | None = None
+    optional_body: bool = False
+    fields: frozenset[str] = field(default_factory=frozenset[str])
+
+    @property
+    def name(self) -> str:
+        """The operation's id."""
+        return self.handler.__name__
+
+    @property
+    def summary(self) -> str:
+        """What the operation does, in a sentence."""
+        return (inspect.getdoc(self.handler) or "").split("\n", 1)[0]
+
+    async def answer(self, call: Call) -> Response:
+        """Validate the request and have it answered."""
+        arguments: list[Any] = []
+        if self.body is not None:
+            arguments.append(await self._read(call, self.body))
+        if self.query is not None:
+            arguments.append(_parse_query(call, self.query))
+        return await self.handler(call, *arguments)
+
+    async def _read(self, call: Call, adapter: TypeAdapter[Any]) -> Any:
+        kind = call.headers.get(b"content-type")
+        if kind is not None and not kind.startswith(b"application/json"):
+            raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
+        settings = call.backend.settings
+        body = await read_body(call.receive, call.header(b"content-length"), settings.max_body)
+        if not body and self.optional_body:
+            body = b"{}"
+        value = parse_json(body)
+        try:
+            return adapter.validate_python(value)
+        except ValidationError as error:
+            raise invalid(error, self._unknown(error)) from error
+
+    def _unknown(self, error: ValidationError) -> dict[str, str]:
+        """Say of every unknown field which known one is nearest."""
+        said: dict[str, str] = {}
+        for entry in error.errors(include_url=False, include_input=False):
+            if entry["type"] == "extra_forbidden":
+                near = get_close_matches(str(entry["loc"][-1]), self.fields, 1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                said["/" + "/".join(map(str, entry["loc"]))] = f"there is no such field{hint}"
+        return said
+
+
+class Endpoints:
+    """The operations of one module, in the order of their declaration."""
+
+    def __init__(self) -> None:
+        self.all: list[Endpoint] = []
+
+    def __call__(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        query: type[Query] | None = None,
+        optional_body: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Declare the decorated function to be the operation."""
+
+        def declare(handler: Handler) -> Handler:
+            adapter = None if body is None else TypeAdapter(body)
+            known = frozenset(body.model_fields) if hasattr(body, "model_fields") else frozenset()
+            self.all.append(Endpoint(method, path, handler, adapter, query, optional_body, known))
+            return handler
+
+        return declare
+
+
+class Resource:
+    """The operations of one path; an ASGI application."""
+
+    def __init__(self, backend: Backend, path: str, endpoints: Mapping[str, Endpoint]) -> None:
+        self.path = path
+        self._backend = backend
+        self._endpoints = endpoints
+        self._allow = ", ".join(endpoints)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        endpoint = self._endpoints.get(scope["method"])
+        try:
+            if endpoint is None:
+                raise Problem(
+                    HTTPStatus.METHOD_NOT_ALLOWED,
+                    f"{scope['method']} is not possible here; {self._allow} is",
+                    headers={"allow": self._allow},
+                )
+            call = Call(self._backend, scope, receive, dict(scope["headers"]))
+            response = await endpoint.answer(call)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            found = problem(error)
+            response = respond(found, scope["path"])
+            if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.exception("request failed", path=scope["path"], method=scope["method"])
+        await response(scope, receive, send)
+
+
+def json_response(
+    content: Any, status: int = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return ``content`` as JSON; bytes are JSON already."""
+    body = content if isinstance(content, bytes) else orjson.dumps(content)
+    return Response(body, status, headers=headers, media_type="application/json")
+
+
+def no_content(status: int = HTTPStatus.NO_CONTENT) -> Response:
+    """Return an answer without a body."""
+    return Response(status_code=status)
+
+
+def _parse_query(call: Call, model: type[Query]) -> Query:
+    given = parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    values: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        if name in given:
+            many = "list" in str(info.annotation)
+            values[name] = given[name] if many else given[name][-1]
+    return model.model_validate(values)

@@ -1,0 +1,145 @@
+"""Streams of runs and threads: from the start, joined later, resumed after a break."""
+
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+
+from orchestration.api.backend import Backend
+from orchestration.api.endpoint import Call
+from orchestration.api.models import JoinHow
+from orchestration.api.problems import Problem
+from orchestration.api.sse import EventStream
+from orchestration.loop.run import Ending, Run
+from orchestration.loop.streams import Listener, StreamEvent
+
+_END = StreamEvent(0, "end", b"null")
+_ALWAYS = frozenset({"metadata", "error", "end", "shutdown"})
+
+
+def place(run: Run) -> str:
+    """Return the path of a run."""
+    return f"/threads/{run.thread_id}/runs/{run.run_id}"
+
+
+def keep_events(backend: Backend, run: Run) -> None:
+    """Have the events of a resumable run kept, beyond a restart if its thread is."""
+    if not run.resumable:
+        return
+    run.stream.keep(after=backend.events.last(run.run_id))
+    if not run.ephemeral:
+        run.stream.tap(lambda event: backend.events.append(run.run_id, event))
+
+
+def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventStream:
+    """Return the stream of a run that was just submitted; ``cancel`` it if the client goes away."""
+    return _stream(
+        call,
+        listener,
+        {"content-location": place(run), "location": f"{place(run)}/stream"},
+        _leave(call, run, listener, cancel=cancel),
+        numbered=run.resumable,
+    )
+
+
+async def follow_again(call: Call, run: Run | None, how: JoinHow) -> EventStream:
+    """Return the stream of a run that is known: what is missed of it, then what comes."""
+    after = _last_event_id(call)
+    run_id = call.uuid("run_id")
+    if run is None:
+        missed = [] if after is None else await call.backend.events.after(run_id, after)
+        if not missed or missed[-1].name != "end":
+            missed.append(_END)
+        return _stream(
+            call, _closed(), {}, _nothing, before=missed, wanted=_wanted(how), numbered=bool(after)
+        )
+    listener = run.stream.listen(after)
+    missed = []
+    if after is not None and after + 1 < run.stream.first:
+        kept = await call.backend.events.after(run_id, after)
+        missed = [event for event in kept if event.number < run.stream.first]
+    return _stream(
+        call,
+        listener,
+        {"content-location": place(run), "location": f"{place(run)}/stream"},
+        _leave(call, run, listener, cancel=how.cancel_on_disconnect),
+        before=missed,
+        wanted=_wanted(how),
+        numbered=run.resumable,
+    )
+
+
+def follow_thread(call: Call, thread_id: str) -> EventStream:
+    """Return the stream of everything that happens on a thread from now on."""
+    loop = call.backend.loop
+    listener = loop.watch(thread_id)
+    return _stream(call, listener, {}, lambda _: loop.unwatch(thread_id, listener))
+
+
+def _stream(
+    call: Call,
+    listener: Listener,
+    headers: Mapping[str, str],
+    leave: Callable[[bool], None],
+    *,
+    before: Sequence[StreamEvent] = (),
+    wanted: Callable[[StreamEvent], bool] | None = None,
+    numbered: bool = False,
+) -> EventStream:
+    settings = call.backend.settings
+    return EventStream(
+        listener,
+        headers=headers,
+        keep_alive=settings.keep_alive,
+        send_timeout=settings.send_timeout,
+        leave=leave,
+        before=before,
+        wanted=wanted,
+        numbered=numbered,
+    )
+
+
+def _leave(call: Call, run: Run, listener: Listener, *, cancel: bool) -> Callable[[bool], None]:
+    def leave(gone: bool) -> None:  # noqa: FBT001 - a callback with one fact
+        run.stream.leave(listener)
+        if gone and cancel:
+            call.backend.loop.cancel(run, Ending.INTERRUPT)
+
+    return leave
+
+
+def _nothing(_: bool) -> None:  # noqa: FBT001 - a callback with one fact
+    """Nobody has to be told that the client left."""
+
+
+def _closed() -> Listener:
+    listener = Listener()
+    listener.close()
+    return listener
+
+
+def _wanted(how: JoinHow) -> Callable[[StreamEvent], bool] | None:
+    modes = frozenset(filter(None, how.stream_mode or ()))  # the SDK sends an empty one for none
+    if not modes:
+        return None
+    return lambda event: _mode(event.name) in modes | _ALWAYS
+
+
+def _mode(name: str) -> str:
+    """Return the stream mode that an event belongs to."""
+    kind = name.partition("|")[0]
+    if kind.startswith("messages/"):
+        return "messages"
+    return "messages-tuple" if kind == "messages" else kind
+
+
+def _last_event_id(call: Call) -> int | None:
+    text = call.header(b"last-event-id")
+    if text is None:
+        return None
+    try:
+        return max(0, int(text[:20]))
+    except ValueError:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST, f"Last-Event-ID: not an id of ours: {text[:64]!r}"
+        ) from None
+
+

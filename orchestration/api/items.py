@@ -1,0 +1,128 @@
+"""The store that graphs share: items under namespaces."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from langgraph.store.base import Item
+from pydantic import Field
+from starlette.responses import Response
+
+from orchestration.api.endpoint import Body, Call, Endpoints, Query, json_response, no_content
+from orchestration.api.models import Json, Limit, Offset
+from orchestration.api.problems import Problem
+
+endpoint = Endpoints()
+
+Label = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^.\x00]+$")]
+Namespace = Annotated[list[Label], Field(max_length=16)]
+Key = Annotated[str, Field(min_length=1, max_length=255)]
+
+
+class ItemPut(Body):
+    """An item to keep."""
+
+    namespace: Annotated[Namespace, Field(min_length=1)]
+    key: Key
+    value: Json
+    index: bool | list[str] | None = None
+    ttl: Annotated[float, Field(gt=0)] | None = None
+
+
+class ItemDelete(Body):
+    """An item to forget."""
+
+    namespace: Namespace
+    key: Key
+
+
+class ItemGet(Query):
+    """An item to read; the parts of its namespace are separated by dots."""
+
+    namespace: str = ""
+    key: str
+    refresh_ttl: bool | None = None
+
+
+class ItemSearch(Body):
+    """Which items."""
+
+    namespace_prefix: Namespace = []  # noqa: RUF012 - pydantic copies it
+    filter: Json | None = None
+    query: str | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+    refresh_ttl: bool | None = None
+
+
+class NamespaceSearch(Body):
+    """Which namespaces."""
+
+    prefix: Namespace | None = None
+    suffix: Namespace | None = None
+    max_depth: Annotated[int, Field(ge=1, le=16)] | None = None
+    limit: Limit = 100
+    offset: Offset = 0
+
+
+@endpoint("PUT", "/store/items", body=ItemPut)
+async def put_item(call: Call, body: ItemPut) -> Response:
+    """Keep an item."""
+    index = None if body.index is True else body.index
+    options: dict[str, Any] = {} if body.ttl is None else {"ttl": body.ttl}
+    await call.backend.items.aput(tuple(body.namespace), body.key, body.value, index, **options)
+    return no_content()
+
+
+@endpoint("GET", "/store/items", query=ItemGet)
+async def get_item(call: Call, query: ItemGet) -> Response:
+    """Return an item, or null."""
+    namespace = tuple(query.namespace.split(".")) if query.namespace else ()
+    item = await call.backend.items.aget(namespace, query.key, refresh_ttl=query.refresh_ttl)
+    if item is None:
+        raise Problem(HTTPStatus.NOT_FOUND, f"there is no item {query.key!r} there")
+    return json_response(_document(item))
+
+
+@endpoint("DELETE", "/store/items", body=ItemDelete)
+async def delete_item(call: Call, body: ItemDelete) -> Response:
+    """Forget an item."""
+    await call.backend.items.adelete(tuple(body.namespace), body.key)
+    return no_content()
+
+
+@endpoint("POST", "/store/items/search", body=ItemSearch, optional_body=True)
+async def search_items(call: Call, body: ItemSearch) -> Response:
+    """Find items."""
+    found = await call.backend.items.asearch(
+        tuple(body.namespace_prefix),
+        query=body.query,
+        filter=body.filter,
+        limit=body.limit,
+        offset=body.offset,
+        refresh_ttl=body.refresh_ttl,
+    )
+    items = [{**_document(item), "score": item.score} for item in found]
+    return json_response({"items": items})
+
+
+@endpoint("POST", "/store/namespaces", body=NamespaceSearch, optional_body=True)
+async def list_namespaces(call: Call, body: NamespaceSearch) -> Response:
+    """List namespaces."""
+    found = await call.backend.items.alist_namespaces(
+        prefix=None if body.prefix is None else tuple(body.prefix),
+        suffix=None if body.suffix is None else tuple(body.suffix),
+        max_depth=body.max_depth,
+        limit=body.limit,
+        offset=body.offset,
+    )
+    return json_response({"namespaces": found})
+
+
+def _document(item: Item) -> dict[str, Any]:
+    return {
+        "namespace": list(item.namespace),
+        "key": item.key,
+        "value": item.value,
+        "created_at": item.created_at.isoformat(),
+        "updated_at": item.updated_at.isoformat(),
+    }

@@ -1,0 +1,46 @@
+"""The service itself: alive, ready, what it is, what it can do."""
+
+from http import HTTPStatus
+from importlib.metadata import version
+
+from starlette.responses import Response
+
+from orchestration.api.endpoint import Call, Endpoints, json_response
+
+endpoint = Endpoints()
+VERSION = version("masterloop")
+_LANGGRAPH = version("langgraph")
+
+
+@endpoint("GET", "/ok")
+async def ok(call: Call) -> Response:
+    """Say that the service answers."""
+    return json_response({"ok": True})
+
+
+@endpoint("GET", "/livez")
+async def livez(call: Call) -> Response:
+    """Say that the process lives; touches nothing."""
+    return json_response({"status": "ok"})
+
+
+@endpoint("GET", "/readyz")
+async def readyz(call: Call) -> Response:
+    """Say whether the service takes runs, and if not, why."""
+    missing = call.backend.readiness()
+    status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
+    return json_response({"status": "not ready" if missing else "ok", **missing}, status)
+
+
+@endpoint("GET", "/info")
+async def info(call: Call) -> Response:
+    """Say what is served and what it can do."""
+    return json_response(
+        {
+            "version": VERSION,
+            "langgraph_py_version": _LANGGRAPH,
+            "server": "masterloop",
+            "flags": {"assistants": True, "crons": False, "langsmith": False},
+            "graphs": list(call.backend.graphs.names),
+        }
+    )

@@ -1,0 +1,276 @@
+"""The bodies and query strings of the API, with LangGraph's names."""
+
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import BeforeValidator, Field
+
+from orchestration.api.endpoint import Body, Query
+
+Json = dict[str, Any]
+StreamMode = Literal[
+    "values", "messages", "messages-tuple", "updates", "events", "tasks", "checkpoints", "debug",
+    "custom",
+]  # fmt: skip
+RunStatusName = Literal["pending", "running", "error", "success", "timeout", "interrupted"]
+ThreadStatusName = Literal["idle", "busy", "interrupted", "error"]
+Nodes = Literal["*"] | list[str]
+Limit = Annotated[int, Field(ge=1, le=1000)]
+Offset = Annotated[int, Field(ge=0, le=2**31)]
+SortOrder = Literal["asc", "desc"]
+RunField = Literal[
+    "run_id", "thread_id", "assistant_id", "created_at", "updated_at", "status", "metadata",
+    "kwargs", "multitask_strategy",
+]  # fmt: skip
+ThreadField = Literal[
+    "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "config", "context",
+    "status", "values", "interrupts", "error",
+]  # fmt: skip
+ThreadSort = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
+AssistantField = Literal[
+    "assistant_id", "graph_id", "name", "description", "config", "context", "created_at",
+    "updated_at", "metadata", "version",
+]  # fmt: skip
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+StreamModes = Annotated[list[StreamMode], BeforeValidator(_listed)]
+
+
+class Goto(Body):
+    """A node to go to, with its input."""
+
+    node: str
+    input: Any = None
+
+
+class Command(Body):
+    """What to tell a graph that waits: an answer, an update, where to go on."""
+
+    resume: Any = None
+    update: Any = None
+    goto: str | Goto | list[str | Goto] | None = None
+
+
+class RunConfig(Body):
+    """LangGraph's run configuration."""
+
+    tags: list[str] | None = None
+    metadata: Json | None = None
+    recursion_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    configurable: Json | None = None
+    max_concurrency: Annotated[int, Field(ge=1)] | None = None
+    run_name: str | None = None
+
+
+class CheckpointRef(Body):
+    """A checkpoint of a thread."""
+
+    thread_id: str | None = None
+    checkpoint_ns: str = ""
+    checkpoint_id: str | None = None
+    checkpoint_map: Json | None = None
+
+
+class RunCreate(Body):
+    """What to run, and how."""
+
+    assistant_id: Annotated[str, Field(min_length=1, max_length=255)]
+    input: Any = None
+    command: Command | None = None
+    config: RunConfig | None = None
+    context: Json | None = None
+    metadata: Json | None = None
+    stream_mode: StreamModes = ["values"]  # noqa: RUF012 - pydantic copies it
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    interrupt_before: Nodes | None = None
+    interrupt_after: Nodes | None = None
+    checkpoint: CheckpointRef | None = None
+    checkpoint_id: str | None = None
+    checkpoint_during: bool | None = None
+    durability: Literal["sync", "async", "exit"] | None = None
+    multitask_strategy: Literal["reject", "interrupt", "rollback", "enqueue"] = "enqueue"
+    if_not_exists: Literal["create", "reject"] = "reject"
+    on_disconnect: Literal["cancel", "continue"] = "continue"
+    on_completion: Literal["delete", "keep"] = "delete"
+    after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] | None = None
+    webhook: Annotated[str, Field(max_length=2048)] | None = None
+    feedback_keys: list[str] | None = None
+    strict_resume: bool = False
+    priority: Annotated[int, Field(ge=0, le=10)] | None = None
+    timeout: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
+
+
+class RunsCancel(Body):
+    """Which runs to cancel: those named, or all of a status."""
+
+    thread_id: str | None = None
+    run_ids: list[str] | None = None
+    status: Literal["pending", "running", "all"] | None = None
+
+
+class RunList(Query):
+    """Which runs of a thread to show."""
+
+    limit: Limit = 10
+    offset: Offset = 0
+    status: RunStatusName | None = None
+    select: list[RunField] | None = None
+
+
+class CancelHow(Query):
+    """How to cancel."""
+
+    wait: bool = False
+    action: Literal["interrupt", "rollback"] = "interrupt"
+
+
+class JoinHow(Query):
+    """What a joined stream shows, and whether the run depends on it."""
+
+    stream_mode: list[str] | None = None
+    cancel_on_disconnect: bool = False
+
+
+class Page(Query):
+    """A page of a list."""
+
+    limit: Limit = 10
+    offset: Offset = 0
+
+
+class ThreadCreate(Body):
+    """A new thread."""
+
+    thread_id: UUID | None = None
+    metadata: Json | None = None
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+
+
+class ThreadPatch(Body):
+    """What to merge into a thread."""
+
+    metadata: Json | None = None
+
+
+class ThreadFilter(Body):
+    """Which threads."""
+
+    ids: list[UUID] | None = None
+    metadata: Json | None = None
+    values: Json | None = None
+    status: ThreadStatusName | None = None
+
+
+class ThreadSearch(ThreadFilter):
+    """Which threads, in what order, how many."""
+
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: ThreadSort | None = None
+    sort_order: SortOrder | None = None
+    select: list[ThreadField] | None = None
+    extract: Annotated[dict[str, str], Field(max_length=10)] | None = None
+
+
+class ThreadsPrune(Body):
+    """Threads to delete, or to keep only the latest checkpoint of."""
+
+    thread_ids: Annotated[list[UUID], Field(max_length=1000)]
+    strategy: Literal["delete", "keep_latest"] = "delete"
+
+
+class StateQuery(Query):
+    """How much of a thread's state."""
+
+    subgraphs: bool = False
+
+
+class StateAt(Body):
+    """A thread's state at a checkpoint."""
+
+    checkpoint: CheckpointRef
+    subgraphs: bool = False
+
+
+class StateUpdate(Body):
+    """A change of a thread's state from outside."""
+
+    values: Any = None
+    as_node: str | None = None
+    checkpoint: CheckpointRef | None = None
+    checkpoint_id: str | None = None
+
+
+class HistoryQuery(Query):
+    """Which checkpoints of a thread."""
+
+    limit: Limit = 10
+    before: str | None = None
+
+
+class HistorySearch(Body):
+    """Which checkpoints of a thread."""
+
+    limit: Limit = 10
+    before: str | CheckpointRef | Json | None = None
+    metadata: Json | None = None
+    checkpoint: CheckpointRef | None = None
+
+
+class AssistantCreate(Body):
+    """A new assistant."""
+
+    graph_id: Annotated[str, Field(min_length=1, max_length=255)]
+    assistant_id: UUID | None = None
+    name: Annotated[str, Field(max_length=255)] | None = None
+    description: str | None = None
+    config: RunConfig | None = None
+    context: Json | None = None
+    metadata: Json | None = None
+    if_exists: Literal["raise", "do_nothing"] = "raise"
+
+
+class AssistantPatch(Body):
+    """What to change of an assistant."""
+
+    graph_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    name: Annotated[str, Field(max_length=255)] | None = None
+    description: str | None = None
+    config: RunConfig | None = None
+    context: Json | None = None
+    metadata: Json | None = None
+
+
+class AssistantFilter(Body):
+    """Which assistants."""
+
+    graph_id: str | None = None
+    name: str | None = None
+    metadata: Json | None = None
+
+
+class AssistantSearch(AssistantFilter):
+    """Which assistants, in what order, how many."""
+
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"] = "created_at"
+    sort_order: SortOrder = "desc"
+    select: list[AssistantField] | None = None
+
+
+class GraphQuery(Query):
+    """How deep to draw a graph: subgraphs opened to that many levels, or all."""
+
+    xray: int | bool = False
+
+
+class SubgraphsQuery(Query):
+    """Whether to list the subgraphs of subgraphs."""
+
+    recurse: bool = False

@@ -1,0 +1,99 @@
+"""Waiting for a run inside a request."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import orjson
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from orchestration.api.endpoint import Call, json_response
+from orchestration.api.following import place
+from orchestration.api.problems import problem, respond
+from orchestration.loop.errors import LoopError
+from orchestration.loop.run import Ending, Outcome, Run
+
+
+def answer(outcome: Outcome) -> bytes:
+    """Return what a waiter is told of a run that ended, as JSON text."""
+    if outcome.failure is not None:
+        return orjson.dumps({"__error__": outcome.failure})
+    return outcome.output if outcome.output is not None else b"null"
+
+
+def waiting(call: Call, run: Run, *, cancel: bool) -> Response:
+    """Return the response that waits for ``run``; ``cancel`` it if the client goes away."""
+    if run.done is None:
+        raise RuntimeError("only a submitted run can be waited for")
+    loop = call.backend.loop
+    where = place(run)
+    return WaitResponse(
+        run.done,
+        headers={"content-location": where, "location": f"{where}/join"},
+        keep_alive=call.backend.settings.keep_alive,
+        leave=(lambda: loop.cancel(run, Ending.INTERRUPT)) if cancel else None,
+    )
+
+
+class WaitResponse(Response):
+    """An ASGI response with the outcome of a run; white space keeps a long wait alive.
+
+    A run that ends within ``keep_alive`` seconds is answered plainly. ``leave`` is called when
+    the client goes away first.
+    """
+
+    def __init__(
+        self,
+        done: "asyncio.Future[Outcome]",
+        *,
+        headers: Mapping[str, str],
+        keep_alive: float,
+        leave: Callable[[], None] | None,
+    ) -> None:
+        self._done = done
+        self._headers = headers
+        self._keep_alive = keep_alive
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait, then answer."""
+        watch = asyncio.create_task(self._watch(receive)) if self._leave is not None else None
+        try:
+            if await self._ended():
+                await self._plain(scope["path"])(scope, receive, send)
+            else:
+                await self._trickle(send)
+        finally:
+            if watch is not None:
+                watch.cancel()
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        if self._leave is not None and not self._done.done():
+            self._leave()
+
+    async def _ended(self) -> bool:
+        await asyncio.wait({self._done}, timeout=self._keep_alive)
+        return self._done.done()
+
+    def _plain(self, path: str) -> Response:
+        try:
+            return json_response(answer(self._done.result()), headers=self._headers)
+        except LoopError as error:
+            return respond(problem(error), path)
+
+    async def _trickle(self, send: Send) -> None:
+        head = {"content-type": "application/json", **self._headers}
+        raw = [(name.encode(), value.encode()) for name, value in head.items()]
+        await send({"type": "http.response.start", "status": 200, "headers": raw})
+        await send({"type": "http.response.body", "body": b"\n", "more_body": True})
+        while not await self._ended():
+            await send({"type": "http.response.body", "body": b"\n", "more_body": True})
+        try:
+            body = answer(self._done.result())
+        except LoopError as error:
+            found = problem(error)
+            said = {"error": type(error).__name__, "message": found.detail}
+            body = orjson.dumps({"__error__": said})
+        await send({"type": "http.response.body", "body": body, "more_body": False})

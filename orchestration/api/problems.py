@@ -1,0 +1,109 @@
+"""Errors as clients see them: RFC 9457 problem documents that LangGraph clients can read too.
+
+``detail`` is always text, which is all that LangGraph's clients look at.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+from uuid import uuid4
+
+import orjson
+from pydantic import ValidationError
+from starlette.responses import Response
+
+from orchestration.loop import errors
+from orchestration.store.assistants import AssistantExists
+from orchestration.store.threads import ThreadExists
+
+_STOPPING = 5.0  # seconds after which a stopping service is likely to be back
+
+
+class Problem(Exception):
+    """A refusal: its status, its reason for people, and where in the request it lies."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        kind: str = "about:blank",
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.kind = kind
+
+
+_STATUSES: Mapping[type[Exception], HTTPStatus] = {
+    errors.ThreadBusy: HTTPStatus.CONFLICT,
+    errors.ThreadNotFound: HTTPStatus.NOT_FOUND,
+    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    ThreadExists: HTTPStatus.CONFLICT,
+    AssistantExists: HTTPStatus.CONFLICT,
+}
+_OVERLOAD = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
+_QUOTA = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+def problem(error: Exception) -> Problem:
+    """Return the problem that ``error`` is to a client."""
+    match error:
+        case Problem():
+            return error
+        case ValidationError():
+            return invalid(error)
+        case errors.QueueFull():
+            return _later(HTTPStatus.SERVICE_UNAVAILABLE, error, error.retry_after, _OVERLOAD)
+        case errors.RateLimited():
+            return _later(HTTPStatus.TOO_MANY_REQUESTS, error, error.retry_after, _QUOTA)
+        case errors.Draining() | errors.StorageUnavailable():
+            return _later(HTTPStatus.SERVICE_UNAVAILABLE, error, _STOPPING, "about:blank")
+        case _:
+            status = _STATUSES.get(type(error))
+            if status is None:
+                return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong in the server")
+            return Problem(status, str(error))
+
+
+def invalid(error: ValidationError, unknown: Mapping[str, str] | None = None) -> Problem:
+    """Return the 422 for a request that does not fit its model.
+
+    ``unknown`` holds, for each field that the model does not have, what to say of it.
+    """
+    found: list[dict[str, str]] = []
+    for entry in error.errors(include_url=False, include_context=False, include_input=False):
+        pointer = "/" + "/".join(str(part) for part in entry["loc"])
+        found.append({"pointer": pointer, "detail": (unknown or {}).get(pointer, entry["msg"])})
+    detail = "; ".join(f"{entry['pointer'][1:] or 'body'}: {entry['detail']}" for entry in found)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=found)
+
+
+def respond(problem: Problem, instance: str) -> Response:
+    """Put ``problem`` into a response; every one has an id to find it in the log by."""
+    body: dict[str, Any] = {
+        "type": problem.kind,
+        "title": HTTPStatus(problem.status).phrase,
+        "status": int(problem.status),
+        "detail": problem.detail,
+        "instance": instance,
+        "request_id": str(uuid4()),
+    }
+    if problem.errors:
+        body["errors"] = problem.errors
+    return Response(
+        orjson.dumps(body),
+        problem.status,
+        headers=problem.headers,
+        media_type="application/problem+json",
+    )
+
+
+def _later(status: HTTPStatus, error: Exception, seconds: float, kind: str) -> Problem:
+    headers = {"retry-after": str(math.ceil(seconds))}
+    return Problem(status, str(error), headers=headers, kind=kind)

@@ -1,0 +1,147 @@
+"""The runs of a thread: listed, read, joined, cancelled, deleted."""
+
+import sqlite3
+from http import HTTPStatus
+
+import orjson
+from starlette.responses import Response
+
+from orchestration.api.documents import run_document, selected
+from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
+from orchestration.api.following import follow_again
+from orchestration.api.models import CancelHow, JoinHow, Page, RunList, RunsCancel
+from orchestration.api.patience import answer, waiting
+from orchestration.api.problems import Problem
+from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
+
+endpoint = Endpoints()
+
+
+@endpoint("POST", "/runs/cancel", body=RunsCancel, query=CancelHow)
+async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
+    """Cancel runs by their ids, or all of a status."""
+    loop = call.backend.loop
+    if body.status is None and not body.run_ids:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "give run_ids, or a status")
+    found = [run for run in loop.all_live() if _matches(run, body)]
+    if not found:
+        raise Problem(HTTPStatus.NOT_FOUND, "No runs found to cancel")
+    for run in found:
+        loop.cancel(run, Ending(how.action))
+    for run in found:
+        if how.wait or run.place is Place.GONE:
+            await _ended(run)
+    return no_content()
+
+
+@endpoint("GET", "/dead-letters", query=Page)
+async def list_dead_letters(call: Call, page: Page) -> Response:
+    """List the runs that were given up, newest first."""
+    rows = await call.backend.runs.dead_letters(page.limit, page.offset)
+    return json_response([run_document(row) for row in rows])
+
+
+@endpoint("GET", "/threads/{thread_id}/runs", query=RunList)
+async def list_runs(call: Call, query: RunList) -> Response:
+    """List the runs of a thread, newest first."""
+    thread_id = call.uuid("thread_id")
+    if call.backend.threads.get(thread_id) is None:
+        raise ThreadNotFound(thread_id)
+    rows = await call.backend.runs.of_thread(thread_id, query.status, query.limit, query.offset)
+    return json_response([selected(run_document(row), query.select) for row in rows])
+
+
+@endpoint("GET", "/threads/{thread_id}/runs/{run_id}")
+async def get_run(call: Call) -> Response:
+    """Return a run."""
+    return json_response(run_document(_row(call)))
+
+
+@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/why")
+async def explain_run(call: Call) -> Response:
+    """Say where a run is and what it waits for."""
+    run = call.backend.loop.live(call.uuid("run_id"))
+    if run is None:
+        status = _row(call)["status"]
+        return json_response({"place": "gone", "ahead": 0, "why": f"it has ended: {status}"})
+    return json_response(call.backend.loop.standing(run))
+
+
+@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/join")
+async def join_run(call: Call) -> Response:
+    """Wait for a run to end and answer with its output."""
+    run = _live(call)
+    if run is not None:
+        return waiting(call, run, cancel=False)
+    row = _row(call)
+    if row["status"] in (RunStatus.ERROR, RunStatus.TIMEOUT):
+        failure = Failure(**orjson.loads(row["error"]))
+        return json_response(answer(Outcome(RunStatus(row["status"]), failure=failure)))
+    thread = call.backend.threads.get(row["thread_id"])
+    values = thread["state_values"] if thread is not None else None
+    return json_response(values.encode() if values is not None else b"null")
+
+
+@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/stream", query=JoinHow)
+async def join_stream(call: Call, how: JoinHow) -> Response:
+    """Stream what happens in a run from now on, or from ``Last-Event-ID`` if it is resumable."""
+    run = _live(call)
+    if run is None:
+        _row(call)
+    return await follow_again(call, run, how)
+
+
+@endpoint("POST", "/threads/{thread_id}/runs/{run_id}/cancel", query=CancelHow)
+async def cancel_run(call: Call, how: CancelHow) -> Response:
+    """Cancel a run."""
+    run = _live(call)
+    if run is None:
+        row = _row(call)
+        raise Problem(HTTPStatus.NOT_FOUND, f"Run {row['run_id']} has ended: {row['status']}")
+    call.backend.loop.cancel(run, Ending(how.action))
+    if how.wait or run.place is Place.GONE:
+        await _ended(run)
+    return no_content(HTTPStatus.ACCEPTED if not how.wait else HTTPStatus.NO_CONTENT)
+
+
+@endpoint("DELETE", "/threads/{thread_id}/runs/{run_id}")
+async def delete_run(call: Call) -> Response:
+    """Delete a run with its checkpoints; one that works is stopped and undone."""
+    backend, run = call.backend, _live(call)
+    if run is not None:
+        backend.loop.cancel(run, Ending.ROLLBACK)
+        await _ended(run)
+        return no_content()
+    row = _row(call)
+    await backend.runs.delete(row["thread_id"], row["run_id"])
+    if row["graph_id"] in backend.graphs:
+        state = await backend.states.shown(row["graph_id"], row["thread_id"])
+        await backend.threads.show(row["thread_id"], state)
+    return no_content()
+
+
+def _live(call: Call) -> Run | None:
+    run = call.backend.loop.live(call.uuid("run_id"))
+    return run if run is not None and run.thread_id == call.uuid("thread_id") else None
+
+
+def _row(call: Call) -> sqlite3.Row:
+    thread_id, run_id = call.uuid("thread_id"), call.uuid("run_id")
+    row = call.backend.runs.get(run_id)
+    if row is None or row["thread_id"] != thread_id:
+        raise Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} not found")
+    return row
+
+
+def _matches(run: Run, asked: RunsCancel) -> bool:
+    if asked.thread_id is not None and run.thread_id != asked.thread_id:
+        return False
+    if asked.run_ids is not None and run.run_id not in asked.run_ids:
+        return False
+    return asked.status in (None, "all", run.status)
+
+
+async def _ended(run: Run) -> None:
+    if run.done is not None:
+        await run.done

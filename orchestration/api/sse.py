@@ -1,0 +1,121 @@
+"""Server-sent events: a listener's events, written as they come, for as long as the client reads."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from orchestration.loop.streams import Listener, StreamEvent
+
+_HEARTBEAT = b": heartbeat\n\n"
+_SHUTDOWN = b"event: shutdown\nretry: 3000\ndata: null\n\n"
+_GAP = b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
+
+
+class EventStream(Response):
+    """An ASGI response that ends after ``end``, when the client has gone, or reads too slowly.
+
+    ``keep_alive`` is how many seconds a silent stream goes without a comment, ``send_timeout``
+    how many a client may take to accept what is sent. ``leave`` is called with whether the client
+    went away before the end.
+    """
+
+    def __init__(
+        self,
+        listener: Listener,
+        *,
+        headers: Mapping[str, str],
+        keep_alive: float,
+        send_timeout: float,
+        leave: Callable[[bool], None],
+        before: Iterable[StreamEvent] = (),
+        wanted: Callable[[StreamEvent], bool] | None = None,
+        numbered: bool = False,
+    ) -> None:
+        self._listener = listener
+        self._headers = headers
+        self._keep_alive = keep_alive
+        self._send_timeout = send_timeout
+        self._leave = leave
+        self._before = before
+        self._wanted = wanted
+        self._numbered = numbered
+        self._ended = False
+        self._gone = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Write the stream."""
+        head = {
+            "content-type": "text/event-stream; charset=utf-8",
+            "cache-control": "no-store",
+            "x-accel-buffering": "no",
+            **self._headers,
+        }
+        raw = [(name.encode(), value.encode()) for name, value in head.items()]
+        watch = asyncio.create_task(self._watch(receive))
+        try:
+            await send({"type": "http.response.start", "status": 200, "headers": raw})
+            await self._write_all(send)
+        except TimeoutError:
+            self._gone = True
+        finally:
+            watch.cancel()
+            self._leave(self._gone and not self._ended)
+
+    async def _watch(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        self._listener.close()
+
+    async def _write_all(self, send: Send) -> None:
+        await self._write(send, self._frames(self._before))
+        while not self._gone:
+            events = self._listener.take()
+            if events:
+                await self._write(send, self._frames(events))
+            elif self._listener.closed:
+                break
+            else:
+                await self._wait(send)
+        last = b"" if self._ended or self._gone else self._farewell()
+        await self._send(send, last, more=False)
+
+    async def _write(self, send: Send, body: bytes) -> None:
+        if body:
+            await self._send(send, body, more=True)
+            # Sending to a client that is gone does not suspend; without this a generous run
+            # would keep the event loop for itself.
+            await asyncio.sleep(0)
+
+    async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
+        async with asyncio.timeout(self._send_timeout):
+            await send({"type": "http.response.body", "body": body, "more_body": more})
+
+    async def _wait(self, send: Send) -> None:
+        try:
+            async with asyncio.timeout(self._keep_alive):
+                await self._listener.wait()
+        except TimeoutError:
+            await self._write(send, _HEARTBEAT)
+
+    def _farewell(self) -> bytes:
+        return _GAP if self._listener.overflowed else _SHUTDOWN
+
+    def _frames(self, events: Iterable[StreamEvent]) -> bytes:
+        frames: list[bytes] = []
+        for event in events:
+            self._ended = self._ended or event.name == "end"
+            if self._wanted is None or self._wanted(event):
+                frames.append(_frame(event, numbered=self._numbered))
+        return b"".join(frames)
+
+
+def _frame(event: StreamEvent, *, numbered: bool) -> bytes:
+    # JSON text has no line breaks; a name has those that its author gave a node, and could forge
+    # a field with them.
+    name = " ".join(event.name.splitlines()).encode()
+    if numbered:
+        return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, name, event.data)
+    return b"event: %s\ndata: %s\n\n" % (name, event.data)

@@ -1,0 +1,128 @@
+"""The state of a thread: now, at a checkpoint, over time, changed from outside."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from orchestration.api.endpoint import Call, Endpoints, json_response
+from orchestration.api.models import (
+    CheckpointRef,
+    HistoryQuery,
+    HistorySearch,
+    StateAt,
+    StateQuery,
+    StateUpdate,
+)
+from orchestration.api.problems import Problem
+from orchestration.api.threads import thread_row
+from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.states import EMPTY
+from orchestration.loop.run import RunStatus
+
+endpoint = Endpoints()
+
+
+@endpoint("GET", "/threads/{thread_id}/state", query=StateQuery)
+async def get_state(call: Call, query: StateQuery) -> Response:
+    """Return the state of a thread."""
+    return await _state(call, None, subgraphs=query.subgraphs)
+
+
+@endpoint("GET", "/threads/{thread_id}/state/{checkpoint_id}", query=StateQuery)
+async def get_state_at_id(call: Call, query: StateQuery) -> Response:
+    """Return the state of a thread at a checkpoint."""
+    checkpoint = {"checkpoint_id": call.path("checkpoint_id")}
+    return await _state(call, checkpoint, subgraphs=query.subgraphs)
+
+
+@endpoint("POST", "/threads/{thread_id}/state/checkpoint", body=StateAt)
+async def get_state_at(call: Call, body: StateAt) -> Response:
+    """Return the state of a thread at a checkpoint, of a subgraph too."""
+    return await _state(call, body.checkpoint.model_dump(), subgraphs=body.subgraphs)
+
+
+@endpoint("POST", "/threads/{thread_id}/state", body=StateUpdate)
+async def update_state(call: Call, body: StateUpdate) -> Response:
+    """Change the state of a thread as if a node had."""
+    backend, thread_id = call.backend, call.uuid("thread_id")
+    graph_id = _graph_of(call, thread_id)
+    if graph_id is None:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "the thread has no graph yet: run something on it, or name a graph_id in its metadata",
+        )
+    if any(run.status is RunStatus.RUNNING for run in backend.loop.on_thread(thread_id)):
+        raise Problem(
+            HTTPStatus.CONFLICT, f"Thread {thread_id} is busy; its state can be changed after the run"
+        )
+    checkpoint: Mapping[str, Any] | None = {"checkpoint_id": body.checkpoint_id}
+    if body.checkpoint is not None:
+        checkpoint = body.checkpoint.model_dump()
+    try:
+        updated = await backend.states.update(
+            graph_id, thread_id, body.values, as_node=body.as_node, checkpoint=checkpoint
+        )
+    except ValueError as error:  # LangGraph's InvalidUpdateError among them
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+    await backend.threads.show(thread_id, await backend.states.shown(graph_id, thread_id))
+    return json_response({"checkpoint": updated, **updated})
+
+
+@endpoint("GET", "/threads/{thread_id}/history", query=HistoryQuery)
+async def get_history(call: Call, query: HistoryQuery) -> Response:
+    """Return the states of a thread, newest first."""
+    return await _history(call, HistorySearch(limit=query.limit, before=query.before))
+
+
+@endpoint("POST", "/threads/{thread_id}/history", body=HistorySearch, optional_body=True)
+async def search_history(call: Call, body: HistorySearch) -> Response:
+    """Return the states of a thread that match, newest first."""
+    return await _history(call, body)
+
+
+async def _state(
+    call: Call, checkpoint: Mapping[str, Any] | None, *, subgraphs: bool
+) -> Response:
+    thread_id = call.uuid("thread_id")
+    graph_id = _graph_of(call, thread_id)
+    if graph_id is None:
+        return json_response(EMPTY)
+    state = await call.backend.states.get(graph_id, thread_id, checkpoint, subgraphs=subgraphs)
+    return json_response(dumps(state))
+
+
+async def _history(call: Call, body: HistorySearch) -> Response:
+    thread_id = call.uuid("thread_id")
+    graph_id = _graph_of(call, thread_id)
+    if graph_id is None:
+        return json_response([])
+    states = await call.backend.states.history(
+        graph_id,
+        thread_id,
+        limit=body.limit,
+        before=_before(body.before),
+        metadata=body.metadata,
+        checkpoint=body.checkpoint.model_dump() if body.checkpoint is not None else None,
+    )
+    return json_response(dumps(states))
+
+
+def _before(before: str | CheckpointRef | dict[str, Any] | None) -> str | None:
+    """Return the checkpoint id in ``before``, whichever of the clients' forms it has."""
+    match before:
+        case CheckpointRef():
+            return before.checkpoint_id
+        case dict():
+            found: str | None = before.get("configurable", before).get("checkpoint_id")
+            return found
+        case _:
+            return before
+
+
+def _graph_of(call: Call, thread_id: str) -> str | None:
+    metadata = orjson.loads(thread_row(call, thread_id)["metadata"])
+    graph_id = metadata.get("graph_id")
+    return graph_id if isinstance(graph_id, str) and graph_id in call.backend.graphs else None

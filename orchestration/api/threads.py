@@ -1,0 +1,149 @@
+"""Threads: made, read, changed, found, copied, pruned."""
+
+import sqlite3
+from collections.abc import Sequence
+from uuid import uuid4
+
+from starlette.responses import Response
+
+from orchestration.api.documents import extracted, selected, thread_document
+from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
+from orchestration.api.following import follow_thread
+from orchestration.api.models import (
+    ThreadCreate,
+    ThreadFilter,
+    ThreadPatch,
+    ThreadSearch,
+    ThreadsPrune,
+)
+from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.run import Ending
+from orchestration.store.threads import ThreadExists, ThreadQuery
+
+endpoint = Endpoints()
+
+
+@endpoint("POST", "/threads", body=ThreadCreate, optional_body=True)
+async def create_thread(call: Call, body: ThreadCreate) -> Response:
+    """Create a thread."""
+    thread_id = str(body.thread_id or uuid4())
+    try:
+        await call.backend.threads.create(thread_id, body.metadata or {})
+    except ThreadExists:
+        if body.if_exists == "raise":
+            raise
+    return json_response(thread_document(thread_row(call, thread_id)))
+
+
+@endpoint("GET", "/threads/{thread_id}")
+async def get_thread(call: Call) -> Response:
+    """Return a thread."""
+    return json_response(thread_document(thread_row(call, call.uuid("thread_id"))))
+
+
+@endpoint("PATCH", "/threads/{thread_id}", body=ThreadPatch)
+async def patch_thread(call: Call, body: ThreadPatch) -> Response:
+    """Merge metadata into a thread's."""
+    thread_id = call.uuid("thread_id")
+    if not await call.backend.threads.patch(thread_id, body.metadata or {}):
+        raise ThreadNotFound(thread_id)
+    if call.header(b"prefer") == "return=minimal":
+        return no_content()
+    return json_response(thread_document(thread_row(call, thread_id)))
+
+
+@endpoint("DELETE", "/threads/{thread_id}")
+async def delete_thread(call: Call) -> Response:
+    """Delete a thread with its runs and checkpoints; what works on it is stopped first."""
+    thread_id = call.uuid("thread_id")
+    await _stop_runs(call, [thread_id])
+    if not await call.backend.threads.delete(thread_id):
+        raise ThreadNotFound(thread_id)
+    return no_content()
+
+
+@endpoint("POST", "/threads/search", body=ThreadSearch, optional_body=True)
+async def search_threads(call: Call, body: ThreadSearch) -> Response:
+    """Find threads."""
+    query = ThreadQuery(
+        **_filter(body),
+        limit=body.limit,
+        offset=body.offset,
+        sort_by=body.sort_by or "created_at",
+        descending=body.sort_order != "asc",
+    )
+    found = []
+    for row in await call.backend.threads.search(query):
+        document = thread_document(row)
+        shown = selected(document, body.select)
+        if body.extract is not None:
+            shown = {**shown, "extracted": extracted(document, body.extract)}
+        found.append(shown)
+    return json_response(found)
+
+
+@endpoint("POST", "/threads/count", body=ThreadFilter, optional_body=True)
+async def count_threads(call: Call, body: ThreadFilter) -> Response:
+    """Count threads."""
+    return json_response(await call.backend.threads.count(ThreadQuery(**_filter(body))))
+
+
+@endpoint("POST", "/threads/{thread_id}/copy")
+async def copy_thread(call: Call) -> Response:
+    """Copy a thread with its checkpoints."""
+    target = str(uuid4())
+    await call.backend.threads.copy(call.uuid("thread_id"), target)
+    return json_response(thread_document(thread_row(call, target)))
+
+
+@endpoint("POST", "/threads/prune", body=ThreadsPrune)
+async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
+    """Delete threads, or all of their checkpoints but the latest."""
+    threads = call.backend.threads
+    thread_ids = [str(thread_id) for thread_id in body.thread_ids]
+    if body.strategy == "delete":
+        await _stop_runs(call, thread_ids)
+        pruned = [thread_id for thread_id in thread_ids if await threads.delete(thread_id)]
+    else:
+        pruned = [thread_id for thread_id in thread_ids if threads.get(thread_id) is not None]
+        await call.backend.checkpoints.aprune(pruned, strategy="keep_latest")
+    return json_response({"pruned_count": len(pruned)})
+
+
+@endpoint("GET", "/threads/{thread_id}/stream")
+async def stream_thread(call: Call) -> Response:
+    """Stream what happens on a thread from now on, run after run."""
+    thread_id = call.uuid("thread_id")
+    thread_row(call, thread_id)
+    return follow_thread(call, thread_id)
+
+
+def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
+    """Return a thread's row.
+
+    Raises:
+        ThreadNotFound: there is no such thread.
+    """
+    row = call.backend.threads.get(thread_id)
+    if row is None:
+        raise ThreadNotFound(thread_id)
+    return row
+
+
+async def _stop_runs(call: Call, thread_ids: Sequence[str]) -> None:
+    loop = call.backend.loop
+    runs = [run for thread_id in thread_ids for run in loop.on_thread(thread_id)]
+    for run in runs:
+        loop.cancel(run, Ending.ROLLBACK)
+    for run in runs:
+        if run.done is not None:
+            await run.done
+
+
+def _filter(body: ThreadFilter) -> dict[str, object]:
+    return {
+        "ids": None if body.ids is None else [str(thread_id) for thread_id in body.ids],
+        "status": body.status,
+        "metadata": body.metadata,
+        "values": body.values,
+    }

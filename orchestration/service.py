@@ -1,0 +1,138 @@
+"""The composition root: everything is opened, wired and closed here."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+
+from langgraph.store.sqlite.aio import AsyncSqliteStore
+from starlette.applications import Starlette
+
+from operations.database import Database, open_database
+from operations.migrations import load_migrations
+from operations.settings import Settings
+from orchestration.api.app import build_app
+from orchestration.api.backend import Backend
+from orchestration.api.following import keep_events
+from orchestration.api.submission import default_assistant
+from orchestration.graphs.executor import LangGraphExecutor
+from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.node_threads import NodeThreads
+from orchestration.graphs.registry import GraphRegistry, load_graphs
+from orchestration.graphs.states import ThreadStates
+from orchestration.journal import Journal
+from orchestration.loop.admission import Limits
+from orchestration.loop.master import MasterLoop
+from orchestration.store import migrations
+from orchestration.store.assistants import AssistantStore
+from orchestration.store.checkpoints import CheckpointSaver
+from orchestration.store.events import EventStore
+from orchestration.store.runs import RunStore
+from orchestration.store.threads import ThreadStore
+
+DATABASE = "masterloop.db"
+ITEMS = "items.db"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """A service that is open: its loop, and the application that faces clients."""
+
+    loop: MasterLoop
+    app: Starlette
+    recovered: int
+
+
+@asynccontextmanager
+async def open_service(manifest: Manifest, settings: Settings) -> AsyncIterator[Service]:
+    """Open the service on its data folder; unfinished runs go on at once.
+
+    Raises:
+        ConfigurationError: a graph cannot be loaded.
+        DatabaseInUse, DatabaseCorrupt, SchemaMismatch: the data folder cannot be used.
+    """
+    folder: Path = settings.data_dir
+    async with (
+        open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
+        AsyncSqliteStore.from_conn_string(str(folder / ITEMS)) as items,
+    ):
+        await items.setup()
+        saver = CheckpointSaver(database)
+        graphs = await load_graphs(manifest, checkpointer=saver, store=items)
+        threads = NodeThreads(
+            settings.max_concurrent_runs, abandoned_limit=settings.max_concurrent_runs
+        )
+        asyncio.get_running_loop().set_default_executor(threads)
+        assistants = AssistantStore(database)
+        await _name_graphs(graphs, assistants)
+        runs = RunStore(database)
+        loop = MasterLoop(
+            runs, LangGraphExecutor(graphs), _limits(manifest, settings), Journal(), SystemRandom()
+        )
+        backend = Backend(
+            settings=settings,
+            manifest=manifest,
+            graphs=graphs,
+            loop=loop,
+            runs=runs,
+            threads=ThreadStore(database),
+            assistants=assistants,
+            events=EventStore(database),
+            states=ThreadStates(graphs),
+            checkpoints=saver,
+            items=items,
+            readiness=lambda: _readiness(loop, database),
+        )
+        recovered = await loop.recover()
+        for run in loop.all_live():  # before any of them starts: nothing has been awaited since
+            keep_events(backend, run)
+        try:
+            yield Service(loop=loop, app=build_app(backend), recovered=recovered)
+        finally:
+            await loop.aclose()
+
+
+async def _name_graphs(graphs: GraphRegistry, assistants: AssistantStore) -> None:
+    """Give every graph the assistant that it has by itself."""
+    for name in graphs.names:
+        assistant_id = default_assistant(name)
+        if assistants.get(assistant_id) is None:
+            fields = {
+                "graph_id": name,
+                "name": name,
+                "description": graphs.description(name),
+                "metadata": {"created_by": "system"},
+            }
+            await assistants.create(assistant_id, fields)
+
+
+def _limits(manifest: Manifest, settings: Settings) -> Limits:
+    named = manifest.masterloop.assistants.items()
+    return Limits(
+        concurrent_runs=settings.max_concurrent_runs,
+        queue_capacity=settings.queue_capacity,
+        ageing=settings.ageing,
+        cancel_grace=settings.cancel_grace,
+        drain_grace=settings.drain_grace,
+        crash_limit=settings.crash_limit,
+        run_timeout=settings.run_timeout,
+        submit_rate=settings.submit_rate,
+        runs_per_assistant=settings.runs_per_assistant,
+        runs_per_tenant=settings.runs_per_tenant,
+        assistant_runs={
+            name: one.max_concurrent_runs for name, one in named if one.max_concurrent_runs
+        },
+        assistant_timeouts={name: one.timeout for name, one in named if one.timeout},
+    )
+
+
+def _readiness(loop: MasterLoop, database: Database) -> dict[str, str]:
+    if loop.draining:
+        return {"loop": "the service is stopping"}
+    try:
+        database.get("SELECT 1 FROM runs LIMIT 1")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it makes us not ready
+        return {"database": str(error)}
+    return {}
