@@ -1,0 +1,5 @@
+"""``python -m orchestration`` is ``masterloop``."""
+
+from orchestration.cli import main
+
+main()

@@ -1,0 +1,73 @@
+"""``masterloop dev --reload``: the service in a subprocess that starts again on changes."""
+
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import typer
+from watchfiles import Change, DefaultFilter, watch
+
+SUFFIXES = (".py", ".json", ".toml", ".env")
+QUIET = 200  # milliseconds without a further change before one counts
+
+
+class Sources(DefaultFilter):
+    """What is watched: sources and configuration, and no folder of a tool or of data."""
+
+    ignore_dirs = (*DefaultFilter.ignore_dirs, ".masterloop")
+
+    def __call__(self, change: Change, path: str) -> bool:
+        return path.endswith(SUFFIXES) and super().__call__(change, path)
+
+
+class Supervisor:
+    """Keeps one process running, and passes signals on to it."""
+
+    def __init__(self, command: Sequence[str]) -> None:
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+        self.signalled = threading.Event()
+
+    def start(self) -> "subprocess.Popen[bytes]":
+        """Start the process, and return it."""
+        # In a group of its own: a Ctrl-C in the terminal must reach it once, through us.
+        self._process = subprocess.Popen(self._command, process_group=0)  # noqa: S603 - our own
+        if self.signalled.is_set():  # just before there was a process to pass it on to
+            self._process.terminate()
+        return self._process
+
+    def pass_on(self, number: int, frame: FrameType | None) -> None:
+        """Handle a signal: it is the process's, and the last thing that is done."""
+        del frame
+        self.signalled.set()
+        if self._process is not None:
+            self._process.send_signal(number)
+
+
+def supervise(command: Sequence[str], folder: Path) -> int:
+    """Run ``command``, again on each change below ``folder``; return its last exit code.
+
+    A process that ends by itself is started again at the next change: it may have been stopped
+    by an error that the change puts right.
+    """
+    supervisor = Supervisor(command)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, supervisor.pass_on)
+    process = supervisor.start()
+    for changes in watch(
+        folder,
+        watch_filter=Sources(),
+        stop_event=supervisor.signalled,
+        step=QUIET,
+        raise_interrupt=False,
+    ):
+        names = ", ".join(sorted({Path(path).name for _, path in changes}))
+        typer.echo(f"Changed: {names}. Starting again.", err=True)
+        process.terminate()
+        process.wait()
+        process = supervisor.start()
+    code = process.wait()
+    return 128 - code if code < 0 else code

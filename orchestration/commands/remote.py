@@ -1,0 +1,54 @@
+"""A running service, as the commands see it: a client, and errors in one sentence."""
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from operations.ports import DEFAULT_PORT
+from orchestration.commands.terminal import give_up
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    import httpx
+    from langgraph_sdk.client import SyncLangGraphClient
+
+CONNECT_TIMEOUT = 5.0  # seconds; waiting for a run has no limit
+
+Url = Annotated[str, typer.Option(envvar="LANGGRAPH_API_URL", help="Where the service answers.")]
+DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
+
+
+@contextmanager
+def service_at(url: str) -> "Generator[SyncLangGraphClient]":
+    """Open a client; what goes wrong while it is used ends the command with exit code 1.
+
+    Built by hand, because ``get_sync_client`` takes seven seconds to see that nobody is there,
+    and sends whatever API keys it finds in the environment.
+    """
+    import httpx  # noqa: PLC0415 - slow
+    from langgraph_sdk.client import SyncLangGraphClient  # noqa: PLC0415 - slow
+
+    timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
+    try:
+        with SyncLangGraphClient(httpx.Client(base_url=url, timeout=timeout)) as client:
+            yield client
+    except httpx.HTTPStatusError as error:
+        give_up(f"{url} says: {_reason(error)}")
+    except (httpx.ConnectError, httpx.ConnectTimeout):
+        give_up(f"no service answers at {url}. Start one with: masterloop dev")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        give_up(f"the connection to {url} failed: {str(error) or type(error).__name__}")
+
+
+def _reason(error: "httpx.HTTPStatusError") -> str:
+    from langgraph_sdk.errors import APIError  # noqa: PLC0415 - slow
+
+    if isinstance(error, APIError):
+        return error.message
+    # Where the SDK may reconnect, it raises httpx's own, which does not read the answer.
+    try:
+        return str(error.response.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.response.status_code} {error.response.reason_phrase}"

@@ -1,0 +1,147 @@
+"""``masterloop dev`` and ``masterloop serve``: the service in this process."""
+
+import ipaddress
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from operations.ports import DEFAULT_PORT, LAST_PORT, PortTaken, choose_port
+from orchestration.commands.terminal import (
+    MISUSED,
+    configuration_errors_told,
+    console,
+    give_up,
+)
+
+Host = Annotated[str, typer.Option(help="The address to listen on.")]
+Config = Annotated[Path, typer.Option(help="The langgraph.json to serve.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option("--n-jobs-per-worker", min=1, help="The most runs at a time. [default: 100]"),
+]
+Open = Annotated[
+    bool,
+    typer.Option(
+        "--i-know-this-is-open",
+        help="Listen beyond this machine although there is no authentication yet.",
+    ),
+]
+
+
+def dev(
+    *,
+    host: Host = "127.0.0.1",
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=LAST_PORT,
+            help=f"The port to listen on. [default: {DEFAULT_PORT}, or the next free one]",
+        ),
+    ] = None,
+    config: Config = Path("langgraph.json"),
+    jobs: Jobs = None,
+    reload: Annotated[
+        bool, typer.Option(help="Start again when a file in the config's folder changes.")
+    ] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Accepted; none is ever opened.")
+    ] = False,
+    allow_blocking: Annotated[
+        bool,
+        typer.Option("--allow-blocking", help="Accepted; blocking code is named, not refused."),
+    ] = False,
+    known_open: Open = False,
+) -> None:
+    """Serve the graphs of a langgraph.json while you work on them."""
+    del no_browser, allow_blocking
+    _refuse_strangers(host, known_open=known_open)
+    chosen = _free_port(host, port)
+    out = console(stderr=True)
+    if port is None and chosen != DEFAULT_PORT:
+        out.print(f"[yellow]Port {DEFAULT_PORT} is in use; taking {chosen}.[/]")
+    if not reload:
+        _print_banner(host, chosen, config)
+        _serve(config, host, chosen, jobs)
+    from orchestration.commands.reloading import supervise  # noqa: PLC0415 - watchfiles
+
+    command = [sys.executable, "-m", "orchestration", "dev", "--host", host, "--port", str(chosen)]
+    command += ["--config", str(config)]
+    command += ["--n-jobs-per-worker", str(jobs)] if jobs else []
+    command += ["--i-know-this-is-open"] if known_open else []
+    out.print(f"Watching {config.resolve().parent} for changes.")
+    raise typer.Exit(supervise(command, config.resolve().parent))
+
+
+def serve(
+    *,
+    host: Host = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="The port.")] = DEFAULT_PORT,
+    config: Config = Path("langgraph.json"),
+    jobs: Jobs = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes; only 1 so far.")] = 1,
+    known_open: Open = False,
+) -> None:
+    """Serve the graphs of a langgraph.json."""
+    if workers != 1:
+        give_up(
+            f"--workers {workers}: more than one process is not available yet; "
+            "raise --n-jobs-per-worker for more runs at a time",
+            MISUSED,
+        )
+    _refuse_strangers(host, known_open=known_open)
+    _serve(config, host, _free_port(host, port), jobs)
+
+
+def _serve(config: Path, host: str, port: int, jobs: int | None) -> None:
+    with configuration_errors_told():
+        from operations.settings import load_settings  # noqa: PLC0415 - pydantic
+
+        settings = load_settings(max_concurrent_runs=jobs)
+        from orchestration import server  # noqa: PLC0415 - langgraph and all the rest
+
+        raise typer.Exit(server.serve(config, host, port, settings))
+
+
+def _refuse_strangers(host: str, *, known_open: bool) -> None:
+    if known_open or _is_loopback(host):
+        return
+    give_up(
+        f"--host {host}: whoever reaches this address could run your graphs, for there is no "
+        "authentication yet. Listen on 127.0.0.1 behind a proxy that checks who calls, or add "
+        "--i-know-this-is-open",
+        MISUSED,
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _free_port(host: str, asked: int | None) -> int:
+    try:
+        return choose_port(host, asked)
+    except PortTaken as error:
+        give_up(f"{error}. Choose another with --port", MISUSED)
+    except OSError as error:
+        give_up(f"cannot listen on {host}: {error.strerror}", MISUSED)
+
+
+def _print_banner(host: str, port: int, config: Path) -> None:
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    out = console(stderr=True)
+    out.print(f"[bold]Masterloop {metadata.version('masterloop')}[/]")
+    for name, value in [
+        ("API", url),
+        ("Docs", f"{url}/docs"),
+        ("Health", f"{url}/readyz"),
+        ("Graphs", str(config)),
+    ]:
+        out.print(f"  {name:7} {value}", markup=False)
+    out.print("  Ctrl-C to stop\n")

@@ -1,0 +1,45 @@
+"""What the commands have in common: options, where output goes, and how errors are told."""
+
+import json
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from operations.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+FAILED = 1
+MISUSED = 2
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+def console(*, stderr: bool = False) -> "Console":
+    """Return where to print for people. rich honours NO_COLOR, and is plain off a terminal."""
+    from rich.console import Console  # noqa: PLC0415 - as slow as the rest of a start
+
+    return Console(stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def as_json(value: Any) -> str:
+    """Return ``value`` as one line of JSON."""
+    return json.dumps(value, ensure_ascii=False, default=str)
+
+
+def give_up(message: str, code: int = FAILED) -> NoReturn:
+    """Say on stderr why the command ends here, and end it."""
+    typer.echo(f"Error: {message}", err=True)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def configuration_errors_told() -> Generator[None]:
+    """Turn a ConfigurationError into a message and exit code 2."""
+    try:
+        yield
+    except ConfigurationError as error:
+        give_up(str(error), MISUSED)

@@ -1,0 +1,127 @@
+"""`masterloop dev --reload`: a real process is watched, restarted and stopped."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WAITS = "import signal; print('started', flush=True); signal.pause()"
+ENDS = "print('started', flush=True); raise SystemExit(7)"
+SUPERVISES = """
+import sys
+from pathlib import Path
+from orchestration.commands.reloading import supervise
+print('code', supervise([sys.executable, '-c', sys.argv[1]], Path(sys.argv[2])), flush=True)
+"""
+
+
+@contextmanager
+def supervised(child: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
+        [sys.executable, "-c", SUPERVISES, child, str(folder)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def line(stream: "IO[str] | None") -> str:
+    assert stream is not None
+    return stream.readline().strip()
+
+
+def change_until_restarted(process: "subprocess.Popen[str]", file: Path) -> None:
+    """Change a file again and again: nothing tells when the watching has begun."""
+    number = 0
+    assert process.stdout is not None
+    while not select.select([process.stdout], [], [], 0.1)[0]:
+        file.write_text(f"{(number := number + 1)}")
+    assert line(process.stdout) == "started"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_passed_on_and_ends_it(
+    tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    with supervised(WAITS, tmp_path) as process:
+        assert line(process.stdout) == "started"
+        process.send_signal(number)
+        assert line(process.stdout) == f"code {code}"
+
+
+def test_a_change_starts_it_again(tmp_path: Path) -> None:
+    with supervised(WAITS, tmp_path) as process:
+        assert line(process.stdout) == "started"
+        change_until_restarted(process, tmp_path / "graph.py")
+        assert line(process.stderr) == "Changed: graph.py. Starting again."
+
+
+def test_a_change_starts_one_again_that_had_ended_by_itself(tmp_path: Path) -> None:
+    with supervised(ENDS, tmp_path) as process:
+        assert line(process.stdout) == "started"
+        change_until_restarted(process, tmp_path / "langgraph.json")
+
+
+def test_what_is_no_source_changes_nothing() -> None:
+    from watchfiles import Change
+
+    from orchestration.commands.reloading import Sources
+
+    sources = Sources()
+    seen = [
+        path
+        for path in ["/a/x.py", "/a/.env", "/a/x.log", "/a/.masterloop/x.json", "/a/.git/x.py"]
+        if sources(Change.modified, path)
+    ]
+    assert seen == ["/a/x.py", "/a/.env"]
+
+
+def test_dev_reload_hands_its_arguments_to_the_process_it_watches(tmp_path: Path) -> None:
+    arguments = ["--host", "127.0.0.1", "--n-jobs-per-worker", "2", "--i-know-this-is-open"]
+    config = tmp_path / "langgraph.json"
+    # The watched process says so, and ends.
+    environment = {**os.environ, "MASTERLOOP_DATA_DRI": "x"}
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "orchestration",
+            "dev",
+            "--reload",
+            "--config",
+            str(config),
+            *arguments,
+        ],
+        cwd=ROOT,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        said = [next(process.stderr)]
+        while not said[-1].startswith("Error:"):
+            said.append(next(process.stderr))
+        process.terminate()
+    assert f"Watching {tmp_path} for changes.\n" in said
+    assert any("/docs" in text for text in said)
+
+
+def test_a_signal_before_the_start_ends_the_process_too() -> None:
+    from orchestration.commands.reloading import Supervisor
+
+    supervisor = Supervisor([sys.executable, "-c", WAITS])
+    supervisor.pass_on(signal.SIGTERM, None)
+    assert supervisor.start().wait() == -signal.SIGTERM
