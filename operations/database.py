@@ -1,8 +1,8 @@
-"""SQLite for the whole service: one file, one writing connection with group commit, readers apart."""
+"""SQLite for the whole service: one file, one connection that writes, others that read."""
 
 import sqlite3
 from asyncio import Future
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -99,8 +99,9 @@ class Database:
         return self._fetch(sql, parameters, limit)
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Return what a longer read returns; it runs on one of a few threads, each with its
-        own connection, which cannot write.
+        """Return what a longer read returns.
+
+        It runs on one of four threads, each with a connection of its own, which cannot write.
 
         Raises:
             DatabaseClosed: the database is closing.
@@ -125,7 +126,7 @@ class Database:
 @asynccontextmanager
 async def open_database(
     path: Path, migrations: Sequence[Migration], *, busy_timeout: float = BUSY_TIMEOUT
-) -> AsyncIterator[Database]:
+) -> AsyncGenerator[Database]:
     """Open the database at ``path`` for this process alone, and bring its schema up to date.
 
     A missing file is made (mode 0600, its folder 0700). Leaving makes every queued write first.
@@ -140,7 +141,7 @@ async def open_database(
     """
 
     @contextmanager
-    def connect() -> Iterator[sqlite3.Connection]:
+    def connect() -> Generator[sqlite3.Connection]:
         with hold(path), open_to_write(path, migrations, busy_timeout) as connection:
             yield connection
 

@@ -3,19 +3,19 @@
 import sqlite3
 from pathlib import Path
 
-_FULL = frozenset(
-    {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
-)
+from operations.errors import StorageFull, StorageUnavailable
+
+_FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY = 0xFF  # an extended result code holds the primary one in its low byte
 
 
-class DatabaseError(Exception):
+class DatabaseError(StorageUnavailable):
     """The base: SQLite refused or failed. A write that raises it has changed nothing."""
 
 
-class DiskFull(DatabaseError):
+class DiskFull(DatabaseError, StorageFull):
     """There is no room for the write. It changed nothing; reads go on, later writes may succeed."""
 
 

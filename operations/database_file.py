@@ -3,20 +3,20 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from operations.database_errors import DatabaseCorrupt, DatabaseInUse, in_our_words
 from operations.migrations import Migration, migrate
-from operations.readers import STATEMENTS
+from operations.readers import STATEMENTS, connect_to_read
 
 QUICK_CHECK_LIMIT = 256 * 1024**2  # bytes; a larger file is not read through at each start
 JOURNAL_LIMIT = 64 * 1024**2  # bytes of write-ahead log kept after a burst of writes
 
 
 @contextmanager
-def hold(path: Path) -> Iterator[None]:
+def hold(path: Path) -> Generator[None]:
     """Hold the database at ``path`` for this server, by a lock on ``<path>.lock``.
 
     The folder is made with mode 0700 if it is missing. The lock goes with the process that holds
@@ -44,7 +44,7 @@ def hold(path: Path) -> Iterator[None]:
 @contextmanager
 def open_to_write(
     path: Path, migrations: Sequence[Migration], busy_timeout: float
-) -> Iterator[sqlite3.Connection]:
+) -> Generator[sqlite3.Connection]:
     """Open the one connection that writes and checkpoints; for the thread that calls.
 
     A file of up to 256 MiB is read through first (``quick_check``, which a kill -9 never makes
@@ -59,13 +59,16 @@ def open_to_write(
     """
     os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # -wal and -shm take its mode
     path.chmod(0o600)
+    _check(path, busy_timeout)
     connection = sqlite3.connect(
         path, timeout=busy_timeout, isolation_level=None, cached_statements=STATEMENTS
     )
     with closing(connection):
         connection.row_factory = sqlite3.Row
         try:
-            _prepare(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT}")
             migrate(connection, migrations)
             connection.execute("PRAGMA foreign_keys = ON")
         except sqlite3.Error as error:
@@ -77,12 +80,15 @@ def open_to_write(
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> None:
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT}")
-    connection.execute("SELECT count(*) FROM sqlite_schema")
-    if path.stat().st_size <= QUICK_CHECK_LIMIT:
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise DatabaseCorrupt(path, found)
+def _check(path: Path, busy_timeout: float) -> None:
+    # Read-only: a connection that can write folds the log into the file when it is closed, and
+    # of a damaged file nothing may be changed.
+    with closing(connect_to_read(path, busy_timeout)) as connection:
+        try:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            if path.stat().st_size <= QUICK_CHECK_LIMIT:
+                found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if found != "ok":
+                    raise DatabaseCorrupt(path, found)
+        except sqlite3.Error as error:
+            raise in_our_words(error, path) from error

@@ -18,6 +18,14 @@ class ConfigurationError(Exception):
         self.fix = fix
 
 
+class StorageUnavailable(Exception):
+    """The store could not write. The write changed nothing; reads go on."""
+
+
+class StorageFull(StorageUnavailable):
+    """There is no room for the write. It changed nothing; later writes may succeed."""
+
+
 def nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     """Return what to do about an unknown ``name``: use the one it resembles, or any known one.
 

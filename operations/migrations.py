@@ -74,7 +74,7 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
     """
     connection.execute(_TABLE)
     rows = connection.execute("SELECT number, checksum FROM schema_migrations").fetchall()
-    applied = {number: checksum for number, checksum in rows}
+    applied = dict(rows)
     _compare(applied, migrations)
     for migration in migrations:
         if migration.number not in applied:
@@ -103,6 +103,5 @@ def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
         connection.execute(_RECORD, (migration.number, migration.name, migration.checksum, at))
         connection.execute("COMMIT")
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        connection.rollback()
         raise

@@ -1,4 +1,4 @@
-"""The thread that writes: what waits becomes one transaction, and each waiter gets its own result."""
+"""The thread that writes: what waits shares a transaction, each waiter has its own result."""
 
 import asyncio
 import sqlite3
@@ -94,12 +94,11 @@ class Writer:
             ]
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - an operation must not take the writer down
-            _roll_back(connection)
+            with suppress(sqlite3.Error):  # whatever it reports, it has rolled back
+                connection.rollback()
             if len(batch) == 1:
                 return [(batch[0][1], None, self._in_our_words(error))]
-            return [
-                outcome for request in batch for outcome in self._commit(connection, [request])
-            ]
+            return [outcome for request in batch for outcome in self._commit(connection, [request])]
         return outcomes
 
     def _in_our_words(self, error: BaseException) -> BaseException:
@@ -135,13 +134,6 @@ def _resolve(future: asyncio.Future[Any], result: object, error: BaseException |
     else:
         future.set_exception(error)
         future.exception()  # looked at: asyncio logs nothing if nobody else does
-
-
-def _roll_back(connection: sqlite3.Connection) -> None:
-    # A full disk may have rolled back already; and what ROLLBACK reports, it has still undone.
-    if connection.in_transaction:
-        with suppress(sqlite3.Error):
-            connection.execute("ROLLBACK")
 
 
 def _nothing(_: sqlite3.Connection) -> None:

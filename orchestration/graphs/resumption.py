@@ -57,7 +57,8 @@ async def find_place(run: Run, graph: Graph, call: Call) -> StateSnapshot | None
 async def _had_stopped(graph: Graph, call: Call, snapshot: StateSnapshot) -> bool:
     """Whether this checkpoint of the run itself is one that the run was to stop at."""
     return (
-        not snapshot.next
+        # Not `next`: that is empty, too, when all tasks of a step are done whose end is not stored.
+        not snapshot.tasks
         or _only_questions(snapshot)
         or await _at_breakpoint(graph, call, snapshot)
     )

@@ -10,11 +10,13 @@ import orjson
 
 from operations.database import Database
 from orchestration.store.contains import Contains
-from orchestration.store.failures import durable
 from orchestration.store.runs import now
 
 _SORTS = frozenset({"assistant_id", "graph_id", "name", "created_at", "updated_at"})
 _JSON = frozenset({"config", "context", "metadata"})
+
+
+_CACHED = 1_000  # assistants kept in memory
 
 
 class AssistantExists(Exception):
@@ -22,6 +24,22 @@ class AssistantExists(Exception):
 
     def __init__(self, assistant_id: str) -> None:
         super().__init__(f"Assistant {assistant_id} already exists")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assistant:
+    """A graph with a name, a configuration and metadata. Not to be changed: it is shared."""
+
+    assistant_id: str
+    graph_id: str
+    name: str
+    description: str | None
+    version: int
+    created_at: str
+    updated_at: str
+    config: Mapping[str, Any]
+    context: Mapping[str, Any]
+    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,16 +70,24 @@ class AssistantQuery:
 
 
 class AssistantStore:
-    """The assistants: a graph with a name, a configuration and metadata."""
+    """The assistants; those in use are kept in memory, as every run looks one up."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._cache: dict[str, Assistant] = {}
 
-    def get(self, assistant_id: str) -> sqlite3.Row | None:
-        """Return the row of an assistant."""
-        return self._database.get(
-            "SELECT * FROM assistants WHERE assistant_id = ?", (assistant_id,)
-        )
+    def get(self, assistant_id: str) -> Assistant | None:
+        """Return an assistant."""
+        assistant = self._cache.get(assistant_id)
+        if assistant is None:
+            sql = "SELECT * FROM assistants WHERE assistant_id = ?"
+            row = self._database.get(sql, (assistant_id,))
+            if row is None:
+                return None
+            if len(self._cache) >= _CACHED:
+                self._cache.clear()
+            assistant = self._cache[assistant_id] = _assistant(row)
+        return assistant
 
     async def create(self, assistant_id: str, fields: Mapping[str, Any]) -> None:
         """Create an assistant.
@@ -69,20 +95,24 @@ class AssistantStore:
         Raises:
             AssistantExists: there is one with that id.
         """
-        await durable(self._database.write(partial(_create, assistant_id, fields)))
+        await self._database.write(partial(_create, assistant_id, fields))
 
     async def update(self, assistant_id: str, fields: Mapping[str, Any]) -> bool:
         """Set ``fields`` and count one version more; False if there is no such assistant."""
-        return await durable(self._database.write(partial(_update, assistant_id, fields)))
+        updated = await self._database.write(partial(_update, assistant_id, fields))
+        self._cache.pop(assistant_id, None)
+        return updated
 
     async def delete(self, assistant_id: str) -> bool:
         """Delete an assistant; its threads and runs stay. False if there is none."""
         sql = "DELETE FROM assistants WHERE assistant_id = ?"
-        return await durable(
-            self._database.write(lambda c: c.execute(sql, (assistant_id,)).rowcount == 1)
+        deleted = await self._database.write(
+            lambda c: c.execute(sql, (assistant_id,)).rowcount == 1
         )
+        self._cache.pop(assistant_id, None)
+        return deleted
 
-    async def search(self, query: AssistantQuery) -> list[sqlite3.Row]:
+    async def search(self, query: AssistantQuery) -> list[Assistant]:
         """Return the assistants that match.
 
         Raises:
@@ -94,7 +124,8 @@ class AssistantStore:
         order = f"{query.sort_by} {'DESC' if query.descending else 'ASC'}, rowid"
         sql = f"SELECT * FROM assistants WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - made of constants
         parameters += [query.limit, query.offset]
-        return await self._database.read(Contains(sql, parameters).fetchall)
+        rows = await self._database.read(Contains(sql, parameters).fetchall)
+        return [_assistant(row) for row in rows]
 
     async def count(self, query: AssistantQuery) -> int:
         """Return how many assistants match."""
@@ -102,6 +133,11 @@ class AssistantStore:
         sql = f"SELECT count(*) FROM assistants WHERE {where}"  # noqa: S608 - made of constants
         rows = await self._database.read(Contains(sql, parameters).fetchall)
         return int(rows[0][0])
+
+
+def _assistant(row: sqlite3.Row) -> Assistant:
+    parts = {name: orjson.loads(row[name]) for name in _JSON}
+    return Assistant(**{**dict(row), **parts})
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, Any]:

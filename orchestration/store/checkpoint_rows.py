@@ -13,6 +13,8 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
+from orchestration.store.resumptions import forget_resumptions, restore_writes
+
 WRITES = """
 SELECT task_id, channel, type, value FROM writes
 WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?
@@ -59,8 +61,10 @@ _DELETE_BUT = (
     """,
 )
 _THREADS_OF_RUNS = """
-SELECT DISTINCT thread_id, json_extract(CAST(metadata AS TEXT), '$.run_id') AS run_id
-FROM checkpoints WHERE run_id IN (SELECT value FROM json_each(?))
+WITH run AS (SELECT value AS id FROM json_each(?))
+SELECT thread_id, json_extract(CAST(metadata AS TEXT), '$.run_id') AS run_id
+FROM checkpoints WHERE run_id IN run
+UNION SELECT thread_id, run_id FROM writes_before_run WHERE run_id IN run
 """
 
 
@@ -68,14 +72,16 @@ def delete_thread_checkpoints(connection: sqlite3.Connection, thread_id: str) ->
     """Delete what a thread has of checkpoints and their writes."""
     connection.execute("DELETE FROM writes WHERE thread_id = ?", (thread_id,))
     connection.execute("DELETE FROM checkpoints WHERE thread_id = ?", (thread_id,))
+    forget_resumptions(connection, thread_id)
 
 
 def delete_run_checkpoints(connection: sqlite3.Connection, thread_id: str, run_id: str) -> None:
-    """Delete the checkpoints that a run wrote, in every namespace of its thread.
+    """Undo what a run did to the checkpoints of its thread, in every namespace.
 
-    They are those whose metadata have its ``run_id``. After deleting the thread's last run, the
-    latest checkpoint is the one from before it.
+    Its own are those whose metadata have its ``run_id``. After deleting the thread's last run, the
+    latest checkpoint is the one from before it, with the writes that it had then.
     """
+    restore_writes(connection, thread_id, run_id)
     run = {"thread_id": thread_id, "run_id": run_id}
     connection.execute(_DELETE_RUN_WRITES, run)
     connection.execute(_DELETE_RUN, run)

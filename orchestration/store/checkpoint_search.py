@@ -37,7 +37,7 @@ class Search:
 
     def after(self, last: CheckpointTuple) -> "Search":
         """Return the search for what comes after ``last``."""
-        place = last.config["configurable"]
+        place = last.config.get("configurable", {})
         checkpoint_id = place["checkpoint_id"]
         return Search(
             (*self.conditions, _AFTER),
@@ -79,7 +79,7 @@ def search(
     conditions: list[str] = []
     parameters: list[Any] = []
     if config is not None:
-        configurable = config["configurable"]
+        configurable = config.get("configurable", {})
         conditions.append("thread_id = ?")
         parameters.append(str(configurable["thread_id"]))
         for column in ("checkpoint_ns", "checkpoint_id"):

@@ -24,6 +24,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from operations.database import Database
+from operations.failpoints import failpoint
 from orchestration.store.checkpoint_rows import (
     WRITES,
     checkpoint_tuple,
@@ -35,6 +36,7 @@ from orchestration.store.checkpoint_rows import (
     threads_of_runs,
 )
 from orchestration.store.checkpoint_search import PAGE, Search, search
+from orchestration.store.resumptions import Resumption, keep_writes
 
 __all__ = [
     "CheckpointSaver",
@@ -48,7 +50,7 @@ T = TypeVar("T")
 _COLUMNS = """
 thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata
 """
-_PUT = f"INSERT OR REPLACE INTO checkpoints ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_PUT = f"INSERT OR REPLACE INTO checkpoints ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)"  # noqa: S608 - constants
 _PUT_WRITE = """
 INSERT OR {conflict} INTO writes
     (thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value)
@@ -65,6 +67,7 @@ _GET_LATEST = f"""
 SELECT {_COLUMNS} FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ?
 ORDER BY checkpoint_id DESC LIMIT 1
 """  # noqa: S608 - constants
+PUTTING = 4_096  # namespaces whose last run is remembered
 _ALL_WRITES = 1_000_000  # a super-step's writes are read whole
 
 
@@ -85,10 +88,11 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         )
         self._database = database
         self._loop = asyncio.get_running_loop()
+        self._putting: dict[tuple[str, str], str] = {}  # the run that put last, by namespace
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that ``config`` names, or the latest; None if there is none."""
-        configurable = config["configurable"]
+        configurable = config.get("configurable", {})
         place = (str(configurable["thread_id"]), configurable.get("checkpoint_ns", ""))
         checkpoint_id = get_checkpoint_id(config)
         if checkpoint_id:
@@ -125,10 +129,10 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         config: RunnableConfig,
         checkpoint: Checkpoint,
         metadata: CheckpointMetadata,
-        new_versions: ChannelVersions,
+        new_versions: ChannelVersions,  # noqa: ARG002 - the base's
     ) -> RunnableConfig:
         """Store a checkpoint; return its config once it is durable."""
-        configurable = config["configurable"]
+        configurable = config.get("configurable", {})
         thread_id, checkpoint_ns = configurable["thread_id"], configurable.get("checkpoint_ns", "")
         row = (
             str(thread_id),
@@ -138,7 +142,9 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
             *self.serde.dumps_typed(checkpoint),
             _json(get_checkpoint_metadata(config, metadata)),
         )
-        await self._database.write(partial(_execute, _PUT, row))
+        self._note_put((str(thread_id), checkpoint_ns), _run_id(config))
+        await self._database.write(partial(_put, row))
+        failpoint("checkpoint.after_commit")
         return {
             "configurable": {
                 "thread_id": thread_id,
@@ -155,7 +161,7 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         task_path: str = "",
     ) -> None:
         """Store what a task wrote at a checkpoint; return once it is durable."""
-        configurable = config["configurable"]
+        configurable = config.get("configurable", {})
         key = (
             str(configurable["thread_id"]),
             configurable.get("checkpoint_ns", ""),
@@ -168,9 +174,13 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
             for index, (channel, value) in enumerate(writes)
         ]
         special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        await self._database.write(
-            partial(_execute_many, _PUT_AGAIN if special else _PUT_ONCE, rows)
-        )
+        sql = _PUT_AGAIN if special else _PUT_ONCE
+        run_id = _run_id(config)
+        if run_id is None or self._putting.get(key[:2]) == run_id:
+            await self._database.write(partial(_execute_many, sql, rows))
+        else:
+            resumption = Resumption(key[0], run_id, *key[1:3])
+            await self._database.write(partial(_resume, resumption, sql, rows))
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete what the thread has of checkpoints and writes."""
@@ -183,9 +193,10 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         history.
         """
         found = await self._database.read(lambda c: threads_of_runs(c, run_ids))
-        await self._database.write(
-            lambda c: [delete_run_checkpoints(c, *thread_and_run) for thread_and_run in found]
-        )
+        for thread_id, run_id in found:
+            await self._database.write(
+                partial(delete_run_checkpoints, thread_id=thread_id, run_id=run_id)
+            )
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints and writes of one thread to another."""
@@ -218,7 +229,7 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         found = await self.aget_tuple(config) if channels else None
         if found is None:
             return {channel: {"writes": []} for channel in channels}
-        place = found.config["configurable"]
+        place = found.config.get("configurable", {})
         key = (str(place["thread_id"]), place.get("checkpoint_ns", ""), place["checkpoint_id"])
         return await self._database.read(
             lambda connection: delta_history(connection, key, channels, self.serde)
@@ -233,6 +244,14 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         if isinstance(current, str):
             current = int(current.split(".")[0])
         return f"{(current or 0) + 1:032}.{random.random():016}"
+
+    def _note_put(self, place: tuple[str, str], run_id: str | None) -> None:
+        """Remember that a run has checkpoints of its own at ``place``, and resumes no more."""
+        self._putting.pop(place, None)
+        if run_id is not None:
+            self._putting[place] = run_id
+            if len(self._putting) > PUTTING:  # forgetting one costs its run a look-up
+                del self._putting[next(iter(self._putting))]
 
     async def _page(
         self, wanted: Search, limit: int | None
@@ -302,9 +321,7 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         self, *, config: RunnableConfig, channels: Sequence[str]
     ) -> Mapping[str, DeltaChannelHistory]:
         """As `aget_delta_channel_history`, from another thread."""
-        return self._from_thread(
-            self.aget_delta_channel_history(config=config, channels=channels)
-        )
+        return self._from_thread(self.aget_delta_channel_history(config=config, channels=channels))
 
     def _from_thread(self, call: Coroutine[Any, Any, T]) -> T:
         try:
@@ -320,13 +337,30 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         return asyncio.run_coroutine_threadsafe(call, self._loop).result()
 
 
-def _execute(sql: str, row: Sequence[Any], connection: sqlite3.Connection) -> None:
-    connection.execute(sql, row)
+def _put(row: Sequence[Any], connection: sqlite3.Connection) -> None:
+    connection.execute(_PUT, row)
+    failpoint("checkpoint.before_commit")
 
 
-def _execute_many(
-    sql: str, rows: Sequence[Sequence[Any]], connection: sqlite3.Connection
+def _execute_many(sql: str, rows: Sequence[Sequence[Any]], connection: sqlite3.Connection) -> None:
+    connection.executemany(sql, rows)
+
+
+def _run_id(config: RunnableConfig) -> str | None:
+    """Return the run that works under ``config``, as `get_checkpoint_metadata` finds it."""
+    run_id = config.get("metadata", {}).get("run_id") or config.get("configurable", {}).get(
+        "run_id"
+    )
+    return run_id if isinstance(run_id, str) else None
+
+
+def _resume(
+    resumption: Resumption,
+    sql: str,
+    rows: Sequence[Sequence[Any]],
+    connection: sqlite3.Connection,
 ) -> None:
+    keep_writes(connection, resumption)
     connection.executemany(sql, rows)
 
 

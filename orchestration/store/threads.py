@@ -13,7 +13,6 @@ from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.checkpoints import copy_thread_checkpoints, delete_thread_checkpoints
 from orchestration.store.contains import Contains
-from orchestration.store.failures import durable
 from orchestration.store.runs import now
 
 _BUSY = """
@@ -91,19 +90,19 @@ class ThreadStore:
         Raises:
             ThreadExists: there is one with that id.
         """
-        await durable(self._database.write(partial(_create, thread_id, metadata)))
+        await self._database.write(partial(_create, thread_id, metadata))
 
     async def patch(self, thread_id: str, metadata: Mapping[str, Any]) -> bool:
         """Merge ``metadata`` into the thread's, key by key; False if there is no such thread."""
-        return await durable(self._database.write(partial(_patch, thread_id, metadata)))
+        return await self._database.write(partial(_patch, thread_id, metadata))
 
     async def show(self, thread_id: str, state: ThreadState) -> None:
         """Let the thread show ``state``, after an update of it from outside."""
-        await durable(self._database.write(partial(_show, thread_id, state)))
+        await self._database.write(partial(_show, thread_id, state))
 
     async def delete(self, thread_id: str) -> bool:
         """Delete a thread with its runs and checkpoints; False if there is none."""
-        return await durable(self._database.write(partial(_delete, thread_id)))
+        return await self._database.write(partial(_delete, thread_id))
 
     async def copy(self, source: str, target: str) -> None:
         """Copy a thread with its checkpoints, without its runs.
@@ -111,12 +110,12 @@ class ThreadStore:
         Raises:
             ThreadNotFound: there is no such thread.
         """
-        await durable(self._database.write(partial(_copy, source, target)))
+        await self._database.write(partial(_copy, source, target))
 
     async def search(self, query: ThreadQuery) -> list[sqlite3.Row]:
         """Return the threads that match."""
         where, parameters = query.where()
-        order = f"{_SORTS[query.sort_by]} {'DESC' if query.descending else 'ASC'}, rowid"
+        order = f"{_SORTS[query.sort_by]} {'DESC' if query.descending else 'ASC'}, thread_id"
         sql = f"{_SELECT} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
         parameters += [query.limit, query.offset]
         return await self._database.read(Contains(sql, parameters).fetchall)
@@ -171,10 +170,13 @@ def _show(thread_id: str, state: ThreadState, connection: sqlite3.Connection) ->
 def _delete(thread_id: str, connection: sqlite3.Connection) -> bool:
     execute = connection.execute
     execute(
-        "DELETE FROM run_events WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = ?)",
+        """
+        DELETE FROM run_events WHERE run_id IN
+            (SELECT run_id FROM runs WHERE thread_id = ? AND NOT ephemeral)
+        """,
         (thread_id,),
     )
-    execute("DELETE FROM runs WHERE thread_id = ?", (thread_id,))
+    execute("DELETE FROM runs WHERE thread_id = ? AND NOT ephemeral", (thread_id,))
     delete_thread_checkpoints(connection, thread_id)
     return execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,)).rowcount == 1
 

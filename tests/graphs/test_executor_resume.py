@@ -4,12 +4,15 @@ import asyncio
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 
 from orchestration.loop.errors import Drained
 from orchestration.loop.run import Run, ThreadState
 from tests.graphs import plays
 from tests.graphs.stage import Stage, new_run, read, record
+
+NO_TASK = "00000000-0000-0000-0000-000000000000"
 
 
 async def crashed(stage: Stage, run: Run, gate: plays.Gate) -> None:
@@ -247,16 +250,22 @@ async def test_where_a_command_goes_it_goes_once(
     )
 
 
+class Forgetful(InMemorySaver):
+    """A saver whose machine dies before the first command given to it is stored."""
+
+    forgot = False
+
+    async def aput_writes(self, config: Any, writes: Any, task_id: str, path: str = "") -> None:
+        if task_id == NO_TASK and not self.forgot:
+            self.forgot = True
+            return
+        await super().aput_writes(config, writes, task_id, path)
+
+
 async def test_a_command_that_was_not_stored_is_told_in_full() -> None:
     gate = plays.Gate()
-    stage = Stage(ask=pausing(gate))
-    first = await asked(stage, "ask")
-    run = new_run(
-        "ask",
-        command={"resume": "yes", "update": {"log": ["noted"]}},
-        thread_id=first.thread_id,
-        durability="exit",  # nothing is stored before the end
-    )
+    stage = Stage(saver=Forgetful(), ask=pausing(gate))
+    run = reply(await asked(stage, "ask"), resume="yes", update={"log": ["noted"]})
     await crashed(stage, run, gate)
     assert read((await stage.play(run)).values)["log"] == ["noted", "yes"]
 

@@ -1,10 +1,13 @@
 """The events of a run: their names, their order, what they say."""
 
+import asyncio
 from typing import Any
 
 import pytest
+from langgraph.config import get_stream_writer
 from langgraph.types import interrupt
 
+from orchestration.graphs.jsontext import NotSerialisable
 from orchestration.loop.run import Run
 from tests.graphs import plays
 from tests.graphs.stage import Stage, new_run, record
@@ -201,6 +204,24 @@ async def test_nothing_is_written_for_a_run_that_nobody_listens_to() -> None:
     assert state.values == b'{"text":"x"}'
 
 
+async def test_an_event_that_has_no_json_ends_the_run_and_its_nodes() -> None:
+    gate, log = plays.Gate(), list[str]()
+    circle: list[Any] = []
+    circle.append(circle)
+
+    async def write(_: plays.State) -> None:
+        get_stream_writer()(circle)
+        await gate.wait()
+        log.append("worked on")
+
+    run = new_run("write", {}, stream_mode=["custom"])
+    events = record(run)
+    with pytest.raises(NotSerialisable):
+        await Stage(write=plays.chain(("write", write))).play(run)
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert (names(events), log, others) == (["metadata", "error"], [], set())
+
+
 async def test_a_listener_who_comes_late_gets_what_follows() -> None:
     gate = plays.Gate()
     stage = Stage(work=plays.gated(gate, []))
@@ -213,18 +234,19 @@ async def test_a_listener_who_comes_late_gets_what_follows() -> None:
     assert events == [("updates", {"work": {"log": ["work"]}})]
 
 
-async def test_a_burst_of_events_lets_its_reader_read_between() -> None:
-    count = 20_000
+@pytest.mark.parametrize("modes", [["custom"], ["custom", "events"]])
+async def test_a_burst_of_events_lets_its_reader_read_between(modes: list[str]) -> None:
+    count = 11_000
     stage = Stage(write=plays.writing(*range(count)))
-    run = new_run("write", {}, stream_mode=["custom"])
+    run = new_run("write", {}, stream_mode=modes)
     listener = run.stream.listen()
     task = stage.begin(run)
     task.add_done_callback(lambda _: run.stream.close())
     read = 0
     while not listener.closed:
         await listener.wait()
-        read += len(listener.take())
-    assert (read, listener.overflowed) == (count + 1, False)
+        read += sum(event.name == "custom" for event in listener.take())
+    assert (read, listener.overflowed) == (count, False)
 
 
 async def test_an_interrupt_in_a_subgraph_is_told_at_the_root() -> None:

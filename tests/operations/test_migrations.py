@@ -58,6 +58,20 @@ def test_a_migration_that_fails_is_undone_and_those_before_it_stand(
     assert "tags" in tables(connection)
 
 
+def test_a_migration_that_meets_a_lock_changes_nothing(tmp_path: Path) -> None:
+    file = tmp_path / "masterloop.sqlite"
+    with (
+        closing(sqlite3.connect(file, isolation_level=None, timeout=0)) as connection,
+        closing(sqlite3.connect(file, isolation_level=None)) as other,
+    ):
+        migrate(connection, [])
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            migrate(connection, [NOTES])
+        other.execute("ROLLBACK")
+        assert tables(connection) == {"schema_migrations"}
+
+
 def test_a_changed_migration_stops_everything(connection: sqlite3.Connection) -> None:
     migrate(connection, [NOTES])
     changed = Migration(1, "notes", NOTES.sql.replace("'a'", "'b'"))
@@ -70,7 +84,7 @@ def test_a_database_that_is_newer_than_the_program_stops_everything(
     connection: sqlite3.Connection,
 ) -> None:
     migrate(connection, [NOTES, TAGS])
-    with pytest.raises(SchemaMismatch, match="is at migration 2, .* by a newer version"):
+    with pytest.raises(SchemaMismatch, match=r"is at migration 2, .* by a newer version"):
         migrate(connection, [NOTES])
 
 
@@ -112,7 +126,7 @@ def test_numbers_without_a_gap_or_a_double_are_demanded(package: Path, names: li
 
 def test_a_misnamed_migration_is_not_passed_over(package: Path) -> None:
     (package / "1-notes.sql").write_text("SELECT 1;")
-    with pytest.raises(ValueError, match="1-notes.sql is not named like 001_name.sql"):
+    with pytest.raises(ValueError, match=r"1-notes\.sql is not named like 001_name\.sql"):
         load_migrations("some_migrations")
 
 

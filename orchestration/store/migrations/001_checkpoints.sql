@@ -23,3 +23,18 @@ CREATE TABLE IF NOT EXISTS writes (
     value BLOB,
     PRIMARY KEY (thread_id, checkpoint_ns, checkpoint_id, task_id, idx)
 );
+
+-- Ours: the writes of a checkpoint as they were before a later run resumed it (resumptions.py).
+CREATE TABLE writes_before_run (
+    thread_id TEXT NOT NULL,
+    run_id TEXT NOT NULL,
+    checkpoint_ns TEXT NOT NULL,
+    checkpoint_id TEXT NOT NULL,
+    task_id TEXT,
+    task_path TEXT,
+    idx INTEGER,
+    channel TEXT,
+    type TEXT,
+    value BLOB
+);
+CREATE INDEX writes_before_run_of_run ON writes_before_run (thread_id, run_id);

@@ -11,7 +11,7 @@ CREATE TABLE threads (
     interrupts TEXT NOT NULL DEFAULT '{}',
     error TEXT,
     state_values TEXT
-);
+) WITHOUT ROWID;
 CREATE INDEX threads_created ON threads (created_at);
 
 CREATE TABLE runs (
@@ -36,8 +36,9 @@ CREATE TABLE runs (
     error TEXT,
     metadata TEXT NOT NULL,
     kwargs TEXT NOT NULL
-);
-CREATE INDEX runs_of_thread ON runs (thread_id, created_at);
+) WITHOUT ROWID;
+-- A run without a thread of its own is deleted when it ends; it is in no index that only lists need.
+CREATE INDEX runs_of_thread ON runs (thread_id, created_at) WHERE NOT ephemeral;
 CREATE INDEX runs_unfinished ON runs (thread_id) WHERE status IN ('pending', 'running');
 CREATE INDEX runs_dead ON runs (dead_letter) WHERE dead_letter IS NOT NULL;
 
