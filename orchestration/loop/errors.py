@@ -49,16 +49,5 @@ class Draining(LoopError):
         super().__init__("the service is stopping; try again in a few seconds")
 
 
-class StorageFull(LoopError):
-    """The disk has no room for the write. Nothing was accepted; reads go on."""
-
-    def __init__(self) -> None:
-        super().__init__("there is no room left in the data folder; nothing was stored")
-
-
-class StorageUnavailable(LoopError):
-    """The store could not write for another reason than room. Nothing was accepted."""
-
-
 class Drained(LoopError):
     """An executor raises this when its run stopped at a super-step because it was asked to."""

@@ -71,6 +71,14 @@ class ZombieLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class StateUnknown:
+    """The state that a run left could not be read; its thread shows what it showed before."""
+
+    run_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class WriteFailed:
     """The store could not write; the write is tried again after so many seconds."""
 
@@ -87,6 +95,7 @@ Event = (
     | RunRequeued
     | StopRequested
     | ZombieLeft
+    | StateUnknown
     | WriteFailed
 )
 Emit = Callable[[Event], None]

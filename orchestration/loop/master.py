@@ -1,18 +1,19 @@
 """The master loop: takes runs in, lets them wait their turn, has them worked on, tells how they ended."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from random import Random
 
 import orjson
 
+from operations.errors import StorageUnavailable
+from operations.failpoints import failpoint
 from orchestration.loop.admission import Admission, Limits
 from orchestration.loop.errors import (
     Draining,
     LoopError,
-    StorageFull,
-    StorageUnavailable,
     ThreadBusy,
+    ThreadNotFound,
 )
 from orchestration.loop.events import Emit, RunAccepted, RunRejected, WriteFailed
 from orchestration.loop.ports import Executor, RunStore
@@ -44,6 +45,7 @@ class MasterLoop:
         self._store = store
         self._limits = limits
         self._emit = emit
+        self._rng = rng
         self._admission = Admission(limits, rng, asyncio.get_running_loop().time)
         self._scheduler = Scheduler(limits, self._begin)
         self._worker = Worker(store, executor, limits, emit, rng)
@@ -110,7 +112,7 @@ class MasterLoop:
         """Take ``run``; it is durable when this returns.
 
         Raises:
-            QueueFull, RateLimited, ThreadBusy, ThreadNotFound, Draining, StorageFull,
+            QueueFull, RateLimited, ThreadBusy, ThreadNotFound, Draining,
             StorageUnavailable: nothing was taken.
         """
         before = self.on_thread(run.thread_id)
@@ -119,12 +121,14 @@ class MasterLoop:
             accepted = self._store.accept(run)
             self._enter(run)
             try:
-                await accepted
+                if not await accepted:
+                    raise ThreadNotFound(run.thread_id)  # noqa: TRY301 - withdrawn like the rest
+                failpoint("accept.after_commit")
             except BaseException:
                 self._scheduler.withdraw(run)
                 self._forget(run)
                 raise
-        except LoopError as error:
+        except (LoopError, StorageUnavailable) as error:
             self._emit(RunRejected(run.graph_id, type(error).__name__))
             raise
         self._emit(RunAccepted(run.run_id, run.graph_id, run.priority))
@@ -154,7 +158,7 @@ class MasterLoop:
         What has not stopped after ``drain_grace`` seconds is cancelled. Whatever has not ended is
         pending in the store and goes on after the next start.
         """
-        self._draining = True
+        self._draining = self._worker.draining = True
         self._scheduler.close()
         for run in self._live.values():
             if run.control is not None:
@@ -169,7 +173,7 @@ class MasterLoop:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Stop at once and write nothing more; what has not ended goes on after the next start."""
+        """Stop at once, waiting for no write; what has not ended goes on after the next start."""
         self._draining = True
         self._scheduler.close()
         tasks = tuple(self._tasks)
@@ -180,9 +184,25 @@ class MasterLoop:
                 watcher.close()
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
+            self._put_back(run)
             self._leave_pending(run)
         if tasks:
             await asyncio.wait(tasks)
+
+    def _put_back(self, run: Run) -> None:
+        """Have a run that works found pending after the next start, or ended if it was to end.
+
+        Found running, it would be taken for one that has brought the service down.
+        """
+        if run.token is None:
+            return
+        match run.ending:
+            case Ending.INTERRUPT:
+                self._store.finish(run, Outcome(RunStatus.INTERRUPTED), None)
+            case Ending.ROLLBACK:
+                self._store.erase(run)
+            case _:
+                self._store.requeue(run)
 
     async def _admit(self, run: Run) -> None:
         if self._draining:
@@ -200,17 +220,19 @@ class MasterLoop:
         self._scheduler.add(run, run.delay)
 
     def _begin(self, run: Run) -> None:
-        self._spawn(self._attempt(run))
+        # Claimed in this very turn, the run shares a transaction with its acceptance.
+        token = f"{self._rng.getrandbits(128):032x}"
+        self._spawn(self._attempt(run, token, self._store.claim(run, token)))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _attempt(self, run: Run) -> None:
+    async def _attempt(self, run: Run, token: str, claimed: Awaitable[bool]) -> None:
         try:
-            outcome = await self._worker.attempt(run)
-        except (StorageFull, StorageUnavailable) as error:
+            outcome = await self._worker.attempt(run, token, claimed)
+        except StorageUnavailable as error:
             self._scheduler.release(run)
             self._try_later(run, error)
             return
@@ -220,7 +242,7 @@ class MasterLoop:
             self._end(run, outcome)
         self._scheduler.release(run)
 
-    def _try_later(self, run: Run, error: LoopError) -> None:
+    def _try_later(self, run: Run, error: StorageUnavailable) -> None:
         """Deal with a run that could not be claimed and is still pending."""
         if run.run_id not in self._live or self._draining:
             return

@@ -11,15 +11,11 @@ class RunStore(Protocol):
 
     Every method may be called without awaiting what it returns at once: the loop relies on the
     order of the calls, and awaits where it needs to know that a write is durable. Every write
-    raises StorageFull or StorageUnavailable when it could not be made, and has then changed nothing.
+    raises StorageUnavailable when it could not be made, and has then changed nothing.
     """
 
-    def accept(self, run: Run) -> Awaitable[None]:
-        """Keep a pending run (and its thread, if it is to be created).
-
-        Raises:
-            ThreadNotFound: the run's thread does not exist and is not to be created.
-        """
+    def accept(self, run: Run) -> Awaitable[bool]:
+        """Keep a pending run, and its thread if it is to be created; False if there is none."""
         ...
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:

@@ -4,18 +4,19 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from random import Random
-from uuid import UUID
 
 import orjson
 
+from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
 from orchestration.loop.admission import Limits
-from orchestration.loop.errors import Drained, StorageFull, StorageUnavailable
+from orchestration.loop.errors import Drained
 from orchestration.loop.events import (
     Emit,
     RunEnded,
     RunRequeued,
     RunStarted,
+    StateUnknown,
     StopRequested,
     WriteFailed,
     ZombieLeft,
@@ -44,15 +45,17 @@ class Worker:
         self._emit = emit
         self._rng = rng
         self.zombies: set[asyncio.Task[ThreadState]] = set()
+        self.draining = False  # whether a run that only now starts is to stop at once
 
-    async def attempt(self, run: Run) -> Outcome | None:
-        """Work on ``run``; return its outcome, or None if it is not finished but pending again.
+    async def attempt(self, run: Run, token: str, claimed: Awaitable[bool]) -> Outcome | None:
+        """Work on ``run`` once it is ``claimed`` under ``token``.
+
+        Return its outcome, or None if it is not finished but pending again.
 
         Raises:
-            StorageFull, StorageUnavailable: the run could not be claimed; it is still pending.
+            StorageUnavailable: the run could not be claimed; it is still pending.
         """
-        token = UUID(int=self._rng.getrandbits(128)).hex
-        if not await self._store.claim(run, token):
+        if not await claimed:
             return Outcome(RunStatus.INTERRUPTED)
         failpoint("claim.after_commit")
         loop = asyncio.get_running_loop()
@@ -85,7 +88,7 @@ class Worker:
         while True:
             try:
                 return await write()
-            except (StorageFull, StorageUnavailable) as error:
+            except StorageUnavailable as error:
                 pause = wait * self._rng.uniform(0.5, 1.0)
                 self._emit(WriteFailed(run.run_id, type(error).__name__, pause))
             await asyncio.sleep(pause)
@@ -99,6 +102,8 @@ class Worker:
 
         def control(handle: Control) -> None:
             run.control = handle
+            if self.draining:
+                handle.drain()
 
         run.stopped = loop.create_future()
         run.task = task = asyncio.create_task(self._executor.execute(run, control))
@@ -187,7 +192,13 @@ class Worker:
         return Outcome(after(run.status, step), _answer(state), failure), state
 
     async def _settled(self, run: Run) -> ThreadState | None:
-        return None if run.task is None else await self._executor.settle(run)
+        if run.task is None:
+            return None
+        try:
+            return await self._executor.settle(run)
+        except Exception as error:  # noqa: BLE001 - it may have to make a graph, which is user code
+            self._emit(StateUnknown(run.run_id, self._executor.describe(error).error))
+            return None
 
 
 def _resolve(future: "asyncio.Future[None] | None") -> None:

@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+from operations.errors import StorageUnavailable
 from orchestration.loop.admission import Limits
 from orchestration.loop.errors import LoopError
 from orchestration.loop.events import Event
@@ -111,7 +112,7 @@ class Scenario:
         )
         try:
             await self.process.loop.submit(run)
-        except LoopError:
+        except (LoopError, StorageUnavailable):
             return
         self.accepted.add(run.run_id)
 

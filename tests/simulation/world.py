@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
-from orchestration.loop.errors import Drained, StorageFull, ThreadNotFound
+from operations.errors import StorageFull
+from orchestration.loop.errors import Drained
 from orchestration.loop.ports import Control
 from orchestration.loop.run import Failure, Outcome, Place, Run, RunStatus, ThreadState
 from orchestration.loop.transitions import TERMINAL, UNFINISHED
@@ -75,11 +76,12 @@ class SimStore:
         self.dead = True
         self._queue.clear()
 
-    def accept(self, run: Run) -> Awaitable[None]:
-        def operation() -> None:
+    def accept(self, run: Run) -> Awaitable[bool]:
+        def operation() -> bool:
             if run.thread_id == "missing":
-                raise ThreadNotFound(run.thread_id)
+                return False
             self.disk.rows[run.run_id] = Row(run)
+            return True
 
         return self.write(operation)
 
