@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, FiniteFloat, ValidationError
+from pydantic import BeforeValidator, Field, FiniteFloat, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from operations.errors import ConfigurationError, nearest
@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     keep_alive: Seconds = 5.0  # seconds between signs of life on a quiet stream
     send_timeout: Seconds = 30.0  # seconds a client may leave one event untaken
     max_body: Annotated[int, Field(ge=1024, le=1024**3)] = 4 * 1024**2  # bytes
+
+    webhook_secret: SecretStr | None = None  # whsec_…; two, with a space, while it is replaced
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowercase] = "info"
     log_format: Annotated[Literal["auto", "console", "json"], Lowercase] = "auto"  # auto: by tty

@@ -1,17 +1,19 @@
 """The composition root: everything is opened, wired and closed here."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
+from random import Random
 
 from langgraph.store.sqlite.aio import AsyncSqliteStore
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from operations.database import Database, open_database
 from operations.migrations import load_migrations
+from operations.outbound import Outbound
 from operations.settings import Settings
 from orchestration.api.app import build_app
 from orchestration.api.backend import Backend
@@ -28,9 +30,13 @@ from orchestration.loop.master import MasterLoop
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
+from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
+from orchestration.webhooks.configuration import headers, url_policy
+from orchestration.webhooks.deliverer import Deliverer, delivering
+from orchestration.webhooks.signature import Signer
 
 DATABASE = "masterloop.db"
 ITEMS = "items.db"
@@ -41,22 +47,24 @@ class Service:
     """A service that is open: its loop, and the application that faces clients."""
 
     loop: MasterLoop
-    app: Starlette
+    app: ASGIApp
     recovered: int
 
 
 @asynccontextmanager
-async def open_service(manifest: Manifest, settings: Settings) -> AsyncIterator[Service]:
+async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator[Service]:
     """Open the service on its data folder; unfinished runs go on at once.
 
     Raises:
-        ConfigurationError: a graph cannot be loaded.
+        ConfigurationError: a graph cannot be loaded, or webhooks cannot be sent as configured.
         DatabaseInUse, DatabaseCorrupt, SchemaMismatch: the data folder cannot be used.
     """
     folder: Path = settings.data_dir
+    urls = url_policy(manifest)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         AsyncSqliteStore.from_conn_string(str(folder / ITEMS)) as items,
+        aclosing(Outbound(urls)) as outbound,
     ):
         await items.setup()
         saver = CheckpointSaver(database)
@@ -67,9 +75,12 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncIterator[
         asyncio.get_running_loop().set_default_executor(threads)
         assistants = AssistantStore(database)
         await _name_graphs(graphs, assistants)
-        runs = RunStore(database)
+        deliveries = DeliveryStore(database)
+        deliverer = _deliverer(manifest, settings, deliveries, outbound)
+        told = None if manifest.http.disable_webhooks else deliverer.wake
+        runs = RunStore(database, told)
         loop = MasterLoop(
-            runs, LangGraphExecutor(graphs), _limits(manifest, settings), Journal(), SystemRandom()
+            runs, LangGraphExecutor(graphs), _limits(manifest, settings), Journal(), Random()
         )
         backend = Backend(
             settings=settings,
@@ -83,15 +94,19 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncIterator[
             states=ThreadStates(graphs),
             checkpoints=saver,
             items=items,
+            deliveries=deliveries,
+            webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
         )
         recovered = await loop.recover()
         for run in loop.all_live():  # before any of them starts: nothing has been awaited since
             keep_events(backend, run)
-        try:
-            yield Service(loop=loop, app=build_app(backend), recovered=recovered)
-        finally:
-            await loop.aclose()
+        async with delivering(deliverer):
+            try:
+                yield Service(loop=loop, app=build_app(backend), recovered=recovered)
+            finally:
+                await loop.aclose()
+                threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def _name_graphs(graphs: GraphRegistry, assistants: AssistantStore) -> None:
@@ -106,6 +121,19 @@ async def _name_graphs(graphs: GraphRegistry, assistants: AssistantStore) -> Non
                 "metadata": {"created_by": "system"},
             }
             await assistants.create(assistant_id, fields)
+
+
+def _deliverer(
+    manifest: Manifest, settings: Settings, deliveries: DeliveryStore, outbound: Outbound
+) -> Deliverer:
+    secret = settings.webhook_secret
+    return Deliverer(
+        deliveries,
+        outbound,
+        headers=headers(manifest, os.environ),
+        signer=None if secret is None else Signer(secret.get_secret_value()),
+        rng=Random(),
+    )
 
 
 def _limits(manifest: Manifest, settings: Settings) -> Limits:

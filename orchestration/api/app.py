@@ -5,28 +5,36 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
-from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestration.api import assistants, creation, items, meta, runs, state, threads
+from orchestration.api import (
+    assistants,
+    creation,
+    deliveries,
+    items,
+    meta,
+    runs,
+    state,
+    threads,
+)
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Endpoint, Resource
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document
+from orchestration.api.reference import page
 from orchestration.api.problems import Problem, respond
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared
-    for module in (creation, runs, threads, state, assistants, items, meta)
+    for module in (creation, runs, threads, state, assistants, items, deliveries, meta)
     for declared in module.endpoint.all
 )
 
 
-def build_app(backend: Backend) -> Starlette:
+def build_app(backend: Backend) -> ASGIApp:
     """Return the application that serves ``backend``."""
     by_path: dict[str, dict[str, Endpoint]] = {}
     for declared in ENDPOINTS:
@@ -34,13 +42,15 @@ def build_app(backend: Backend) -> Starlette:
     routes: list[BaseRoute] = [
         Route(path, Resource(backend, path, by_path[path])) for path in _most_exact_first(by_path)
     ]
-    api_document = orjson.dumps(document(ENDPOINTS, meta.VERSION))
-    routes.append(Route("/openapi.json", _Fixed(api_document, "application/json")))
-    return Starlette(
-        routes=routes,
-        middleware=[Middleware(Guard), Middleware(CORSMiddleware, **_cors(backend))],
-        exception_handlers={HTTPStatus.NOT_FOUND: _not_found},
-    )
+    described = document(ENDPOINTS, meta.VERSION)
+    routes += [
+        Route("/openapi.json", _Fixed(orjson.dumps(described), "application/json")),
+        Route("/docs", _Fixed(page(described), "text/html")),
+    ]
+    # Errors are answered by the resources, so Starlette's application around the router is not
+    # needed: it would wrap every request twice more.
+    router = Router(routes, redirect_slashes=False, default=_not_found)
+    return Guard(router, browsers=CORSMiddleware(router, **_cors(backend)))
 
 
 def _most_exact_first(paths: Iterable[str]) -> list[str]:
@@ -58,10 +68,10 @@ class _Fixed:
         await self._response(scope, receive, send)
 
 
-def _not_found(request: Any, _: Exception) -> Response:
-    path: str = request.scope["path"]
+async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+    path: str = scope["path"]
     found = Problem(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:200]}; see /openapi.json")
-    return respond(found, path)
+    await respond(found, path)(scope, receive, send)
 
 
 def _cors(backend: Backend) -> dict[str, Any]:

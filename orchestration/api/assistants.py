@@ -1,11 +1,9 @@
 """Assistants: graphs with a name and a configuration."""
 
-from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
-import orjson
 from starlette.responses import Response
 
 from orchestration.api.documents import assistant_document, selected
@@ -19,10 +17,10 @@ from orchestration.api.models import (
     SubgraphsQuery,
 )
 from orchestration.api.problems import Problem
-from orchestration.api.submission import find_assistant
+from orchestration.api.submission import default_assistant, find_assistant, require_graph
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.schemas import graph_drawing, graph_schemas, subgraph_schemas
-from orchestration.store.assistants import AssistantExists, AssistantQuery
+from orchestration.store.assistants import Assistant, AssistantExists, AssistantQuery
 
 endpoint = Endpoints()
 
@@ -30,7 +28,7 @@ endpoint = Endpoints()
 @endpoint("POST", "/assistants", body=AssistantCreate)
 async def create_assistant(call: Call, body: AssistantCreate) -> Response:
     """Create an assistant."""
-    _require_graph(call, body.graph_id)
+    require_graph(call.backend, body.graph_id)
     assistant_id = str(body.assistant_id or uuid4())
     fields = {
         "graph_id": body.graph_id,
@@ -63,12 +61,12 @@ async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
         if (value := getattr(body, name)) is not None
     }
     if body.graph_id is not None:
-        _require_graph(call, body.graph_id)
+        require_graph(call.backend, body.graph_id)
     if body.config is not None or body.context is not None:
         fields |= _configuration(body)
     if body.metadata is not None:
-        fields["metadata"] = {**orjson.loads(assistant["metadata"]), **body.metadata}
-    await call.backend.assistants.update(assistant["assistant_id"], fields)
+        fields["metadata"] = {**assistant.metadata, **body.metadata}
+    await call.backend.assistants.update(assistant.assistant_id, fields)
     return json_response(assistant_document(_assistant(call)))
 
 
@@ -76,11 +74,11 @@ async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
 async def delete_assistant(call: Call) -> Response:
     """Delete an assistant; its threads stay."""
     assistant = _assistant(call)
-    if orjson.loads(assistant["metadata"]).get("created_by") == "system":
+    if assistant.assistant_id in map(default_assistant, call.backend.graphs.names):
         raise Problem(
             HTTPStatus.CONFLICT, "the assistant that a graph has by itself cannot be deleted"
         )
-    await call.backend.assistants.delete(assistant["assistant_id"])
+    await call.backend.assistants.delete(assistant.assistant_id)
     return no_content()
 
 
@@ -120,7 +118,7 @@ async def get_schemas(call: Call) -> Response:
     """Return the JSON Schemas of what an assistant takes and gives."""
     assistant = _assistant(call)
     async with _open(call, assistant) as graph:
-        return json_response({"graph_id": assistant["graph_id"], **graph_schemas(graph)})
+        return json_response({"graph_id": assistant.graph_id, **graph_schemas(graph)})
 
 
 @endpoint("GET", "/assistants/{assistant_id}/subgraphs", query=SubgraphsQuery)
@@ -137,27 +135,20 @@ async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
         return json_response(await subgraph_schemas(graph, call.path("namespace"), recurse=query.recurse))
 
 
-def _assistant(call: Call) -> Mapping[str, Any]:
+def _assistant(call: Call) -> Assistant:
     return find_assistant(call.backend, call.path("assistant_id"))
 
 
-def _open(call: Call, assistant: Mapping[str, Any]) -> Any:
-    config = orjson.loads(assistant["config"])
+def _open(call: Call, assistant: Assistant) -> Any:
+    require_graph(call.backend, assistant.graph_id)
     return call.backend.graphs.open(
-        assistant["graph_id"], config, checkpointed=True, access="assistants.read"
+        assistant.graph_id, dict(assistant.config), checkpointed=True, access="assistants.read"
     )
-
-
-def _require_graph(call: Call, graph_id: str) -> None:
-    if graph_id not in call.backend.graphs:
-        graphs = ", ".join(call.backend.graphs.names)
-        detail = f"Graph {graph_id!r} not found; the graphs are {graphs}"
-        raise Problem(HTTPStatus.NOT_FOUND, detail)
 
 
 def _configuration(body: AssistantCreate | AssistantPatch) -> dict[str, Any]:
     """Return the config and the context to store; each mirrors what is only in the other."""
-    config = body.config.model_dump(exclude_none=True) if body.config is not None else {}
+    config: dict[str, Any] = dict(body.config or {})
     configurable, context = config.get("configurable"), body.context
     if configurable and context:
         raise Problem(

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from langgraph.store.base import BaseStore
 
+from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
@@ -12,6 +13,7 @@ from orchestration.graphs.states import ThreadStates
 from orchestration.loop.master import MasterLoop
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
+from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
@@ -40,4 +42,6 @@ class Backend:
     states: ThreadStates
     checkpoints: CheckpointSaver
     items: BaseStore
+    deliveries: DeliveryStore
+    webhook_urls: UrlPolicy
     readiness: Readiness

@@ -4,6 +4,7 @@ from http import HTTPStatus
 
 from starlette.responses import Response
 
+from operations.errors import StorageUnavailable
 from orchestration.api.documents import accepted_document
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.following import follow, keep_events, place
@@ -11,7 +12,8 @@ from orchestration.api.models import RunCreate
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.submission import new_run
-from orchestration.loop.run import Run
+from orchestration.loop.errors import LoopError
+from orchestration.loop.run import Ending, Run
 
 endpoint = Endpoints()
 _BATCH = 1_000  # runs
@@ -59,8 +61,13 @@ async def create_batch(call: Call, body: list[RunCreate]) -> Response:
     if len(body) > _BATCH:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"at most {_BATCH} runs at once")
     runs = [_asked(call, one, None) for one in body]
-    for run in runs:
-        await call.backend.loop.submit(run)
+    for number, run in enumerate(runs):
+        try:
+            await call.backend.loop.submit(run)
+        except (LoopError, StorageUnavailable):  # all of them, or none
+            for accepted in runs[:number]:
+                call.backend.loop.cancel(accepted, Ending.ROLLBACK)
+            raise
     return json_response([accepted_document(run) for run in runs])
 
 
@@ -88,7 +95,7 @@ async def _submit(call: Call, body: RunCreate, thread_id: str | None) -> Run:
 
 
 def _asked(call: Call, body: RunCreate, thread_id: str | None) -> Run:
-    if thread_id is None and body.command is not None and body.command.resume is not None:
+    if thread_id is None and body.command and body.command.get("resume") is not None:
         raise Problem(HTTPStatus.BAD_REQUEST, "only a run on a thread can be resumed; name the thread")
     run = new_run(call, body, thread_id)
     keep_events(call.backend, run)

@@ -1,15 +1,19 @@
 """Rows as the documents that clients see. JSON that was stored goes out as it is."""
 
+import re
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import orjson
 from orjson import Fragment
 
 from orchestration.loop.run import Run
+from orchestration.store.assistants import Assistant
 
 Document = dict[str, Any]
+_INDEX = re.compile(r"-?[0-9]{1,9}")
 
 
 def run_document(row: sqlite3.Row) -> Document:
@@ -67,19 +71,26 @@ def thread_document(row: sqlite3.Row) -> Document:
     }
 
 
-def assistant_document(row: sqlite3.Row) -> Document:
+def assistant_document(assistant: Assistant) -> Document:
     """Return the document of an assistant."""
+    return asdict(assistant)
+
+
+def delivery_document(row: sqlite3.Row) -> Document:
+    """Return the document of a delivery; what the query of its URL says is nobody else's."""
+    url: str = row["url"]
     return {
-        "assistant_id": row["assistant_id"],
-        "graph_id": row["graph_id"],
-        "name": row["name"],
-        "description": row["description"],
-        "config": Fragment(row["config"]),
-        "context": Fragment(row["context"]),
-        "metadata": Fragment(row["metadata"]),
-        "version": row["version"],
+        "delivery_id": row["delivery_id"],
+        "run_id": row["run_id"],
+        "thread_id": row["thread_id"],
+        "url": url.partition("#")[0].partition("?")[0],
+        "status": row["status"],
+        "attempts": row["attempts"],
         "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
+        "last_attempt_at": row["attempted_at"],
+        "next_attempt_at": row["due_at"],
+        "last_status": row["answer"],
+        "last_error": row["error"],
     }
 
 
@@ -100,7 +111,7 @@ def _follow(value: Any, path: str) -> Any:
     for part in path.replace("[", ".").replace("]", "").split("."):
         if isinstance(value, dict):
             value = value.get(part)
-        elif isinstance(value, list) and part.lstrip("-").isdigit():
+        elif isinstance(value, list) and _INDEX.fullmatch(part):
             index = int(part)
             value = value[index] if -len(value) <= index < len(value) else None
         else:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from http import HTTPStatus
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -115,7 +115,7 @@ class Endpoint:
 
     async def _read(self, call: Call, adapter: TypeAdapter[Any]) -> Any:
         kind = call.headers.get(b"content-type")
-        if kind is not None and not kind.startswith(b"application/json"):
+        if kind is not None and kind.partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
         settings = call.backend.settings
         body = await read_body(call.receive, call.header(b"content-length"), settings.max_body)
@@ -125,17 +125,12 @@ class Endpoint:
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
-            raise invalid(error, self._unknown(error)) from error
+            raise invalid(error, self._unknown) from error
 
-    def _unknown(self, error: ValidationError) -> dict[str, str]:
-        """Say of every unknown field which known one is nearest."""
-        said: dict[str, str] = {}
-        for entry in error.errors(include_url=False, include_input=False):
-            if entry["type"] == "extra_forbidden":
-                near = get_close_matches(str(entry["loc"][-1]), self.fields, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                said["/" + "/".join(map(str, entry["loc"]))] = f"there is no such field{hint}"
-        return said
+    def _unknown(self, name: str) -> str:
+        """Say of an unknown field which known one is nearest."""
+        near = get_close_matches(name, self.fields, 1)
+        return f"there is no such field{f'; did you mean {near[0]!r}?' if near else ''}"
 
 
 class Endpoints:
@@ -157,7 +152,8 @@ class Endpoints:
 
         def declare(handler: Handler) -> Handler:
             adapter = None if body is None else TypeAdapter(body)
-            known = frozenset(body.model_fields) if hasattr(body, "model_fields") else frozenset()
+            model = next(iter(get_args(body)), body)  # a list is of one model
+            known = frozenset(getattr(model, "model_fields", ()))
             self.all.append(Endpoint(method, path, handler, adapter, query, optional_body, known))
             return handler
 
@@ -175,12 +171,14 @@ class Resource:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        endpoint = self._endpoints.get(scope["method"])
+        method = scope["method"]
+        # The answer to HEAD is that to GET; the server sends it without its body.
+        endpoint = self._endpoints.get("GET" if method == "HEAD" else method)
         try:
             if endpoint is None:
                 raise Problem(
                     HTTPStatus.METHOD_NOT_ALLOWED,
-                    f"{scope['method']} is not possible here; {self._allow} is",
+                    f"{method} is not possible here; {self._allow} is",
                     headers={"allow": self._allow},
                 )
             call = Call(self._backend, scope, receive, dict(scope["headers"]))
@@ -189,7 +187,7 @@ class Resource:
             found = problem(error)
             response = respond(found, scope["path"])
             if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                _log.exception("request failed", path=scope["path"], method=scope["method"])
+                _log.exception("request failed", path=scope["path"], method=method)
         await response(scope, receive, send)
 
 

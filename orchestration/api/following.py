@@ -1,5 +1,6 @@
 """Streams of runs and threads: from the start, joined later, resumed after a break."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
@@ -11,6 +12,7 @@ from orchestration.api.sse import EventStream
 from orchestration.loop.run import Ending, Run
 from orchestration.loop.streams import Listener, StreamEvent
 
+_EVENT_ID = re.compile(r"-1|[0-9]{1,15}")
 _END = StreamEvent(0, "end", b"null")
 _ALWAYS = frozenset({"metadata", "error", "end", "shutdown"})
 
@@ -49,13 +51,13 @@ async def follow_again(call: Call, run: Run | None, how: JoinHow) -> EventStream
         if not missed or missed[-1].name != "end":
             missed.append(_END)
         return _stream(
-            call, _closed(), {}, _nothing, before=missed, wanted=_wanted(how), numbered=bool(after)
+            call, _closed(), {}, _nothing, before=missed, wanted=_wanted(how), numbered=True
         )
-    listener = run.stream.listen(after)
+    listener, first = run.stream.listen(after), run.stream.first
     missed = []
-    if after is not None and after + 1 < run.stream.first:
+    if after is not None and after + 1 < first:
         kept = await call.backend.events.after(run_id, after)
-        missed = [event for event in kept if event.number < run.stream.first]
+        missed = [event for event in kept if event.number < first]
     return _stream(
         call,
         listener,
@@ -135,11 +137,8 @@ def _last_event_id(call: Call) -> int | None:
     text = call.header(b"last-event-id")
     if text is None:
         return None
-    try:
-        return max(0, int(text[:20]))
-    except ValueError:
-        raise Problem(
-            HTTPStatus.BAD_REQUEST, f"Last-Event-ID: not an id of ours: {text[:64]!r}"
-        ) from None
+    if not _EVENT_ID.fullmatch(text):
+        raise Problem(HTTPStatus.BAD_REQUEST, f"Last-Event-ID: not an id of ours: {text[:64]!r}")
+    return max(0, int(text))  # -1 is what clients send to have everything
 
 

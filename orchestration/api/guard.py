@@ -1,5 +1,6 @@
 """What is refused before any endpoint sees it: ambiguous, oversized or disguised requests."""
 
+import re
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -8,38 +9,49 @@ from orchestration.api.problems import Problem, respond
 
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 * 1024
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 _DISGUISED = (b"%2f", b"%5c", b"%00", b"..")
 
 
 class Guard:
-    """ASGI middleware: one Host, bounded headers, no path that means another than it says."""
+    """ASGI middleware: one Host, bounded headers, no path that means another than it says.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Requests that name an Origin, as browsers' do, go to ``browsers``; all others to ``app``.
+    """
+
+    def __init__(self, app: ASGIApp, browsers: ASGIApp) -> None:
         self._app = app
+        self._browsers = browsers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
-        refused = _refusal(scope) if scope["type"] == "http" else None
-        if refused is None:
-            await self._app(scope, receive, send)
-        else:
+        refused = _refusal(scope)
+        if refused is not None:
             await respond(refused, scope["path"])(scope, receive, send)
+        elif any(name == b"origin" for name, _ in scope["headers"]):
+            await self._browsers(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
 
 
 def _refusal(scope: Scope) -> Problem | None:
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    size = hosts = lengths = 0
+    size = lengths = 0
+    hosts: list[bytes] = []
     for name, value in headers:
         size += len(name) + len(value)
-        hosts += name == b"host"
+        if name == b"host":
+            hosts.append(value)
         lengths += name in (b"content-length", b"transfer-encoding")
     if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         return Problem(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             f"at most {MAX_HEADERS} headers of {MAX_HEADER_BYTES} bytes together",
         )
-    if hosts > 1 or (hosts == 0 and scope["http_version"] != "1.0"):
+    if len(hosts) > 1 or (not hosts and scope["http_version"] != "1.0"):
         return Problem(HTTPStatus.BAD_REQUEST, "exactly one Host header is needed")
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return Problem(HTTPStatus.BAD_REQUEST, "the Host header is no name or address with a port")
     if lengths > 1:
         return Problem(HTTPStatus.BAD_REQUEST, "one of Content-Length and Transfer-Encoding, once")
     raw_path: bytes = scope["raw_path"].partition(b"?")[0].lower()

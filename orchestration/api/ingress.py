@@ -1,9 +1,8 @@
 """The one way in for JSON: bounded in size, depth and nodes; only what can be stored and sent back."""
 
-import re
+import json
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from math import isfinite
 from typing import Any
 
 import orjson
@@ -13,7 +12,9 @@ from orchestration.api.problems import Problem
 MAX_DEPTH = 64
 MAX_NODES = 100_000
 _INTEGERS = range(-(2**63), 2**63)
-_LONG_INTEGER = re.compile(rb"(?<![\d.eE+])\d{19,}(?![\d.eE])")
+_BIG = float(_INTEGERS.stop)
+_LARGE = "an integer has more than 64 bits"
+_DIGITS = 20  # of a length; one that has more is too long in any case
 
 Receive = Callable[[], Awaitable[Any]]
 
@@ -24,7 +25,7 @@ async def read_body(receive: Receive, declared: str | None, limit: int) -> bytes
     Raises:
         Problem: 413, it is longer than ``limit`` bytes; found out before it is kept.
     """
-    if declared is not None and declared.isdigit() and int(declared) > limit:
+    if declared is not None and declared.isdecimal() and int(declared[:_DIGITS]) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []
     length = 0
@@ -56,13 +57,19 @@ def parse_json(body: bytes) -> Any:
         raise Problem(
             HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error.msg} ({where})"
         ) from error
-    _inspect(value, body)
+    if _inspect(value):
+        json.loads(body, parse_int=_integer)
     return value
 
 
-def _inspect(value: Any, body: bytes) -> None:
+def _inspect(value: Any) -> bool:
+    """Refuse what is too deep, too much or too large.
+
+    Return whether there is a float so large that it may have been an integer, and lost digits.
+    """
     level = [value]
     nodes = depth = 0
+    suspicious = False
     while level:
         if depth > MAX_DEPTH:
             raise _refused(f"the body is nested deeper than {MAX_DEPTH} levels")
@@ -77,19 +84,19 @@ def _inspect(value: Any, body: bytes) -> None:
             elif kind is list:
                 deeper.extend(node)
             elif kind is float:
-                _inspect_float(node, body)
+                suspicious = suspicious or not -_BIG < node < _BIG
             elif kind is int and node not in _INTEGERS:
-                raise _refused("an integer has more than 64 bits")
+                raise _refused(_LARGE)
         level = deeper
         depth += 1
+    return suspicious
 
 
-def _inspect_float(number: float, body: bytes) -> None:
-    """Refuse what is no number any more, or was an integer in ``body`` and lost digits."""
-    if not isfinite(number):
-        raise _refused("a number is too large")
-    if abs(number) >= _INTEGERS.stop and _LONG_INTEGER.search(body):
-        raise _refused("an integer has more than 64 bits")
+def _integer(text: str) -> int:
+    number = int(text) if len(text) <= _DIGITS else _INTEGERS.stop
+    if number not in _INTEGERS:
+        raise _refused(_LARGE)
+    return number
 
 
 def _refused(detail: str) -> Problem:

@@ -1,5 +1,7 @@
 """The store that graphs share: items under namespaces."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -69,15 +71,17 @@ async def put_item(call: Call, body: ItemPut) -> Response:
     """Keep an item."""
     index = None if body.index is True else body.index
     options: dict[str, Any] = {} if body.ttl is None else {"ttl": body.ttl}
-    await call.backend.items.aput(tuple(body.namespace), body.key, body.value, index, **options)
+    with _refusals():
+        await call.backend.items.aput(tuple(body.namespace), body.key, body.value, index, **options)
     return no_content()
 
 
 @endpoint("GET", "/store/items", query=ItemGet)
 async def get_item(call: Call, query: ItemGet) -> Response:
-    """Return an item, or null."""
+    """Return an item."""
     namespace = tuple(query.namespace.split(".")) if query.namespace else ()
-    item = await call.backend.items.aget(namespace, query.key, refresh_ttl=query.refresh_ttl)
+    with _refusals():
+        item = await call.backend.items.aget(namespace, query.key, refresh_ttl=query.refresh_ttl)
     if item is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"there is no item {query.key!r} there")
     return json_response(_document(item))
@@ -86,21 +90,23 @@ async def get_item(call: Call, query: ItemGet) -> Response:
 @endpoint("DELETE", "/store/items", body=ItemDelete)
 async def delete_item(call: Call, body: ItemDelete) -> Response:
     """Forget an item."""
-    await call.backend.items.adelete(tuple(body.namespace), body.key)
+    with _refusals():
+        await call.backend.items.adelete(tuple(body.namespace), body.key)
     return no_content()
 
 
 @endpoint("POST", "/store/items/search", body=ItemSearch, optional_body=True)
 async def search_items(call: Call, body: ItemSearch) -> Response:
     """Find items."""
-    found = await call.backend.items.asearch(
-        tuple(body.namespace_prefix),
-        query=body.query,
-        filter=body.filter,
-        limit=body.limit,
-        offset=body.offset,
-        refresh_ttl=body.refresh_ttl,
-    )
+    with _refusals():
+        found = await call.backend.items.asearch(
+            tuple(body.namespace_prefix),
+            query=body.query,
+            filter=body.filter,
+            limit=body.limit,
+            offset=body.offset,
+            refresh_ttl=body.refresh_ttl,
+        )
     items = [{**_document(item), "score": item.score} for item in found]
     return json_response({"items": items})
 
@@ -108,14 +114,24 @@ async def search_items(call: Call, body: ItemSearch) -> Response:
 @endpoint("POST", "/store/namespaces", body=NamespaceSearch, optional_body=True)
 async def list_namespaces(call: Call, body: NamespaceSearch) -> Response:
     """List namespaces."""
-    found = await call.backend.items.alist_namespaces(
-        prefix=None if body.prefix is None else tuple(body.prefix),
-        suffix=None if body.suffix is None else tuple(body.suffix),
-        max_depth=body.max_depth,
-        limit=body.limit,
-        offset=body.offset,
-    )
+    with _refusals():
+        found = await call.backend.items.alist_namespaces(
+            prefix=None if body.prefix is None else tuple(body.prefix),
+            suffix=None if body.suffix is None else tuple(body.suffix),
+            max_depth=body.max_depth,
+            limit=body.limit,
+            offset=body.offset,
+        )
     return json_response({"namespaces": found})
+
+
+@contextmanager
+def _refusals() -> Generator[None]:
+    """Answer 422 to what the store does not take: a namespace, an operator of a filter, a ttl."""
+    try:
+        yield
+    except (ValueError, NotImplementedError) as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
 
 
 def _document(item: Item) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, ConfigDict, Field
+from typing_extensions import Required, TypedDict
 
 from orchestration.api.endpoint import Body, Query
 
@@ -40,39 +41,50 @@ def _listed(value: Any) -> Any:
 StreamModes = Annotated[list[StreamMode], BeforeValidator(_listed)]
 
 
-class Goto(Body):
+_CLOSED = ConfigDict(extra="forbid")
+
+
+class Goto(TypedDict, total=False):
     """A node to go to, with its input."""
 
-    node: str
-    input: Any = None
+    __pydantic_config__ = _CLOSED
+
+    node: Required[str]
+    input: Any
 
 
-class Command(Body):
+class Command(TypedDict, total=False):
     """What to tell a graph that waits: an answer, an update, where to go on."""
 
-    resume: Any = None
-    update: Any = None
-    goto: str | Goto | list[str | Goto] | None = None
+    __pydantic_config__ = _CLOSED
+
+    resume: Any
+    update: Any
+    goto: str | Goto | list[str | Goto] | None
 
 
-class RunConfig(Body):
+class RunConfig(TypedDict, total=False):
     """LangGraph's run configuration."""
 
-    tags: list[str] | None = None
-    metadata: Json | None = None
-    recursion_limit: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    configurable: Json | None = None
-    max_concurrency: Annotated[int, Field(ge=1)] | None = None
-    run_name: str | None = None
+    __pydantic_config__ = _CLOSED
+
+    tags: list[str] | None
+    metadata: Json | None
+    recursion_limit: Annotated[int, Field(ge=1, le=100_000)] | None
+    configurable: Json | None
+    max_concurrency: Annotated[int, Field(ge=1)] | None
+    run_name: str | None
 
 
-class CheckpointRef(Body):
+class CheckpointRef(TypedDict, total=False):
     """A checkpoint of a thread."""
 
-    thread_id: str | None = None
-    checkpoint_ns: str = ""
-    checkpoint_id: str | None = None
-    checkpoint_map: Json | None = None
+    __pydantic_config__ = _CLOSED
+
+    thread_id: str | None
+    checkpoint_ns: str | None
+    checkpoint_id: str | None
+    checkpoint_map: Json | None
 
 
 class RunCreate(Body):
@@ -98,7 +110,7 @@ class RunCreate(Body):
     on_disconnect: Literal["cancel", "continue"] = "continue"
     on_completion: Literal["delete", "keep"] = "delete"
     after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] | None = None
-    webhook: Annotated[str, Field(max_length=2048)] | None = None
+    webhook: str | None = None
     feedback_keys: list[str] | None = None
     strict_resume: bool = False
     priority: Annotated[int, Field(ge=0, le=10)] | None = None
@@ -141,6 +153,12 @@ class Page(Query):
 
     limit: Limit = 10
     offset: Offset = 0
+
+
+class DeliveryList(Page):
+    """Which deliveries of webhooks to show."""
+
+    run_id: UUID | None = None
 
 
 class ThreadCreate(Body):
@@ -217,7 +235,7 @@ class HistorySearch(Body):
     """Which checkpoints of a thread."""
 
     limit: Limit = 10
-    before: str | CheckpointRef | Json | None = None
+    before: str | Json | None = None
     metadata: Json | None = None
     checkpoint: CheckpointRef | None = None
 

@@ -35,6 +35,11 @@ def waiting(call: Call, run: Run, *, cancel: bool) -> Response:
     )
 
 
+def _wake(awake: asyncio.Future[None]) -> None:
+    if not awake.done():
+        awake.set_result(None)
+
+
 class WaitResponse(Response):
     """An ASGI response with the outcome of a run; white space keeps a long wait alive.
 
@@ -74,7 +79,16 @@ class WaitResponse(Response):
             self._leave()
 
     async def _ended(self) -> bool:
-        await asyncio.wait({self._done}, timeout=self._keep_alive)
+        """Return whether the run has ended, ``keep_alive`` seconds from now at the latest."""
+        if not self._done.done():
+            # Not awaited itself: to cancel this request must not cancel what others wait for.
+            awake = asyncio.get_running_loop().create_future()
+            timer = awake.get_loop().call_later(self._keep_alive, _wake, awake)
+            self._done.add_done_callback(lambda _: _wake(awake))
+            try:
+                await awake
+            finally:
+                timer.cancel()
         return self._done.done()
 
     def _plain(self, path: str) -> Response:

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -13,10 +13,15 @@ import orjson
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from operations.errors import StorageFull, StorageUnavailable
 from orchestration.loop import errors
 from orchestration.store.assistants import AssistantExists
 from orchestration.store.threads import ThreadExists
 
+_FULL = "there is no room left in the data folder; nothing was stored, reads go on"
+_LOCKED = "the data folder cannot be written to at the moment; nothing was stored"
+_MISTAKES = 20  # told of one request
+_NAME = 64  # characters shown of a name that a client made up
 _STOPPING = 5.0  # seconds after which a stopping service is likely to be back
 
 
@@ -43,7 +48,6 @@ class Problem(Exception):
 _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ThreadBusy: HTTPStatus.CONFLICT,
     errors.ThreadNotFound: HTTPStatus.NOT_FOUND,
-    errors.StorageFull: HTTPStatus.INSUFFICIENT_STORAGE,
     ThreadExists: HTTPStatus.CONFLICT,
     AssistantExists: HTTPStatus.CONFLICT,
 }
@@ -59,11 +63,15 @@ def problem(error: Exception) -> Problem:
         case ValidationError():
             return invalid(error)
         case errors.QueueFull():
-            return _later(HTTPStatus.SERVICE_UNAVAILABLE, error, error.retry_after, _OVERLOAD)
+            return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), error.retry_after, _OVERLOAD)
         case errors.RateLimited():
-            return _later(HTTPStatus.TOO_MANY_REQUESTS, error, error.retry_after, _QUOTA)
-        case errors.Draining() | errors.StorageUnavailable():
-            return _later(HTTPStatus.SERVICE_UNAVAILABLE, error, _STOPPING, "about:blank")
+            return _later(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.retry_after, _QUOTA)
+        case errors.Draining():
+            return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _STOPPING, "about:blank")
+        case StorageFull():
+            return Problem(HTTPStatus.INSUFFICIENT_STORAGE, _FULL)
+        case StorageUnavailable():
+            return _later(HTTPStatus.SERVICE_UNAVAILABLE, _LOCKED, _STOPPING, "about:blank")
         case _:
             status = _STATUSES.get(type(error))
             if status is None:
@@ -71,17 +79,28 @@ def problem(error: Exception) -> Problem:
             return Problem(status, str(error))
 
 
-def invalid(error: ValidationError, unknown: Mapping[str, str] | None = None) -> Problem:
-    """Return the 422 for a request that does not fit its model.
+def invalid(error: ValidationError, unknown: Callable[[str], str] | None = None) -> Problem:
+    """Return the 422 for a request that does not fit its model, with its first mistakes.
 
-    ``unknown`` holds, for each field that the model does not have, what to say of it.
+    ``unknown`` is asked what to say of a field that the model does not have.
     """
+    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
     found: list[dict[str, str]] = []
-    for entry in error.errors(include_url=False, include_context=False, include_input=False):
-        pointer = "/" + "/".join(str(part) for part in entry["loc"])
-        found.append({"pointer": pointer, "detail": (unknown or {}).get(pointer, entry["msg"])})
+    for entry in mistakes[:_MISTAKES]:
+        path = [str(part)[:_NAME] for part in entry["loc"]]
+        said = entry["msg"]
+        if entry["type"] == "extra_forbidden" and unknown is not None:
+            said = unknown(path[-1])
+        found.append({"pointer": "/" + "/".join(map(_escaped, path)), "detail": said})
     detail = "; ".join(f"{entry['pointer'][1:] or 'body'}: {entry['detail']}" for entry in found)
+    if len(mistakes) > _MISTAKES:
+        detail += f"; and {len(mistakes) - _MISTAKES} more"
     return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=found)
+
+
+def _escaped(part: str) -> str:
+    """Return a part of a JSON pointer as RFC 6901 has it."""
+    return part.replace("~", "~0").replace("/", "~1")
 
 
 def respond(problem: Problem, instance: str) -> Response:
@@ -104,6 +123,6 @@ def respond(problem: Problem, instance: str) -> Response:
     )
 
 
-def _later(status: HTTPStatus, error: Exception, seconds: float, kind: str) -> Problem:
+def _later(status: HTTPStatus, detail: str, seconds: float, kind: str) -> Problem:
     headers = {"retry-after": str(math.ceil(seconds))}
-    return Problem(status, str(error), headers=headers, kind=kind)
+    return Problem(status, detail, headers=headers, kind=kind)

@@ -61,7 +61,7 @@ async def get_run(call: Call) -> Response:
 @endpoint("GET", "/threads/{thread_id}/runs/{run_id}/why")
 async def explain_run(call: Call) -> Response:
     """Say where a run is and what it waits for."""
-    run = call.backend.loop.live(call.uuid("run_id"))
+    run = _live(call)
     if run is None:
         status = _row(call)["status"]
         return json_response({"place": "gone", "ahead": 0, "why": f"it has ended: {status}"})

@@ -106,7 +106,8 @@ class EventStream(Response):
     def _frames(self, events: Iterable[StreamEvent]) -> bytes:
         frames: list[bytes] = []
         for event in events:
-            self._ended = self._ended or event.name == "end"
+            # On a thread's stream the end of a run is not the last.
+            self._ended = event.name == "end"
             if self._wanted is None or self._wanted(event):
                 frames.append(_frame(event, numbered=self._numbered))
         return b"".join(frames)
@@ -116,6 +117,6 @@ def _frame(event: StreamEvent, *, numbered: bool) -> bytes:
     # JSON text has no line breaks; a name has those that its author gave a node, and could forge
     # a field with them.
     name = " ".join(event.name.splitlines()).encode()
-    if numbered:
+    if numbered and event.number:
         return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, name, event.data)
     return b"event: %s\ndata: %s\n\n" % (name, event.data)

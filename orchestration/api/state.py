@@ -5,11 +5,12 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from langchain_core.runnables import RunnableConfig
 from starlette.responses import Response
 
+from operations.errors import StorageUnavailable
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.models import (
-    CheckpointRef,
     HistoryQuery,
     HistorySearch,
     StateAt,
@@ -21,6 +22,7 @@ from orchestration.api.threads import thread_row
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
 from orchestration.loop.run import RunStatus
+from orchestration.store.checkpoint_search import UnsafeFilter
 
 endpoint = Endpoints()
 
@@ -41,7 +43,7 @@ async def get_state_at_id(call: Call, query: StateQuery) -> Response:
 @endpoint("POST", "/threads/{thread_id}/state/checkpoint", body=StateAt)
 async def get_state_at(call: Call, body: StateAt) -> Response:
     """Return the state of a thread at a checkpoint, of a subgraph too."""
-    return await _state(call, body.checkpoint.model_dump(), subgraphs=body.subgraphs)
+    return await _state(call, body.checkpoint, subgraphs=body.subgraphs)
 
 
 @endpoint("POST", "/threads/{thread_id}/state", body=StateUpdate)
@@ -58,15 +60,16 @@ async def update_state(call: Call, body: StateUpdate) -> Response:
         raise Problem(
             HTTPStatus.CONFLICT, f"Thread {thread_id} is busy; its state can be changed after the run"
         )
-    checkpoint: Mapping[str, Any] | None = {"checkpoint_id": body.checkpoint_id}
-    if body.checkpoint is not None:
-        checkpoint = body.checkpoint.model_dump()
+    checkpoint: Mapping[str, Any] = body.checkpoint or {"checkpoint_id": body.checkpoint_id}
+    await _require_checkpoint(call, thread_id, checkpoint)
     try:
         updated = await backend.states.update(
             graph_id, thread_id, body.values, as_node=body.as_node, checkpoint=checkpoint
         )
-    except ValueError as error:  # LangGraph's InvalidUpdateError among them
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
+    except StorageUnavailable:
+        raise
+    except Exception as error:  # reducers are user code, and may raise anything
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{type(error).__name__}: {error}") from error
     await backend.threads.show(thread_id, await backend.states.shown(graph_id, thread_id))
     return json_response({"checkpoint": updated, **updated})
 
@@ -99,27 +102,42 @@ async def _history(call: Call, body: HistorySearch) -> Response:
     graph_id = _graph_of(call, thread_id)
     if graph_id is None:
         return json_response([])
-    states = await call.backend.states.history(
-        graph_id,
-        thread_id,
-        limit=body.limit,
-        before=_before(body.before),
-        metadata=body.metadata,
-        checkpoint=body.checkpoint.model_dump() if body.checkpoint is not None else None,
-    )
+    try:
+        states = await call.backend.states.history(
+            graph_id,
+            thread_id,
+            limit=body.limit,
+            before=_before(body.before),
+            metadata=body.metadata,
+            checkpoint=body.checkpoint,
+        )
+    except UnsafeFilter as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"metadata: {error}") from error
     return json_response(dumps(states))
 
 
-def _before(before: str | CheckpointRef | dict[str, Any] | None) -> str | None:
+async def _require_checkpoint(
+    call: Call, thread_id: str, checkpoint: Mapping[str, Any]
+) -> None:
+    """Refuse one that does not exist: LangGraph would begin again from nothing."""
+    checkpoint_id = checkpoint.get("checkpoint_id")
+    if checkpoint_id is None:
+        return
+    place = {"thread_id": thread_id, "checkpoint_ns": checkpoint.get("checkpoint_ns") or ""}
+    config: RunnableConfig = {"configurable": {**place, "checkpoint_id": checkpoint_id}}
+    if await call.backend.checkpoints.aget_tuple(config) is None:
+        raise Problem(HTTPStatus.NOT_FOUND, f"Checkpoint {checkpoint_id[:64]} not found")
+
+
+def _before(before: str | dict[str, Any] | None) -> str | None:
     """Return the checkpoint id in ``before``, whichever of the clients' forms it has."""
-    match before:
-        case CheckpointRef():
-            return before.checkpoint_id
-        case dict():
-            found: str | None = before.get("configurable", before).get("checkpoint_id")
-            return found
-        case _:
-            return before
+    if not isinstance(before, dict):
+        return before
+    place = before.get("configurable", before)
+    found = place.get("checkpoint_id") if isinstance(place, dict) else None
+    if not isinstance(found, str):
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "before: it names no checkpoint_id")
+    return found
 
 
 def _graph_of(call: Call, thread_id: str) -> str | None:

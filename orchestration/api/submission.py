@@ -1,18 +1,20 @@
 """From the body of a request to a run."""
 
 from collections.abc import Mapping
+from functools import cache
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID, uuid4, uuid5
+from uuid import UUID, uuid5
 
-import orjson
-from uuid_utils import uuid7
+from uuid_utils import uuid4, uuid7
 
+from operations.egress import UrlRefused
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, as_uuid
 from orchestration.api.models import RunCreate
 from orchestration.api.problems import Problem
 from orchestration.loop.run import MultitaskStrategy, Run
+from orchestration.store.assistants import Assistant
 from orchestration.store.runs import now
 
 _DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
@@ -26,12 +28,13 @@ _KWARGS = frozenset(
 )  # fmt: skip
 
 
+@cache
 def default_assistant(graph_id: str) -> str:
     """Return the id of the assistant that every graph has by itself."""
     return str(uuid5(_DEFAULT_ASSISTANTS, graph_id))
 
 
-def find_assistant(backend: Backend, assistant_id: str) -> Mapping[str, Any]:
+def find_assistant(backend: Backend, assistant_id: str) -> Assistant:
     """Return the assistant of that id, or the default one of the graph of that name.
 
     Raises:
@@ -41,10 +44,22 @@ def find_assistant(backend: Backend, assistant_id: str) -> Mapping[str, Any]:
         assistant_id = default_assistant(assistant_id)
     else:
         assistant_id = _assistant_uuid(backend, assistant_id)
-    row = backend.assistants.get(assistant_id)
-    if row is None:
+    assistant = backend.assistants.get(assistant_id)
+    if assistant is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"Assistant {assistant_id} not found")
-    return row
+    return assistant
+
+
+def require_graph(backend: Backend, graph_id: str) -> None:
+    """Refuse what needs a graph that is not served.
+
+    Raises:
+        Problem: 404, there is no such graph.
+    """
+    if graph_id not in backend.graphs:
+        graphs = ", ".join(backend.graphs.names)
+        detail = f"Graph {graph_id!r} not found; the graphs are {graphs}"
+        raise Problem(HTTPStatus.NOT_FOUND, detail)
 
 
 def _assistant_uuid(backend: Backend, text: str) -> str:
@@ -63,32 +78,37 @@ def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     """Return the run that ``body`` asks for; without a thread it gets one of its own.
 
     Raises:
-        Problem: the assistant does not exist, or the body contradicts itself.
+        Problem: the assistant does not exist, the webhook must not be called, or the body
+            contradicts itself.
     """
     assistant = find_assistant(call.backend, body.assistant_id)
-    given = body.model_dump(exclude_unset=True, exclude_none=True)
-    config = _merged_config(assistant, given)
-    kwargs: dict[str, Any] = {name: given[name] for name in _KWARGS & given.keys()}
-    kwargs["stream_mode"] = body.stream_mode
-    kwargs["config"] = config
+    require_graph(call.backend, assistant.graph_id)
+    if body.webhook is not None:
+        _check_webhook(call.backend, body.webhook)
+    config = _merged_config(assistant, body.config)
+    kwargs: dict[str, Any] = {"stream_mode": body.stream_mode, "config": config}
+    for name in _KWARGS & body.model_fields_set:
+        value = getattr(body, name)
+        if value is not None:
+            kwargs[name] = value
     if body.checkpoint_during is not None and body.durability is None:
         kwargs["durability"] = "async" if body.checkpoint_during else "exit"
-    context = _merged_context(assistant, body, config)
+    context = _merged_context(assistant, body)
     if context:
         kwargs["context"] = context
-    configurable = config.get("configurable", {})
+    configurable = config.get("configurable") or {}
     ephemeral = thread_id is None and body.on_completion == "delete"
     metadata = {
-        **config.get("metadata", {}),
+        **(config.get("metadata") or {}),
         **(body.metadata or {}),
-        "graph_id": assistant["graph_id"],
-        "assistant_id": assistant["assistant_id"],
+        "graph_id": assistant.graph_id,
+        "assistant_id": assistant.assistant_id,
     }
     return Run(
         run_id=str(uuid7()),
         thread_id=thread_id or str(uuid4()),
-        assistant_id=assistant["assistant_id"],
-        graph_id=assistant["graph_id"],
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.graph_id,
         kwargs=kwargs,
         metadata=metadata,
         created_at=now(),
@@ -103,36 +123,47 @@ def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     )
 
 
-def _merged_config(assistant: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    config: dict[str, Any] = orjson.loads(assistant["config"])
-    asked = given.get("config")
+def _check_webhook(backend: Backend, url: str) -> None:
+    try:
+        backend.webhook_urls.check_url(url)
+    except UrlRefused as error:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"webhook: {error}",
+            errors=[{"pointer": "/webhook", "detail": str(error)}],
+        ) from error
+
+
+def _merged_config(assistant: Assistant, asked: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    config = assistant.config
     if not asked:
         return config
     merged = {**config, **asked}
     for part in ("configurable", "metadata"):
-        if part in config and part in asked:
+        if config.get(part) and asked.get(part):
             merged[part] = {**config[part], **asked[part]}
-    if "tags" in config and "tags" in asked:
+    if config.get("tags") and asked.get("tags"):
         merged["tags"] = [*config["tags"], *asked["tags"]]
     return merged
 
 
-def _merged_context(
-    assistant: Mapping[str, Any], body: RunCreate, config: Mapping[str, Any]
-) -> dict[str, Any]:
-    if body.context and body.config is not None and body.config.configurable:
+def _merged_context(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:
+    configurable = (body.config or {}).get("configurable")
+    if body.context and configurable:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "give either context or config.configurable, not both; context is the newer one",
         )
-    return {**orjson.loads(assistant["context"]), **(body.context or {})}
+    if configurable and assistant.context:  # which mirrors what the run's configurable changes
+        return {**assistant.context, **configurable}
+    return {**assistant.context, **body.context} if body.context else assistant.context
 
 
 def _priority(body: RunCreate, configurable: Mapping[str, Any]) -> int:
     if body.priority is not None:
         return body.priority
     priority = configurable.get("priority", _NORMAL_PRIORITY)
-    if not isinstance(priority, int) or not 0 <= priority <= 10:  # noqa: PLR2004 - the documented range
+    if type(priority) is not int or not 0 <= priority <= 10:  # noqa: PLR2004 - the documented range
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             f"config.configurable.priority: must be 0 (first) to 10, found {priority!r}",

@@ -5,6 +5,7 @@ that somebody else may have written (pickles, any class in a checkpoint), the de
 """
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -55,7 +56,18 @@ def _some(graphs: dict[str, Any]) -> dict[str, Any]:
     return graphs
 
 
+def _network(text: object) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(text) if isinstance(text, str) else ip_network("")
+    except ValueError:
+        raise mistake(f"found {text!r}", 'It has to be a network, such as "10.0.0.0/8".') from None
+
+
 Names = Annotated[tuple[str, ...], Strict(strict=False)]
+Networks = Annotated[
+    tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
+    Strict(strict=False),
+]
 Reference = Annotated[str, AfterValidator(_reference)]
 Positive = Annotated[FiniteFloat, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -215,7 +227,7 @@ class WebhookUrls(Section):
         tuple[Annotated[int, Field(ge=1, le=65535)], ...], Strict(strict=False)
     ] = ()
     max_url_length: Count = 4096  # characters
-    disable_loopback: bool = False
+    disable_loopback: bool = True
 
 
 class WebhooksSection(Section):
@@ -237,3 +249,4 @@ class MasterloopSection(Section):
     """``masterloop``: what LangGraph has no words for."""
 
     assistants: dict[str, AssistantLimits] = Field(default_factory=dict)
+    webhook_networks: Networks = ()  # where webhooks may go although it is not public

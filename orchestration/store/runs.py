@@ -1,7 +1,7 @@
 """Runs in SQLite: the loop's store port, and what the faces read of them."""
 
 import sqlite3
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -10,7 +10,7 @@ import orjson
 
 from operations.database import Database
 from operations.failpoints import failpoint
-from orchestration.loop.errors import ThreadNotFound
+from operations.writer import Operation
 from orchestration.loop.run import (
     Failure,
     MultitaskStrategy,
@@ -20,7 +20,7 @@ from orchestration.loop.run import (
     ThreadState,
 )
 from orchestration.store.checkpoints import delete_run_checkpoints, delete_thread_checkpoints
-from orchestration.store.failures import durable
+from orchestration.store.deliveries import Ended, add_delivery, with_delivery
 
 _INSERT = """
 INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at, updated_at,
@@ -57,52 +57,70 @@ UPDATE threads SET status = ?, error = ?, updated_at = ?, state_updated_at = ?,
 WHERE thread_id = ?
 """
 _RELEASE_THREAD = "UPDATE threads SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
-_CRASHED = """
-UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + 1 WHERE status = 'running'
-"""
-_POISON = """
+# SQLite uses the index of unfinished runs only for its very condition.
+_UNFINISHED = "status IN ('pending', 'running')"
+_CRASHED = f"""
+UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + 1
+WHERE {_UNFINISHED} AND status = 'running'
+"""  # noqa: S608 - constants
+_POISON = f"""
 UPDATE runs SET status = 'error', dead_letter = 'poison', error = ?, updated_at = ?
-WHERE status = 'pending' AND crashes >= ?
-RETURNING thread_id, ephemeral
-"""
-_UNFINISHED = "SELECT * FROM runs WHERE status = 'pending' ORDER BY created_at, rowid"
+WHERE {_UNFINISHED} AND status = 'pending' AND crashes >= ?
+RETURNING *
+"""  # noqa: S608 - constants
+_PENDING = f"""
+SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending' ORDER BY created_at, run_id
+"""  # noqa: S608 - constants
 
 RUNS_PAGE = 1_000  # rows a caller may ask for at once
 
 
 class RunStore:
-    """The runs, and what a run does to its thread."""
+    """The runs, and what a run does to its thread.
 
-    def __init__(self, database: Database) -> None:
+    ``tell`` is called whenever there may be something new for a webhook; without it, nothing is
+    kept for webhooks.
+    """
+
+    def __init__(self, database: Database, tell: Callable[[], None] | None = None) -> None:
         self._database = database
+        self._tell = tell
 
-    def accept(self, run: Run) -> Awaitable[None]:
+    def accept(self, run: Run) -> Awaitable[bool]:
         """Keep a pending run; see the port."""
-        return durable(self._database.write(partial(_accept, run)), after="accept.after_commit")
+        return self._database.write(partial(_accept, run))
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         """Mark a pending run as running; see the port."""
         parameters = (token, now(), run.run_id)
-        return durable(self._database.write(partial(_change, _CLAIM, parameters)))
+        return self._database.write(partial(_change, _CLAIM, parameters))
 
     def finish(
         self, run: Run, outcome: Outcome, state: ThreadState | None
     ) -> Awaitable[bool]:
         """Write how a run ended; see the port."""
-        return durable(self._database.write(partial(_finish, run, run.token, outcome, state)))
+        end = partial(_finish, run, run.token, outcome, state)
+        if self._tell is None or "webhook" not in run.kwargs:
+            return self._database.write(end)
+        values = None if state is None else state.values
+        return self._end_and_tell(end, run, Ended(outcome.status, now(), outcome.failure, values))
 
     def requeue(self, run: Run) -> Awaitable[bool]:
         """Put a running run back; see the port."""
         parameters = (now(), run.run_id, RunStatus.RUNNING, run.token)
-        return durable(self._database.write(partial(_change, _REQUEUE, parameters)))
+        return self._database.write(partial(_change, _REQUEUE, parameters))
 
     def erase(self, run: Run) -> Awaitable[bool]:
         """Undo a run; see the port."""
-        return durable(self._database.write(partial(_erase, run, run.token)))
+        end = partial(_erase, run, run.token)
+        if self._tell is None or "webhook" not in run.kwargs:
+            return self._database.write(end)
+        return self._end_and_tell(end, run, Ended("rollback", now()))
 
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
         """Return what is unfinished after a start; see the port."""
-        return durable(self._database.write(partial(_recover, crash_limit, failure)))
+        told = self._tell is not None
+        return self._database.write(partial(_recover, crash_limit, failure, told))
 
     def get(self, run_id: str) -> sqlite3.Row | None:
         """Return the row of a run."""
@@ -113,8 +131,9 @@ class RunStore:
     ) -> list[sqlite3.Row]:
         """Return the runs of a thread, newest first."""
         sql = """
-            SELECT * FROM runs WHERE thread_id = ? AND (? IS NULL OR status = ?)
-            ORDER BY created_at DESC, rowid DESC LIMIT ? OFFSET ?
+            SELECT * FROM runs
+            WHERE thread_id = ? AND NOT ephemeral AND (? IS NULL OR status = ?)
+            ORDER BY created_at DESC, run_id DESC LIMIT ? OFFSET ?
         """
         parameters = (thread_id, status, status, min(limit, RUNS_PAGE), offset)
         return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
@@ -130,9 +149,14 @@ class RunStore:
 
     async def delete(self, thread_id: str, run_id: str) -> bool:
         """Delete a run that has ended, with its checkpoints; False if there is none."""
-        return await durable(
-            self._database.write(partial(_delete_finished, thread_id, run_id))
-        )
+        return await self._database.write(partial(_delete_finished, thread_id, run_id))
+
+    def _end_and_tell(self, end: Operation[bool], run: Run, ended: Ended) -> Awaitable[bool]:
+        written = self._database.write(with_delivery(end, run, ended))
+        if self._tell is not None:
+            tell = self._tell
+            written.add_done_callback(lambda _: tell())
+        return written
 
 
 def now() -> str:
@@ -140,13 +164,13 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _accept(run: Run, connection: sqlite3.Connection) -> None:
+def _accept(run: Run, connection: sqlite3.Connection) -> bool:
     execute = connection.execute
     if not run.ephemeral:
         named = execute(_THREAD, (run.thread_id,)).fetchone()
         if named is None:
             if not run.create_thread:
-                raise ThreadNotFound(run.thread_id)
+                return False
             execute(
                 _CREATE_THREAD,
                 (run.thread_id, run.created_at, run.created_at, run.graph_id, run.assistant_id),
@@ -155,6 +179,7 @@ def _accept(run: Run, connection: sqlite3.Connection) -> None:
             execute(_NAME_THREAD, (run.graph_id, run.assistant_id, run.thread_id))
     execute(_INSERT, _columns(run))
     failpoint("accept.before_commit")
+    return True
 
 
 def _columns(run: Run) -> tuple[Any, ...]:
@@ -250,13 +275,19 @@ def _delete_finished(thread_id: str, run_id: str, connection: sqlite3.Connection
 
 
 def _recover(
-    crash_limit: int, failure: Failure, connection: sqlite3.Connection
+    crash_limit: int,
+    failure: Failure,
+    told: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
+    connection: sqlite3.Connection,
 ) -> Sequence[Run]:
     at, error = now(), _error(failure)
     connection.execute(_CRASHED)
-    for thread_id, _ in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
-        connection.execute(_RELEASE_THREAD, ("error", error, at, thread_id))
-    return [_run(row) for row in connection.execute(_UNFINISHED)]
+    for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
+        connection.execute(_RELEASE_THREAD, ("error", error, at, row["thread_id"]))
+        poisoned = _run(row)
+        if told and "webhook" in poisoned.kwargs:
+            add_delivery(connection, poisoned, Ended(RunStatus.ERROR, at, failure))
+    return [_run(row) for row in connection.execute(_PENDING)]
 
 
 def _run(row: sqlite3.Row) -> Run:

@@ -1,0 +1,17 @@
+"""The log of the deliveries of webhooks."""
+
+from starlette.responses import Response
+
+from orchestration.api.documents import delivery_document
+from orchestration.api.endpoint import Call, Endpoints, json_response
+from orchestration.api.models import DeliveryList
+
+endpoint = Endpoints()
+
+
+@endpoint("GET", "/webhooks/deliveries", query=DeliveryList)
+async def list_deliveries(call: Call, query: DeliveryList) -> Response:
+    """List what webhooks were told, or are yet to be told, newest first."""
+    run_id = None if query.run_id is None else str(query.run_id)
+    rows = await call.backend.deliveries.page(run_id, query.limit, query.offset)
+    return json_response([delivery_document(row) for row in rows])

@@ -1,0 +1,175 @@
+"""What webhooks have to be told, in SQLite: written with the end of a run, kept until told."""
+
+import re
+import sqlite3
+from asyncio import Future
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import orjson
+from uuid_utils import uuid7
+
+from operations.database import Database
+from operations.writer import Operation
+from orchestration.loop.run import Failure, Run
+
+KEPT = timedelta(days=7)  # from a delivery's creation, once there is nothing more to do for it
+PAGE = 1_000  # rows a caller may ask for at once
+
+_RECEIVER = re.compile(r"[^:/?#]+://([^/?#]*)")
+_INSERT = """
+INSERT INTO webhook_deliveries
+    (delivery_id, run_id, thread_id, url, receiver, created_at, due_at, payload)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+"""
+_STARTED = "SELECT updated_at FROM runs WHERE run_id = ? AND status = 'running'"
+_DUE = """
+SELECT * FROM webhook_deliveries
+WHERE due_at <= ? AND delivery_id NOT IN (SELECT value FROM json_each(?))
+    AND receiver NOT IN (SELECT value FROM json_each(?))
+ORDER BY due_at LIMIT ?
+"""
+_NEXT_DUE = "SELECT min(due_at) FROM webhook_deliveries WHERE due_at > ?"
+_RECORD = """
+UPDATE webhook_deliveries SET status = ?, due_at = ?, attempts = attempts + 1, attempted_at = ?,
+    answer = ?, error = ?, payload = CASE WHEN ? = 'delivered' THEN NULL ELSE payload END
+WHERE delivery_id = ?
+"""
+_FORGET = "DELETE FROM webhook_deliveries WHERE due_at IS NULL AND created_at < ?"
+_PAGE = """
+SELECT delivery_id, run_id, thread_id, url, status, created_at, due_at, attempts, attempted_at,
+    answer, error
+FROM webhook_deliveries WHERE ? IS NULL OR run_id = ? ORDER BY created_at DESC LIMIT ? OFFSET ?
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How and when a run ended; ``values`` is what its thread shows, as JSON text."""
+
+    status: str
+    at: str
+    failure: Failure | None = None
+    values: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What came of trying to deliver; ``due_at`` is when to try again, None if never."""
+
+    status: str
+    at: datetime
+    due_at: datetime | None = None
+    answer: int | None = None
+    error: str | None = None
+
+
+def with_delivery(end: Operation[bool], run: Run, ended: Ended) -> Operation[bool]:
+    """Return the operation that ends ``run`` and keeps for its webhook that it did."""
+    delivery_id = f"msg_{uuid7().hex}"
+
+    def operation(connection: sqlite3.Connection) -> bool:
+        started = connection.execute(_STARTED, (run.run_id,)).fetchone()
+        if not end(connection):
+            return False
+        _insert(connection, delivery_id, run, ended, started[0] if started else None)
+        return True
+
+    return operation
+
+
+def add_delivery(connection: sqlite3.Connection, run: Run, ended: Ended) -> None:
+    """Keep for the run's webhook that it ended, inside the transaction that ended it."""
+    _insert(connection, f"msg_{uuid7().hex}", run, ended, None)
+
+
+class DeliveryStore:
+    """The deliveries: what is due, what came of each."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def due(
+        self, at: datetime, *, without: Collection[str], avoiding: Collection[str], limit: int
+    ) -> list[sqlite3.Row]:
+        """Return what is due, oldest first, payloads included.
+
+        ``without`` are ids and ``avoiding`` receivers to leave out.
+        """
+        left_out = (orjson.dumps(list(ids)).decode() for ids in (without, avoiding))
+        parameters = (_text(at), *left_out, limit)
+        return await self._database.read(lambda c: c.execute(_DUE, parameters).fetchall())
+
+    def next_due(self, after: datetime) -> datetime | None:
+        """Return when the first delivery that is not due yet will be."""
+        row = self._database.get(_NEXT_DUE, (_text(after),))
+        return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
+
+    def record(self, delivery_id: str, attempt: Attempt) -> "Future[None]":
+        """Keep what came of an attempt; what is over is forgotten after a week."""
+        return self._database.write(partial(_record, delivery_id, attempt))
+
+    async def page(self, run_id: str | None, limit: int, offset: int) -> list[sqlite3.Row]:
+        """Return deliveries without their payloads, newest first."""
+        parameters = (run_id, run_id, min(limit, PAGE), offset)
+        return await self._database.read(lambda c: c.execute(_PAGE, parameters).fetchall())
+
+
+def _insert(
+    connection: sqlite3.Connection,
+    delivery_id: str,
+    run: Run,
+    ended: Ended,
+    started_at: str | None,
+) -> None:
+    url: str = run.kwargs["webhook"]
+    receiver = _RECEIVER.match(url)
+    payload = orjson.dumps(_document(run, ended, started_at)).decode()
+    to = receiver[1] if receiver else ""
+    row = (delivery_id, run.run_id, run.thread_id, url, to, ended.at, ended.at, payload)
+    connection.execute(_INSERT, row)
+
+
+def _document(run: Run, ended: Ended, started_at: str | None) -> dict[str, Any]:
+    return {
+        "run_id": run.run_id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "created_at": run.created_at,
+        "updated_at": ended.at,
+        "run_started_at": started_at,
+        "run_ended_at": ended.at,
+        "status": ended.status,
+        "metadata": run.metadata,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "priority": run.priority,
+        "attempt": run.attempt,
+        "error": ended.failure,
+        "values": None if ended.values is None else orjson.Fragment(ended.values),
+    }
+
+
+def _record(delivery_id: str, attempt: Attempt, connection: sqlite3.Connection) -> None:
+    due_at = None if attempt.due_at is None else _text(attempt.due_at)
+    connection.execute(
+        _RECORD,
+        (
+            attempt.status,
+            due_at,
+            _text(attempt.at),
+            attempt.answer,
+            attempt.error,
+            attempt.status,
+            delivery_id,
+        ),
+    )
+    if due_at is None:
+        connection.execute(_FORGET, (_text(attempt.at - KEPT),))
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds")

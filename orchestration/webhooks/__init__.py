@@ -1,0 +1,1 @@
+"""Webhooks: the end of a run, told to whoever asked to be told."""

@@ -1,0 +1,68 @@
+"""What ``langgraph.json`` says of webhooks, in the words of those who act on it."""
+
+import re
+from collections.abc import Mapping
+
+from operations.egress import UrlPolicy
+from operations.errors import ConfigurationError
+from orchestration.graphs.manifest import Manifest
+
+_TEMPLATE = re.compile(r"\$?\{\{\s*env\.(\w+)\s*\}\}")
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"[\x20-\x7e]*")
+_OURS = frozenset(
+    {
+        "connection", "content-length", "content-type", "host", "transfer-encoding",
+        "webhook-id", "webhook-signature", "webhook-timestamp",
+    }
+)  # fmt: skip
+
+
+def url_policy(manifest: Manifest) -> UrlPolicy:
+    """Return what is allowed of a webhook's URL.
+
+    As in LangGraph, https is required once the file has a section ``webhooks``, unless that says
+    otherwise; and this machine's own addresses are refused, unless it says otherwise.
+    """
+    urls = manifest.webhooks.url
+    return UrlPolicy(
+        require_https="webhooks" in manifest.model_fields_set and urls.require_https,
+        allowed_domains=urls.allowed_domains,
+        allowed_ports=urls.allowed_ports,
+        max_url_length=urls.max_url_length,
+        disable_loopback=urls.disable_loopback,
+        allowed_networks=manifest.masterloop.webhook_networks,
+    )
+
+
+def headers(manifest: Manifest, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers that every webhook gets, ``${{ env.LG_WEBHOOK_X }}`` filled in.
+
+    Raises:
+        ConfigurationError: a variable is not set, or not one that may be given away; or what
+            comes out is no header.
+    """
+    found: dict[str, str] = {}
+    for name, template in manifest.webhooks.headers.items():
+        where = f"{manifest.file}: webhooks.headers.{name}"
+        if not _NAME.fullmatch(name) or name.lower() in _OURS:
+            raise ConfigurationError(where, "this header cannot be set", "Use another name.")
+        value = _filled_in(where, template, manifest.webhooks.env_prefix, environment)
+        if not _VALUE.fullmatch(value):
+            problem = "the value has characters that a header cannot have"
+            raise ConfigurationError(where, problem, "Use printable ASCII on one line.")
+        found[name.lower()] = value
+    return found
+
+
+def _filled_in(where: str, template: str, prefix: str, environment: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        if not name.startswith(prefix):
+            problem = f"{name} must not be given away"
+            raise ConfigurationError(where, problem, f"Only {prefix}* can be used here.")
+        if name not in environment:
+            raise ConfigurationError(where, f"{name} is not set", f"Set {name}.")
+        return environment[name]
+
+    return _TEMPLATE.sub(value, template)

@@ -1,0 +1,219 @@
+"""Delivers webhooks: as soon as a run has ended, again and again where nobody takes them."""
+
+import asyncio
+import math
+import sqlite3
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from random import Random
+
+import anyio
+import structlog
+from anyio.abc import TaskGroup
+
+from operations.egress import UrlRefused
+from operations.errors import StorageUnavailable
+from operations.outbound import Outbound, RequestFailed
+from orchestration.store.deliveries import Attempt, DeliveryStore
+from orchestration.webhooks.retries import asked_wait, next_wait
+from orchestration.webhooks.signature import Signer
+
+AT_ONCE = 64  # deliveries
+AT_ONCE_PER_RECEIVER = 8  # deliveries, so that one that does not answer holds up no other
+LAST_GRACE = 1.0  # seconds for what is under way when the service stops
+_STORE_PAUSE = 5.0  # seconds until a store that failed is tried again
+
+_log = structlog.get_logger("masterloop")
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+def utc_now() -> datetime:
+    """Return the present."""
+    return datetime.now(UTC)
+
+
+class Deliverer:
+    """Sends every delivery that the store has when it is due, each at least once.
+
+    A delivery keeps its ``webhook-id`` over all attempts, by which a receiver knows it again. An
+    answer of 2xx ends it, 410 too; anything else, silence included, is tried again later.
+    """
+
+    def __init__(
+        self,
+        store: DeliveryStore,
+        outbound: Outbound,
+        *,
+        headers: Mapping[str, str],
+        signer: Signer | None,
+        rng: Random,
+        clock: Callable[[], datetime] = utc_now,
+        sleep: Sleep = anyio.sleep,
+    ) -> None:
+        self._store = store
+        self._outbound = outbound
+        self._headers = headers
+        self._signer = signer
+        self._rng = rng
+        self._clock = clock
+        self._sleep = sleep
+        self._woken = asyncio.Event()
+        self._closed = False
+        self._under_way: dict[str, str] = {}  # the receiver of each
+
+    def wake(self) -> None:
+        """Look again: there may be something new."""
+        self._woken.set()
+
+    def close(self) -> None:
+        """Begin nothing more; ``run`` returns once what is under way has ended."""
+        self._closed = True
+        self.wake()
+
+    async def run(self) -> None:
+        """Deliver what is due, whenever it is, until closed."""
+        async with anyio.create_task_group() as deliveries:
+            while not self._closed:
+                self._woken.clear()
+                at = self._clock()
+                try:
+                    while await self._begin_due(at, deliveries):
+                        pass
+                    pause = self._until_next(at)
+                except StorageUnavailable as error:
+                    _log.warning("webhooks cannot be read; trying again", error=str(error))
+                    pause = _STORE_PAUSE
+                await self._rest(pause)
+
+    async def _begin_due(self, at: datetime, deliveries: TaskGroup) -> bool:
+        """Begin what is due and there is room for; return whether that was anything."""
+        room = AT_ONCE - len(self._under_way)
+        if room == 0 or self._closed:
+            return False
+        busy = Counter(self._under_way.values())
+        due = await self._store.due(
+            at,
+            without=self._under_way.keys(),
+            avoiding=[to for to, count in busy.items() if count >= AT_ONCE_PER_RECEIVER],
+            limit=room,
+        )
+        begun = False
+        for row in due:
+            receiver: str = row["receiver"]
+            if busy[receiver] < AT_ONCE_PER_RECEIVER:
+                busy[receiver] += 1
+                self._under_way[row["delivery_id"]] = receiver
+                deliveries.start_soon(self._deliver, row)
+                begun = True
+        return begun
+
+    def _until_next(self, at: datetime) -> float:
+        """Return the seconds until something is due that was not yet at ``at``."""
+        due_at = self._store.next_due(at)
+        return math.inf if due_at is None else max(0.0, (due_at - self._clock()).total_seconds())
+
+    async def _rest(self, seconds: float) -> None:
+        """Return after so many seconds, or when woken."""
+        async with anyio.create_task_group() as alarm:
+            if seconds < math.inf:
+                alarm.start_soon(self._ring, seconds)
+            await self._woken.wait()
+            alarm.cancel_scope.cancel()
+
+    async def _ring(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        self.wake()
+
+    async def _deliver(self, row: sqlite3.Row) -> None:
+        try:
+            attempt = await self._attempt(row)
+            while not await self._recorded(row["delivery_id"], attempt):
+                await self._sleep(_STORE_PAUSE)
+        finally:
+            del self._under_way[row["delivery_id"]]
+            self.wake()
+
+    async def _recorded(self, delivery_id: str, attempt: Attempt) -> bool:
+        try:
+            await self._store.record(delivery_id, attempt)
+        except StorageUnavailable as error:
+            _log.warning("webhooks cannot be recorded; trying again", error=str(error))
+            return False
+        return True
+
+    async def _attempt(self, row: sqlite3.Row) -> Attempt:
+        at = self._clock()
+        body = _stamped(row["payload"].encode(), at)
+        try:
+            head = self._head(row["delivery_id"], at, body)
+            answer = await self._outbound.post(row["url"], body, head)
+        except (UrlRefused, RequestFailed) as error:
+            return self._failed(row, at, str(error))
+        if answer.status // 100 == HTTPStatus.OK // 100:
+            return Attempt("delivered", at, answer=answer.status)
+        asked = asked_wait(answer.headers.get("retry-after"), at)
+        return self._failed(row, at, f"the answer was {answer.status}", answer.status, asked)
+
+    def _failed(
+        self,
+        row: sqlite3.Row,
+        at: datetime,
+        error: str,
+        answer: int | None = None,
+        asked: float = 0.0,
+    ) -> Attempt:
+        attempts = row["attempts"] + 1
+        _log.info(
+            "webhook not delivered",
+            run_id=row["run_id"],
+            receiver=row["receiver"],
+            attempt=attempts,
+            error=error,
+        )
+        if answer == HTTPStatus.GONE:
+            return Attempt("gone", at, answer=answer, error=error)
+        wait = next_wait(attempts, asked, self._rng)
+        if wait is None:
+            return Attempt("failed", at, answer=answer, error=error)
+        return Attempt("pending", at, at + timedelta(seconds=wait), answer, error)
+
+    def _head(self, delivery_id: str, at: datetime, body: bytes) -> dict[str, str]:
+        timestamp = int(at.timestamp())
+        head = {
+            **self._headers,
+            "content-type": "application/json",
+            "webhook-id": delivery_id,
+            "webhook-timestamp": str(timestamp),
+        }
+        if self._signer is not None:
+            head["webhook-signature"] = self._signer.sign(delivery_id, timestamp, body)
+        return head
+
+
+@asynccontextmanager
+async def delivering(deliverer: Deliverer) -> AsyncGenerator[None]:
+    """Let ``deliverer`` work meanwhile; what is not delivered in the end goes on after a start."""
+    work = asyncio.create_task(deliverer.run(), name="webhooks")
+    work.add_done_callback(_tell_of_death)
+    try:
+        yield
+    finally:
+        deliverer.close()
+        await asyncio.wait({work}, timeout=LAST_GRACE)
+        work.cancel()
+        await asyncio.wait({work})
+
+
+def _tell_of_death(work: "asyncio.Task[None]") -> None:
+    if not work.cancelled() and (error := work.exception()) is not None:
+        _log.critical("no webhook is delivered until the next start", exc_info=error)
+
+
+def _stamped(payload: bytes, at: datetime) -> bytes:
+    """Return the document with the time it is sent as its last field."""
+    sent_at = at.isoformat(timespec="microseconds").encode()
+    return b'%b,"webhook_sent_at":"%b"}' % (payload[:-1], sent_at)

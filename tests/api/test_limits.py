@@ -1,0 +1,101 @@
+"""What is refused when there is too much of it, and when to come back."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.api import plays
+from tests.api.client import PROBLEM, client_of, new_run, new_thread, open_client, open_play
+
+ECHO: dict[str, Any] = {"assistant_id": "echo", "input": {"text": "x"}}
+
+
+def refusal(response: httpx.Response) -> tuple[int, str, bool]:
+    assert response.headers["content-type"] == PROBLEM
+    return (
+        response.status_code,
+        response.json()["type"].rpartition("#")[2],
+        1 <= int(response.headers["retry-after"]) <= 60,
+    )
+
+
+async def test_a_full_queue_answers_503_and_when_to_come_back(tmp_path: Path) -> None:
+    async with open_client(
+        tmp_path, "holder", max_concurrent_runs=1, queue_capacity=2
+    ) as client:
+        await new_run(client, await new_thread(client), "holder", "full")
+        await plays.gates["full"].reached.wait()
+        for _ in range(2):
+            await new_run(client, await new_thread(client), "holder", "full")
+        body = {"assistant_id": "holder", "input": {"text": "full"}}
+        answers = [await client.post(path, json=body) for path in ("/runs", "/runs/wait", "/runs/stream")]
+        plays.gates["full"].opened.set()
+    assert [refusal(answer) for answer in answers] == [(503, "temporary-reduced-capacity", True)] * 3
+    assert answers[0].json()["detail"] == "the run queue is full (2 runs)"
+
+
+async def test_a_tenant_above_its_rate_is_told_429_and_others_are_not(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", submit_rate=2.0) as client:
+
+        async def submit(tenant: str) -> httpx.Response:
+            config = {"configurable": {"tenant": tenant}}
+            return await client.post("/runs/wait", json={**ECHO, "config": config})
+
+        codes = [(await submit("a")).status_code for _ in range(2)]
+        refused = await submit("a")
+        other = await submit("b")
+    assert codes == [200, 200]
+    assert refusal(refused) == (429, "quota-exceeded", True)
+    assert refused.json()["detail"] == "a may submit 2 runs a second"
+    assert other.status_code == 200
+
+
+async def test_a_tenant_has_so_many_runs_working_at_once(tmp_path: Path) -> None:
+    async with (
+        open_play(tmp_path, "holder", runs_per_tenant=1) as service,
+        client_of(service.app) as client,
+    ):
+        config = {"config": {"configurable": {"tenant": "busy"}}}
+        paths = [
+            await new_run(client, await new_thread(client), "holder", "tenant", **config)
+            for _ in range(3)
+        ]
+        await plays.gates["tenant"].reached.wait()
+        assert (service.loop.working, service.loop.waiting) == (1, 2)
+        why = (await client.get(f"{paths[1]}/why")).json()["why"]
+        plays.gates["tenant"].opened.set()
+        for path in paths:
+            await client.get(f"{path}/join")
+    assert why == "tenant:busy has all the runs working that it may have"
+
+
+async def test_a_service_that_stops_takes_no_runs_and_says_so(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, client_of(service.app) as client:
+        before = await client.get("/readyz")
+        await service.loop.drain()
+        refused = await client.post("/runs", json=ECHO)
+        ready = await client.get("/readyz")
+        alive = await client.get("/livez")
+    assert (before.status_code, before.json()) == (200, {"status": "ok"})
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert (ready.status_code, ready.json()["loop"]) == (503, "the service is stopping")
+    assert alive.status_code == 200
+
+
+async def test_a_waiter_hears_that_the_service_stops_and_the_run_goes_on_after_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with open_play(tmp_path, "holder", drain_grace=0.01) as service:
+        async with client_of(service.app) as client:
+            thread_id = await new_thread(client)
+            path = await new_run(client, thread_id, "holder", "restart")
+            await plays.gates["restart"].reached.wait()
+            await service.loop.drain()
+    plays.gates["restart"].opened.set()
+    async with open_play(tmp_path, "holder") as service, client_of(service.app) as client:
+        assert service.recovered == 1
+        output = (await client.get(f"{path}/join")).json()
+        run = (await client.get(path)).json()
+    assert output["log"] == ["restart", "held", "restart"]
+    assert (run["status"], run["attempt"]) == ("success", 1)

@@ -1,0 +1,64 @@
+"""What the service says of itself, and how it answers what it does not know."""
+
+from pathlib import Path
+
+from orchestration.api.app import ENDPOINTS
+from tests.api.client import PROBLEM, client_of, open_client, open_play
+
+
+async def test_the_service_says_what_it_serves(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", "looking") as client:
+        answers = [await client.get(path) for path in ("/ok", "/livez", "/readyz", "/info")]
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert answers[0].json() == {"ok": True}
+    assert answers[3].json()["graphs"] == ["echo", "looking"]
+
+
+async def test_every_operation_is_in_the_api_document(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        document = (await client.get("/openapi.json")).json()
+    described = {
+        (method.upper(), path) for path, methods in document["paths"].items() for method in methods
+    }
+    assert described == {(endpoint.method, endpoint.path) for endpoint in ENDPOINTS}
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            assert operation["summary"].endswith(".")
+
+
+async def test_head_is_answered_as_get(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        head, get = await client.head("/ok"), await client.get("/ok")
+    assert (head.status_code, head.headers["content-length"]) == (200, get.headers["content-length"])
+
+
+async def test_another_method_is_told_which_there_are(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        response = await client.put("/threads", json={})
+    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert response.headers["content-type"] == PROBLEM
+
+
+async def test_pages_of_other_origins_may_call_unless_the_manifest_says_otherwise(
+    tmp_path: Path,
+) -> None:
+    origin = {"origin": "https://studio.example"}
+    async with open_client(tmp_path, "echo") as client:
+        everybody = await client.get("/ok", headers=origin)
+    manifest = {"http": {"cors": {"allow_origins": ["https://mine.example"]}}}
+    async with open_client(tmp_path, "echo", manifest=manifest) as client:
+        stranger = await client.get("/ok", headers=origin)
+        mine = await client.get("/ok", headers={"origin": "https://mine.example"})
+    name = "access-control-allow-origin"
+    assert [answer.headers.get(name) for answer in (everybody, stranger, mine)] == [
+        "*", None, "https://mine.example",
+    ]  # fmt: skip
+
+
+async def test_an_error_of_ours_is_answered_without_its_traceback(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "broken") as service, client_of(service.app) as client:
+        response = await client.get("/assistants/broken/schemas")
+    assert (response.status_code, response.headers["content-type"]) == (500, PROBLEM)
+    assert response.json()["detail"] == "something went wrong in the server"
+    assert "Traceback" not in response.text
+    assert "configurable" not in response.text

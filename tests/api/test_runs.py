@@ -1,0 +1,368 @@
+"""Runs over HTTP: created, waited for, listed, explained, joined, cancelled, deleted."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api import plays
+from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client, open_play, client_of
+
+
+async def test_a_run_in_the_background_is_pending_at_first_and_then_has_its_result(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        body = {"assistant_id": "echo", "input": {"text": "x"}, "metadata": {"m": 1}, "priority": 3}
+        created = await client.post(f"/threads/{thread_id}/runs", json=body)
+        path = created.headers["content-location"]
+        output = (await client.get(f"{path}/join")).json()
+        run = (await client.get(path)).json()
+        again = (await client.get(f"{path}/join")).json()
+    assert path == f"/threads/{thread_id}/runs/{created.json()['run_id']}"
+    assert (created.json()["status"], created.json()["priority"]) == ("pending", 3)
+    assert (run["status"], run["attempt"], run["metadata"]["m"]) == ("success", 1, 1)
+    assert output == again == {"text": "x", "log": ["x"]}
+
+
+async def test_waiting_for_a_run_answers_with_its_output_and_its_place(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        body = {"assistant_id": "echo", "input": {"text": "x"}}
+        response = await client.post(f"/threads/{thread_id}/runs/wait", json=body)
+    assert response.json() == {"text": "x", "log": ["x"]}
+    assert response.headers["location"] == response.headers["content-location"] + "/join"
+
+
+async def test_a_run_without_a_thread_leaves_nothing_unless_it_is_to_be_kept(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        body = {"assistant_id": "echo", "input": {"text": "x"}}
+        gone = await client.post("/runs/wait", json=body)
+        kept = await client.post("/runs/wait", json={**body, "on_completion": "keep"})
+        missing = await client.get(gone.headers["content-location"])
+        there = await client.get(kept.headers["content-location"])
+        threads = (await client.post("/threads/count")).json()
+    assert (missing.status_code, there.json()["status"], threads) == (404, "success", 1)
+
+
+async def test_a_run_can_create_its_thread(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        body = {"assistant_id": "echo", "input": {"text": "x"}, "if_not_exists": "create"}
+        await client.post(f"/threads/{NOBODY}/runs/wait", json=body)
+        thread = (await client.get(f"/threads/{NOBODY}")).json()
+    assert (thread["metadata"]["graph_id"], thread["values"]["text"]) == ("echo", "x")
+
+
+async def test_a_failure_is_told_to_the_waiter_the_run_and_the_thread(tmp_path: Path) -> None:
+    failure = {"error": "ValueError", "message": "refused: x"}
+    async with open_client(tmp_path, "failing") as client:
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "failing", "x")
+        waited = (await client.get(f"{path}/join")).json()
+        joined = (await client.get(f"{path}/join")).json()
+        run = (await client.get(path)).json()
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+    assert waited == joined == {"__error__": failure}
+    assert (run["status"], run["error"]) == ("error", failure)
+    assert (thread["status"], thread["error"]) == ("error", failure)
+
+
+@pytest.mark.parametrize(
+    ("graph", "given", "error"),
+    [
+        ("broken", {"text": "x"}, "LookupError"),
+        ("talking", {"messages": 5}, "NotImplementedError"),
+        ("talking", {"messages": [{"role": "nobody"}]}, "ValueError"),
+        ("echo", [1], "InvalidUpdateError"),
+    ],
+)
+async def test_a_run_whose_state_cannot_even_be_read_ends_and_frees_its_slot(
+    tmp_path: Path, graph: str, given: Any, error: str
+) -> None:
+    async with open_play(tmp_path, graph) as service, client_of(service.app) as client:
+        thread_id = await new_thread(client)
+        body = {"assistant_id": graph, "input": given}
+        answered = await client.post(f"/threads/{thread_id}/runs/wait", json=body)
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        assert (service.loop.working, service.loop.all_live()) == (0, ())
+    assert answered.json()["__error__"]["error"] == error
+    assert thread["status"] == "error"
+
+
+async def test_the_runs_of_a_thread_are_listed_newest_first(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", "failing") as client:
+        thread_id = await new_thread(client)
+        graphs = ("echo", "failing", "echo")
+        paths = [await new_run(client, thread_id, graph, "x") for graph in graphs]
+        await client.get(f"{paths[-1]}/join")
+
+        async def ids(**query: Any) -> list[str]:
+            found = await client.get(f"/threads/{thread_id}/runs", params=query)
+            return [run["run_id"] for run in found.json()]
+
+        newest = [path.rpartition("/")[2] for path in reversed(paths)]
+        assert await ids() == newest
+        assert await ids(limit=1, offset=1) == newest[1:2]
+        assert await ids(status="error") == newest[1:2]
+        selected = await client.get(
+            f"/threads/{thread_id}/runs", params={"select": ["run_id", "status"], "limit": 1}
+        )
+        assert selected.json() == [{"run_id": newest[0], "status": "success"}]
+
+
+async def test_why_a_run_does_not_move_is_said_for_every_place(tmp_path: Path) -> None:
+    async with open_client(
+        tmp_path,
+        "holder",
+        "echo",
+        "stubborn",
+        manifest={"masterloop": {"assistants": {"holder": {"max_concurrent_runs": 1}}}},
+        max_concurrent_runs=2,
+    ) as client:
+
+        async def why(path: str) -> tuple[str, int, str]:
+            standing = (await client.get(f"{path}/why")).json()
+            return standing["place"], standing["ahead"], standing["why"]
+
+        first, second, third = [await new_thread(client) for _ in range(3)]
+        working = await new_run(client, first, "holder", "why")
+        line = await new_run(client, first, "holder", "why")
+        parked = await new_run(client, second, "holder", "why")
+        await plays.gates["why"].reached.wait()
+        stopping = await new_run(client, third, "stubborn", "why too")
+        await plays.gates["why too"].reached.wait()
+        await client.post(f"{stopping}/cancel")
+        delayed = await new_run(client, await new_thread(client), "echo", after_seconds=55)
+        ready = await new_run(client, await new_thread(client), "echo", priority=3)
+
+        place, _, sentence = await why(working)
+        assert (place, sentence.startswith("working for 0."), sentence[-11:]) == (
+            "working", True, ", attempt 1",
+        )  # fmt: skip
+        assert await why(line) == ("line", 1, "1 of its thread go before it")
+        assert await why(parked) == (
+            "parked", 0, "assistant:holder has all the runs working that it may have",
+        )  # fmt: skip
+        assert await why(stopping) == (
+            "working", 0, "stopping (interrupt): its code has 10 s to yield",
+        )  # fmt: skip
+        place, _, sentence = await why(delayed)
+        assert (place, sentence[:14]) == ("delayed", "it starts in 5")
+        assert await why(ready) == (
+            "ready", 0, "0 ahead of it, its priority is 3; 2 of 2 slots busy",
+        )  # fmt: skip
+        plays.gates["why"].opened.set()
+        plays.gates["why too"].opened.set()
+        await client.get(f"{ready}/join")
+        assert await why(ready) == ("gone", 0, "it has ended: success")
+        elsewhere = ready.replace(ready.split("/")[2], NOBODY)
+        assert (await client.get(f"{elsewhere}/why")).status_code == 404
+
+
+async def test_cancelling_a_working_run_lets_it_clean_up(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder") as client:
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "cancelled")
+        await plays.gates["cancelled"].reached.wait()
+        cancelled = await client.post(f"{path}/cancel", params={"wait": "true"})
+        run = (await client.get(path)).json()
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        again = await client.post(f"{path}/cancel")
+    assert (cancelled.status_code, plays.cleaned.pop()) == (204, "cancelled")
+    assert run["status"] == thread["status"] == "interrupted"
+    assert thread["values"]["log"] == ["cancelled"]
+    assert (again.status_code, "interrupted" in again.json()["detail"]) == (404, True)
+
+
+async def test_cancelling_a_waiting_run_ends_it_before_the_answer(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder") as client:
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "waiting", after_seconds=60)
+        cancelled = await client.post(f"{path}/cancel")
+        run = (await client.get(path)).json()
+        joined = (await client.get(f"{path}/join")).json()
+    assert (cancelled.status_code, run["status"], joined) == (202, "interrupted", None)
+
+
+async def test_rolling_back_leaves_no_trace_of_the_run(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder", "echo") as client:
+        thread_id = await new_thread(client)
+        await client.get(await new_run(client, thread_id, "echo", "before") + "/join")
+        path = await new_run(client, thread_id, "holder", "undone")
+        await plays.gates["undone"].reached.wait()
+        await client.post(f"{path}/cancel", params={"wait": "true", "action": "rollback"})
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        gone = await client.get(path)
+    assert state["values"] == thread["values"] == {"text": "before", "log": ["before"]}
+    assert (thread["status"], gone.status_code) == ("idle", 404)
+
+
+async def test_many_are_cancelled_by_their_ids_their_thread_or_their_status(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "holder", max_concurrent_runs=1) as client:
+        first, second = await new_thread(client), await new_thread(client)
+        working = await new_run(client, first, "holder", "many")
+        await plays.gates["many"].reached.wait()
+        waiting = [await new_run(client, second, "holder", "many") for _ in range(3)]
+
+        async def cancel(**body: Any) -> int:
+            given = {"wait": "true"}
+            return (await client.post("/runs/cancel", json=body, params=given)).status_code
+
+        async def statuses() -> list[str]:
+            runs = [(await client.get(path)).json() for path in (working, *waiting)]
+            return [run["status"] for run in runs]
+
+        assert await cancel(run_ids=[waiting[0].rpartition("/")[2]]) == 204
+        assert await statuses() == ["running", "interrupted", "pending", "pending"]
+        assert await cancel(thread_id=second, status="running") == 404
+        assert await cancel(status="pending", thread_id=second) == 204
+        assert await statuses() == ["running", "interrupted", "interrupted", "interrupted"]
+        assert await cancel(status="all") == 204
+        assert await statuses() == ["interrupted"] * 4
+        assert await cancel(status="all") == 404
+        assert await cancel(run_ids=[]) == 422
+
+
+async def test_deleting_a_run_takes_its_checkpoints_with_it(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", "holder") as client:
+        thread_id = await new_thread(client)
+        paths = [await new_run(client, thread_id, "echo", text) for text in ("one", "two")]
+        await client.get(f"{paths[1]}/join")
+        deleted = await client.delete(paths[1])
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        working = await new_run(client, thread_id, "holder", "doomed")
+        await plays.gates["doomed"].reached.wait()
+        stopped = await client.delete(working)
+        gone = [(await client.get(path)).status_code for path in (paths[1], working)]
+        again = await client.delete(paths[1])
+    assert (deleted.status_code, stopped.status_code, gone) == (204, 204, [404, 404])
+    assert thread["values"] == state["values"] == {"text": "one", "log": ["one"]}
+    assert again.status_code == 404
+
+
+async def test_a_batch_is_accepted_as_a_whole(tmp_path: Path) -> None:
+    one = {"assistant_id": "echo", "input": {"text": "x"}, "on_completion": "keep"}
+    async with open_client(tmp_path, "echo") as client:
+        runs = (await client.post("/runs/batch", json=[one] * 3)).json()
+        places = [f"/threads/{run['thread_id']}/runs/{run['run_id']}" for run in runs]
+        outputs = [(await client.get(f"{place}/join")).json() for place in places]
+        empty = await client.post("/runs/batch", json=[])
+        large = await client.post("/runs/batch", json=[one] * 1_001)
+        wrong = await client.post("/runs/batch", json=[one, {**one, "inpt": 1}])
+    assert [output["text"] for output in outputs] == ["x"] * 3
+    assert (empty.json(), large.status_code, wrong.status_code) == ([], 422, 422)
+    assert wrong.json()["errors"] == [
+        {"pointer": "/1/inpt", "detail": "there is no such field; did you mean 'input'?"}
+    ]
+
+
+async def test_a_batch_that_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:
+    one = {"assistant_id": "holder", "input": {"text": "batch"}, "on_completion": "keep"}
+    async with (
+        open_play(tmp_path, "holder", max_concurrent_runs=1, queue_capacity=2) as service,
+        client_of(service.app) as client,
+    ):
+        refused = await client.post("/runs/batch", json=[one] * 5)
+        await asyncio.wait({run.done for run in service.loop.all_live() if run.done} or {_done()})
+        assert service.loop.all_live() == ()
+        threads = (await client.post("/threads/search", json={"status": "busy"})).json()
+    assert (refused.status_code, threads) == (503, [])
+
+
+def _done() -> "asyncio.Future[None]":
+    future = asyncio.get_running_loop().create_future()
+    future.set_result(None)
+    return future
+
+
+async def test_priority_decides_who_is_next(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder", "noting", max_concurrent_runs=1) as client:
+        blocker = await new_run(client, await new_thread(client), "holder", "first")
+        await plays.gates["first"].reached.wait()
+        late = {"config": {"configurable": {"priority": 9}}}
+        runs = [
+            await new_run(client, await new_thread(client), "holder", text, **body)
+            for text, body in (("last", late), ("middle", {}), ("soon", {"priority": 0}))
+        ]
+        order = []
+        for text in ("first", "soon", "middle", "last"):
+            await plays.gates[text].reached.wait()
+            order.append([name for name in ("soon", "middle", "last") if plays.gates[name].reached.is_set()])
+            plays.gates[text].opened.set()
+        for path in (blocker, *runs):
+            await client.get(f"{path}/join")
+    assert order == [[], ["soon"], ["soon", "middle"], ["soon", "middle", "last"]]
+
+
+@pytest.mark.parametrize("priority", [-1, 11, "high", 2.5, None, True, [1]])
+async def test_a_priority_that_is_none_is_refused(tmp_path: Path, priority: Any) -> None:
+    body = {"assistant_id": "echo", "config": {"configurable": {"priority": priority}}}
+    async with open_client(tmp_path, "echo") as client:
+        response = await client.post("/runs", json=body)
+    assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "first", "second"),
+    [
+        ("interrupt", "interrupted", "success"),
+        ("rollback", None, "success"),
+        ("enqueue", "success", "success"),
+    ],
+)
+async def test_what_becomes_of_two_runs_on_one_thread_is_the_second_s_choice(
+    tmp_path: Path, strategy: str, first: str | None, second: str
+) -> None:
+    async with open_client(tmp_path, "holder") as client:
+        thread_id = await new_thread(client)
+        paths = [await new_run(client, thread_id, "holder", f"{strategy} 1")]
+        await plays.gates[f"{strategy} 1"].reached.wait()
+        refused = await client.post(
+            f"/threads/{thread_id}/runs",
+            json={"assistant_id": "holder", "multitask_strategy": "reject"},
+        )
+        plays.gates[f"{strategy} 2"].opened.set()
+        paths.append(
+            await new_run(client, thread_id, "holder", f"{strategy} 2", multitask_strategy=strategy)
+        )
+        if strategy == "enqueue":
+            plays.gates[f"{strategy} 1"].opened.set()
+        await client.get(f"{paths[1]}/join")
+        runs = [(await client.get(path)).json() for path in paths]
+    assert refused.status_code == 409
+    assert [run.get("status") for run in runs[1:]] == [second]
+    assert runs[0]["status"] == (404 if first is None else first)
+
+
+async def test_a_run_that_takes_too_long_times_out(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder") as client:
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "slow", timeout=0.05)
+        answered = (await client.get(f"{path}/join")).json()
+        run = (await client.get(path)).json()
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+    message = "the run took longer than 0.05 seconds"
+    assert answered == {"__error__": {"error": "TimeoutError", "message": message}}
+    assert (run["status"], thread["status"]) == ("timeout", "error")
+
+
+async def test_an_assistant_has_its_own_timeout(tmp_path: Path) -> None:
+    manifest = {"masterloop": {"assistants": {"holder": {"timeout": 0.05}}}}
+    async with open_client(tmp_path, "holder", manifest=manifest) as client:
+        body = {"assistant_id": "holder", "input": {"text": "too slow"}}
+        answered = (await client.post("/runs/wait", json=body)).json()
+    assert answered["__error__"]["error"] == "TimeoutError"
+
+
+async def test_dead_letters_are_listed(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        listed = await client.get("/dead-letters", params={"limit": 5})
+    assert listed.json() == []

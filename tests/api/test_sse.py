@@ -1,0 +1,109 @@
+"""The writing of a stream, to clients that are slow, gone, or never read."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from orchestration.api.sse import EventStream
+from orchestration.loop import streams
+from orchestration.loop.streams import Listener, RunStream, StreamEvent
+
+
+class Client:
+    """The other end of an ASGI response: takes what is sent, or waits, or goes away."""
+
+    def __init__(self) -> None:
+        self.body = b""
+        self.taken = asyncio.Event()
+        self.reading = asyncio.Event()
+        self.gone = asyncio.Event()
+        self.reading.set()
+
+    async def receive(self) -> dict[str, Any]:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message: Any) -> None:
+        await self.reading.wait()
+        self.body += message.get("body", b"")
+        if message.get("body"):
+            self.taken.set()
+
+
+class Writing:
+    """A stream that is being written to a client."""
+
+    def __init__(self, listener: Listener, **options: Any) -> None:
+        self.client = Client()
+        self.left: list[bool] = []
+        given = {"keep_alive": 60.0, "send_timeout": 60.0, **options}
+        response = EventStream(listener, headers={}, leave=self.left.append, **given)
+        self.task = asyncio.create_task(response({}, self.client.receive, self.client.send))
+
+
+async def test_a_client_that_reads_too_slowly_is_told_of_the_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(streams, "LISTENER_LIMIT", 3)
+    run = RunStream()
+    writing = Writing(run.listen())
+    writing.client.reading.clear()
+    for _ in range(5):
+        run.publish("custom", b"1")
+    writing.client.reading.set()
+    await writing.task
+    assert writing.client.body.count(b"event: custom") == 3
+    assert writing.client.body.endswith(
+        b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
+    )
+    assert writing.left == [False]
+
+
+async def test_a_client_that_takes_nothing_for_too_long_counts_as_gone() -> None:
+    run = RunStream()
+    writing = Writing(run.listen(), send_timeout=0.01)
+    run.publish("custom", b"1")
+    await writing.client.taken.wait()
+    writing.client.reading.clear()
+    run.publish("custom", b"2")
+    await writing.task
+    assert writing.left == [True]
+
+
+async def test_a_client_that_goes_away_is_noticed_without_an_event() -> None:
+    writing = Writing(RunStream().listen())
+    writing.client.gone.set()
+    await writing.task
+    assert writing.left == [True]
+
+
+async def test_a_client_that_goes_away_after_the_end_has_missed_nothing() -> None:
+    run = RunStream()
+    writing = Writing(run.listen())
+    run.publish("end", b"null")
+    await writing.client.taken.wait()
+    writing.client.gone.set()
+    await writing.task
+    assert writing.left == [False]
+
+
+async def test_a_generous_run_leaves_the_event_loop_to_others() -> None:
+    run, turns = RunStream(), 0
+    writing = Writing(run.listen())
+    writing.client.gone.set()
+    while not writing.task.done():
+        run.publish("custom", b"1")
+        turns += 1
+        await asyncio.sleep(0)
+        assert turns < 10
+    assert writing.left == [True]
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\r\nb", "a\rb", "a\u2028b", "a\x0bb", "a\x85b"])
+async def test_a_line_break_in_a_name_becomes_a_space(name: str) -> None:
+    run = RunStream()
+    writing = Writing(run.listen(), before=[StreamEvent(1, name, b"1")])
+    run.close()
+    await writing.task
+    assert writing.client.body.startswith(b"event: a b\ndata: 1\n\n")

@@ -1,0 +1,183 @@
+"""The state of threads over HTTP: now, at a checkpoint, over time, changed from outside."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api import plays
+from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client
+
+
+async def worked(client: httpx.AsyncClient, graph: str, *texts: Any) -> str:
+    thread_id = await new_thread(client)
+    for text in texts:
+        await client.get(await new_run(client, thread_id, graph, text) + "/join")
+    return thread_id
+
+
+async def test_the_state_of_a_thread_is_that_of_its_latest_checkpoint(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await worked(client, "echo", "one", "two")
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        history = (await client.get(f"/threads/{thread_id}/history", params={"limit": 100})).json()
+        older = history[3]["checkpoint_id"]
+        by_id = (await client.get(f"/threads/{thread_id}/state/{older}")).json()
+        at = {"checkpoint": {"checkpoint_id": older}}
+        by_body = (await client.post(f"/threads/{thread_id}/state/checkpoint", json=at)).json()
+    assert state["values"] == {"text": "two", "log": ["one", "two"]}
+    assert [one["values"].get("log") for one in history] == [
+        ["one", "two"], ["one"], ["one"], ["one"], [], [],
+    ]  # fmt: skip
+    assert by_id == by_body == history[3]
+
+
+async def test_the_history_goes_back_from_a_checkpoint_in_whatever_form_it_is_named(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await worked(client, "echo", "one")
+        path = f"/threads/{thread_id}/history"
+        history = (await client.post(path)).json()
+        first = history[0]["checkpoint_id"]
+        configurable = {"configurable": {"checkpoint_id": first}}
+        forms: list[Any] = [first, {"checkpoint_id": first}, configurable]
+        pages = [(await client.post(path, json={"before": form})).json() for form in forms]
+        plain = (await client.get(path, params={"before": first, "limit": 1})).json()
+        steps = (await client.post(path, json={"metadata": {"step": 1}})).json()
+        there = (await client.post(path, json={"checkpoint": {"checkpoint_id": first}})).json()
+    assert pages == [history[1:]] * 3
+    assert plain == history[1:2]
+    assert [state["metadata"]["step"] for state in steps] == [1]
+    assert there == history[:1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"before": {"configurable": "x"}},
+        {"before": {"configurable": {"checkpoint_id": 5}}},
+        {"before": {"checkpoint_id": None}},
+        {"before": {"nothing": 1}},
+        {"metadata": {"a') OR 1=1 --": 1}},
+        {"metadata": {"$where": 1}},
+        {"metadata": {"a": {"deep": 1}}},
+        {"metadata": {f"key{number}": 1 for number in range(1_000)}},
+        {"limit": 0},
+    ],
+)
+async def test_a_history_that_cannot_be_meant_is_refused(
+    tmp_path: Path, body: dict[str, Any]
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await worked(client, "echo", "one")
+        response = await client.post(f"/threads/{thread_id}/history", json=body)
+    assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+
+
+async def test_a_thread_without_runs_has_an_empty_state_and_no_history(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        history = (await client.get(f"/threads/{thread_id}/history")).json()
+        refused = await client.post(f"/threads/{thread_id}/state", json={"values": {"log": [1]}})
+    assert (state["values"], state["next"], state["checkpoint"]) == ({}, [], None)
+    assert history == []
+    assert (refused.status_code, "no graph yet" in refused.json()["detail"]) == (400, True)
+
+
+async def test_an_update_writes_a_checkpoint_that_the_thread_shows(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata={"graph_id": "echo"})
+        path = f"/threads/{thread_id}/state"
+        first = (await client.post(path, json={"values": {"log": ["by hand"]}})).json()
+        body = {"values": {"log": ["again"]}, "as_node": "echo"}
+        await client.post(path, json=body)
+        fork = {"values": {"log": ["fork"]}, "checkpoint_id": first["checkpoint_id"]}
+        await client.post(path, json=fork)
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        state = (await client.get(path)).json()
+    assert thread["values"] == state["values"] == {"log": ["by hand", "fork"]}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "detail"),
+    [
+        ({"values": "x"}, 422, "InvalidUpdateError: Expected dict, got x"),
+        ({"values": {"log": 5}}, 422, "TypeError: can only concatenate list"),
+        ({"values": {}, "as_node": "nothing"}, 422, "Node nothing does not exist"),
+        ({"values": {}, "checkpoint_id": "made up"}, 404, "Checkpoint made up not found"),
+        ({"values": {}, "checkpoint": {"checkpoint_ns": "no:1"}}, 422, "Subgraph no not found"),
+        ({"values": {}, "checkpoint": {"checkpoint_id": "x" * 300}}, 404, "not found"),
+    ],
+)
+async def test_an_update_that_the_graph_refuses_is_the_caller_s_mistake_and_changes_nothing(
+    tmp_path: Path, body: dict[str, Any], status: int, detail: str
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await worked(client, "echo", "one")
+        refused = await client.post(f"/threads/{thread_id}/state", json=body)
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+    assert (refused.status_code, refused.headers["content-type"]) == (status, PROBLEM)
+    assert detail in refused.json()["detail"]
+    assert state["values"] == {"text": "one", "log": ["one"]}
+
+
+async def test_a_busy_thread_cannot_be_changed_from_outside(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder") as client:
+        thread_id = await new_thread(client)
+        run = await new_run(client, thread_id, "holder", "busy")
+        await plays.gates["busy"].reached.wait()
+        refused = await client.post(f"/threads/{thread_id}/state", json={"values": {"log": [1]}})
+        plays.gates["busy"].opened.set()
+        await client.get(f"{run}/join")
+    assert refused.status_code == 409
+
+
+async def test_a_question_waits_in_the_state_until_it_is_answered(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "asking") as client:
+        thread_id = await new_thread(client)
+        asked = (await client.get(await new_run(client, thread_id, "asking", "why?") + "/join")).json()
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        answered = await client.post(
+            f"/threads/{thread_id}/runs/wait",
+            json={"assistant_id": "asking", "command": {"resume": "because"}},
+        )
+        after = (await client.get(f"/threads/{thread_id}")).json()
+    question = {"question": "why?"}
+    assert asked["__interrupt__"][0]["value"] == question
+    assert thread["status"] == "interrupted"
+    assert [one[0]["value"] for one in thread["interrupts"].values()] == [question]
+    assert (state["next"], state["interrupts"][0]["value"]) == (["ask"], question)
+    assert answered.json()["log"] == ["because"]
+    assert (after["status"], after["interrupts"]) == ("idle", {})
+
+
+async def test_a_run_without_a_thread_cannot_be_resumed(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "asking") as client:
+        response = await client.post(
+            "/runs/wait", json={"assistant_id": "asking", "command": {"resume": 1}}
+        )
+    assert response.status_code == 400
+
+
+async def test_null_is_a_value_like_any_other(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        given = {"a": None, "b": [None, {"c": None}]}
+        output = await client.post(
+            "/runs/wait", json={"assistant_id": "echo", "input": {"text": given}}
+        )
+    assert output.json() == {"text": given, "log": [given]}
+
+
+async def test_the_state_of_a_subgraph_is_shown_when_asked_for(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "nesting") as client:
+        thread_id = await worked(client, "nesting", "deep")
+        state = await client.get(f"/threads/{thread_id}/state", params={"subgraphs": "true"})
+        nowhere = {"checkpoint": {"checkpoint_ns": "nothing|of:1"}, "subgraphs": True}
+        empty = await client.post(f"/threads/{thread_id}/state/checkpoint", json=nowhere)
+        unknown = await client.get(f"/threads/{thread_id}/state/{NOBODY}")
+    assert state.json()["values"]["log"] == ["deep"]
+    assert empty.json()["values"] == unknown.json()["values"] == {}

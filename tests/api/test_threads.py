@@ -1,0 +1,191 @@
+"""Threads over HTTP: made, read, changed, found, copied, pruned, deleted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.api import plays
+from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client
+
+
+async def test_a_new_thread_is_idle_and_empty(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread = (await client.post("/threads", json={"metadata": {"owner": "ada"}})).json()
+        read = (await client.get(f"/threads/{thread['thread_id']}")).json()
+    assert read == thread
+    assert {key: read[key] for key in ("status", "values", "metadata", "interrupts", "error")} == {
+        "status": "idle",
+        "values": None,
+        "metadata": {"owner": "ada"},
+        "interrupts": {},
+        "error": None,
+    }
+
+
+async def test_a_thread_can_be_created_without_a_body(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        assert (await client.post("/threads")).json()["metadata"] == {}
+
+
+async def test_a_thread_that_exists_is_refused_unless_the_caller_does_not_mind(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        first = (await client.post("/threads", json={"thread_id": NOBODY})).json()
+        again = await client.post("/threads", json={"thread_id": NOBODY})
+        found = await client.post(
+            "/threads", json={"thread_id": NOBODY, "if_exists": "do_nothing", "metadata": {"a": 1}}
+        )
+    assert (again.status_code, again.headers["content-type"]) == (409, PROBLEM)
+    assert again.json()["detail"] == f"Thread {NOBODY} already exists"
+    assert found.json() == first
+
+
+async def test_patching_merges_metadata_key_by_key(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata={"a": 1, "b": 2})
+        patched = await client.patch(f"/threads/{thread_id}", json={"metadata": {"b": 3, "c": 4}})
+        minimal = await client.patch(
+            f"/threads/{thread_id}",
+            json={"metadata": {"c": 5}},
+            headers={"Prefer": "return=minimal"},
+        )
+        read = (await client.get(f"/threads/{thread_id}")).json()
+    assert patched.json()["metadata"] == {"a": 1, "b": 3, "c": 4}
+    assert (minimal.status_code, minimal.content) == (204, b"")
+    assert read["metadata"] == {"a": 1, "b": 3, "c": 5}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("GET", "", None),
+        ("PATCH", "", {"metadata": {}}),
+        ("DELETE", "", None),
+        ("GET", "/state", None),
+        ("POST", "/state", {"values": {}}),
+        ("POST", "/state/checkpoint", {"checkpoint": {}}),
+        ("GET", "/history", None),
+        ("POST", "/history", {}),
+        ("POST", "/copy", None),
+        ("GET", "/stream", None),
+        ("GET", "/runs", None),
+        ("POST", "/runs", {"assistant_id": "echo"}),
+        ("POST", "/runs/wait", {"assistant_id": "echo"}),
+        ("POST", "/runs/stream", {"assistant_id": "echo"}),
+        ("GET", f"/runs/{NOBODY}", None),
+        ("GET", f"/runs/{NOBODY}/why", None),
+        ("GET", f"/runs/{NOBODY}/join", None),
+        ("GET", f"/runs/{NOBODY}/stream", None),
+        ("POST", f"/runs/{NOBODY}/cancel", None),
+        ("DELETE", f"/runs/{NOBODY}", None),
+    ],
+)
+async def test_what_needs_a_thread_says_that_there_is_none(
+    tmp_path: Path, method: str, path: str, body: Any
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        response = await client.request(method, f"/threads/{NOBODY}{path}", json=body)
+    assert (response.status_code, response.headers["content-type"]) == (404, PROBLEM)
+    assert "not found" in response.json()["detail"]
+
+
+async def test_threads_are_found_by_what_they_hold(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        plain = await new_thread(client, metadata={"n": 1, "tags": ["x", "y"]})
+        worked = await new_thread(client, metadata={"n": 2})
+        await client.get(await new_run(client, worked, "echo", "hello") + "/join")
+
+        async def found(**body: Any) -> list[str]:
+            rows = (await client.post("/threads/search", json=body)).json()
+            assert (await client.post("/threads/count", json=body)).json() == len(rows)
+            return [row["thread_id"] for row in rows]
+
+        assert await found(metadata={"tags": ["y"]}) == [plain]
+        assert await found(metadata={"n": 3}) == []
+        assert await found(values={"text": "hello"}) == [worked]
+        assert await found(status="idle") == [worked, plain]
+        assert await found(status="busy") == []
+        assert await found(ids=[plain, NOBODY]) == [plain]
+
+
+async def test_threads_are_sorted_paged_and_cut_to_the_fields_asked_for(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        threads = [await new_thread(client, metadata={"n": number}) for number in range(3)]
+        search = {"sort_by": "created_at", "sort_order": "asc", "limit": 2, "offset": 1}
+        page = (await client.post("/threads/search", json={**search, "select": ["thread_id"]})).json()
+    assert page == [{"thread_id": threads[1]}, {"thread_id": threads[2]}]
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("metadata.list[1]", "b"),
+        ("metadata.list[-1]", "c"),
+        ("metadata.list.0", "a"),
+        ("metadata.list[3]", None),
+        ("metadata.list[--1]", None),
+        ("metadata.list[²]", None),
+        ("metadata.list[" + "9" * 5000 + "]", None),
+        ("metadata.deep.er", 5),
+        ("metadata.list.text", None),
+        ("metadata.nothing.there", None),
+        ("", None),
+    ],
+)
+async def test_a_search_extracts_what_a_path_points_to(
+    tmp_path: Path, path: str, value: Any
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        await new_thread(client, metadata={"list": ["a", "b", "c"], "deep": {"er": 5}})
+        found = await client.post("/threads/search", json={"extract": {"it": path}})
+    assert found.json()[0]["extracted"] == {"it": value}
+
+
+async def test_more_ids_than_sqlite_has_variables_are_looked_for(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        ids = [NOBODY] * 40_000 + [thread_id]
+        counted = await client.post("/threads/count", json={"ids": ids})
+    assert counted.json() == 1
+
+
+async def test_a_copy_has_the_state_and_the_history_but_not_the_runs(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata={"owner": "ada"})
+        await client.get(await new_run(client, thread_id, "echo", "one") + "/join")
+        copy = (await client.post(f"/threads/{thread_id}/copy")).json()
+        state = (await client.get(f"/threads/{copy['thread_id']}/state")).json()
+        runs = (await client.get(f"/threads/{copy['thread_id']}/runs")).json()
+    assert (copy["metadata"]["owner"], copy["status"]) == ("ada", "idle")
+    assert state["values"] == copy["values"] == {"text": "one", "log": ["one"]}
+    assert runs == []
+
+
+async def test_pruning_keeps_the_latest_checkpoint_or_nothing(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        await client.get(await new_run(client, thread_id, "echo", "one") + "/join")
+        kept = await client.post(
+            "/threads/prune", json={"thread_ids": [thread_id, NOBODY], "strategy": "keep_latest"}
+        )
+        history = (await client.get(f"/threads/{thread_id}/history")).json()
+        deleted = await client.post("/threads/prune", json={"thread_ids": [thread_id, NOBODY]})
+        gone = await client.get(f"/threads/{thread_id}")
+    assert kept.json() == deleted.json() == {"pruned_count": 1}
+    assert [state["values"] for state in history] == [{"text": "one", "log": ["one"]}]
+    assert gone.status_code == 404
+
+
+async def test_deleting_a_thread_stops_what_works_and_waits_on_it(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder") as client:
+        thread_id = await new_thread(client)
+        working = await new_run(client, thread_id, "holder", "deleted")
+        waiting = await new_run(client, thread_id, "holder", "deleted")
+        await plays.gates["deleted"].reached.wait()
+        assert (await client.get(f"/threads/{thread_id}")).json()["status"] == "busy"
+        assert (await client.delete(f"/threads/{thread_id}")).status_code == 204
+        assert plays.cleaned.pop() == "deleted"
+        for path in (f"/threads/{thread_id}", working, waiting):
+            assert (await client.get(path)).status_code == 404

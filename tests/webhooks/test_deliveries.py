@@ -1,0 +1,161 @@
+"""What is kept for a webhook when a run ends: with the end itself, or not at all."""
+
+import json
+import sqlite3
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operations.database import Database
+from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
+from orchestration.store.deliveries import KEPT, Attempt, DeliveryStore
+from orchestration.store.runs import RunStore
+from tests.webhooks.post_office import new_run, open_database_of
+
+URL = "https://hooks.example.com:8443/a?token=secret"
+STATE = ThreadState(b'{"reply":"y"}')
+SUCCESS = Outcome(RunStatus.SUCCESS)
+FAILURE = Failure("ValueError", "boom")
+
+
+class Bell:
+    """Counts how often it is rung."""
+
+    def __init__(self) -> None:
+        self.rung = 0
+
+    def __call__(self) -> None:
+        self.rung += 1
+
+
+async def claimed(runs: RunStore, run: Run) -> Run:
+    await runs.accept(run)
+    await runs.claim(run, "token")
+    run.token, run.status, run.attempt = "token", RunStatus.RUNNING, 1
+    return run
+
+
+def rows(database: Database) -> list[sqlite3.Row]:
+    return database.all("SELECT * FROM webhook_deliveries")
+
+
+def told(database: Database) -> dict[str, Any]:
+    (row,) = rows(database)
+    document: dict[str, Any] = json.loads(row["payload"])
+    return document
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        SUCCESS,
+        Outcome(RunStatus.ERROR, failure=FAILURE),
+        Outcome(RunStatus.TIMEOUT, failure=Failure("TimeoutError", "the run took longer")),
+        Outcome(RunStatus.INTERRUPTED),
+    ],
+    ids=lambda outcome: outcome.status,
+)
+@pytest.mark.parametrize("ephemeral", [False, True])
+async def test_every_end_is_told_with_its_values(
+    tmp_path: Path, outcome: Outcome, *, ephemeral: bool
+) -> None:
+    async with open_database_of(tmp_path) as database:
+        bell = Bell()
+        runs = RunStore(database, bell)
+        run = await claimed(runs, new_run(URL, ephemeral=ephemeral))
+        assert await runs.finish(run, outcome, STATE)
+        document = told(database)
+        error = outcome.failure and {
+            "error": outcome.failure.error,
+            "message": outcome.failure.message,
+        }
+        assert (document["status"], document["error"], document["values"]) == (
+            outcome.status,
+            error,
+            {"reply": "y"},
+        )
+        assert (document["kwargs"]["input"], document["metadata"]) == ({"text": "x"}, {"m": 1})
+        assert bell.rung == 1
+
+
+async def test_a_run_that_never_started_has_no_time_of_its_start(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs = RunStore(database, Bell())
+        run = new_run(URL)
+        await runs.accept(run)
+        await runs.finish(run, Outcome(RunStatus.INTERRUPTED), None)
+        assert (told(database)["run_started_at"], told(database)["values"]) == (None, None)
+
+
+async def test_a_run_that_is_undone_is_told_as_rolled_back(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs = RunStore(database, Bell())
+        await runs.erase(await claimed(runs, new_run(URL)))
+        assert told(database)["status"] == "rollback"
+
+
+@pytest.mark.parametrize("ephemeral", [False, True])
+async def test_a_run_that_was_given_up_at_the_start_is_told(
+    tmp_path: Path, *, ephemeral: bool
+) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs = RunStore(database, Bell())
+        await claimed(runs, new_run(URL, ephemeral=ephemeral))
+        assert await runs.recover(1, FAILURE) == []
+        document = told(database)
+        assert (document["status"], document["error"]["error"]) == ("error", "ValueError")
+
+
+async def test_who_loses_the_race_to_end_a_run_tells_nothing(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs = RunStore(database, Bell())
+        run = await claimed(runs, new_run(URL))
+        first, second = runs.finish(run, SUCCESS, STATE), runs.finish(run, SUCCESS, STATE)
+        assert (await first, await second, len(rows(database))) == (True, False, 1)
+
+
+async def test_a_run_without_a_webhook_rings_nobody(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        bell = Bell()
+        runs = RunStore(database, bell)
+        await runs.finish(await claimed(runs, new_run(None)), SUCCESS, STATE)
+        await runs.erase(await claimed(runs, new_run(None)))
+        assert (rows(database), bell.rung) == ([], 0)
+
+
+async def test_nothing_is_kept_where_webhooks_are_disabled(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs = RunStore(database)
+        await runs.finish(await claimed(runs, new_run(URL)), SUCCESS, STATE)
+        await claimed(runs, new_run(URL))
+        await runs.recover(1, FAILURE)
+        assert rows(database) == []
+
+
+async def test_a_page_is_of_one_run_or_of_all_newest_first(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs, deliveries = RunStore(database, Bell()), DeliveryStore(database)
+        ended = [await claimed(runs, new_run(URL)) for _ in range(3)]
+        for run in ended:
+            await runs.finish(run, SUCCESS, STATE)
+        newest_first = [run.run_id for run in reversed(ended)]
+        everything = await deliveries.page(None, 10, 0)
+        assert [row["run_id"] for row in everything] == newest_first
+        second = await deliveries.page(None, 1, 1)
+        assert [row["run_id"] for row in second] == newest_first[1:2]
+        of_one = await deliveries.page(ended[0].run_id, 10, 0)
+        assert [row["run_id"] for row in of_one] == [ended[0].run_id]
+
+
+async def test_what_is_over_is_forgotten_after_a_week(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs, deliveries = RunStore(database, Bell()), DeliveryStore(database)
+        for _ in range(2):
+            await runs.finish(await claimed(runs, new_run(URL)), SUCCESS, STATE)
+        old, waiting = (row["delivery_id"] for row in rows(database))
+        later = datetime.now(UTC) + KEPT + timedelta(days=1)
+        await deliveries.record(waiting, Attempt("pending", later, due_at=later))
+        await deliveries.record(old, Attempt("failed", later))
+        assert [row["delivery_id"] for row in rows(database)] == [waiting]
