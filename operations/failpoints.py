@@ -1,7 +1,8 @@
 """Places where a test can make the process die, fail or wait, named in MASTERLOOP_FAILPOINTS.
 
 ``MASTERLOOP_FAILPOINTS="claim.after_commit=kill,finish.before=raise:OSError,accept.before_commit=sleep:2"``.
-Each acts once. Without the variable a failpoint costs one look-up in an empty dictionary.
+Each acts once: the first time, or with ``=3*kill`` the third. Without the variable a failpoint
+costs one look-up in an empty dictionary.
 """
 
 import builtins
@@ -45,10 +46,20 @@ def failpoint(name: str) -> None:
     """
     if not _active:
         return
-    action, _, argument = _active.pop(name, "").partition(":")
+    action, _, argument = _due(name).partition(":")
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     elif action == "raise":
         raise getattr(builtins, argument)(name)
     elif action == "sleep":
         time.sleep(float(argument))
+
+
+def _due(name: str) -> str:
+    """Return what is to be done at ``name`` now, and count the times it is not yet."""
+    entry = _active.pop(name, "")
+    times, _, action = entry.rpartition("*")
+    if not times or int(times) == 1:
+        return action
+    _active[name] = f"{int(times) - 1}*{action}"
+    return ""

@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     run_timeout: Seconds | None = None  # seconds, of a run that names no timeout of its own
     crash_limit: Annotated[int, Field(ge=1, le=100)] = 3  # crashes of its worker that end a run
 
-    # A stop takes the drain and at most 5 s around it: under 25 s in all.
-    drain_grace: Annotated[FiniteFloat, Field(ge=0)] = 20.0  # seconds
+    # A stop takes the drain and at most 7 s around it: under 25 s in all.
+    drain_grace: Annotated[FiniteFloat, Field(ge=0)] = 17.0  # seconds
     cancel_grace: Seconds = 10.0  # seconds a cancelled run has to clean up
 
     keep_alive: Seconds = 5.0  # seconds between signs of life on a quiet stream

@@ -9,7 +9,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import NoReturn
@@ -34,6 +34,9 @@ _KEEP_ALIVE = 15  # seconds an idle connection is kept
 _LAST_ANSWERS = 2  # seconds for open connections once the loop has stopped
 _LAST_WORDS = 0.5  # seconds for code that was cancelled, once everything is closed
 _HEAD_BYTES = 64 * 1024
+
+_FORCED = 1.5  # seconds that a second signal gives the event loop
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("masterloop")
 
@@ -87,7 +90,7 @@ class Server(uvicorn.Server):
     """uvicorn's, but the signals are ours."""
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
+    def capture_signals(self) -> Generator[None]:
         yield
 
 
@@ -105,7 +108,7 @@ def serve(manifest_path: Path, host: str, port: int, settings: Settings) -> int:
         settings.log_format == "auto" and not sys.stderr.isatty()
     )
     configure_logs(settings.log_level, json=json)
-    with _signals_end_the_start(), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with _signals_to(_end_the_start), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             exit_code = runner.run(_serve(manifest_path, host, port, settings))
         except _StoppedEarly as stopped:
@@ -139,24 +142,23 @@ class _StoppedEarly(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def _signals_end_the_start() -> Iterator[None]:
-    """Let a signal end what goes on in this thread, be it an import that never returns.
-
-    A second one ends the process there and then. Once the service is open, `_Stop` takes them.
-    """
-    numbers = (signal.SIGTERM, signal.SIGINT)
-
-    def end(received: int, _: object) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_DFL)
-        raise _StoppedEarly(received)
-
-    before = {number: signal.signal(number, end) for number in numbers}
+def _signals_to(handler: Callable[[int, object], None]) -> Generator[None]:
+    before = {number: signal.signal(number, handler) for number in _STOPPING}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def _end_the_start(received: int, _: object) -> None:
+    """End what goes on in this thread, be it an import that never returns.
+
+    A second signal ends the process there and then. Once the service is open, `_Stop` takes them.
+    """
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_DFL)
+    raise _StoppedEarly(received)
 
 
 async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) -> int:
@@ -206,13 +208,13 @@ async def _left_behind() -> list[str]:
 def _leave(exit_code: int, left: Sequence[str]) -> NoReturn:
     """End the process at once: Python would wait for ever for code that does not stop."""
     _log.warning("leaving code behind that does not stop", left=left)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     os._exit(exit_code)
 
 
 @contextlib.asynccontextmanager
-async def _opened(manifest: Manifest, settings: Settings) -> AsyncIterator[Service]:
+async def _opened(manifest: Manifest, settings: Settings) -> AsyncGenerator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         try:
             service = await stack.enter_async_context(open_service(manifest, settings))
@@ -223,36 +225,52 @@ async def _opened(manifest: Manifest, settings: Settings) -> AsyncIterator[Servi
 
 
 class _Stop:
-    """Turns the first signal into a drain and the second into a forced stop."""
+    """Turns the first signal into a drain and the second into a forced stop.
+
+    The signals are taken outside of the event loop, which user code may be blocking.
+    """
 
     def __init__(self, server: uvicorn.Server, loop: MasterLoop) -> None:
         self._server = server
         self._loop = loop
+        self._events = asyncio.get_running_loop()
+        self._first = asyncio.Event()
+        self._second = asyncio.Event()
         self.exit_code = 0
 
     async def obey(self) -> None:
         """Wait for signals and act on them."""
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-            async with anyio.create_task_group() as drain:
-                async for received in signals:
-                    if self.exit_code:
-                        _log.warning("second signal: stopping now", signal=received.name)
-                        drain.cancel_scope.cancel()
-                        break
-                    self.exit_code = 128 + received
-                    _log.info("draining", signal=received.name, working=self._loop.working)
-                    drain.start_soon(self._drain)
+        with _signals_to(self._hear):
+            await self._first.wait()
+            _log.info("draining", working=self._loop.working)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._drain)
+                await self._second.wait()
+                _log.warning("second signal: stopping now")
+                tasks.cancel_scope.cancel()
             with anyio.CancelScope(shield=True):
                 await self._loop.aclose()
             self._server.force_exit = True
             self._server.should_exit = True
+
+    def _hear(self, number: int, _: object) -> None:
+        if not self.exit_code:
+            self.exit_code = 128 + number
+            self._events.call_soon_threadsafe(self._first.set)
+            return
+        self._events.call_soon_threadsafe(self._second.set)
+        # If the event loop does not get to it: what works is found working at the next start.
+        last_resort = threading.Timer(_FORCED, os._exit, (self.exit_code,))
+        last_resort.daemon = True
+        last_resort.start()
 
     async def _drain(self) -> None:
         await self._loop.drain()
         self._server.should_exit = True
 
 
-def uvicorn_config(app: object) -> uvicorn.Config:
+def uvicorn_config(app: ASGIApp) -> uvicorn.Config:
+    """Return how ``app`` is served: our parser, our signals and logs, no lifespan of uvicorn's."""
     return uvicorn.Config(
         app,
         http=_Protocol,

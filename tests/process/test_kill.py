@@ -1,0 +1,179 @@
+"""kill -9 at every stage of a run: what was accepted ends once, what was committed stays done."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from operations.failpoints import NAMES
+from tests.process.server import Server, Submitted, until
+from tests.process.witness import (
+    committed_steps,
+    ends_of,
+    inspected,
+    integrity,
+    rows,
+    set_witness,
+)
+
+STEPS = 3
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where to kill; what must have become of the run; how often its steps may have been done."""
+
+    failpoint: str
+    exists: bool = True
+    steps: tuple[int, ...] = (1, 1, 1)
+    lenient: tuple[int, ...] | None = None
+
+    def __str__(self) -> str:
+        return self.failpoint
+
+
+# A counter's checkpoints: its input, the entry into the graph, then one for each step.
+STAGES = (
+    Stage("accept.before_commit=kill", exists=False),
+    Stage("accept.after_commit=kill"),
+    Stage("claim.after_commit=kill"),
+    Stage("checkpoint.before_commit=kill"),
+    Stage("checkpoint.before_commit=3*kill", lenient=(2, 1, 1)),
+    Stage("checkpoint.before_commit=5*kill", lenient=(1, 1, 2)),
+    Stage("checkpoint.after_commit=kill"),
+    Stage("checkpoint.after_commit=4*kill"),
+    Stage("checkpoint.after_commit=5*kill"),
+    Stage("finish.before=kill"),
+    Stage("finish.after=kill"),
+)
+
+
+def test_every_failpoint_is_tried() -> None:
+    assert {stage.failpoint.partition("=")[0] for stage in STAGES} == set(NAMES)
+
+
+def submit(server: Server, thread_id: str, **given: object) -> bool:
+    """Submit a counter; return whether it was accepted as far as the client knows."""
+    body = {
+        "assistant_id": "counter",
+        "input": {"name": "victim", "steps": STEPS, **given},
+        "if_not_exists": "create",
+        "durability": "sync",
+    }
+    try:
+        return server.http.post(f"/threads/{thread_id}/runs", json=body).is_success
+    except httpx.TransportError:
+        return False
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("stage", STAGES, ids=str)
+async def test_a_run_survives_a_kill_at_any_stage(server: Server, stage: Stage) -> None:
+    await set_witness(server.database)
+    server.start(failpoints=stage.failpoint)
+    thread_id = str(uuid4())
+    accepted = submit(server, thread_id)
+    assert server.wait() == -9, server.log
+
+    found = rows(server.database, "SELECT run_id FROM runs")
+    assert len(found) == stage.exists
+    assert not accepted or stage.exists
+    server.start()
+    if not stage.exists:
+        assert server.http.get(f"/threads/{thread_id}").status_code == httpx.codes.NOT_FOUND
+        return
+    run = Submitted(server, thread_id, found[0]["run_id"])
+    assert run.join()["done"] == STEPS
+    assert (run.status, run.thread_status) == ("success", "idle")
+    done = tuple(server.effects.steps("victim").values())
+    assert done in (stage.steps, stage.lenient or stage.steps)
+    assert ends_of(server.database, run.run_id) == ["success"]
+    assert integrity(server.database) == "ok"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("failpoint", ["finish.before=kill", "finish.after=kill"])
+async def test_the_stream_of_a_run_that_ended_around_a_kill_ends(
+    server: Server, failpoint: str
+) -> None:
+    server.start(failpoints=failpoint)
+    thread_id = str(uuid4())
+    submit(server, thread_id)
+    server.wait()
+
+    server.start()
+    run_id = server.http.get(f"/threads/{thread_id}/runs").json()[0]["run_id"]
+    stream = server.http.get(f"/threads/{thread_id}/runs/{run_id}/stream")
+    assert stream.text.endswith("event: end\ndata: null\n\n")
+
+
+@pytest.mark.timeout(60)
+async def test_a_step_cut_off_in_the_middle_is_the_only_one_done_twice(server: Server) -> None:
+    await set_witness(server.database)
+    server.start()
+    thread_id = str(uuid4())
+    submit(server, thread_id, dies="once")
+    assert server.wait() == -9, server.log
+
+    server.start()
+    run_id = server.http.get(f"/threads/{thread_id}/runs").json()[0]["run_id"]
+    run = Submitted(server, thread_id, run_id)
+    assert run.join()["done"] == STEPS
+    assert server.effects.steps("victim") == {1: 1, 2: 1, 3: 2}
+    assert ends_of(server.database, run_id) == ["success"]
+
+
+@pytest.mark.timeout(60)
+def test_a_killed_run_goes_on_after_its_last_committed_step(server: Server) -> None:
+    server.start()
+    server.effects.gate("held", 2)
+    run = server.submit("counter", {"name": "held", "steps": 4})
+    with inspected(server.database) as connection:
+        until(lambda: committed_steps(connection, run.thread_id, run.run_id) == 2)
+    server.kill9()
+
+    server.start()
+    server.effects.open_gate("held")
+    assert run.join()["done"] == 4
+    assert server.effects.of("held") == ["1", "2", "3", "4"]
+    assert run.get()["attempt"] == 2
+
+
+@pytest.mark.timeout(60)
+def test_a_queue_of_runs_survives_a_kill_in_its_order(server: Server) -> None:
+    server.start(max_concurrent_runs=1)
+    server.effects.gate("0")
+    runs = [server.submit("counter", {"name": str(number), "steps": 1}) for number in range(5)]
+    server.kill9()
+
+    server.effects.open_gate("0")
+    server.start(max_concurrent_runs=1)
+    for run in runs:
+        run.join()
+    log = (server.effects.folder / "effects.log").read_text().split()
+    assert log[::2] == ["0", "1", "2", "3", "4"]
+
+
+@pytest.mark.timeout(60)
+def test_a_question_outlives_a_kill_and_its_answer_is_used_once(server: Server) -> None:
+    server.start()
+    asked = server.submit("asking", {"name": "asked"})
+    assert asked.join()["__interrupt__"][0]["value"] == "how?"
+    server.kill9()
+
+    server.start(failpoints="checkpoint.before_commit=2*kill")
+    command = {"resume": "so"}
+    body = {"assistant_id": "asking", "command": command}
+    with suppress(httpx.TransportError):
+        server.http.post(f"/threads/{asked.thread_id}/runs", json=body)
+    assert server.wait() == -9, server.log
+    server.start()
+    run_id = server.http.get(f"/threads/{asked.thread_id}/runs").json()[0]["run_id"]
+    answered = Submitted(server, asked.thread_id, run_id)
+    assert answered.join()["answer"] == "so"
+    effects = server.effects.of("asked")
+    assert effects[0] == "prepared"
+    assert effects.count("prepared") == 1
+    assert set(effects[1:]) == {"acted:so"}
