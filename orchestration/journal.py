@@ -9,11 +9,11 @@ from orchestration.loop.events import (
     RunEnded,
     RunRejected,
     RunRequeued,
+    StateUnknown,
     WriteFailed,
     ZombieLeft,
 )
 from orchestration.loop.run import RunStatus
-
 
 
 class Journal:
@@ -35,6 +35,8 @@ class Journal:
                 self._log.info("run rejected", **asdict(event))
             case WriteFailed():
                 self._log.warning("the store could not write; trying again", **asdict(event))
+            case StateUnknown():
+                self._log.warning("the state after a run could not be read", **asdict(event))
             case ZombieLeft():
                 self._log.warning("a run ignores its cancellation", **asdict(event))
             case _:

@@ -69,18 +69,18 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         await items.setup()
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
-        threads = NodeThreads(
-            settings.max_concurrent_runs, abandoned_limit=settings.max_concurrent_runs
-        )
-        asyncio.get_running_loop().set_default_executor(threads)
+        threads = _node_threads(settings)
         assistants = AssistantStore(database)
         await _name_graphs(graphs, assistants)
         deliveries = DeliveryStore(database)
         deliverer = _deliverer(manifest, settings, deliveries, outbound)
-        told = None if manifest.http.disable_webhooks else deliverer.wake
-        runs = RunStore(database, told)
+        runs = RunStore(database, None if manifest.http.disable_webhooks else deliverer.wake)
         loop = MasterLoop(
-            runs, LangGraphExecutor(graphs), _limits(manifest, settings), Journal(), Random()
+            runs,
+            LangGraphExecutor(graphs, saver.fence),
+            _limits(manifest, settings),
+            Journal(),
+            Random(),
         )
         backend = Backend(
             settings=settings,
@@ -98,15 +98,34 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
         )
-        recovered = await loop.recover()
-        for run in loop.all_live():  # before any of them starts: nothing has been awaited since
-            keep_events(backend, run)
+        recovered = await _recover(backend)
         async with delivering(deliverer):
             try:
                 yield Service(loop=loop, app=build_app(backend), recovered=recovered)
+            except BaseException:
+                # User code has brought the service down: its run is to be found working, and
+                # charged with the crash.
+                await loop.aclose(crashed=True)
+                raise
             finally:
                 await loop.aclose()
                 threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _node_threads(settings: Settings) -> NodeThreads:
+    """Have sync nodes run in as many threads as there are slots, and as many more left behind."""
+    most = settings.max_concurrent_runs
+    threads = NodeThreads(most, abandoned_limit=most)
+    asyncio.get_running_loop().set_default_executor(threads)
+    return threads
+
+
+async def _recover(backend: Backend) -> int:
+    """Take up the runs that had not ended; return how many there are."""
+    recovered = await backend.loop.recover()
+    for run in backend.loop.all_live():  # none has started: nothing was awaited since
+        keep_events(backend, run, recovered=True)
+    return recovered
 
 
 async def _name_graphs(graphs: GraphRegistry, assistants: AssistantStore) -> None:

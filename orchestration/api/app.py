@@ -24,8 +24,8 @@ from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Endpoint, Resource
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document
-from orchestration.api.reference import page
 from orchestration.api.problems import Problem, respond
+from orchestration.api.reference import page
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared
@@ -77,7 +77,7 @@ async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
 def _cors(backend: Backend) -> dict[str, Any]:
     """Return who may call from a browser: everybody, unless ``http.cors`` says otherwise."""
     http = backend.manifest.http
-    if http is None or http.cors is None:
+    if http.cors is None:
         return {
             "allow_origins": ["*"],
             "allow_methods": ["*"],

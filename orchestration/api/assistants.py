@@ -1,9 +1,10 @@
 """Assistants: graphs with a name and a configuration."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
+from langchain_core.runnables import RunnableConfig
 from starlette.responses import Response
 
 from orchestration.api.documents import assistant_document, selected
@@ -132,7 +133,9 @@ async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
 async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of one subgraph of an assistant's graph."""
     async with _open(call, _assistant(call)) as graph:
-        return json_response(await subgraph_schemas(graph, call.path("namespace"), recurse=query.recurse))
+        return json_response(
+            await subgraph_schemas(graph, call.path("namespace"), recurse=query.recurse)
+        )
 
 
 def _assistant(call: Call) -> Assistant:
@@ -141,8 +144,9 @@ def _assistant(call: Call) -> Assistant:
 
 def _open(call: Call, assistant: Assistant) -> Any:
     require_graph(call.backend, assistant.graph_id)
+    config = cast("RunnableConfig", dict(assistant.config))
     return call.backend.graphs.open(
-        assistant.graph_id, dict(assistant.config), checkpointed=True, access="assistants.read"
+        assistant.graph_id, config, checkpointed=True, access="assistants.read"
     )
 
 

@@ -96,7 +96,9 @@ async def _submit(call: Call, body: RunCreate, thread_id: str | None) -> Run:
 
 def _asked(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     if thread_id is None and body.command and body.command.get("resume") is not None:
-        raise Problem(HTTPStatus.BAD_REQUEST, "only a run on a thread can be resumed; name the thread")
+        raise Problem(
+            HTTPStatus.BAD_REQUEST, "only a run on a thread can be resumed; name the thread"
+        )
     run = new_run(call, body, thread_id)
     keep_events(call.backend, run)
     return run

@@ -77,7 +77,9 @@ def as_uuid(text: str, name: str) -> str:
     if value != text.lower():
         detail = f"Invalid {name}: must be a UUID, found {text[:64]!r}"
         raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[{"pointer": f"/{name}", "detail": detail}]
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            detail,
+            errors=[{"pointer": f"/{name}", "detail": detail}],
         )
     return value
 
@@ -176,11 +178,7 @@ class Resource:
         endpoint = self._endpoints.get("GET" if method == "HEAD" else method)
         try:
             if endpoint is None:
-                raise Problem(
-                    HTTPStatus.METHOD_NOT_ALLOWED,
-                    f"{method} is not possible here; {self._allow} is",
-                    headers={"allow": self._allow},
-                )
+                raise self._not_allowed(method)  # noqa: TRY301 - answered like all the others
             call = Call(self._backend, scope, receive, dict(scope["headers"]))
             response = await endpoint.answer(call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
@@ -189,6 +187,13 @@ class Resource:
             if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.exception("request failed", path=scope["path"], method=method)
         await response(scope, receive, send)
+
+    def _not_allowed(self, method: str) -> Problem:
+        return Problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            f"{method} is not possible here; {self._allow} is",
+            headers={"allow": self._allow},
+        )
 
 
 def json_response(

@@ -14,6 +14,7 @@ from orchestration.loop.streams import Listener, StreamEvent
 
 _EVENT_ID = re.compile(r"-1|[0-9]{1,15}")
 _END = StreamEvent(0, "end", b"null")
+_UNSEEN = 1_000_000
 _ALWAYS = frozenset({"metadata", "error", "end", "shutdown"})
 
 
@@ -22,11 +23,12 @@ def place(run: Run) -> str:
     return f"/threads/{run.thread_id}/runs/{run.run_id}"
 
 
-def keep_events(backend: Backend, run: Run) -> None:
+def keep_events(backend: Backend, run: Run, *, recovered: bool = False) -> None:
     """Have the events of a resumable run kept, beyond a restart if its thread is."""
     if not run.resumable:
         return
-    run.stream.keep(after=backend.events.last(run.run_id))
+    # Of what was sent before a crash, the last may not be stored: no number is given out twice.
+    run.stream.keep(after=backend.events.last(run.run_id) + _UNSEEN if recovered else 0)
     if not run.ephemeral:
         run.stream.tap(lambda event: backend.events.append(run.run_id, event))
 
@@ -140,5 +142,3 @@ def _last_event_id(call: Call) -> int | None:
     if not _EVENT_ID.fullmatch(text):
         raise Problem(HTTPStatus.BAD_REQUEST, f"Last-Event-ID: not an id of ours: {text[:64]!r}")
     return max(0, int(text))  # -1 is what clients send to have everything
-
-

@@ -1,4 +1,4 @@
-"""The one way in for JSON: bounded in size, depth and nodes; only what can be stored and sent back."""
+"""The one way in for JSON: bounded in size, depth and nodes; only what can be sent back."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -104,4 +104,9 @@ def _refused(detail: str) -> Problem:
 
 
 def _too_large(limit: int) -> Problem:
-    return Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"the body is larger than {limit} bytes")
+    # The rest of the body is not read.
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is larger than {limit} bytes",
+        headers={"connection": "close"},
+    )

@@ -1,10 +1,10 @@
 """The bodies and query strings of the API, with LangGraph's names."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Required
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field
-from typing_extensions import Required, TypedDict
+from pydantic import BeforeValidator, ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from orchestration.api.endpoint import Body, Query
 
@@ -44,29 +44,26 @@ StreamModes = Annotated[list[StreamMode], BeforeValidator(_listed)]
 _CLOSED = ConfigDict(extra="forbid")
 
 
+@with_config(_CLOSED)
 class Goto(TypedDict, total=False):
     """A node to go to, with its input."""
-
-    __pydantic_config__ = _CLOSED
 
     node: Required[str]
     input: Any
 
 
+@with_config(_CLOSED)
 class Command(TypedDict, total=False):
     """What to tell a graph that waits: an answer, an update, where to go on."""
-
-    __pydantic_config__ = _CLOSED
 
     resume: Any
     update: Any
     goto: str | Goto | list[str | Goto] | None
 
 
+@with_config(_CLOSED)
 class RunConfig(TypedDict, total=False):
     """LangGraph's run configuration."""
-
-    __pydantic_config__ = _CLOSED
 
     tags: list[str] | None
     metadata: Json | None
@@ -76,10 +73,9 @@ class RunConfig(TypedDict, total=False):
     run_name: str | None
 
 
+@with_config(_CLOSED)
 class CheckpointRef(TypedDict, total=False):
     """A checkpoint of a thread."""
-
-    __pydantic_config__ = _CLOSED
 
     thread_id: str | None
     checkpoint_ns: str | None

@@ -4,7 +4,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-
 from orchestration.api.endpoint import Endpoint, Query
 
 _PARAMETER = re.compile(r"{(\w+)}")

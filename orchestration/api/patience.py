@@ -7,6 +7,7 @@ import orjson
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from operations.errors import StorageUnavailable
 from orchestration.api.endpoint import Call, json_response
 from orchestration.api.following import place
 from orchestration.api.problems import problem, respond
@@ -56,7 +57,7 @@ class WaitResponse(Response):
         leave: Callable[[], None] | None,
     ) -> None:
         self._done = done
-        self._headers = headers
+        self._head = headers
         self._keep_alive = keep_alive
         self._leave = leave
 
@@ -84,21 +85,26 @@ class WaitResponse(Response):
             # Not awaited itself: to cancel this request must not cancel what others wait for.
             awake = asyncio.get_running_loop().create_future()
             timer = awake.get_loop().call_later(self._keep_alive, _wake, awake)
-            self._done.add_done_callback(lambda _: _wake(awake))
+
+            def ended(_: object) -> None:
+                _wake(awake)
+
+            self._done.add_done_callback(ended)
             try:
                 await awake
             finally:
                 timer.cancel()
+                self._done.remove_done_callback(ended)
         return self._done.done()
 
     def _plain(self, path: str) -> Response:
         try:
-            return json_response(answer(self._done.result()), headers=self._headers)
-        except LoopError as error:
+            return json_response(answer(self._done.result()), headers=self._head)
+        except (LoopError, StorageUnavailable) as error:
             return respond(problem(error), path)
 
     async def _trickle(self, send: Send) -> None:
-        head = {"content-type": "application/json", **self._headers}
+        head = {"content-type": "application/json", **self._head}
         raw = [(name.encode(), value.encode()) for name, value in head.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         await send({"type": "http.response.body", "body": b"\n", "more_body": True})
@@ -106,7 +112,7 @@ class WaitResponse(Response):
             await send({"type": "http.response.body", "body": b"\n", "more_body": True})
         try:
             body = answer(self._done.result())
-        except LoopError as error:
+        except (LoopError, StorageUnavailable) as error:
             found = problem(error)
             said = {"error": type(error).__name__, "message": found.detail}
             body = orjson.dumps({"__error__": said})

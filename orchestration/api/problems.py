@@ -55,7 +55,7 @@ _OVERLOAD = "https://iana.org/assignments/http-problem-types#temporary-reduced-c
 _QUOTA = "https://iana.org/assignments/http-problem-types#quota-exceeded"
 
 
-def problem(error: Exception) -> Problem:
+def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, with its answers
     """Return the problem that ``error`` is to a client."""
     match error:
         case Problem():
@@ -75,7 +75,9 @@ def problem(error: Exception) -> Problem:
         case _:
             status = _STATUSES.get(type(error))
             if status is None:
-                return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong in the server")
+                return Problem(
+                    HTTPStatus.INTERNAL_SERVER_ERROR, "something went wrong in the server"
+                )
             return Problem(status, str(error))
 
 

@@ -112,12 +112,14 @@ async def delete_run(call: Call) -> Response:
     if run is not None:
         backend.loop.cancel(run, Ending.ROLLBACK)
         await _ended(run)
-        return no_content()
-    row = _row(call)
+        if backend.runs.get(run.run_id) is None:
+            return no_content()
+    row = _row(call)  # it had ended, or was about to in another way
     await backend.runs.delete(row["thread_id"], row["run_id"])
     if row["graph_id"] in backend.graphs:
-        state = await backend.states.shown(row["graph_id"], row["thread_id"])
-        await backend.threads.show(row["thread_id"], state)
+        with backend.loop.hold(row["thread_id"]):
+            state = await backend.states.shown(row["graph_id"], row["thread_id"])
+            await backend.threads.show(row["thread_id"], state)
     return no_content()
 
 

@@ -1,4 +1,4 @@
-"""Server-sent events: a listener's events, written as they come, for as long as the client reads."""
+"""Server-sent events: a listener's events, written as they come, while the client reads."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -34,7 +34,7 @@ class EventStream(Response):
         numbered: bool = False,
     ) -> None:
         self._listener = listener
-        self._headers = headers
+        self._head = headers
         self._keep_alive = keep_alive
         self._send_timeout = send_timeout
         self._leave = leave
@@ -44,13 +44,13 @@ class EventStream(Response):
         self._ended = False
         self._gone = False
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
         """Write the stream."""
         head = {
             "content-type": "text/event-stream; charset=utf-8",
             "cache-control": "no-store",
             "x-accel-buffering": "no",
-            **self._headers,
+            **self._head,
         }
         raw = [(name.encode(), value.encode()) for name, value in head.items()]
         watch = asyncio.create_task(self._watch(receive))

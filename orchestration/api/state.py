@@ -56,21 +56,9 @@ async def update_state(call: Call, body: StateUpdate) -> Response:
             HTTPStatus.BAD_REQUEST,
             "the thread has no graph yet: run something on it, or name a graph_id in its metadata",
         )
-    if any(run.status is RunStatus.RUNNING for run in backend.loop.on_thread(thread_id)):
-        raise Problem(
-            HTTPStatus.CONFLICT, f"Thread {thread_id} is busy; its state can be changed after the run"
-        )
-    checkpoint: Mapping[str, Any] = body.checkpoint or {"checkpoint_id": body.checkpoint_id}
-    await _require_checkpoint(call, thread_id, checkpoint)
-    try:
-        updated = await backend.states.update(
-            graph_id, thread_id, body.values, as_node=body.as_node, checkpoint=checkpoint
-        )
-    except StorageUnavailable:
-        raise
-    except Exception as error:  # reducers are user code, and may raise anything
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"{type(error).__name__}: {error}") from error
-    await backend.threads.show(thread_id, await backend.states.shown(graph_id, thread_id))
+    with backend.loop.hold(thread_id):
+        updated = await _updated(call, graph_id, thread_id, body)
+        await backend.threads.show(thread_id, await backend.states.shown(graph_id, thread_id))
     return json_response({"checkpoint": updated, **updated})
 
 
@@ -86,9 +74,24 @@ async def search_history(call: Call, body: HistorySearch) -> Response:
     return await _history(call, body)
 
 
-async def _state(
-    call: Call, checkpoint: Mapping[str, Any] | None, *, subgraphs: bool
-) -> Response:
+async def _updated(
+    call: Call, graph_id: str, thread_id: str, body: StateUpdate
+) -> Mapping[str, Any]:
+    checkpoint: Mapping[str, Any] = body.checkpoint or {"checkpoint_id": body.checkpoint_id}
+    await _require_checkpoint(call, thread_id, checkpoint)
+    try:
+        return await call.backend.states.update(
+            graph_id, thread_id, body.values, as_node=body.as_node, checkpoint=checkpoint
+        )
+    except StorageUnavailable:
+        raise
+    except Exception as error:  # reducers are user code, and may raise anything
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, f"{type(error).__name__}: {error}"
+        ) from error
+
+
+async def _state(call: Call, checkpoint: Mapping[str, Any] | None, *, subgraphs: bool) -> Response:
     thread_id = call.uuid("thread_id")
     graph_id = _graph_of(call, thread_id)
     if graph_id is None:
@@ -116,9 +119,7 @@ async def _history(call: Call, body: HistorySearch) -> Response:
     return json_response(dumps(states))
 
 
-async def _require_checkpoint(
-    call: Call, thread_id: str, checkpoint: Mapping[str, Any]
-) -> None:
+async def _require_checkpoint(call: Call, thread_id: str, checkpoint: Mapping[str, Any]) -> None:
     """Refuse one that does not exist: LangGraph would begin again from nothing."""
     checkpoint_id = checkpoint.get("checkpoint_id")
     if checkpoint_id is None:

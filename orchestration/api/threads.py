@@ -1,7 +1,9 @@
 """Threads: made, read, changed, found, copied, pruned."""
 
+import asyncio
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 from uuid import uuid4
 
 from starlette.responses import Response
@@ -135,12 +137,12 @@ async def _stop_runs(call: Call, thread_ids: Sequence[str]) -> None:
     runs = [run for thread_id in thread_ids for run in loop.on_thread(thread_id)]
     for run in runs:
         loop.cancel(run, Ending.ROLLBACK)
-    for run in runs:
-        if run.done is not None:
-            await run.done
+    endings = [run.done for run in runs if run.done is not None]
+    if endings:
+        await asyncio.wait(endings)
 
 
-def _filter(body: ThreadFilter) -> dict[str, object]:
+def _filter(body: ThreadFilter) -> dict[str, Any]:
     return {
         "ids": None if body.ids is None else [str(thread_id) for thread_id in body.ids],
         "status": body.status,

@@ -8,8 +8,7 @@ from langchain_core.messages import BaseMessage, BaseMessageChunk, message_chunk
 
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.snapshots import INTERRUPT_KEY, answer
-from orchestration.loop.run import ThreadState
-from orchestration.loop.streams import RunStream
+from orchestration.loop.run import Run, ThreadState
 
 if TYPE_CHECKING:
     from langgraph.types import Interrupt
@@ -25,8 +24,9 @@ class RunEvents:
     ``nested`` says that events of subgraphs come too, named by their namespace.
     """
 
-    def __init__(self, stream: RunStream, modes: Collection[str], *, nested: bool) -> None:
-        self._stream = stream
+    def __init__(self, run: Run, modes: Collection[str], *, nested: bool) -> None:
+        self._run = run
+        self._stream = run.stream
         self._asked = frozenset(modes)
         self.nested = nested
         self.detailed = "events" in self._asked
@@ -73,6 +73,7 @@ class RunEvents:
     async def follow(self, chunks: AsyncIterator[Any]) -> None:
         """Take what ``astream`` yields for ``graph_modes``, to its end."""
         async for chunk in chunks:
+            self._obey()
             if self._bare:
                 self.take((), "values", chunk)
             else:
@@ -83,6 +84,7 @@ class RunEvents:
     async def follow_events(self, events: AsyncIterator[Any], run_id: str) -> None:
         """Take what ``astream_events`` yields, to its end; ``run_id`` names the root's own."""
         async for event in events:
+            self._obey()
             if event["event"] == "on_chain_stream" and event["run_id"] == run_id:
                 self._take_tuple(event["data"]["chunk"])
             else:
@@ -104,6 +106,11 @@ class RunEvents:
             self.take(*chunk)
         else:
             self.take((), *chunk)
+
+    def _obey(self) -> None:
+        """Go no further with a run that was told to stop, though a node swallowed that."""
+        if self._run.ending is not None:
+            raise asyncio.CancelledError
 
     async def _pause(self) -> None:
         """Let readers read: a burst must not fill their places before they had a turn."""

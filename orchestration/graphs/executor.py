@@ -18,6 +18,7 @@ from orchestration.graphs.arguments import (
 )
 from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.node_threads import NodeExit
 from orchestration.graphs.resumption import find_place, may_have_begun
 from orchestration.graphs.snapshots import thread_state, with_interrupts
 from orchestration.loop.errors import Drained
@@ -56,8 +57,9 @@ class GraphSource(Protocol):
 class LangGraphExecutor:
     """Executes runs on LangGraph graphs; holds nothing of a run."""
 
-    def __init__(self, graphs: GraphSource) -> None:
+    def __init__(self, graphs: GraphSource, fence: Callable[[str], Callable[[], None]]) -> None:
         self._graphs = graphs
+        self._fence = fence
 
     async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
         """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
@@ -79,6 +81,10 @@ class LangGraphExecutor:
         except Exception as error:
             self._publish_error(run, error)
             raise
+        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the server with it
+            exit_error = NodeExit(error)
+            self._publish_error(run, exit_error)
+            raise exit_error from error
 
     async def settle(self, run: Run) -> ThreadState | None:
         """Return what the thread of a run that was cut off shows, from its last checkpoint.
@@ -99,6 +105,10 @@ class LangGraphExecutor:
         )
         async with opening as graph:
             return await _settled(graph, config)
+
+    def fence(self, run: Run) -> Callable[[], None]:
+        """Let a run that has ended write no more checkpoints; return what lifts the fence."""
+        return self._fence(run.run_id)
 
     def describe(self, error: BaseException) -> Failure:
         """Put an error of user code into words; of a group with one member, that member."""
@@ -149,7 +159,7 @@ async def _drive(
     modes = run.kwargs.get("stream_mode") or _DEFAULT_MODES
     modes = (modes,) if isinstance(modes, str) else modes
     nested = bool(run.kwargs.get("stream_subgraphs"))
-    events = RunEvents(run.stream, modes, nested=nested)
+    events = RunEvents(run, modes, nested=nested)
     keeps = checkpointed(run)
     if keeps:
         if may_have_begun(run, graph, call):

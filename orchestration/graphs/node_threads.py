@@ -21,10 +21,10 @@ class TooManyAbandoned(RuntimeError):
 
 
 class NodeExit(RuntimeError):
-    """A sync node asked for the end of the process, which takes more than a node."""
+    """A node asked for the end of the process, which takes more than a node."""
 
     def __init__(self, error: BaseException) -> None:
-        super().__init__(f"a sync node raised {error!r}; a node cannot end the server")
+        super().__init__(f"a node raised {error!r}; a node cannot end the server")
 
 
 class NodeThreads(ThreadPoolExecutor):

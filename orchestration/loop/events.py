@@ -1,6 +1,7 @@
 """What the loop reports. Each is one fact; ``emit`` must take it without waiting."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from orchestration.loop.run import Ending, RunStatus
@@ -99,3 +100,13 @@ Event = (
     | WriteFailed
 )
 Emit = Callable[[Event], None]
+
+
+def harmless(emit: Emit) -> Emit:
+    """Return ``emit`` such that it never raises: to report a run must not cost the run."""
+
+    def guarded(event: Event) -> None:
+        with suppress(Exception):
+            emit(event)
+
+    return guarded

@@ -1,7 +1,8 @@
-"""The master loop: takes runs in, lets them wait their turn, has them worked on, tells how they ended."""
+"""The master loop: takes runs in, lets them wait, has them worked on, tells how they ended."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from random import Random
 
 import orjson
@@ -15,7 +16,7 @@ from orchestration.loop.errors import (
     ThreadBusy,
     ThreadNotFound,
 )
-from orchestration.loop.events import Emit, RunAccepted, RunRejected, WriteFailed
+from orchestration.loop.events import Emit, RunAccepted, RunRejected, WriteFailed, harmless
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.run import (
     Ending,
@@ -33,6 +34,7 @@ from orchestration.loop.worker import Worker
 
 POISON = Failure("PoisonRun", "the server died too often while this run was working")
 _CLAIM_PAUSE = 1.0  # seconds until a run that could not be claimed is tried again
+_CLOSING = 1.0  # seconds for what was cancelled to go
 _LAST_GRACE = 3.0  # seconds at the end of a drain for what has to be cancelled
 
 
@@ -44,7 +46,7 @@ class MasterLoop:
     ) -> None:
         self._store = store
         self._limits = limits
-        self._emit = emit
+        self._emit = emit = harmless(emit)
         self._rng = rng
         self._admission = Admission(limits, rng, asyncio.get_running_loop().time)
         self._scheduler = Scheduler(limits, self._begin)
@@ -108,6 +110,20 @@ class MasterLoop:
         for run in self._threads.get(thread_id, ()):
             run.stream.untap(listener.put_nowait)
 
+    @contextmanager
+    def hold(self, thread_id: str) -> Generator[None]:
+        """Let no run of a thread start in here.
+
+        Raises:
+            ThreadBusy: one works already, or is about to.
+        """
+        if not self._scheduler.hold(thread_id):
+            raise ThreadBusy(thread_id)
+        try:
+            yield
+        finally:
+            self._scheduler.let_go(thread_id)
+
     async def submit(self, run: Run) -> None:
         """Take ``run``; it is durable when this returns.
 
@@ -122,11 +138,12 @@ class MasterLoop:
             self._enter(run)
             try:
                 if not await accepted:
-                    raise ThreadNotFound(run.thread_id)  # noqa: TRY301 - withdrawn like the rest
+                    raise ThreadNotFound(run.thread_id)
                 failpoint("accept.after_commit")
-            except BaseException:
+            except (LoopError, StorageUnavailable) as error:
+                # If it is the caller who was cancelled, the run may be durable, and stands.
                 self._scheduler.withdraw(run)
-                self._forget(run)
+                self._refuse(run, error)
                 raise
         except (LoopError, StorageUnavailable) as error:
             self._emit(RunRejected(run.graph_id, type(error).__name__))
@@ -137,7 +154,7 @@ class MasterLoop:
                 self.cancel(other, Ending(run.multitask_strategy))
 
     def cancel(self, run: Run, ending: Ending) -> None:
-        """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); ``run.done`` tells when."""
+        """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see ``run.done``."""
         if run.place is Place.WORKING:
             self._worker.stop(run, ending)
         elif run.place is not Place.GONE:
@@ -172,8 +189,11 @@ class MasterLoop:
             await asyncio.wait(self._tasks, timeout=_LAST_GRACE)
         await self.aclose()
 
-    async def aclose(self) -> None:
-        """Stop at once, waiting for no write; what has not ended goes on after the next start."""
+    async def aclose(self, *, crashed: bool = False) -> None:
+        """Stop at once, waiting for no write; what has not ended goes on after the next start.
+
+        ``crashed``: what works is found working then, as after a ``kill -9``.
+        """
         self._draining = True
         self._scheduler.close()
         tasks = tuple(self._tasks)
@@ -184,10 +204,11 @@ class MasterLoop:
                 watcher.close()
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
-            self._put_back(run)
+            if not crashed:
+                self._put_back(run)
             self._leave_pending(run)
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=_CLOSING)
 
     def _put_back(self, run: Run) -> None:
         """Have a run that works found pending after the next start, or ended if it was to end.
@@ -221,8 +242,8 @@ class MasterLoop:
 
     def _begin(self, run: Run) -> None:
         # Claimed in this very turn, the run shares a transaction with its acceptance.
-        token = f"{self._rng.getrandbits(128):032x}"
-        self._spawn(self._attempt(run, token, self._store.claim(run, token)))
+        run.token = f"{self._rng.getrandbits(128):032x}"
+        self._spawn(self._attempt(run, run.token, self._store.claim(run, run.token)))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -231,26 +252,34 @@ class MasterLoop:
 
     async def _attempt(self, run: Run, token: str, claimed: Awaitable[bool]) -> None:
         try:
-            outcome = await self._worker.attempt(run, token, claimed)
-        except StorageUnavailable as error:
+            outcome = await self._work(run, token, claimed)
+        except Exception as error:  # noqa: BLE001 - whatever breaks, the run ends and frees its slot
+            outcome = await self._worker.give_up(run, error)
+        finally:
             self._scheduler.release(run)
-            self._try_later(run, error)
-            return
         if outcome is None:
             self._leave_pending(run)
         else:
             self._end(run, outcome)
-        self._scheduler.release(run)
 
-    def _try_later(self, run: Run, error: StorageUnavailable) -> None:
-        """Deal with a run that could not be claimed and is still pending."""
-        if run.run_id not in self._live or self._draining:
-            return
-        self._emit(WriteFailed(run.run_id, type(error).__name__, _CLAIM_PAUSE))
-        if run.ending is None:
-            self._scheduler.add(run, _CLAIM_PAUSE)
-        else:
-            self._spawn(self._end_unstarted(run, run.ending))
+    async def _work(self, run: Run, token: str, claimed: Awaitable[bool]) -> Outcome | None:
+        # A run that cannot be claimed keeps its slot: no other could be claimed in its place, and
+        # none of its thread may go before it.
+        while run.run_id in self._live:
+            try:
+                return await self._worker.attempt(run, claimed)
+            except StorageUnavailable as error:
+                self._emit(WriteFailed(run.run_id, type(error).__name__, _CLAIM_PAUSE))
+            if self._draining:
+                break
+            await self._pause(run)
+            claimed = self._store.claim(run, token)
+        return None
+
+    async def _pause(self, run: Run) -> None:
+        """Wait before another claim, unless it turns out that the run was not even accepted."""
+        if run.done is not None:
+            await asyncio.wait({run.done}, timeout=_CLAIM_PAUSE)
 
     async def _end_unstarted(self, run: Run, ending: Ending) -> None:
         outcome = Outcome(RunStatus.INTERRUPTED, rolled_back=ending is Ending.ROLLBACK)
@@ -271,6 +300,13 @@ class MasterLoop:
         if run.done is not None and not run.done.done():
             run.done.set_result(outcome)
         self._admission.finished()
+        self._forget(run)
+
+    def _refuse(self, run: Run, error: BaseException) -> None:
+        """Tell those who found ``run`` before it was durable that it was not taken."""
+        if run.done is not None and not run.done.done():
+            run.done.set_exception(error if isinstance(error, Exception) else Draining())
+            run.done.exception()  # marked as seen
         self._forget(run)
 
     def _leave_pending(self, run: Run) -> None:

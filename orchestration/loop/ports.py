@@ -19,12 +19,10 @@ class RunStore(Protocol):
         ...
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
-        """Mark a pending run running under ``token``, one attempt more; False if it is not pending."""
+        """Mark a pending run running under ``token``, one attempt more; False if it is none."""
         ...
 
-    def finish(
-        self, run: Run, outcome: Outcome, state: ThreadState | None
-    ) -> Awaitable[bool]:
+    def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
         """Write the terminal status and free the thread, in one transaction.
 
         The run must be pending (``run.token`` is None) or running under ``run.token``; False if
@@ -76,9 +74,22 @@ class Executor(Protocol):
         """Return what the thread of a run that was cut off shows, from its last checkpoint."""
         ...
 
+    def fence(self, run: Run) -> Callable[[], None]:
+        """Let a run that has ended write no more checkpoints; return what lifts the fence."""
+        ...
+
     def describe(self, error: BaseException) -> Failure:
         """Put an error of user code into words."""
         ...
 
 
-__all__ = ["Control", "Executor", "Failure", "Outcome", "Run", "RunStatus", "RunStore", "ThreadState"]
+__all__ = [
+    "Control",
+    "Executor",
+    "Failure",
+    "Outcome",
+    "Run",
+    "RunStatus",
+    "RunStore",
+    "ThreadState",
+]

@@ -11,7 +11,7 @@ _Heap = list[tuple[float, int, Run]]
 
 
 class RunQueue:
-    """Bounded; by priority, then arrival; one run per thread at a time; so many per limit.
+    """By priority, then arrival; one run per thread at a time; so many per limit.
 
     A run waits in exactly one place: in the *line* of its thread, *parked* at a limit that is
     reached, or *ready*. Every operation costs O(log n) of what waits in that one place.
@@ -20,8 +20,7 @@ class RunQueue:
     is ordered by ``arrived + priority * ageing``, which never changes while it waits.
     """
 
-    def __init__(self, capacity: int, ageing: float, limit: Callable[[str], int]) -> None:
-        self.capacity = capacity
+    def __init__(self, ageing: float, limit: Callable[[str], int]) -> None:
         self._ageing = ageing
         self._limit = limit
         self._ready: _Heap = []
@@ -36,6 +35,11 @@ class RunQueue:
         """Return how many runs wait here."""
         return self._waiting
 
+    @property
+    def held(self) -> int:
+        """How many runs the heaps hold, removed ones that are not forgotten yet included."""
+        return len(self._ready) + sum(map(len, self._parked.values()))
+
     def put(self, run: Run) -> None:
         """Let ``run`` wait: behind those of its thread, else for a slot."""
         self._waiting += 1
@@ -48,7 +52,7 @@ class RunQueue:
             self._push(run)
 
     def take(self) -> Run | None:
-        """Return the run to work on next, its thread and limits occupied; None if none can start."""
+        """Return the run to work on next, its thread and limits occupied; None if none can."""
         while self._ready:
             run = heapq.heappop(self._ready)[2]
             if run.place is not Place.READY:
@@ -75,6 +79,17 @@ class RunQueue:
         self._offer(run)
         self._advance(run.thread_id)
 
+    def hold(self, thread_id: str) -> bool:
+        """Occupy a thread without a run; False if it is occupied."""
+        if thread_id in self._lines:
+            return False
+        self._lines[thread_id] = deque()
+        return True
+
+    def let_go(self, thread_id: str) -> None:
+        """Free a thread that ``hold`` occupied."""
+        self._advance(thread_id)
+
     def remove(self, run: Run) -> None:
         """Take a waiting run out, wherever it waits."""
         place, run.place = run.place, Place.GONE
@@ -97,7 +112,7 @@ class RunQueue:
         )
 
     def in_line(self, run: Run) -> int:
-        """Return how many runs of its own thread go before a run in line, the current one included."""
+        """Return how many of its thread go before a run in line, the current one included."""
         return self._lines[run.thread_id].index(run) + 1
 
     def reached(self, run: Run) -> str | None:

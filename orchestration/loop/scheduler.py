@@ -19,7 +19,7 @@ class Scheduler:
     def __init__(self, limits: Limits, start: Callable[[Run], None]) -> None:
         self._limits = limits
         self._start = start
-        self._queue = RunQueue(limits.queue_capacity, limits.ageing, limits.limit)
+        self._queue = RunQueue(limits.ageing, limits.limit)
         self._delayed: set[Run] = set()
         self._closed = False
         self.working = 0
@@ -59,6 +59,15 @@ class Scheduler:
         self._queue.release(run)
         self._dispatch()
 
+    def hold(self, thread_id: str) -> bool:
+        """Let no run of a thread start until ``let_go``; False if one has, or is about to."""
+        return self._queue.hold(thread_id)
+
+    def let_go(self, thread_id: str) -> None:
+        """Let the runs of a held thread start again."""
+        self._queue.let_go(thread_id)
+        self._dispatch()
+
     def close(self) -> None:
         """Start nothing more."""
         self._closed = True
@@ -83,7 +92,9 @@ class Scheduler:
             case Place.READY:
                 ahead = self._queue.before(run)
                 return Standing(
-                    run.place, ahead, f"{ahead} ahead of it, its priority is {run.priority}; {slots}"
+                    run.place,
+                    ahead,
+                    f"{ahead} ahead of it, its priority is {run.priority}; {slots}",
                 )
             case Place.WORKING:
                 grace = self._limits.cancel_grace

@@ -6,11 +6,13 @@ makes none: ask ``wanted`` before serialising.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 LISTENER_LIMIT = 10_000  # events waiting for one slow listener
-HISTORY_LIMIT = 50_000  # events kept of one resumable run
+LISTENER_BYTES = 8 * 1024**2  # of their data
+HISTORY_LIMIT = 50_000  # events kept in memory of one resumable run
+HISTORY_BYTES = 16 * 1024**2  # of their data
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._events: list[StreamEvent] = []
+        self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
         self.overflowed = False
@@ -38,12 +41,17 @@ class Listener:
         """Keep ``event`` for the reader; a reader that is too far behind is closed instead."""
         if self.closed:
             return
-        if len(self._events) >= LISTENER_LIMIT:
+        if len(self._events) >= LISTENER_LIMIT or self._size >= LISTENER_BYTES:
             self.overflowed = True
             self.close()
             return
         self._events.append(event)
+        self._size += len(event.data)
         self._wake()
+
+    def give(self, events: Iterable[StreamEvent]) -> None:
+        """Let the reader begin with ``events``, however many; they are kept elsewhere anyway."""
+        self._events.extend(events)
 
     def close(self) -> None:
         """Let the reader take what is left and then see the end."""
@@ -52,7 +60,7 @@ class Listener:
 
     def take(self) -> list[StreamEvent]:
         """Return what waits, without waiting."""
-        events, self._events = self._events, []
+        events, self._events, self._size = self._events, [], 0
         return events
 
     async def wait(self) -> None:
@@ -76,13 +84,14 @@ class RunStream:
     A tap is called with every event as it comes; unlike a listener it outlives the run.
     """
 
-    __slots__ = ("_closed", "_history", "_listeners", "_number", "_taps")
+    __slots__ = ("_closed", "_history", "_listeners", "_number", "_size", "_taps")
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._taps: list[Tap] = []
         self._history: deque[StreamEvent] | None = None
         self._number = 0
+        self._size = 0
         self._closed = False
 
     @property
@@ -98,7 +107,7 @@ class RunStream:
     def keep(self, after: int = 0) -> None:
         """Keep events for those who come later, numbering on from ``after``."""
         self._number = max(self._number, after)
-        self._history = deque(maxlen=HISTORY_LIMIT)
+        self._history = deque()
 
     def tap(self, tap: Tap) -> None:
         """Call ``tap`` with every event."""
@@ -115,7 +124,7 @@ class RunStream:
         self._number += 1
         event = StreamEvent(self._number, name, data)
         if self._history is not None:
-            self._history.append(event)
+            self._remember(self._history, event)
         for tap in self._taps:
             tap(event)
         for listener in self._listeners:
@@ -125,14 +134,18 @@ class RunStream:
         """Return a listener for what comes, and for what is kept of the events past ``after``."""
         listener = Listener()
         if after is not None and self._history is not None:
-            for event in self._history:
-                if event.number > after:
-                    listener.put_nowait(event)
+            listener.give(event for event in self._history if event.number > after)
         if self._closed:
             listener.close()
         else:
             self._listeners.append(listener)
         return listener
+
+    def _remember(self, history: deque[StreamEvent], event: StreamEvent) -> None:
+        history.append(event)
+        self._size += len(event.data)
+        while len(history) > HISTORY_LIMIT or (self._size > HISTORY_BYTES and len(history) > 1):
+            self._size -= len(history.popleft().data)
 
     def leave(self, listener: Listener) -> None:
         """Forget a listener."""

@@ -47,8 +47,8 @@ class Worker:
         self.zombies: set[asyncio.Task[ThreadState]] = set()
         self.draining = False  # whether a run that only now starts is to stop at once
 
-    async def attempt(self, run: Run, token: str, claimed: Awaitable[bool]) -> Outcome | None:
-        """Work on ``run`` once it is ``claimed`` under ``token``.
+    async def attempt(self, run: Run, claimed: Awaitable[bool]) -> Outcome | None:
+        """Work on ``run`` once it is ``claimed``.
 
         Return its outcome, or None if it is not finished but pending again.
 
@@ -60,20 +60,26 @@ class Worker:
         failpoint("claim.after_commit")
         loop = asyncio.get_running_loop()
         waited, run.started = loop.time() - run.arrived, loop.time()
-        run.token, run.status = token, after(run.status, Step.CLAIM)
+        run.status = after(run.status, Step.CLAIM)
         run.attempt += 1
         self._emit(RunStarted(run.run_id, run.graph_id, run.attempt, waited))
         await self._execute(run)
         return await self._conclude(run)
 
     def stop(self, run: Run, ending: Ending) -> None:
-        """Tell a working run to stop. The first reason stands; a run that has ended is left alone."""
+        """Tell a working run to stop. The first reason stands; one that has ended is left alone."""
         if run.ending is not None or (run.task is not None and run.task.done()):
             return
         run.ending = ending
         self._emit(StopRequested(run.run_id, ending))
         if run.task is not None:
             self._cancel(run, run.task)
+
+    async def give_up(self, run: Run, error: BaseException) -> Outcome:
+        """End a run whose attempt broke over something nobody foresaw."""
+        outcome = Outcome(RunStatus.ERROR, failure=self._executor.describe(error))
+        await self.persist(run, lambda: self._store.finish(run, outcome, None))
+        return outcome
 
     def abandon(self, run: Run) -> None:
         """Cancel the task of a run that goes on in another life of the service."""
@@ -116,6 +122,8 @@ class Worker:
             run.timer.cancel()
         if not task.done():
             self.zombies.add(task)
+            lift = self._executor.fence(run)
+            task.add_done_callback(lambda _: lift())
             self._emit(ZombieLeft(run.run_id, run.graph_id))
 
     def _cancel(self, run: Run, task: asyncio.Task[ThreadState]) -> None:
@@ -181,7 +189,7 @@ class Worker:
             state = run.task.result() if run.task is not None else None
         except Drained:
             return None, None
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - user code may raise anything
+        except BaseException as error:  # noqa: BLE001 - user code may raise anything
             return await self._failed(run, Step.FAIL, self._executor.describe(error))
         return Outcome(after(run.status, Step.SUCCEED), _answer(state)), state
 
@@ -192,13 +200,21 @@ class Worker:
         return Outcome(after(run.status, step), _answer(state), failure), state
 
     async def _settled(self, run: Run) -> ThreadState | None:
+        """Return what the thread shows; None if that cannot be found out in time.
+
+        It may take making a graph, which is user code: it may raise, or hang.
+        """
         if run.task is None:
             return None
-        try:
-            return await self._executor.settle(run)
-        except Exception as error:  # noqa: BLE001 - it may have to make a graph, which is user code
-            self._emit(StateUnknown(run.run_id, self._executor.describe(error).error))
-            return None
+        task = asyncio.create_task(self._executor.settle(run))
+        await asyncio.wait({task}, timeout=self._limits.cancel_grace)
+        if task.done() and not task.cancelled() and task.exception() is None:
+            return task.result()
+        task.cancel()
+        task.add_done_callback(lambda ended: ended.cancelled() or ended.exception())
+        error = task.exception() if task.done() and not task.cancelled() else TimeoutError()
+        self._emit(StateUnknown(run.run_id, type(error).__name__))
+        return None
 
 
 def _resolve(future: "asyncio.Future[None] | None") -> None:

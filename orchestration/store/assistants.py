@@ -95,7 +95,8 @@ class AssistantStore:
         Raises:
             AssistantExists: there is one with that id.
         """
-        await self._database.write(partial(_create, assistant_id, fields))
+        if not await self._database.write(partial(_create, assistant_id, fields)):
+            raise AssistantExists(assistant_id)
 
     async def update(self, assistant_id: str, fields: Mapping[str, Any]) -> bool:
         """Set ``fields`` and count one version more; False if there is no such assistant."""
@@ -147,22 +148,17 @@ def _texts(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _create(
-    assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection
-) -> None:
+def _create(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
     at = now()
     row = {"assistant_id": assistant_id, "created_at": at, "updated_at": at, **_texts(fields)}
     sql = f"""
         INSERT INTO assistants ({", ".join(row)}) VALUES ({", ".join("?" * len(row))})
         ON CONFLICT DO NOTHING
     """  # noqa: S608 - the names are ours
-    if connection.execute(sql, tuple(row.values())).rowcount == 0:
-        raise AssistantExists(assistant_id)
+    return connection.execute(sql, tuple(row.values())).rowcount == 1
 
 
-def _update(
-    assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection
-) -> bool:
+def _update(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
     row = {"updated_at": now(), **_texts(fields)}
     sql = f"""
         UPDATE assistants SET version = version + 1, {", ".join(f"{name} = ?" for name in row)}

@@ -4,7 +4,15 @@ import asyncio
 import json
 import random
 import sqlite3
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import partial
 from typing import Any, TypeVar
 
@@ -71,6 +79,10 @@ PUTTING = 4_096  # namespaces whose last run is remembered
 _ALL_WRITES = 1_000_000  # a super-step's writes are read whole
 
 
+class Fenced(RuntimeError):
+    """What puts a checkpoint belongs to a run that has ended. Nothing was written."""
+
+
 class CheckpointSaver(BaseCheckpointSaver[str]):
     """Saves checkpoints with group commit, and reads them at once.
 
@@ -88,7 +100,17 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         )
         self._database = database
         self._loop = asyncio.get_running_loop()
+        self._fenced: set[str] = set()
         self._putting: dict[tuple[str, str], str] = {}  # the run that put last, by namespace
+
+    def fence(self, run_id: str) -> Callable[[], None]:
+        """Refuse what a run puts from now on; return what lifts the fence."""
+        self._fenced.add(run_id)
+        return lambda: self._fenced.discard(run_id)
+
+    def _refuse_fenced(self, config: RunnableConfig) -> None:
+        if self._fenced and config.get("configurable", {}).get("run_id") in self._fenced:
+            raise Fenced("the run has ended; what is left of its code puts no more checkpoints")
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that ``config`` names, or the latest; None if there is none."""
@@ -131,7 +153,12 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,  # noqa: ARG002 - the base's
     ) -> RunnableConfig:
-        """Store a checkpoint; return its config once it is durable."""
+        """Store a checkpoint; return its config once it is durable.
+
+        Raises:
+            Fenced: its run has ended.
+        """
+        self._refuse_fenced(config)
         configurable = config.get("configurable", {})
         thread_id, checkpoint_ns = configurable["thread_id"], configurable.get("checkpoint_ns", "")
         row = (
@@ -160,7 +187,12 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
         task_id: str,
         task_path: str = "",
     ) -> None:
-        """Store what a task wrote at a checkpoint; return once it is durable."""
+        """Store what a task wrote at a checkpoint; return once it is durable.
+
+        Raises:
+            Fenced: its run has ended.
+        """
+        self._refuse_fenced(config)
         configurable = config.get("configurable", {})
         key = (
             str(configurable["thread_id"]),

@@ -95,9 +95,7 @@ class RunStore:
         parameters = (token, now(), run.run_id)
         return self._database.write(partial(_change, _CLAIM, parameters))
 
-    def finish(
-        self, run: Run, outcome: Outcome, state: ThreadState | None
-    ) -> Awaitable[bool]:
+    def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
         """Write how a run ended; see the port."""
         end = partial(_finish, run, run.token, outcome, state)
         if self._tell is None or "webhook" not in run.kwargs:

@@ -90,7 +90,8 @@ class ThreadStore:
         Raises:
             ThreadExists: there is one with that id.
         """
-        await self._database.write(partial(_create, thread_id, metadata))
+        if not await self._database.write(partial(_create, thread_id, metadata)):
+            raise ThreadExists(thread_id)
 
     async def patch(self, thread_id: str, metadata: Mapping[str, Any]) -> bool:
         """Merge ``metadata`` into the thread's, key by key; False if there is no such thread."""
@@ -110,7 +111,8 @@ class ThreadStore:
         Raises:
             ThreadNotFound: there is no such thread.
         """
-        await self._database.write(partial(_copy, source, target))
+        if not await self._database.write(partial(_copy, source, target)):
+            raise ThreadNotFound(source)
 
     async def search(self, query: ThreadQuery) -> list[sqlite3.Row]:
         """Return the threads that match."""
@@ -128,15 +130,17 @@ class ThreadStore:
         return int(rows[0][0])
 
 
-def _create(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> None:
+# A refusal is returned, not raised: an operation that raises undoes its whole transaction.
+
+
+def _create(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
     at = now()
     sql = """
         INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)
         ON CONFLICT DO NOTHING
     """
     parameters = (thread_id, at, at, orjson.dumps(metadata).decode())
-    if connection.execute(sql, parameters).rowcount == 0:
-        raise ThreadExists(thread_id)
+    return connection.execute(sql, parameters).rowcount == 1
 
 
 def _patch(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
@@ -181,8 +185,9 @@ def _delete(thread_id: str, connection: sqlite3.Connection) -> bool:
     return execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,)).rowcount == 1
 
 
-def _copy(source: str, target: str, connection: sqlite3.Connection) -> None:
+def _copy(source: str, target: str, connection: sqlite3.Connection) -> bool:
     at = now()
     if connection.execute(_COPY, (target, at, at, source)).rowcount == 0:
-        raise ThreadNotFound(source)
+        return False
     copy_thread_checkpoints(connection, source, target)
+    return True

@@ -62,7 +62,7 @@ class Stage:
     def __init__(self, *, made: tuple[str, ...] = (), saver: Any = None, **graphs: Graph) -> None:
         self.saver: Any = saver or InMemorySaver()
         self.shelf = Shelf(graphs, self.saver, made)
-        self.executor = LangGraphExecutor(self.shelf)
+        self.executor = LangGraphExecutor(self.shelf, fence=lambda _: lambda: None)
         self.controls: list[Control] = []
 
     async def play(self, run: Run) -> ThreadState:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Coroutine
 from random import Random
 from typing import Any, NoReturn, TypeVar
 
-
 T = TypeVar("T")
 
 
@@ -35,13 +34,13 @@ class SimLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now
 
-    def run_in_executor(self, *_: Any) -> NoReturn:
+    def run_in_executor(self, *_: Any) -> NoReturn:  # type: ignore[override]
         raise RuntimeError("there are no threads in a simulation")
 
     def _run_once(self) -> None:
         timers = self._scheduled
         while timers and timers[0].cancelled():
-            heapq.heappop(timers)._scheduled = False  # type: ignore[attr-defined]
+            heapq.heappop(timers)._scheduled = False  # type: ignore[attr-defined]  # noqa: SLF001 - as asyncio does
         if not self._ready and timers:
             self._now = max(self._now, timers[0].when())
         ready = list(self._ready)

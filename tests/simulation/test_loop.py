@@ -1,4 +1,4 @@
-"""The whole loop under thousands of seeded interleavings of submits, cancels, crashes and drains."""
+"""The whole loop under thousands of interleavings of submits, cancels, crashes and drains."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from orchestration.loop.transitions import UNFINISHED
 from tests.simulation.simloop import SimLoop, simulate
 from tests.simulation.world import Disk, SimExecutor, SimStore, new_run
 
-SEEDS = int(os.environ.get("MASTERLOOP_SEEDS", "2000"))
+SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 LIMITS = Limits(
     concurrent_runs=3,
     queue_capacity=8,
@@ -87,13 +87,12 @@ class Scenario:
         working = [run for run in live if run.place is Place.WORKING]
         queued = [run for run in live if run.place not in (Place.WORKING, Place.GONE)]
         running = Counter(
-            row.run.thread_id
-            for row in self.disk.rows.values()
-            if row.status is RunStatus.RUNNING
+            row.run.thread_id for row in self.disk.rows.values() if row.status is RunStatus.RUNNING
         )
         broken = {
             "more runs than slots": loop.working > LIMITS.concurrent_runs,
-            "the queue is above its bound": loop.waiting > LIMITS.queue_capacity + process.recovered,
+            "the queue is above its bound": loop.waiting
+            > LIMITS.queue_capacity + process.recovered,
             "a waiting run is in no place, or in two": len(queued) != loop.waiting,
             "a limit is exceeded": sum(r.graph_id == "limited" for r in working) > 1,
             "two runs of a thread": any(n > 1 for n in running.values()),
@@ -140,8 +139,9 @@ class Scenario:
     async def play(self) -> None:
         await self.process.start()
         for _ in range(self.rng.randint(5, 25)):
-            match self.rng.choices(["submit", "cancel", "rest", "full", "crash", "drain"],
-                                   [10, 4, 6, 1, 1, 1])[0]:
+            match self.rng.choices(
+                ["submit", "cancel", "rest", "full", "crash", "drain"], [10, 4, 6, 1, 1, 1]
+            )[0]:
                 case "submit":
                     task = asyncio.create_task(self.submit())
                     self.submissions.add(task)

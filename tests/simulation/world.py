@@ -60,16 +60,19 @@ class SimStore:
             batch, self._queue = self._queue, []
             for operation, future in batch:
                 try:
-                    if self.disk.full:
-                        raise StorageFull
-                    result = operation()
-                except Exception as error:
+                    result = self._make(operation)
+                except Exception as error:  # noqa: BLE001 - handed to whoever waits
                     if not future.done():
                         future.set_exception(error)
                         future.exception()
                 else:
                     if not future.done():
                         future.set_result(result)
+
+    def _make(self, operation: Callable[[], Any]) -> Any:
+        if self.disk.full:
+            raise StorageFull
+        return operation()
 
     def die(self) -> None:
         """Lose everything that is not durable."""
@@ -238,6 +241,9 @@ class SimExecutor:
     async def settle(self, run: Run) -> ThreadState | None:
         await asyncio.sleep(0)
         return ThreadState(b"{}")
+
+    def fence(self, run: Run) -> Callable[[], None]:
+        return lambda: None
 
     def describe(self, error: BaseException) -> Failure:
         return Failure(type(error).__name__, str(error))
