@@ -135,7 +135,9 @@ async def new_thread(client: httpx.AsyncClient, **body: Any) -> str:
     return thread_id
 
 
-async def new_run(client: httpx.AsyncClient, thread_id: str, graph: str, text: Any = None, **body: Any) -> str:
+async def new_run(
+    client: httpx.AsyncClient, thread_id: str, graph: str, text: Any = None, **body: Any
+) -> str:
     """Start a run in the background; return its path."""
     given = {"assistant_id": graph, "input": {"text": text}, **body}
     response = await client.post(f"/threads/{thread_id}/runs", json=given)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.client import NOBODY, PROBLEM, open_client, open_play, client_of
+from tests.api.client import NOBODY, PROBLEM, client_of, open_client, open_play
 
 
 async def test_every_graph_has_an_assistant_of_its_name(tmp_path: Path) -> None:
@@ -118,7 +118,9 @@ async def test_assistants_are_found_counted_sorted_and_paged(tmp_path: Path) -> 
 
         async def names(**body: Any) -> list[str]:
             search = {"sort_by": "name", "sort_order": "asc", "select": ["name"], **body}
-            return [one["name"] for one in (await client.post("/assistants/search", json=search)).json()]
+            return [
+                one["name"] for one in (await client.post("/assistants/search", json=search)).json()
+            ]
 
         assert await names(metadata={"mark": 1}) == ["Beta", "Gamma"]
         assert await names(name="ET") == ["Beta"]
@@ -170,7 +172,10 @@ async def test_a_run_is_configured_by_its_assistant_and_then_by_itself(tmp_path:
         plain = await client.post(
             "/runs/wait",
             json={
-                "assistant_id": assistant, "config": nothing, "context": None, "input": {"text": "x"}
+                "assistant_id": assistant,
+                "config": nothing,
+                "context": None,
+                "input": {"text": "x"},
             },
         )
     assert run.json()["kwargs"]["config"] == {

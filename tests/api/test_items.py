@@ -17,7 +17,9 @@ async def test_an_item_is_kept_read_found_and_forgotten(tmp_path: Path) -> None:
         read = await client.get(ITEMS, params={"namespace": "users.ada", "key": "k"})
         found = await client.post(f"{ITEMS}/search", json={"namespace_prefix": ["users"]})
         names = await client.post("/store/namespaces", json={"prefix": ["users"], "max_depth": 2})
-        gone = await client.request("DELETE", ITEMS, json={"namespace": ["users", "ada"], "key": "k"})
+        gone = await client.request(
+            "DELETE", ITEMS, json={"namespace": ["users", "ada"], "key": "k"}
+        )
         missing = await client.get(ITEMS, params={"namespace": "users.ada", "key": "k"})
     assert {key: read.json()[key] for key in item} == item
     assert [{key: one[key] for key in item} for one in found.json()["items"]] == [item]

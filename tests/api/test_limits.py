@@ -1,12 +1,24 @@
 """What is refused when there is too much of it, and when to come back."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from tests.api import plays
-from tests.api.client import PROBLEM, client_of, new_run, new_thread, open_client, open_play
+from tests.api.client import (
+    PROBLEM,
+    client_of,
+    new_run,
+    new_thread,
+    open_client,
+    open_play,
+    open_socket,
+)
 
 ECHO: dict[str, Any] = {"assistant_id": "echo", "input": {"text": "x"}}
 
@@ -21,17 +33,19 @@ def refusal(response: httpx.Response) -> tuple[int, str, bool]:
 
 
 async def test_a_full_queue_answers_503_and_when_to_come_back(tmp_path: Path) -> None:
-    async with open_client(
-        tmp_path, "holder", max_concurrent_runs=1, queue_capacity=2
-    ) as client:
+    async with open_client(tmp_path, "holder", max_concurrent_runs=1, queue_capacity=2) as client:
         await new_run(client, await new_thread(client), "holder", "full")
         await plays.gates["full"].reached.wait()
         for _ in range(2):
             await new_run(client, await new_thread(client), "holder", "full")
         body = {"assistant_id": "holder", "input": {"text": "full"}}
-        answers = [await client.post(path, json=body) for path in ("/runs", "/runs/wait", "/runs/stream")]
+        answers = [
+            await client.post(path, json=body) for path in ("/runs", "/runs/wait", "/runs/stream")
+        ]
         plays.gates["full"].opened.set()
-    assert [refusal(answer) for answer in answers] == [(503, "temporary-reduced-capacity", True)] * 3
+    assert [refusal(answer) for answer in answers] == [
+        (503, "temporary-reduced-capacity", True)
+    ] * 3
     assert answers[0].json()["detail"] == "the run queue is full (2 runs)"
 
 
@@ -83,15 +97,51 @@ async def test_a_service_that_stops_takes_no_runs_and_says_so(tmp_path: Path) ->
     assert alive.status_code == 200
 
 
+@pytest.mark.parametrize(("keep_alive", "status"), [(60.0, 503), (0.01, 200)])
+async def test_a_wait_that_the_stop_cuts_short_says_so(
+    tmp_path: Path, keep_alive: float, status: int
+) -> None:
+    name = f"cut short {status}"
+    async with open_socket(tmp_path, "holder", drain_grace=0.01, keep_alive=keep_alive) as opened:
+        service, client = opened
+        body = {"assistant_id": "holder", "input": {"text": name}, "on_completion": "keep"}
+        waiting = asyncio.create_task(client.post("/runs/wait", json=body))
+        await plays.gates[name].reached.wait()
+        run = service.loop.all_live()[0]
+        joining = asyncio.create_task(
+            client.get(f"/threads/{run.thread_id}/runs/{run.run_id}/join")
+        )
+        await client.get("/ok")
+        await service.loop.drain()
+        answers = [await waiting, await joining]
+    sentence = "the service is stopping; try again in a few seconds"
+    for answer in answers:
+        assert answer.status_code == status
+        said = answer.json()
+        assert sentence in (said.get("detail"), said.get("__error__", {}).get("message"))
+
+
+async def test_a_service_whose_database_cannot_be_read_is_not_ready(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        with closing(sqlite3.connect(tmp_path / "data" / "masterloop.db")) as connection:
+            connection.execute("ALTER TABLE runs RENAME TO gone")
+        ready = await client.get("/readyz")
+        alive = await client.get("/livez")
+    assert (ready.status_code, alive.status_code) == (503, 200)
+    assert "no such table" in ready.json()["database"]
+
+
 async def test_a_waiter_hears_that_the_service_stops_and_the_run_goes_on_after_the_next_start(
     tmp_path: Path,
 ) -> None:
-    async with open_play(tmp_path, "holder", drain_grace=0.01) as service:
-        async with client_of(service.app) as client:
-            thread_id = await new_thread(client)
-            path = await new_run(client, thread_id, "holder", "restart")
-            await plays.gates["restart"].reached.wait()
-            await service.loop.drain()
+    async with (
+        open_play(tmp_path, "holder", drain_grace=0.01) as service,
+        client_of(service.app) as client,
+    ):
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "restart")
+        await plays.gates["restart"].reached.wait()
+        await service.loop.drain()
     plays.gates["restart"].opened.set()
     async with open_play(tmp_path, "holder") as service, client_of(service.app) as client:
         assert service.recovered == 1

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from orchestration.api.app import ENDPOINTS
 from tests.api.client import PROBLEM, client_of, open_client, open_play
 
@@ -29,7 +31,10 @@ async def test_every_operation_is_in_the_api_document(tmp_path: Path) -> None:
 async def test_head_is_answered_as_get(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo") as client:
         head, get = await client.head("/ok"), await client.get("/ok")
-    assert (head.status_code, head.headers["content-length"]) == (200, get.headers["content-length"])
+    assert (head.status_code, head.headers["content-length"]) == (
+        200,
+        get.headers["content-length"],
+    )
 
 
 async def test_another_method_is_told_which_there_are(tmp_path: Path) -> None:
@@ -37,6 +42,16 @@ async def test_another_method_is_told_which_there_are(tmp_path: Path) -> None:
         response = await client.put("/threads", json={})
     assert (response.status_code, response.headers["allow"]) == (405, "POST")
     assert response.headers["content-type"] == PROBLEM
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/threads/", "/ok/", "/nothing%0a%3Cscript%3E"])
+async def test_where_there_is_nothing_the_answer_says_where_to_look(
+    tmp_path: Path, path: str
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        response = await client.get(path)
+    assert (response.status_code, response.headers["content-type"]) == (404, PROBLEM)
+    assert response.json()["detail"].endswith("see /openapi.json")
 
 
 async def test_pages_of_other_origins_may_call_unless_the_manifest_says_otherwise(

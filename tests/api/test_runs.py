@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.api import plays
-from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client, open_play, client_of
+from tests.api.client import NOBODY, PROBLEM, client_of, new_run, new_thread, open_client, open_play
 
 
 async def test_a_run_in_the_background_is_pending_at_first_and_then_has_its_result(
@@ -295,7 +295,9 @@ async def test_priority_decides_who_is_next(tmp_path: Path) -> None:
         order = []
         for text in ("first", "soon", "middle", "last"):
             await plays.gates[text].reached.wait()
-            order.append([name for name in ("soon", "middle", "last") if plays.gates[name].reached.is_set()])
+            order.append(
+                [name for name in ("soon", "middle", "last") if plays.gates[name].reached.is_set()]
+            )
             plays.gates[text].opened.set()
         for path in (blocker, *runs):
             await client.get(f"{path}/join")

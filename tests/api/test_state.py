@@ -138,7 +138,9 @@ async def test_a_busy_thread_cannot_be_changed_from_outside(tmp_path: Path) -> N
 async def test_a_question_waits_in_the_state_until_it_is_answered(tmp_path: Path) -> None:
     async with open_client(tmp_path, "asking") as client:
         thread_id = await new_thread(client)
-        asked = (await client.get(await new_run(client, thread_id, "asking", "why?") + "/join")).json()
+        asked = (
+            await client.get(await new_run(client, thread_id, "asking", "why?") + "/join")
+        ).json()
         thread = (await client.get(f"/threads/{thread_id}")).json()
         state = (await client.get(f"/threads/{thread_id}/state")).json()
         answered = await client.post(

@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.types import ASGIApp, Receive, Send
 
 from tests.api import plays
 from tests.api.client import (
@@ -95,23 +96,25 @@ async def test_a_failure_is_an_event_before_the_end(tmp_path: Path) -> None:
 async def test_a_resumable_run_that_has_ended_is_replayed_from_the_last_id(
     tmp_path: Path, last: str, ids: list[str | None], restart: bool
 ) -> None:
+    headers = {"last-event-id": last}
     async with open_client(tmp_path, "telling") as client:
         path = await finished(client, 3, stream_resumable=True)
-        if not restart:
-            replay = await client.get(f"{path}/stream", headers={"last-event-id": last})
+        replay = await client.get(f"{path}/stream", headers=headers)
     if restart:
         async with open_client(tmp_path, "telling") as client:
-            replay = await client.get(f"{path}/stream", headers={"last-event-id": last})
+            replay = await client.get(f"{path}/stream", headers=headers)
     seen = parts_of(replay.text)
     assert [part.id for part in seen] == ids
     assert seen[-1].event == "end"
 
 
-@pytest.mark.parametrize("last", ["", "x", "-2", "1.5", "1_0", "9" * 20, "\u00b2", " 1", "1\tevent"])
+@pytest.mark.parametrize(
+    "last", ["", "x", "-2", "1.5", "1_0", "9" * 20, "\u00b2", " 1", "1\tevent"]
+)
 async def test_an_id_that_cannot_be_ours_is_refused(tmp_path: Path, last: str) -> None:
     async with open_client(tmp_path, "telling") as client:
         path = await finished(client, 1, stream_resumable=True)
-        headers = {"last-event-id": last.encode("latin-1")}
+        headers = {b"last-event-id": last.encode("latin-1")}
         response = await client.get(f"{path}/stream", headers=headers)
     assert (response.status_code, response.headers["content-type"]) == (400, PROBLEM)
 
@@ -128,7 +131,10 @@ async def test_joining_a_run_that_has_ended_ends_at_once(tmp_path: Path) -> None
 async def test_a_joined_stream_shows_the_modes_asked_for(tmp_path: Path) -> None:
     async with open_client(tmp_path, "telling") as client:
         path = await finished(
-            client, 2, stream_resumable=True, stream_mode=["custom", "updates", "values", "messages"]
+            client,
+            2,
+            stream_resumable=True,
+            stream_mode=["custom", "updates", "values", "messages"],
         )
 
         async def events(*modes: str) -> list[str]:
@@ -164,13 +170,11 @@ async def test_a_quiet_stream_shows_signs_of_life(tmp_path: Path) -> None:
     async with open_socket(tmp_path, "holder", keep_alive=0.02) as (_, client):
         body = {"assistant_id": "holder", "input": {"text": "quiet"}, "stream_mode": ["custom"]}
         async with client.stream("POST", "/runs/stream", json=body) as response:
-            async for part in parts(response):
-                if part.comment is not None:
-                    plays.gates["quiet"].opened.set()
-                    break
-            rest = [part.event async for part in parts(response)]
-    assert part.comment == "heartbeat"
-    assert rest[-1] == "end"
+            stream = parts(response)
+            seen = [await anext(stream), await anext(stream)]
+            plays.gates["quiet"].opened.set()
+            seen += [part async for part in stream]
+    assert [seen[0].event, seen[1].comment, seen[-1].event] == ["metadata", "heartbeat", "end"]
 
 
 async def test_a_quiet_wait_shows_signs_of_life_and_is_json_in_the_end(tmp_path: Path) -> None:
@@ -234,20 +238,23 @@ async def test_streams_hear_that_the_service_stops(tmp_path: Path) -> None:
     assert seen == [["metadata", "shutdown"], ["metadata", "shutdown"]]
 
 
-async def test_a_resumable_run_goes_on_with_its_numbers_after_a_restart(tmp_path: Path) -> None:
-    async with open_play(tmp_path, "holder", drain_grace=0.01) as service:
-        async with client_of(service.app) as client:
-            thread_id = await new_thread(client)
-            more = {"stream_resumable": True, "stream_mode": ["updates"]}
-            path = await new_run(client, thread_id, "holder", "numbers", **more)
-            await plays.gates["numbers"].reached.wait()
-            await service.loop.drain()
+async def test_a_resumable_run_goes_on_with_higher_numbers_after_a_restart(tmp_path: Path) -> None:
+    async with (
+        open_play(tmp_path, "holder", drain_grace=0.01) as service,
+        client_of(service.app) as client,
+    ):
+        thread_id = await new_thread(client)
+        more = {"stream_resumable": True, "stream_mode": ["updates"]}
+        path = await new_run(client, thread_id, "holder", "numbers", **more)
+        await plays.gates["numbers"].reached.wait()
+        await service.loop.drain()
     plays.gates["numbers"].opened.set()
     async with open_client(tmp_path, "holder") as client:
         await client.get(f"{path}/join")
         replay = await client.get(f"{path}/stream", headers={"last-event-id": "-1"})
     seen = parts_of(replay.text)
-    assert [part.id for part in seen] == [str(number + 1) for number in range(len(seen))]
+    numbers = [int(part.id or 0) for part in seen]
+    assert numbers == sorted(set(numbers))
     assert [part.event for part in seen] == [
         "metadata", "updates", "metadata", "updates", "updates", "end",
     ]  # fmt: skip
@@ -264,21 +271,47 @@ async def test_a_thread_s_stream_shows_run_after_run(tmp_path: Path) -> None:
             seen = [part async for part in parts(response)]
     run = ["metadata", "updates", "end", "metadata"]
     assert [part.event for part in seen] == [*run, *run, "shutdown"]
-    assert [part.data["echo"]["log"] for part in seen if part.event == "updates"] == [["one"], ["two"]]
+    assert [part.data["echo"]["log"] for part in seen if part.event == "updates"] == [
+        ["one"],
+        ["two"],
+    ]
     assert seen[3].data["status"] == "run_done"
 
 
 async def test_a_thread_s_stream_that_was_left_is_forgotten(tmp_path: Path) -> None:
-    async with open_socket(tmp_path, "holder", keep_alive=0.02) as (service, client):
+    async with open_play(tmp_path, "holder") as service, client_of(service.app) as client:
         thread_id = await new_thread(client)
         path = await new_run(client, thread_id, "holder", "left")
         await plays.gates["left"].reached.wait()
         run = service.loop.all_live()[0]
-        assert not run.stream.wanted
-        async with client.stream("GET", f"/threads/{thread_id}/stream") as response:
-            await anext(response.aiter_lines())
-            assert run.stream.wanted
-        while run.stream.wanted:
-            await asyncio.sleep(0)
+        begun, gone = asyncio.Event(), asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            await gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(_: Any) -> None:
+            begun.set()
+
+        stream = f"/threads/{thread_id}/stream"
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "path": stream,
+            "raw_path": stream.encode(),
+            "query_string": b"",
+            "headers": [(b"host", b"x")],
+        }
+        reading = asyncio.create_task(_call(service.app, scope, receive, send))
+        await begun.wait()
+        wanted = run.stream.wanted
+        gone.set()
+        await reading
+        assert (wanted, run.stream.wanted) == (True, False)
         plays.gates["left"].opened.set()
         assert (await client.get(f"{path}/join")).status_code == 200
+
+
+async def _call(app: ASGIApp, scope: Any, receive: Receive, send: Send) -> None:
+    await app(scope, receive, send)

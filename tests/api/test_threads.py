@@ -114,7 +114,9 @@ async def test_threads_are_sorted_paged_and_cut_to_the_fields_asked_for(tmp_path
     async with open_client(tmp_path, "echo") as client:
         threads = [await new_thread(client, metadata={"n": number}) for number in range(3)]
         search = {"sort_by": "created_at", "sort_order": "asc", "limit": 2, "offset": 1}
-        page = (await client.post("/threads/search", json={**search, "select": ["thread_id"]})).json()
+        page = (
+            await client.post("/threads/search", json={**search, "select": ["thread_id"]})
+        ).json()
     assert page == [{"thread_id": threads[1]}, {"thread_id": threads[2]}]
 
 

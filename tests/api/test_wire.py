@@ -1,0 +1,153 @@
+"""Requests that are wrong before they are HTTP, on a real connection to the real server."""
+
+import asyncio
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.api.client import open_play, serving
+
+POST = b"POST /threads HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+GET = b"GET /ok HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def answer(address: tuple[str, int], chunks: Iterable[bytes], *, close: bool = True) -> bytes:
+    """Send ``chunks`` until they are sent or refused; return all that the server says."""
+    reader, writer = await asyncio.open_connection(*address)
+    try:
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+        if close:
+            writer.write_eof()
+        return await reader.read()
+    except ConnectionError:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+WRONG: dict[str, tuple[tuple[int, ...], list[bytes]]] = {
+    # 1, 2
+    "declared 4 MiB + 1": ((413,), [POST + b"Content-Length: 4194305\r\n\r\n"]),
+    # 3
+    "a negative length": ((400,), [POST + b"Content-Length: -1\r\n\r\n{}"]),
+    "a length of 1e3": ((400,), [POST + b"Content-Length: 1e3\r\n\r\n{}"]),
+    "a length of 0x2": ((400,), [POST + b"Content-Length: 0x2\r\n\r\n{}"]),
+    "a length of 25 digits": ((400,), [POST + b"Content-Length: " + b"9" * 25 + b"\r\n\r\n{}"]),
+    "two lengths": ((400,), [POST + b"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}"]),
+    "a length twice": ((400,), [POST + b"Content-Length: 2\r\nContent-Length: 2\r\n\r\n{}"]),
+    "a list of lengths": ((400,), [POST + b"Content-Length: 2, 2\r\n\r\n{}"]),
+    "a length below the body": ((400,), [POST + b"Content-Length: 1\r\n\r\n{}"]),
+    # 4
+    "a length and chunks": (
+        (400,),
+        [POST + b"Content-Length: 2\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"],
+    ),
+    "an unknown encoding": ((400,), [POST + b"Transfer-Encoding: x\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]),
+    "a negative chunk": ((400,), [POST + CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n"]),
+    # 5
+    "two hosts": ((400,), [GET + b"Host: y\r\nConnection: close\r\n\r\n"]),
+    "no host": ((400,), [b"GET /ok HTTP/1.1\r\nConnection: close\r\n\r\n"]),
+    "a host with a path": ((400,), [b"GET /ok HTTP/1.1\r\nHost: a/?\r\nConnection: close\r\n\r\n"]),
+    "a host with a user": ((400,), [b"GET /ok HTTP/1.1\r\nHost: a@b\r\nConnection: close\r\n\r\n"]),
+    # 6
+    "a path of 70 kB": ((400,), [b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"]),
+    "many middling headers": ((400,), [GET + (b"X: " + b"a" * 1_000 + b"\r\n") * 99 + b"\r\n"]),
+    "1000 headers": ((431,), [GET + b"X: a\r\n" * 1_000 + b"Connection: close\r\n\r\n"]),
+    # more of the kind
+    "a NUL in a header": ((400,), [GET + b"X: a\0b\r\n\r\n"]),
+    "a path without a slash": ((400,), [b"GET ok HTTP/1.1\r\nHost: x\r\n\r\n"]),
+    "TLS": ((400,), [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]),
+}
+
+
+@pytest.mark.parametrize(("statuses", "chunks"), WRONG.values(), ids=WRONG.keys())
+async def test_what_is_wrong_on_the_wire_is_refused_as_a_problem(
+    tmp_path: Path, statuses: tuple[int, ...], chunks: list[bytes]
+) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        head, _, body = (await answer(address, chunks, close=False)).partition(b"\r\n\r\n")
+        alive = await answer(address, [GET + b"Connection: close\r\n\r\n"])
+    lines = head.lower().split(b"\r\n")
+    assert int(lines[0].split()[1]) in statuses
+    assert b"content-type: application/problem+json" in lines
+    assert isinstance(json.loads(body)["detail"], str)
+    assert alive.endswith(b'{"ok":true}')
+
+
+CHUNK = b"10000\r\n" + b" " * 65_536 + b"\r\n"
+ENDLESS: dict[str, tuple[bytes, bytes]] = {
+    "a body": (POST + CHUNKED, CHUNK),
+    "a header": (GET + b"X: ", b"a" * 65_536),
+    "the name of a header": (GET, b"a" * 65_536),
+    "headers": (GET, b"X: a\r\n" * 10_000),
+    "a path": (b"GET /", b"a" * 65_536),
+}
+
+
+@pytest.mark.parametrize(("start", "more"), ENDLESS.values(), ids=ENDLESS.keys())
+async def test_what_never_ends_is_cut_off(tmp_path: Path, start: bytes, more: bytes) -> None:
+    """The answer may be lost: the system throws it away when more is sent behind it."""
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        _, writer = await asyncio.open_connection(*address)
+        with pytest.raises(ConnectionError):
+            await _keep_sending(writer, start, more)
+        writer.close()
+        alive = await answer(address, [GET + b"Connection: close\r\n\r\n"])
+    assert alive.endswith(b'{"ok":true}')
+
+
+async def _keep_sending(writer: asyncio.StreamWriter, start: bytes, more: bytes) -> None:
+    writer.write(start)
+    for _ in range(1_000):  # 65 MB
+        writer.write(more)
+        await writer.drain()
+
+
+FINE: dict[str, list[bytes]] = {
+    "a head of 60 kB": [GET + b"X: " + b"a" * 60_000 + b"\r\n\r\n"],
+    "a head in pieces": [b"GET /o", b"k HTTP/1.1\r\nHo", b"st: x\r\n", b"\r\n"],
+    "HTTP/1.0 without a host": [b"GET /ok HTTP/1.0\r\n\r\n"],
+    "an address as host": [b"GET /ok HTTP/1.1\r\nHost: [::1]:8123\r\n\r\n"],
+    "three at once": [(GET + b"\r\n") * 3],
+    "a request behind a large body": [
+        POST + b"Content-Length: 200002\r\n\r\n{}" + b" " * 200_000 + b"GET /ok HTTP/1.1\r\n",
+        b"Host: x\r\n\r\n",
+    ],
+    "an upgrade nobody does": [GET + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"],
+}
+
+
+@pytest.mark.parametrize("chunks", FINE.values(), ids=FINE.keys())
+async def test_what_is_merely_unusual_is_answered(tmp_path: Path, chunks: list[bytes]) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        for chunk in chunks:
+            writer.write(chunk)
+            await writer.drain()
+        said = await reader.readuntil(b'{"ok":true}')
+        writer.close()
+    assert said.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 "))
+
+
+async def test_half_a_request_keeps_nobody_else_waiting(tmp_path: Path) -> None:
+    """Nothing ends it here: a proxy in front has to, as docs/deploy says."""
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        silent = [await asyncio.open_connection(*address) for _ in range(100)]
+        for _, writer in silent:
+            writer.write(GET)
+        alive = await answer(address, [GET + b"Connection: close\r\n\r\n"])
+        for _, writer in silent:
+            writer.close()
+    assert alive.endswith(b'{"ok":true}')
+
+
+async def test_a_body_that_never_comes_whole_ends_with_its_connection(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        await answer(address, [POST + b"Content-Length: 100\r\n\r\n{"])
+        alive = await answer(address, [GET + b"Connection: close\r\n\r\n"])
+    assert alive.endswith(b'{"ok":true}')

@@ -1,0 +1,83 @@
+"""The log: one line per entry, whatever is in it, and no secrets from local variables."""
+
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from operations.logs import configure_logs
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    return capsys.readouterr().err.splitlines()
+
+
+def fail() -> None:
+    password = "canary"  # a local variable, as a prompt or a key would be
+    raise ValueError(f"broken after {len(password)}")
+
+
+def test_an_entry_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info", json=True)
+    structlog.get_logger("x").info("done", path="a\nb", thing={1, 2}, number=1)
+    (line,) = written(capsys)
+    entry: dict[str, Any] = json.loads(line)
+    assert (entry["event"], entry["level"], entry["path"]) == ("done", "info", "a\nb")
+    assert entry["ts"].endswith("Z")
+
+
+def test_the_standard_library_s_log_goes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs("info", json=True)
+    logging.getLogger("some.library").warning("odd %s", "thing")
+    logging.getLogger("some.library").info("chatter")
+    (line,) = written(capsys)
+    assert json.loads(line).items() >= {"event": "odd thing", "level": "warning"}.items()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_below_the_level_is_not_written(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    configure_logs("warning", json=as_json)
+    structlog.get_logger("x").info("chatter")
+    assert written(capsys) == []
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_shows_no_local_variables(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    configure_logs("info", json=as_json)
+    try:
+        fail()
+    except ValueError:
+        structlog.get_logger("x").exception("it failed")
+    text = capsys.readouterr().err
+    assert "ValueError" in text
+    assert "broken after 6" in text
+    assert "password = " not in text.replace('    password = "canary"  #', "")
+    assert "'canary'" not in text
+
+
+@pytest.mark.parametrize("forged", ["a\n2026-11-20 [info] forged", "a\rforged", "\x1b[2Jforged"])
+def test_no_value_can_forge_a_line_for_people(
+    capsys: pytest.CaptureFixture[str], forged: str
+) -> None:
+    configure_logs("info", json=False)
+    structlog.get_logger("x").info("request", path=forged)
+    logging.getLogger("some.library").warning(forged)
+    text = capsys.readouterr().err
+    assert len(text.splitlines()) == 2
+    assert "\x1b[2J" not in text

@@ -1,0 +1,70 @@
+"""The assistant store: versions, and a memory that never shows what was changed."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.store import assistants
+from orchestration.store.assistants import AssistantExists, AssistantQuery
+from tests.store.shelf import open_shelf
+
+
+async def test_an_assistant_is_made_once_changed_and_deleted(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        store = shelf.assistants
+        await store.create("a", {"graph_id": "g", "name": "one", "config": {"tags": ["x"]}})
+        with pytest.raises(AssistantExists):
+            await store.create("a", {"graph_id": "g", "name": "two"})
+        first = store.get("a")
+        assert await store.update("a", {"name": "three", "context": {"c": 1}})
+        second = store.get("a")
+        assert not await store.update("b", {"name": "x"})
+        assert await store.delete("a")
+        assert not await store.delete("a")
+        assert store.get("a") is None
+    assert first is not None
+    assert second is not None
+    assert (first.name, first.version, first.config) == ("one", 1, {"tags": ["x"]})
+    assert (second.name, second.version, second.context) == ("three", 2, {"c": 1})
+    assert first.updated_at < second.updated_at
+
+
+async def test_no_more_assistants_are_remembered_than_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assistants, "_CACHED", 2)
+    async with open_shelf(tmp_path) as shelf:
+        for name in "abc":
+            await shelf.assistants.create(name, {"graph_id": "g", "name": name})
+        names = [found.name for name in "abca" if (found := shelf.assistants.get(name))]
+    assert names == ["a", "b", "c", "a"]
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["c", "b", "a"]),
+        ({"graph_id": "g"}, ["b", "a"]),
+        ({"name": "ET"}, ["b"]),
+        ({"metadata": {"n": [2]}}, ["b"]),
+        ({"sort_by": "name", "descending": False, "limit": 2}, ["c", "a"]),
+    ],
+)
+async def test_assistants_are_found(
+    tmp_path: Path, query: dict[str, Any], found: list[str]
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        for number, (name, graph) in enumerate((("alpha", "g"), ("beta", "g"), ("Gamma", "h"))):
+            fields = {"graph_id": graph, "name": name, "metadata": {"n": [number + 1]}}
+            await shelf.assistants.create("abc"[number], fields)
+        rows = await shelf.assistants.search(AssistantQuery(**query))
+        counted = await shelf.assistants.count(AssistantQuery(**query))
+    assert [row.assistant_id for row in rows] == found
+    assert counted == (3 if "limit" in query else len(found))
+
+
+async def test_an_order_that_is_no_column_is_refused(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        with pytest.raises(ValueError, match="drop"):
+            await shelf.assistants.search(AssistantQuery(sort_by="name; drop table runs"))

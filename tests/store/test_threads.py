@@ -1,0 +1,87 @@
+"""The thread store: found by what they hold, shown as busy while they are."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.run import Outcome, RunStatus, ThreadState
+from orchestration.loop.streams import StreamEvent
+from orchestration.store.threads import ThreadExists, ThreadQuery
+from tests.store.shelf import open_shelf
+
+
+async def test_a_thread_is_made_once(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.threads.create("thread", {"a": 1})
+        with pytest.raises(ThreadExists, match="Thread thread already exists"):
+            await shelf.threads.create("thread", {"a": 2})
+        assert shelf.thread()["metadata"] == '{"a":1}'
+
+
+async def test_a_patch_merges_and_tells_when_there_is_nothing_to_merge_into(
+    tmp_path: Path,
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.threads.create("thread", {"a": 1, "b": {"c": 1}})
+        assert await shelf.threads.patch("thread", {"b": 2})
+        assert not await shelf.threads.patch("other", {})
+        assert shelf.thread()["metadata"] == '{"a":1,"b":2}'
+
+
+async def test_a_thread_is_deleted_with_all_that_it_has(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        run = await shelf.claim(await shelf.accept("a"))
+        await shelf.checkpoint(run)
+        shelf.events.append("a", StreamEvent(1, "values", b"1"))
+        assert await shelf.threads.delete("thread")
+        assert not await shelf.threads.delete("thread")
+        left = (shelf.run("a"), await shelf.events.after("a", 0), await shelf.checkpoints())
+        assert left == ({}, [], 0)
+        assert not await shelf.runs.finish(run, Outcome(RunStatus.SUCCESS), None)
+
+
+async def test_a_copy_takes_the_checkpoints_and_leaves_the_runs(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        run = await shelf.claim(await shelf.accept("a"))
+        await shelf.checkpoint(run)
+        await shelf.threads.show("thread", ThreadState(b"1", b'{"q":[]}', interrupted=True))
+        await shelf.threads.copy("thread", "copy")
+        with pytest.raises(ThreadNotFound):
+            await shelf.threads.copy("nothing", "other")
+        copy = shelf.thread("copy")
+        assert (copy["shown_status"], copy["state_values"], copy["interrupts"]) == (
+            "interrupted", "1", '{"q":[]}',
+        )  # fmt: skip
+        assert await shelf.checkpoints("copy") == await shelf.checkpoints() == 1
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["c", "b", "a"]),
+        ({"descending": False}, ["a", "b", "c"]),
+        ({"ids": ["a", "c", "x"]}, ["c", "a"]),
+        ({"ids": []}, []),
+        ({"status": "busy"}, ["b"]),
+        ({"status": "idle"}, ["c", "a"]),
+        ({"metadata": {"n": 1}}, ["a"]),
+        ({"metadata": {}}, ["c", "b", "a"]),
+        ({"values": {"deep": {"x": 1}}}, ["c"]),
+        ({"sort_by": "status"}, ["a", "c", "b"]),
+        ({"limit": 1, "offset": 1}, ["b"]),
+        ({"metadata": {"n') OR 1=1 --": 1}}, []),
+    ],
+)
+async def test_threads_are_found(tmp_path: Path, query: dict[str, Any], found: list[str]) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        for number, name in enumerate("abc"):
+            await shelf.threads.create(name, {"n": number + 1})
+        await shelf.accept("run", "b", graph_id="g")
+        await shelf.threads.show("c", ThreadState(b'{"deep":{"x":1,"y":2}}'))
+        asked = ThreadQuery(**query)
+        rows = [row["thread_id"] for row in await shelf.threads.search(asked)]
+        counted = await shelf.threads.count(asked)
+    assert rows == found
+    assert counted == (3 if "limit" in query else len(found))
