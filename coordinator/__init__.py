@@ -1,1 +1,1 @@
-"""How a declared workflow is done: spec, compile to StateGraph, strategies, experience, tool chains."""
+"""How a declared workflow is done: spec, compilation, strategies, experience, tool chains."""

@@ -14,7 +14,8 @@ _PAGE = """<!doctype html>
 <title>{title} API</title>
 <style>
 :root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
+body {{ font: 16px/1.5 system-ui, sans-serif; }}
+main {{ max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }}
 article {{ border-top: 1px solid light-dark(#ccc, #444); padding: .75rem 0; }}
 h2 {{ font-size: 1rem; margin: 0; }}
 h2 code {{ font-size: 1rem; overflow-wrap: anywhere; }}

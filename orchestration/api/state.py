@@ -21,7 +21,6 @@ from orchestration.api.problems import Problem
 from orchestration.api.threads import thread_row
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
-from orchestration.loop.run import RunStatus
 from orchestration.store.checkpoint_search import UnsafeFilter
 
 endpoint = Endpoints()

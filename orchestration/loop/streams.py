@@ -32,6 +32,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._events: list[StreamEvent] = []
+        self._behind = 0  # events that wait, those given at the start not counted
         self._size = 0
         self._waiter: asyncio.Future[None] | None = None
         self.closed = False
@@ -41,11 +42,12 @@ class Listener:
         """Keep ``event`` for the reader; a reader that is too far behind is closed instead."""
         if self.closed:
             return
-        if len(self._events) >= LISTENER_LIMIT or self._size >= LISTENER_BYTES:
+        if self._behind >= LISTENER_LIMIT or self._size >= LISTENER_BYTES:
             self.overflowed = True
             self.close()
             return
         self._events.append(event)
+        self._behind += 1
         self._size += len(event.data)
         self._wake()
 
@@ -60,7 +62,8 @@ class Listener:
 
     def take(self) -> list[StreamEvent]:
         """Return what waits, without waiting."""
-        events, self._events, self._size = self._events, [], 0
+        events, self._events = self._events, []
+        self._behind = self._size = 0
         return events
 
     async def wait(self) -> None:

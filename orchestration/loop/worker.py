@@ -78,7 +78,12 @@ class Worker:
     async def give_up(self, run: Run, error: BaseException) -> Outcome:
         """End a run whose attempt broke over something nobody foresaw."""
         outcome = Outcome(RunStatus.ERROR, failure=self._executor.describe(error))
-        await self.persist(run, lambda: self._store.finish(run, outcome, None))
+        written = await self.persist(run, lambda: self._store.finish(run, outcome, None))
+        if not written:
+            run.token = None  # it broke before it was claimed
+            written = await self.persist(run, lambda: self._store.finish(run, outcome, None))
+        if written:
+            self._tell(run, outcome)
         return outcome
 
     def abandon(self, run: Run) -> None:
@@ -156,14 +161,17 @@ class Worker:
         if not written:  # somebody deleted it meanwhile; there is nothing left to end
             return Outcome(RunStatus.INTERRUPTED)
         run.status = outcome.status
-        took = asyncio.get_running_loop().time() - run.started
+        self._tell(run, outcome)
+        return outcome
+
+    def _tell(self, run: Run, outcome: Outcome) -> None:
+        took = asyncio.get_running_loop().time() - run.started if run.attempt else 0.0
         error = outcome.failure.error if outcome.failure else None
         self._emit(
             RunEnded(
                 run.run_id, run.thread_id, run.graph_id, outcome.status, run.attempt, took, error
             )
         )
-        return outcome
 
     async def _judge(self, run: Run) -> tuple[Outcome | None, ThreadState | None]:
         """Return how the attempt ended (None: it is to go on later) and what its thread shows."""

@@ -264,7 +264,10 @@ async def test_a_graph_made_for_the_run_is_made_again_to_settle_it() -> None:
     ],
 )
 def test_an_error_is_put_into_words(error: BaseException, failure: Failure) -> None:
-    assert LangGraphExecutor(Shelf({}, Stage().saver), fence=lambda _: lambda: None).describe(error) == failure
+    assert (
+        LangGraphExecutor(Shelf({}, Stage().saver), fence=lambda _: lambda: None).describe(error)
+        == failure
+    )
 
 
 def test_an_error_whose_message_raises_is_described_all_the_same() -> None:
@@ -272,5 +275,7 @@ def test_an_error_whose_message_raises_is_described_all_the_same() -> None:
         def __str__(self) -> str:
             raise LookupError
 
-    failure = LangGraphExecutor(Shelf({}, Stage().saver), fence=lambda _: lambda: None).describe(Silent())
+    failure = LangGraphExecutor(Shelf({}, Stage().saver), fence=lambda _: lambda: None).describe(
+        Silent()
+    )
     assert failure == Failure("Silent", "its message could not be read: LookupError")

@@ -35,7 +35,7 @@ def test_without_a_wish_it_is_the_next_free_one() -> None:
 def test_a_hundred_ports_are_tried() -> None:
     with (
         taken(ports.DEFAULT_PORT, ports.TRIES),
-        pytest.raises(ports.PortTaken, match="ports 8123 to 8222 on 127.0.0.1 are all in use"),
+        pytest.raises(ports.PortTaken, match=r"ports 8123 to 8222 on 127\.0\.0\.1 are all in use"),
     ):
         ports.choose_port("127.0.0.1", None)
 

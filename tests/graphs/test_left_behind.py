@@ -1,0 +1,153 @@
+"""Code that does not let itself be stopped: it is left behind, and does no more harm."""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from orchestration.graphs.arguments import Graph
+from orchestration.graphs.executor import LangGraphExecutor
+from orchestration.loop.admission import Limits
+from orchestration.loop.events import Event
+from orchestration.loop.master import MasterLoop
+from orchestration.loop.run import Ending, Outcome, Run, RunStatus
+from orchestration.store.checkpoints import Fenced
+from tests.graphs import plays, stage
+from tests.store import shelf
+from tests.store.checkpointing import at, at_checkpoint, put
+
+LIMITS = Limits(concurrent_runs=2, cancel_grace=0.05)
+
+
+class House:
+    """A loop over a real executor, a real database, and the checkpoints in it."""
+
+    def __init__(self, kept: shelf.Shelf, graphs: dict[str, Graph]) -> None:
+        self.kept = kept
+        self.lifted: dict[str, asyncio.Event] = {}
+        executor = LangGraphExecutor(stage.Shelf(graphs, kept.saver), self._fence)
+        events: list[Event] = []
+        self.loop = MasterLoop(kept.runs, executor, LIMITS, events.append, Random(1))
+
+    def _fence(self, run_id: str) -> Callable[[], None]:
+        lift, lifted = self.kept.saver.fence(run_id), asyncio.Event()
+        self.lifted[run_id] = lifted
+
+        def lift_and_tell() -> None:
+            lift()
+            lifted.set()
+
+        return lift_and_tell
+
+    async def submit(self, graph: str, thread_id: str = "thread") -> Run:
+        run = stage.new_run(graph, {"log": []}, thread_id=thread_id)
+        run.create_thread = True
+        await self.loop.submit(run)
+        return run
+
+    async def log(self, graph: str) -> Any:
+        return stage.read(self.kept.thread()["state_values"].encode())["log"]
+
+
+@asynccontextmanager
+async def open_house(folder: Path, **graphs: Graph) -> AsyncGenerator[House]:
+    async with shelf.open_shelf(folder) as kept:
+        house = House(kept, graphs)
+        yield house
+        await house.loop.aclose()
+
+
+async def ended(run: Run) -> Outcome:
+    assert run.done is not None
+    return await run.done
+
+
+def swallowing(gate: plays.Gate, log: list[str]) -> Graph:
+    """Return a graph whose first node swallows its cancellation and goes on after ``gate``."""
+
+    async def swallow(_: plays.State) -> plays.State:
+        try:
+            await gate.wait()
+        except asyncio.CancelledError:
+            log.append("swallowed")
+            await gate.opened.wait()
+        return {"log": ["swallow"]}
+
+    async def follow(_: plays.State) -> plays.State:
+        log.append("follow")
+        return {"log": ["follow"]}
+
+    return plays.chain(("swallow", swallow), ("follow", follow))
+
+
+@pytest.mark.parametrize("modes", [["values"], ["updates", "custom"], ["events"]])
+async def test_no_node_follows_one_that_swallowed_its_cancellation(modes: list[str]) -> None:
+    gate, log = plays.Gate(), list[str]()
+    one = stage.Stage(graph=swallowing(gate, log))
+    run = stage.new_run("graph", {"log": []}, stream_mode=modes)
+    task = one.begin(run)
+    await gate.reached.wait()
+    run.ending = Ending.INTERRUPT
+    task.cancel()
+    gate.opened.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert log == ["swallowed"]
+
+
+async def test_what_a_run_left_behind_puts_is_refused_until_its_task_ends(tmp_path: Path) -> None:
+    gate, log = plays.Gate(), list[str]()
+    graphs = {"stubborn": swallowing(gate, log), "quick": plays.logging("quick")}
+    async with open_house(tmp_path, **graphs) as house:
+        left = await house.submit("stubborn")
+        await gate.reached.wait()
+        house.loop.cancel(left, Ending.INTERRUPT)
+        interrupted = await ended(left)
+        quick = await ended(await house.submit("quick"))
+        kept = await house.kept.checkpoints()
+        saver, place = house.kept.saver, at("thread", left.run_id)
+        with pytest.raises(Fenced):
+            await put(saver, as_langgraph(place, left))
+        with pytest.raises(Fenced):
+            config = as_langgraph(at("thread", left.run_id, checkpoint_id="1"), left)
+            await saver.aput_writes(config, [("log", ["late"])], "task")
+
+        gate.opened.set()
+        await house.lifted[left.run_id].wait()
+        assert (await house.kept.checkpoints(), await house.log("quick")) == (kept, ["quick"])
+        await put(saver, as_langgraph(place, left))
+        assert await house.kept.checkpoints() == kept + 1
+    assert (interrupted.status, quick.status) == (RunStatus.INTERRUPTED, RunStatus.SUCCESS)
+    assert log == ["swallowed"]
+
+
+def as_langgraph(config: Any, run: Run) -> Any:
+    """Return ``config`` with the run's id where LangGraph's own have it."""
+    configurable = {**config["configurable"], "run_id": run.run_id}
+    return at_checkpoint({"configurable": configurable}, run.run_id)
+
+
+async def leave(_: Any) -> plays.State:
+    sys.exit(3)
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [plays.chain(("leave", leave)), plays.fan("leave", leave, [{}, {}])],
+    ids=["alone", "in parallel"],
+)
+async def test_a_node_that_asks_for_the_end_of_the_process_ends_its_run_alone(
+    tmp_path: Path, graph: Graph
+) -> None:
+    async with open_house(tmp_path, leaving=graph, quick=plays.logging("quick")) as house:
+        left = await ended(await house.submit("leaving"))
+        quick = await ended(await house.submit("quick", "another"))
+    assert left.failure is not None
+    assert (left.status, left.failure.error) == (RunStatus.ERROR, "NodeExit")
+    assert "SystemExit(3)" in left.failure.message
+    assert quick.status is RunStatus.SUCCESS
