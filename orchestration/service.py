@@ -21,6 +21,7 @@ from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.node_tasks import contain_exits
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.states import ThreadStates
@@ -69,6 +70,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         await items.setup()
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
+        contain_exits(asyncio.get_running_loop())
         threads = _node_threads(settings)
         assistants = AssistantStore(database)
         await _name_graphs(graphs, assistants)

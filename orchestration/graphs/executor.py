@@ -18,6 +18,7 @@ from orchestration.graphs.arguments import (
 )
 from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.node_tasks import enter_run
 from orchestration.graphs.node_threads import NodeExit
 from orchestration.graphs.resumption import find_place, may_have_begun
 from orchestration.graphs.snapshots import thread_state, with_interrupts
@@ -71,6 +72,7 @@ class LangGraphExecutor:
             NotSerialisable: the values of the graph have no JSON text.
             Exception: whatever the graph raised; it was published as ``error``.
         """
+        enter_run()
         if run.stream.wanted:
             head = {"run_id": run.run_id, "attempt": run.attempt}
             run.stream.publish("metadata", dumps(head))
@@ -81,7 +83,7 @@ class LangGraphExecutor:
         except Exception as error:
             self._publish_error(run, error)
             raise
-        except (SystemExit, KeyboardInterrupt) as error:  # asyncio would end the server with it
+        except (SystemExit, KeyboardInterrupt) as error:  # a factory's; nodes have their own tasks
             exit_error = NodeExit(error)
             self._publish_error(run, exit_error)
             raise exit_error from error
@@ -139,6 +141,20 @@ class LangGraphExecutor:
             run.stream.publish("error", data)
 
 
+class _Control(RunControl):
+    """Stops a run that is to end at its next super-step, if a node swallowed its cancellation."""
+
+    __slots__ = ("_run",)
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    @property
+    def drain_requested(self) -> bool:
+        return self._run.ending is not None or super().drain_requested
+
+
 class _Drain:
     """The means to ask one call of a graph to stop at its next super-step."""
 
@@ -161,6 +177,7 @@ async def _drive(
     nested = bool(run.kwargs.get("stream_subgraphs"))
     events = RunEvents(run, modes, nested=nested)
     keeps = checkpointed(run)
+    handle = call.options["control"] = _Control(run)
     if keeps:
         if may_have_begun(run, graph, call):
             place = await find_place(run, graph, call)
@@ -169,8 +186,6 @@ async def _drive(
                 values = with_interrupts(place.values, waiting) if waiting else place.values
                 events.take((), "values", values)
                 return thread_state(place)
-        handle = RunControl()
-        call.options["control"] = handle
         control(_Drain(handle))
     await _follow(run, graph, call, events)
     stoppable = call.breakpoints or graph.interrupt_before_nodes or graph.interrupt_after_nodes

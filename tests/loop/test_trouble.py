@@ -149,7 +149,9 @@ def test_an_attempt_that_breaks_unforeseen_ends_its_run_and_frees_its_slot() -> 
     play(main)
 
 
-def test_a_run_that_breaks_before_it_was_claimed_has_ended_in_the_store_too_and_is_told_of() -> None:
+def test_a_run_that_breaks_before_it_was_claimed_has_ended_in_the_store_too_and_is_told_of() -> (
+    None
+):
     async def main(stage: Stage) -> None:
         equip(stage, store=Unclaimable())
         await stage.submit("a")
@@ -185,9 +187,11 @@ def test_a_stop_waits_for_nothing_that_takes_no_notice_of_it() -> None:
         drain = asyncio.create_task(stage.loop.drain())
         await stage.quiet()
         drain.cancel()
-        async with asyncio.timeout(2.0):
-            await stage.loop.aclose()
-        store.let_go.set()
+        try:
+            async with asyncio.timeout(2.0):
+                await stage.loop.aclose()
+        finally:
+            store.let_go.set()
 
     play(main)
 
@@ -206,10 +210,13 @@ def test_a_stop_waits_for_no_write(slow: str) -> None:
         async with asyncio.timeout(0.1):
             await stage.loop.aclose()
         last = (store.writes[-1], store.status["a"])
-        assert last == {
-            "claim": (("requeue", "a"), RunStatus.PENDING),
-            "finish": (("finish", "a"), RunStatus.SUCCESS),
-        }[slow]
+        assert (
+            last
+            == {
+                "claim": (("requeue", "a"), RunStatus.PENDING),
+                "finish": (("finish", "a"), RunStatus.SUCCESS),
+            }[slow]
+        )
 
     play(main)
 
@@ -254,7 +261,7 @@ def test_a_run_whose_submitter_is_gone_before_it_is_durable_is_worked_on() -> No
     async def main(stage: Stage) -> None:
         run = new_run("a")
         submitting = asyncio.create_task(stage.loop.submit(run))
-        while stage.loop.live("a") is None:
+        while stage.loop.live("a") is None:  # noqa: ASYNC110 - a turn, not a wait
             await asyncio.sleep(0)
         assert not submitting.done()
         submitting.cancel()

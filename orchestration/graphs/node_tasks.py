@@ -1,0 +1,62 @@
+"""The tasks of a run. None of them ends the process."""
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from contextvars import ContextVar
+from typing import Any, TypeVar
+
+from orchestration.graphs.node_threads import NodeExit
+
+T = TypeVar("T")
+
+_in_a_run: ContextVar[bool] = ContextVar("in_a_run", default=False)
+
+
+def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
+    """Have `sys.exit` in a task of a run fail that task; asyncio would end the server with it."""
+    loop.set_task_factory(_make_task)
+
+
+def enter_run() -> None:
+    """Count the present task and those it creates among the tasks of a run."""
+    _in_a_run.set(True)
+
+
+def _make_task(
+    loop: asyncio.AbstractEventLoop,
+    code: Coroutine[Any, Any, T] | Generator[Any, None, T],
+    **given: Any,
+) -> asyncio.Task[T]:
+    if _in_a_run.get() and isinstance(code, Coroutine):
+        code = _Contained(code)
+    return asyncio.Task(code, loop=loop, **given)
+
+
+class _Contained(Coroutine[Any, Any, T]):
+    """A coroutine whose exits are errors like any other.
+
+    Not an ``async def`` around it: cancelled before its start, that would never await the inner.
+    """
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Coroutine[Any, Any, T]) -> None:
+        self._inner = inner
+
+    def send(self, value: Any) -> Any:
+        try:
+            return self._inner.send(value)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise NodeExit(error) from error
+
+    def throw(self, *given: Any) -> Any:
+        try:
+            return self._inner.throw(*given)
+        except (SystemExit, KeyboardInterrupt) as error:
+            raise NodeExit(error) from error
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._inner.__await__()
