@@ -74,6 +74,10 @@ class Effects:
         fresh.write_text(str(steps))
         fresh.rename(gate)
 
+    def holds(self, name: str, step: int) -> bool:
+        """Whether a run has come to a step that its gate does not let it do."""
+        return (self.folder / f"held-{name}-{step}").exists()
+
     def open_gate(self, name: str) -> None:
         """Let a run go on to its end."""
         self.gate(name, 1_000_000)

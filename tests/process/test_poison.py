@@ -18,7 +18,7 @@ def test_a_run_that_kills_its_server_three_times_is_given_up_and_an_innocent_one
     server.start()
     server.effects.gate("innocent", 1)
     innocent = server.submit("counter", {"name": "innocent", "steps": 3})
-    until(lambda: server.effects.of("innocent"))
+    until(lambda: server.effects.holds("innocent", 2))
     poison = server.submit("counter", {"name": "poison", "steps": 1, "dies": "always"})
     assert server.wait() == 139, server.log
     die_again(server)
@@ -64,7 +64,7 @@ def test_a_forced_stop_is_not_taken_for_a_crash(server: Server) -> None:
     server.start()
     innocent = server.submit("counter", {"name": "innocent", "steps": 2})
     for _ in range(3):
-        until(lambda: innocent.status == "running")
+        until(lambda: innocent.status == "running" and server.effects.holds("innocent", 2))
         server.process.terminate()
         until(lambda: "draining" in server.log)
         assert server.stop() == 143, server.log

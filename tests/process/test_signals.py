@@ -26,9 +26,14 @@ def at_most(seconds: float) -> Iterator[None]:
     assert time.monotonic() - began < seconds
 
 
-def begun(server: Server, name: str, lines: int = 1) -> None:
-    """Wait until a run has had so many side effects."""
-    until(lambda: len(server.effects.of(name)) >= lines, why=lambda: server.log)
+def begun(server: Server, name: str) -> None:
+    """Wait until a run has had a side effect."""
+    until(lambda: server.effects.of(name), why=lambda: server.log)
+
+
+def held_at(server: Server, name: str, step: int) -> None:
+    """Wait until a run waits in a step, all steps before it done."""
+    until(lambda: server.effects.holds(name, step), why=lambda: server.log)
 
 
 def is_draining(server: Server) -> bool:
@@ -70,7 +75,7 @@ def test_an_open_stream_is_told_of_the_stop_and_the_run_goes_on_after_it(server:
     ) as answer:
         lines = answer.iter_lines()
         assert "event: metadata" in lines
-        begun(server, "streamed")
+        held_at(server, "streamed", 2)
         with at_most(BUDGET):
             server.process.terminate()
             until(lambda: is_draining(server))
@@ -95,7 +100,7 @@ def test_a_full_queue_refuses_with_503_and_survives_the_stop(server: Server) -> 
     server.start(**bounds)
     server.effects.gate("first", 1)
     runs = [counter(server, "first", 3)]
-    begun(server, "first")
+    held_at(server, "first", 2)
     runs += [counter(server, str(number)) for number in range(4)]
     body = {"assistant_id": "counter", "input": {"name": "late", "steps": 1}}
     refused = server.http.post("/runs", json=body)
@@ -125,7 +130,7 @@ def test_while_draining_it_lives_and_is_not_ready_and_takes_nothing(server: Serv
     server.start()
     server.effects.gate("held", 1)
     held = counter(server, "held", 2)
-    begun(server, "held")
+    held_at(server, "held", 2)
     server.process.terminate()
     until(lambda: is_draining(server))
     body = {"assistant_id": "counter", "input": {"name": "new", "steps": 1}}
@@ -147,7 +152,7 @@ def test_a_run_that_does_not_reach_a_super_step_is_cut_off_and_goes_on_later(
     server.start(drain_grace=0.3)
     server.effects.gate("stuck", 1)
     stuck = counter(server, "stuck", 2)
-    begun(server, "stuck")
+    held_at(server, "stuck", 2)
     with at_most(6):
         assert server.stop() == SIGTERM_CODE, server.log
 
