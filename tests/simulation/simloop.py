@@ -58,9 +58,8 @@ def simulate(seed: int, main: Callable[[SimLoop], Coroutine[Any, Any, T]]) -> T:
         return loop.run_until_complete(main(loop))
     finally:
         loop.after_step = lambda: None
-        left = asyncio.all_tasks(loop)
-        for task in left:
-            task.cancel()
-        if left:
+        while left := asyncio.all_tasks(loop):  # one that ends may let another begin
+            for task in left:
+                task.cancel()
             loop.run_until_complete(asyncio.wait(left))
         loop.close()
