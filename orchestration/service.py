@@ -101,17 +101,21 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             readiness=lambda: _readiness(loop, database),
         )
         recovered = await _recover(backend)
-        async with delivering(deliverer):
-            try:
-                yield Service(loop=loop, app=build_app(backend), recovered=recovered)
-            except BaseException:
-                # User code has brought the service down: its run is to be found working, and
-                # charged with the crash.
-                await loop.aclose(crashed=True)
-                raise
-            finally:
-                await loop.aclose()
-                threads.shutdown(wait=False, cancel_futures=True)
+        async with delivering(deliverer), _closing(loop, threads):
+            yield Service(loop=loop, app=build_app(backend), recovered=recovered)
+
+
+@asynccontextmanager
+async def _closing(loop: MasterLoop, threads: NodeThreads) -> AsyncGenerator[None]:
+    """Close the loop on leaving. Left by an error, what works is charged with the crash."""
+    try:
+        yield
+    except BaseException:
+        await loop.aclose(crashed=True)
+        raise
+    finally:
+        await loop.aclose()
+        threads.shutdown(wait=False, cancel_futures=True)
 
 
 def _node_threads(settings: Settings) -> NodeThreads:

@@ -46,13 +46,6 @@ from orchestration.store.checkpoint_rows import (
 from orchestration.store.checkpoint_search import PAGE, Search, search
 from orchestration.store.resumptions import Resumption, keep_writes
 
-__all__ = [
-    "CheckpointSaver",
-    "copy_thread_checkpoints",
-    "delete_run_checkpoints",
-    "delete_thread_checkpoints",
-]
-
 T = TypeVar("T")
 
 _COLUMNS = """

@@ -19,7 +19,7 @@ from orchestration.loop.run import (
     RunStatus,
     ThreadState,
 )
-from orchestration.store.checkpoints import delete_run_checkpoints, delete_thread_checkpoints
+from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_thread_checkpoints
 from orchestration.store.deliveries import Ended, add_delivery, with_delivery
 
 _INSERT = """

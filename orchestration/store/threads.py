@@ -11,7 +11,7 @@ import orjson
 from operations.database import Database
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
-from orchestration.store.checkpoints import copy_thread_checkpoints, delete_thread_checkpoints
+from orchestration.store.checkpoint_rows import copy_thread_checkpoints, delete_thread_checkpoints
 from orchestration.store.contains import Contains
 from orchestration.store.runs import now
 

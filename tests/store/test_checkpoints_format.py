@@ -21,9 +21,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.types import Command
 
 from operations.database import open_database
-from orchestration.store.checkpoints import (
-    CheckpointSaver,
-)
+from orchestration.store.checkpoints import CheckpointSaver
 from tests.store.checkpointing import MIGRATIONS, at, ids, opened, put, two_steps
 
 

@@ -16,7 +16,7 @@ from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
 from langgraph.types import Command
 
-from orchestration.store.checkpoints import (
+from orchestration.store.checkpoint_rows import (
     copy_thread_checkpoints,
     delete_run_checkpoints,
     delete_thread_checkpoints,
