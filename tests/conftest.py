@@ -1,6 +1,12 @@
 """What has to be so before any test module imports LangGraph."""
 
 import os
+import signal
 
 # As in production, where `orchestration` sets it: LangGraph reads it once, on import.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
+
+# A shell that starts the tests in its background has SIGINT ignored, and what the tests start would
+# inherit that: Ctrl-C would do nothing to it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

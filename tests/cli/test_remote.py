@@ -202,7 +202,10 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_cancel_it() -> None:
             assert process.stderr is not None
             assert "custom" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
-            said = process.stderr.read()
+            try:
+                said = process.communicate(timeout=10)[1]
+            finally:
+                process.kill()
     assert process.returncode == 130
     assert f"masterloop runs cancel {RUN} --thread {THREAD}" in said
 
