@@ -82,6 +82,11 @@ def _cors(backend: Backend) -> dict[str, Any]:
             "allow_origins": ["*"],
             "allow_methods": ["*"],
             "allow_headers": ["*"],
-            "expose_headers": ["content-location", "location", "retry-after"],
+            "expose_headers": [
+                "content-location",
+                "location",
+                "retry-after",
+                assistants.NEXT_PAGE,
+            ],
         }
     return http.cors.model_dump(exclude_none=True)

@@ -1,5 +1,6 @@
 """Assistants: graphs with a name and a configuration."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any, cast
 from uuid import uuid4
@@ -7,23 +8,28 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from starlette.responses import Response
 
-from orchestration.api.documents import assistant_document, selected
+from orchestration.api.documents import assistant_document, selected, version_document
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.models import (
     AssistantCreate,
+    AssistantDelete,
     AssistantFilter,
+    AssistantLatest,
     AssistantPatch,
     AssistantSearch,
+    AssistantVersions,
     GraphQuery,
     SubgraphsQuery,
 )
 from orchestration.api.problems import Problem
 from orchestration.api.submission import default_assistant, find_assistant, require_graph
+from orchestration.api.threads import delete_threads
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.schemas import graph_drawing, graph_schemas, subgraph_schemas
 from orchestration.store.assistants import Assistant, AssistantExists, AssistantQuery
 
 endpoint = Endpoints()
+NEXT_PAGE = "x-pagination-next"  # the offset to go on from, while there is more
 
 
 @endpoint("POST", "/assistants", body=AssistantCreate)
@@ -36,7 +42,7 @@ async def create_assistant(call: Call, body: AssistantCreate) -> Response:
         "name": body.name or "Untitled",
         "description": body.description,
         "metadata": body.metadata or {},
-        **_configuration(body),
+        **_configuration(body, {}),
     }
     try:
         await call.backend.assistants.create(assistant_id, fields)
@@ -54,31 +60,51 @@ async def get_assistant(call: Call) -> Response:
 
 @endpoint("PATCH", "/assistants/{assistant_id}", body=AssistantPatch)
 async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
-    """Change an assistant."""
+    """Change an assistant, which makes a new version of it."""
     assistant = _assistant(call)
     fields: dict[str, Any] = {
         name: value
-        for name in ("graph_id", "name", "description")
+        for name in ("graph_id", "name", "description", "metadata")
         if (value := getattr(body, name)) is not None
     }
     if body.graph_id is not None:
         require_graph(call.backend, body.graph_id)
     if body.config is not None or body.context is not None:
-        fields |= _configuration(body)
-    if body.metadata is not None:
-        fields["metadata"] = {**assistant.metadata, **body.metadata}
+        fields |= _configuration(body, assistant.config)
     await call.backend.assistants.update(assistant.assistant_id, fields)
     return json_response(assistant_document(_assistant(call)))
 
 
-@endpoint("DELETE", "/assistants/{assistant_id}")
-async def delete_assistant(call: Call) -> Response:
-    """Delete an assistant; its threads stay."""
+@endpoint("POST", "/assistants/{assistant_id}/versions", body=AssistantVersions, optional_body=True)
+async def list_versions(call: Call, body: AssistantVersions) -> Response:
+    """Return what an assistant was at each of its versions, the newest first."""
+    assistant_id = _assistant(call).assistant_id
+    found = await call.backend.assistants.versions(
+        assistant_id, body.metadata, body.limit, body.offset
+    )
+    return json_response([version_document(version) for version in found])
+
+
+@endpoint("POST", "/assistants/{assistant_id}/latest", body=AssistantLatest)
+async def set_latest(call: Call, body: AssistantLatest) -> Response:
+    """Make an assistant what it was at a version; later changes are numbered after the highest."""
+    assistant_id = _assistant(call).assistant_id
+    if not await call.backend.assistants.put_back(assistant_id, body.version):
+        detail = f"Assistant {assistant_id} has no version {body.version}"
+        raise Problem(HTTPStatus.NOT_FOUND, detail)
+    return json_response(assistant_document(_assistant(call)))
+
+
+@endpoint("DELETE", "/assistants/{assistant_id}", query=AssistantDelete)
+async def delete_assistant(call: Call, query: AssistantDelete) -> Response:
+    """Delete an assistant; its threads stay unless they are to go too."""
     assistant = _assistant(call)
     if assistant.assistant_id in map(default_assistant, call.backend.graphs.names):
         raise Problem(
             HTTPStatus.CONFLICT, "the assistant that a graph has by itself cannot be deleted"
         )
+    if query.delete_threads:  # first: who is interrupted here can ask again
+        await delete_threads(call, await call.backend.threads.of_assistant(assistant.assistant_id))
     await call.backend.assistants.delete(assistant.assistant_id)
     return no_content()
 
@@ -90,13 +116,15 @@ async def search_assistants(call: Call, body: AssistantSearch) -> Response:
         graph_id=body.graph_id,
         name=body.name,
         metadata=body.metadata,
-        limit=body.limit,
+        limit=body.limit + 1,
         offset=body.offset,
-        sort_by=body.sort_by,
-        descending=body.sort_order == "desc",
+        sort_by=body.sort_by or "created_at",
+        descending=body.sort_order != "asc",
     )
     rows = await call.backend.assistants.search(query)
-    return json_response([selected(assistant_document(row), body.select) for row in rows])
+    headers = {NEXT_PAGE: str(body.offset + body.limit)} if len(rows) > body.limit else None
+    found = [selected(assistant_document(row), body.select) for row in rows[: body.limit]]
+    return json_response(found, headers=headers)
 
 
 @endpoint("POST", "/assistants/count", body=AssistantFilter, optional_body=True)
@@ -150,15 +178,22 @@ def _open(call: Call, assistant: Assistant) -> Any:
     )
 
 
-def _configuration(body: AssistantCreate | AssistantPatch) -> dict[str, Any]:
-    """Return the config and the context to store; each mirrors what is only in the other."""
-    config: dict[str, Any] = dict(body.config or {})
-    configurable, context = config.get("configurable"), body.context
-    if configurable and context:
+def _configuration(
+    body: AssistantCreate | AssistantPatch, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the config and the context to store; each mirrors what is only in the other.
+
+    A context alone replaces what is configurable in the config from ``before``.
+    """
+    config: dict[str, Any] = dict(before if body.config is None else body.config)
+    context = body.context
+    if body.config is None:
+        config.pop("configurable", None)
+    elif config.get("configurable") and context:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "give either context or config.configurable, not both; context is the newer one",
         )
     if context:
         config["configurable"] = context
-    return {"config": config, "context": context or configurable or {}}
+    return {"config": config, "context": context or config.get("configurable") or {}}

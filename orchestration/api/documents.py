@@ -76,6 +76,13 @@ def assistant_document(assistant: Assistant) -> Document:
     return asdict(assistant)
 
 
+def version_document(assistant: Assistant) -> Document:
+    """Return the document of what an assistant was at one of its versions."""
+    document = asdict(assistant)
+    del document["updated_at"]
+    return document
+
+
 def delivery_document(row: sqlite3.Row) -> Document:
     """Return the document of a delivery; what the query of its URL says is nobody else's."""
     url: str = row["url"]

@@ -33,6 +33,8 @@ AssistantField = Literal[
     "updated_at", "metadata", "version",
 ]  # fmt: skip
 
+AssistantSort = Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"]
+
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
@@ -273,9 +275,29 @@ class AssistantSearch(AssistantFilter):
 
     limit: Limit = 10
     offset: Offset = 0
-    sort_by: Literal["assistant_id", "graph_id", "name", "created_at", "updated_at"] = "created_at"
-    sort_order: SortOrder = "desc"
+    sort_by: AssistantSort | None = None
+    sort_order: SortOrder | None = None
     select: list[AssistantField] | None = None
+
+
+class AssistantVersions(Body):
+    """Which versions of an assistant."""
+
+    metadata: Json | None = None
+    limit: Limit = 10
+    offset: Offset = 0
+
+
+class AssistantLatest(Body):
+    """The version that an assistant is to have."""
+
+    version: Annotated[int, Field(ge=1, le=2**53)]
+
+
+class AssistantDelete(Query):
+    """Whether the threads that ran an assistant last go with it."""
+
+    delete_threads: bool = False
 
 
 class GraphQuery(Query):

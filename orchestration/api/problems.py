@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from operations.errors import StorageFull, StorageUnavailable
+from orchestration.graphs.registry import GraphNotMade
 from orchestration.loop import errors
 from orchestration.store.assistants import AssistantExists
 from orchestration.store.threads import ThreadExists
@@ -50,6 +51,7 @@ _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ThreadNotFound: HTTPStatus.NOT_FOUND,
     ThreadExists: HTTPStatus.CONFLICT,
     AssistantExists: HTTPStatus.CONFLICT,
+    GraphNotMade: HTTPStatus.FAILED_DEPENDENCY,
 }
 _OVERLOAD = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 _QUOTA = "https://iana.org/assignments/http-problem-types#quota-exceeded"

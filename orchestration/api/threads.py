@@ -24,6 +24,8 @@ from orchestration.store.threads import ThreadExists, ThreadQuery
 
 endpoint = Endpoints()
 
+_AT_ONCE = 100  # threads deleted together; other writes come between
+
 
 @endpoint("POST", "/threads", body=ThreadCreate, optional_body=True)
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
@@ -58,8 +60,7 @@ async def patch_thread(call: Call, body: ThreadPatch) -> Response:
 async def delete_thread(call: Call) -> Response:
     """Delete a thread with its runs and checkpoints; what works on it is stopped first."""
     thread_id = call.uuid("thread_id")
-    await _stop_runs(call, [thread_id])
-    if not await call.backend.threads.delete(thread_id):
+    if not await delete_threads(call, [thread_id]):
         raise ThreadNotFound(thread_id)
     return no_content()
 
@@ -104,8 +105,7 @@ async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     threads = call.backend.threads
     thread_ids = [str(thread_id) for thread_id in body.thread_ids]
     if body.strategy == "delete":
-        await _stop_runs(call, thread_ids)
-        pruned = [thread_id for thread_id in thread_ids if await threads.delete(thread_id)]
+        pruned = await delete_threads(call, thread_ids)
     else:
         pruned = [thread_id for thread_id in thread_ids if threads.get(thread_id) is not None]
         await call.backend.checkpoints.aprune(pruned, strategy="keep_latest")
@@ -130,6 +130,17 @@ def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
     if row is None:
         raise ThreadNotFound(thread_id)
     return row
+
+
+async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
+    """Delete threads with their runs, which are stopped first; return those that there were."""
+    deleted: list[str] = []
+    for start in range(0, len(thread_ids), _AT_ONCE):
+        page = thread_ids[start : start + _AT_ONCE]
+        await _stop_runs(call, page)
+        found = await asyncio.gather(*map(call.backend.threads.delete, page))
+        deleted += [thread_id for thread_id, was in zip(page, found, strict=True) if was]
+    return deleted
 
 
 async def _stop_runs(call: Call, thread_ids: Sequence[str]) -> None:

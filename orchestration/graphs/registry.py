@@ -2,7 +2,12 @@
 
 import copy
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from dataclasses import dataclass
 from inspect import isclass
 from typing import Any
@@ -26,6 +31,15 @@ class GraphNotFound(LookupError):
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
         super().__init__(f"there is no graph {name!r}. {nearest(name, known)}")
         self.name = name
+
+
+class GraphNotMade(Exception):
+    """The function that makes a graph failed while the graph was to be looked at, not run."""
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(
+            f"graph {name!r} could not be made: its function raised {type(error).__name__}: {error}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +109,7 @@ class GraphRegistry:
 
         Raises:
             GraphNotFound: there is no graph of that name.
-            TypeError: (on entering) the factory made something else.
+            GraphNotMade: (on entering) the factory failed. For a run, its error comes as it is.
         """
         if (graph := self.fixed(name, checkpointed=checkpointed)) is not None:
             return nullcontext(graph)
@@ -108,7 +122,13 @@ class GraphRegistry:
     async def _make(
         self, factory: Factory, occasion: Occasion, name: str, *, checkpointed: bool
     ) -> AsyncGenerator[Graph]:
-        async with factory.open(occasion) as graph:
+        async with AsyncExitStack() as stack:
+            try:
+                graph = await stack.enter_async_context(factory.open(occasion))
+            except Exception as error:
+                if occasion.access == "threads.create_run":
+                    raise
+                raise GraphNotMade(name, error) from error
             yield self._equipment.give_to(graph, name, checkpointed=checkpointed)
 
 

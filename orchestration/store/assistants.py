@@ -1,5 +1,6 @@
 """Assistants in SQLite."""
 
+import asyncio
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +10,11 @@ from typing import Any
 import orjson
 
 from operations.database import Database
+from operations.writer import Operation
+from orchestration.store import assistant_versions as versions
 from orchestration.store.contains import Contains
-from orchestration.store.runs import now
 
 _SORTS = frozenset({"assistant_id", "graph_id", "name", "created_at", "updated_at"})
-_JSON = frozenset({"config", "context", "metadata"})
-
 
 _CACHED = 1_000  # assistants kept in memory
 
@@ -28,7 +28,10 @@ class AssistantExists(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assistant:
-    """A graph with a name, a configuration and metadata. Not to be changed: it is shared."""
+    """A graph with a name, a configuration and metadata. Not to be changed: it is shared.
+
+    Of a version that is not in use, ``created_at`` and ``updated_at`` are when it came about.
+    """
 
     assistant_id: str
     graph_id: str
@@ -53,6 +56,22 @@ class AssistantQuery:
     offset: int = 0
     sort_by: str = "created_at"
     descending: bool = True
+
+    def sql(self) -> tuple[str, list[Any]]:
+        """Return the statement that finds a page, and its parameters.
+
+        Raises:
+            ValueError: ``sort_by`` is no column.
+        """
+        if self.sort_by not in _SORTS:
+            raise ValueError(self.sort_by)
+        where, parameters = self.where()
+        way = "DESC" if self.descending else "ASC"
+        sql = f"""
+            SELECT * FROM assistants WHERE {where}
+            ORDER BY {self.sort_by} {way}, rowid {way} LIMIT ? OFFSET ?
+        """  # noqa: S608 - made of constants
+        return sql, [*parameters, self.limit, self.offset]
 
     def where(self) -> tuple[str, list[Any]]:
         """Return the condition and its parameters."""
@@ -95,23 +114,20 @@ class AssistantStore:
         Raises:
             AssistantExists: there is one with that id.
         """
-        if not await self._database.write(partial(_create, assistant_id, fields)):
+        if not await self._database.write(partial(versions.create, assistant_id, fields)):
             raise AssistantExists(assistant_id)
 
     async def update(self, assistant_id: str, fields: Mapping[str, Any]) -> bool:
-        """Set ``fields`` and count one version more; False if there is no such assistant."""
-        updated = await self._database.write(partial(_update, assistant_id, fields))
-        self._cache.pop(assistant_id, None)
-        return updated
+        """Set ``fields``, merging metadata, as a new version; False if there is no assistant."""
+        return await self._change(assistant_id, partial(versions.update, assistant_id, fields))
+
+    async def put_back(self, assistant_id: str, version: int) -> bool:
+        """Make the assistant what it was at ``version``; False if there is no such version."""
+        return await self._change(assistant_id, partial(versions.put_back, assistant_id, version))
 
     async def delete(self, assistant_id: str) -> bool:
         """Delete an assistant; its threads and runs stay. False if there is none."""
-        sql = "DELETE FROM assistants WHERE assistant_id = ?"
-        deleted = await self._database.write(
-            lambda c: c.execute(sql, (assistant_id,)).rowcount == 1
-        )
-        self._cache.pop(assistant_id, None)
-        return deleted
+        return await self._change(assistant_id, partial(versions.delete, assistant_id))
 
     async def search(self, query: AssistantQuery) -> list[Assistant]:
         """Return the assistants that match.
@@ -119,14 +135,7 @@ class AssistantStore:
         Raises:
             ValueError: ``query.sort_by`` is no column.
         """
-        if query.sort_by not in _SORTS:
-            raise ValueError(query.sort_by)
-        where, parameters = query.where()
-        order = f"{query.sort_by} {'DESC' if query.descending else 'ASC'}, rowid"
-        sql = f"SELECT * FROM assistants WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - made of constants
-        parameters += [query.limit, query.offset]
-        rows = await self._database.read(Contains(sql, parameters).fetchall)
-        return [_assistant(row) for row in rows]
+        return await self._read(*query.sql())
 
     async def count(self, query: AssistantQuery) -> int:
         """Return how many assistants match."""
@@ -135,33 +144,29 @@ class AssistantStore:
         rows = await self._database.read(Contains(sql, parameters).fetchall)
         return int(rows[0][0])
 
+    async def versions(
+        self, assistant_id: str, metadata: Mapping[str, Any] | None, limit: int, offset: int
+    ) -> list[Assistant]:
+        """Return what an assistant was at each of its versions, the highest first."""
+        sql = """
+            SELECT *, created_at AS updated_at FROM assistant_versions
+            WHERE assistant_id = ? AND json_contains(metadata, ?)
+            ORDER BY version DESC LIMIT ? OFFSET ?
+        """
+        parameters = [assistant_id, orjson.dumps(metadata or {}), limit, offset]
+        return await self._read(sql, parameters)
+
+    async def _read(self, sql: str, parameters: list[Any]) -> list[Assistant]:
+        rows = await self._database.read(Contains(sql, parameters).fetchall)
+        return [_assistant(row) for row in rows]
+
+    async def _change(self, assistant_id: str, operation: Operation[bool]) -> bool:
+        writing = self._database.write(operation)
+        # Shielded: a caller that goes away stops no write, which is then still to be noticed here.
+        writing.add_done_callback(lambda _: self._cache.pop(assistant_id, None))
+        return await asyncio.shield(writing)
+
 
 def _assistant(row: sqlite3.Row) -> Assistant:
-    parts = {name: orjson.loads(row[name]) for name in _JSON}
+    parts = {name: orjson.loads(row[name]) for name in versions.JSON}
     return Assistant(**{**dict(row), **parts})
-
-
-def _texts(fields: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: orjson.dumps(value).decode() if name in _JSON else value
-        for name, value in fields.items()
-    }
-
-
-def _create(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
-    at = now()
-    row = {"assistant_id": assistant_id, "created_at": at, "updated_at": at, **_texts(fields)}
-    sql = f"""
-        INSERT INTO assistants ({", ".join(row)}) VALUES ({", ".join("?" * len(row))})
-        ON CONFLICT DO NOTHING
-    """  # noqa: S608 - the names are ours
-    return connection.execute(sql, tuple(row.values())).rowcount == 1
-
-
-def _update(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
-    row = {"updated_at": now(), **_texts(fields)}
-    sql = f"""
-        UPDATE assistants SET version = version + 1, {", ".join(f"{name} = ?" for name in row)}
-        WHERE assistant_id = ?
-    """  # noqa: S608 - the names are ours
-    return connection.execute(sql, (*row.values(), assistant_id)).rowcount == 1

@@ -114,6 +114,12 @@ class ThreadStore:
         if not await self._database.write(partial(_copy, source, target)):
             raise ThreadNotFound(source)
 
+    async def of_assistant(self, assistant_id: str) -> list[str]:
+        """Return the ids of the threads that ran this assistant last. It looks at all threads."""
+        sql = "SELECT thread_id FROM threads WHERE json_extract(metadata, '$.assistant_id') = ?"
+        rows = await self._database.read(lambda c: c.execute(sql, (assistant_id,)).fetchall())
+        return [row[0] for row in rows]
+
     async def search(self, query: ThreadQuery) -> list[sqlite3.Row]:
         """Return the threads that match."""
         where, parameters = query.where()

@@ -1,5 +1,9 @@
 """The assistant store: versions, and a memory that never shows what was changed."""
 
+import asyncio
+import sqlite3
+import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,3 +72,41 @@ async def test_an_order_that_is_no_column_is_refused(tmp_path: Path) -> None:
     async with open_shelf(tmp_path) as shelf:
         with pytest.raises(ValueError, match="drop"):
             await shelf.assistants.search(AssistantQuery(sort_by="name; drop table runs"))
+
+
+async def test_a_change_whose_caller_went_away_is_noticed_all_the_same(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        store = shelf.assistants
+        await store.create("a", {"graph_id": "g", "name": "before"})
+        opened = threading.Event()
+        shelf.database.write(lambda _: opened.wait())
+        change = asyncio.create_task(store.update("a", {"name": "after"}))
+        await asyncio.sleep(0)
+        change.cancel()
+        await asyncio.wait({change})
+        remembered = store.get("a")
+        opened.set()
+        await shelf.database.settled()
+        changed = store.get("a")
+    assert remembered is not None
+    assert changed is not None
+    assert (remembered.name, changed.name) == ("before", "after")
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("graph_id", [None, "g"])
+@pytest.mark.parametrize("sort_by", ["created_at", "updated_at", "name", "graph_id"])
+async def test_a_page_comes_from_an_index_in_its_order(
+    tmp_path: Path, sort_by: str, graph_id: str | None, descending: bool
+) -> None:
+    query = AssistantQuery(sort_by=sort_by, graph_id=graph_id, descending=descending)
+    async with open_shelf(tmp_path) as shelf:
+        plan = await shelf.database.read(partial(_plan, query))
+    assert "USING INDEX assistants_" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def _plan(query: AssistantQuery, connection: sqlite3.Connection) -> str:
+    sql, parameters = query.sql()
+    rows = connection.execute(f"EXPLAIN QUERY PLAN {sql}", parameters).fetchall()
+    return "; ".join(row["detail"] for row in rows)
