@@ -8,6 +8,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from starlette.responses import Response
 
+from orchestration.api.access import Access
 from orchestration.api.documents import assistant_document, selected, version_document
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.models import (
@@ -32,7 +33,7 @@ endpoint = Endpoints()
 NEXT_PAGE = "x-pagination-next"  # the offset to go on from, while there is more
 
 
-@endpoint("POST", "/assistants", body=AssistantCreate)
+@endpoint("POST", "/assistants", access=Access("assistants", "create"), body=AssistantCreate)
 async def create_assistant(call: Call, body: AssistantCreate) -> Response:
     """Create an assistant."""
     require_graph(call.backend, body.graph_id)
@@ -41,7 +42,7 @@ async def create_assistant(call: Call, body: AssistantCreate) -> Response:
         "graph_id": body.graph_id,
         "name": body.name or "Untitled",
         "description": body.description,
-        "metadata": body.metadata or {},
+        "metadata": call.stamped(body.metadata),
         **_configuration(body, {}),
     }
     try:
@@ -49,33 +50,51 @@ async def create_assistant(call: Call, body: AssistantCreate) -> Response:
     except AssistantExists:
         if body.if_exists == "raise":
             raise
-    return json_response(assistant_document(find_assistant(call.backend, assistant_id)))
+        assistant = call.backend.assistants.get(assistant_id, call.visible)
+    else:
+        assistant = call.backend.assistants.get(assistant_id)
+    if assistant is None:
+        raise AssistantExists(assistant_id)
+    return json_response(assistant_document(assistant))
 
 
-@endpoint("GET", "/assistants/{assistant_id}")
+@endpoint("GET", "/assistants/{assistant_id}", access=Access("assistants", "read"))
 async def get_assistant(call: Call) -> Response:
     """Return an assistant."""
     return json_response(assistant_document(_assistant(call)))
 
 
-@endpoint("PATCH", "/assistants/{assistant_id}", body=AssistantPatch)
+@endpoint(
+    "PATCH",
+    "/assistants/{assistant_id}",
+    access=Access("assistants", "update"),
+    body=AssistantPatch,
+)
 async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
     """Change an assistant, which makes a new version of it."""
     assistant = _assistant(call)
     fields: dict[str, Any] = {
         name: value
-        for name in ("graph_id", "name", "description", "metadata")
+        for name in ("graph_id", "name", "description")
         if (value := getattr(body, name)) is not None
     }
     if body.graph_id is not None:
         require_graph(call.backend, body.graph_id)
     if body.config is not None or body.context is not None:
         fields |= _configuration(body, assistant.config)
+    if body.metadata is not None:
+        fields["metadata"] = call.kept(body.metadata)
     await call.backend.assistants.update(assistant.assistant_id, fields)
     return json_response(assistant_document(_assistant(call)))
 
 
-@endpoint("POST", "/assistants/{assistant_id}/versions", body=AssistantVersions, optional_body=True)
+@endpoint(
+    "POST",
+    "/assistants/{assistant_id}/versions",
+    access=Access("assistants", "read"),
+    body=AssistantVersions,
+    optional_body=True,
+)
 async def list_versions(call: Call, body: AssistantVersions) -> Response:
     """Return what an assistant was at each of its versions, the newest first."""
     assistant_id = _assistant(call).assistant_id
@@ -85,7 +104,12 @@ async def list_versions(call: Call, body: AssistantVersions) -> Response:
     return json_response([version_document(version) for version in found])
 
 
-@endpoint("POST", "/assistants/{assistant_id}/latest", body=AssistantLatest)
+@endpoint(
+    "POST",
+    "/assistants/{assistant_id}/latest",
+    access=Access("assistants", "update"),
+    body=AssistantLatest,
+)
 async def set_latest(call: Call, body: AssistantLatest) -> Response:
     """Make an assistant what it was at a version; later changes are numbered after the highest."""
     assistant_id = _assistant(call).assistant_id
@@ -95,7 +119,12 @@ async def set_latest(call: Call, body: AssistantLatest) -> Response:
     return json_response(assistant_document(_assistant(call)))
 
 
-@endpoint("DELETE", "/assistants/{assistant_id}", query=AssistantDelete)
+@endpoint(
+    "DELETE",
+    "/assistants/{assistant_id}",
+    access=Access("assistants", "delete"),
+    query=AssistantDelete,
+)
 async def delete_assistant(call: Call, query: AssistantDelete) -> Response:
     """Delete an assistant; its threads stay unless they are to go too."""
     assistant = _assistant(call)
@@ -104,18 +133,27 @@ async def delete_assistant(call: Call, query: AssistantDelete) -> Response:
             HTTPStatus.CONFLICT, "the assistant that a graph has by itself cannot be deleted"
         )
     if query.delete_threads:  # first: who is interrupted here can ask again
-        await delete_threads(call, await call.backend.threads.of_assistant(assistant.assistant_id))
+        deleting = await call.may("threads", "delete", {})
+        threads = await call.backend.threads.of_assistant(assistant.assistant_id)
+        await delete_threads(deleting, threads)
     await call.backend.assistants.delete(assistant.assistant_id)
     return no_content()
 
 
-@endpoint("POST", "/assistants/search", body=AssistantSearch, optional_body=True)
+@endpoint(
+    "POST",
+    "/assistants/search",
+    access=Access("assistants", "search"),
+    body=AssistantSearch,
+    optional_body=True,
+)
 async def search_assistants(call: Call, body: AssistantSearch) -> Response:
     """Find assistants."""
     query = AssistantQuery(
         graph_id=body.graph_id,
         name=body.name,
         metadata=body.metadata,
+        visible=call.visible,
         limit=body.limit + 1,
         offset=body.offset,
         sort_by=body.sort_by or "created_at",
@@ -127,14 +165,24 @@ async def search_assistants(call: Call, body: AssistantSearch) -> Response:
     return json_response(found, headers=headers)
 
 
-@endpoint("POST", "/assistants/count", body=AssistantFilter, optional_body=True)
+@endpoint(
+    "POST",
+    "/assistants/count",
+    access=Access("assistants", "search"),
+    body=AssistantFilter,
+    optional_body=True,
+)
 async def count_assistants(call: Call, body: AssistantFilter) -> Response:
     """Count assistants."""
-    query = AssistantQuery(graph_id=body.graph_id, name=body.name, metadata=body.metadata)
+    query = AssistantQuery(
+        graph_id=body.graph_id, name=body.name, metadata=body.metadata, visible=call.visible
+    )
     return json_response(await call.backend.assistants.count(query))
 
 
-@endpoint("GET", "/assistants/{assistant_id}/graph", query=GraphQuery)
+@endpoint(
+    "GET", "/assistants/{assistant_id}/graph", access=Access("assistants", "read"), query=GraphQuery
+)
 async def draw_graph(call: Call, query: GraphQuery) -> Response:
     """Return the nodes and edges of an assistant's graph."""
     assistant = _assistant(call)
@@ -142,7 +190,7 @@ async def draw_graph(call: Call, query: GraphQuery) -> Response:
         return json_response(dumps(await graph_drawing(graph, xray=query.xray)))
 
 
-@endpoint("GET", "/assistants/{assistant_id}/schemas")
+@endpoint("GET", "/assistants/{assistant_id}/schemas", access=Access("assistants", "read"))
 async def get_schemas(call: Call) -> Response:
     """Return the JSON Schemas of what an assistant takes and gives."""
     assistant = _assistant(call)
@@ -150,14 +198,24 @@ async def get_schemas(call: Call) -> Response:
         return json_response({"graph_id": assistant.graph_id, **graph_schemas(graph)})
 
 
-@endpoint("GET", "/assistants/{assistant_id}/subgraphs", query=SubgraphsQuery)
+@endpoint(
+    "GET",
+    "/assistants/{assistant_id}/subgraphs",
+    access=Access("assistants", "read"),
+    query=SubgraphsQuery,
+)
 async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of the subgraphs of an assistant's graph."""
     async with _open(call, _assistant(call)) as graph:
         return json_response(await subgraph_schemas(graph, recurse=query.recurse))
 
 
-@endpoint("GET", "/assistants/{assistant_id}/subgraphs/{namespace}", query=SubgraphsQuery)
+@endpoint(
+    "GET",
+    "/assistants/{assistant_id}/subgraphs/{namespace}",
+    access=Access("assistants", "read"),
+    query=SubgraphsQuery,
+)
 async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of one subgraph of an assistant's graph."""
     async with _open(call, _assistant(call)) as graph:
@@ -167,7 +225,7 @@ async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
 
 
 def _assistant(call: Call) -> Assistant:
-    return find_assistant(call.backend, call.path("assistant_id"))
+    return find_assistant(call.backend, call.path("assistant_id"), call.visible)
 
 
 def _open(call: Call, assistant: Assistant) -> Any:

@@ -7,6 +7,7 @@ from langgraph.store.base import BaseStore
 
 from operations.egress import UrlPolicy
 from operations.settings import Settings
+from orchestration.api.access import Authority
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.states import ThreadStates
@@ -45,3 +46,4 @@ class Backend:
     deliveries: DeliveryStore
     webhook_urls: UrlPolicy
     readiness: Readiness
+    authority: Authority | None = None

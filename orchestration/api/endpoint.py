@@ -2,10 +2,10 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from http import HTTPStatus
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 from urllib.parse import parse_qs
 from uuid import UUID
 
@@ -15,22 +15,54 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestration.api.access import (
+    ANONYMOUS,
+    EVERYTHING,
+    Access,
+    Action,
+    Grant,
+    Principal,
+)
+from orchestration.api.access import (
+    Resource as Kind,
+)
 from orchestration.api.backend import Backend
 from orchestration.api.ingress import parse_json, read_body
 from orchestration.api.problems import Problem, invalid, problem, respond
+from orchestration.store.visibility import Visible, stamped
 
 _log = structlog.get_logger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 Handler = Callable[..., Awaitable[Response]]
 
 
-class Body(BaseModel):
+class Asked(BaseModel):
+    """What a request asks for, as an authorisation sees it and may change it."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return what an authorisation is shown: the fields that were given, and metadata."""
+        value = {name: getattr(self, name) for name in self.model_fields_set}
+        if "metadata" in type(self).model_fields:
+            value["metadata"] = dict(value.get("metadata") or {})
+        return value
+
+    def changed(self, value: Mapping[str, Any]) -> Self:
+        """Return the request as an authorisation left it."""
+        new = {
+            name: value[name]
+            for name in type(self).model_fields
+            if name in value and value[name] is not getattr(self, name)
+        }
+        return self.model_copy(update=new) if new else self
+
+
+class Body(Asked):
     """The base of request bodies: a field that is not declared is refused, never dropped."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Query(BaseModel):
+class Query(Asked):
     """The base of query strings."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -38,12 +70,41 @@ class Query(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that is being answered."""
+    """A request that is being answered, who it is from, and what they may do."""
 
     backend: Backend
     scope: Scope
     receive: Receive
     headers: Mapping[bytes, bytes]
+    principal: Principal = ANONYMOUS
+    grant: Grant = EVERYTHING
+
+    @property
+    def visible(self) -> Visible:
+        """What there is for the caller, to be passed to every store that is asked."""
+        return self.grant.visible
+
+    def stamped(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the metadata of what the caller makes: it is theirs."""
+        return stamped(metadata or {}, self.grant.stamp)
+
+    def kept(self, metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return what the caller changes in metadata: nobody gives away what is theirs."""
+        changes = dict(metadata or {})
+        stamp = {key: value for key, value in self.grant.stamp.items() if key in changes}
+        return stamped(changes, stamp)
+
+    async def may(self, resource: Kind, action: Action, value: dict[str, Any]) -> "Call":
+        """Return the call with the grant for something else that it needs besides.
+
+        Raises:
+            Problem: 403, the caller may not.
+        """
+        authority = self.backend.authority
+        if authority is None:
+            return self
+        access = Access(resource, action)
+        return replace(self, grant=await authority.authorise(self.principal, access, value))
 
     def path(self, name: str) -> str:
         """Return a part of the path as it was sent."""
@@ -90,6 +151,7 @@ class Endpoint:
 
     method: str
     path: str
+    access: Access
     handler: Handler
     body: TypeAdapter[Any] | None = None
     query: type[Query] | None = None
@@ -113,7 +175,33 @@ class Endpoint:
             arguments.append(await self._read(call, self.body))
         if self.query is not None:
             arguments.append(_parse_query(call, self.query))
+        if call.backend.authority is not None and self.access.resource is not None:
+            call, arguments = await self._authorised(call, arguments)
         return await self.handler(call, *arguments)
+
+    async def _authorised(self, call: Call, arguments: list[Any]) -> tuple[Call, list[Any]]:
+        """Return the call with what it was granted, and the request as that left it."""
+        authority = call.backend.authority
+        if authority is None:
+            return call, arguments
+        path = {name: _path_value(text) for name, text in call.scope["path_params"].items()}
+        first, others = arguments[:1], arguments[1:]
+        many = isinstance(first[0], list) if first else False
+        grants: list[Grant] = []
+        allowed: list[Any] = []
+        for one in (first[0] if many else first) or [None]:
+            value: dict[str, Any] = {}
+            for part in (*others, one):
+                value |= part.shown() if part is not None else {}
+            value |= path
+            grants.append(await authority.authorise(call.principal, self.access, value))
+            if one is not None:
+                allowed.append(one.changed(value))
+        if any(grant != grants[0] for grant in grants):
+            raise Problem(HTTPStatus.FORBIDDEN, "what is asked for at once must be allowed alike")
+        call = replace(call, grant=grants[0])
+        arguments = [allowed, *others] if many else [*allowed, *others]
+        return call, arguments
 
     async def _read(self, call: Call, adapter: TypeAdapter[Any]) -> Any:
         kind = call.headers.get(b"content-type")
@@ -146,17 +234,20 @@ class Endpoints:
         method: str,
         path: str,
         *,
+        access: Access,
         body: Any = None,
         query: type[Query] | None = None,
         optional_body: bool = False,
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated function to be the operation."""
+        """Declare the decorated function to be the operation, and what it takes to be allowed."""
 
         def declare(handler: Handler) -> Handler:
             adapter = None if body is None else TypeAdapter(body)
             model = next(iter(get_args(body)), body)  # a list is of one model
             known = frozenset(getattr(model, "model_fields", ()))
-            self.all.append(Endpoint(method, path, handler, adapter, query, optional_body, known))
+            self.all.append(
+                Endpoint(method, path, access, handler, adapter, query, optional_body, known)
+            )
             return handler
 
         return declare
@@ -179,7 +270,10 @@ class Resource:
         try:
             if endpoint is None:
                 raise self._not_allowed(method)  # noqa: TRY301 - answered like all the others
-            call = Call(self._backend, scope, receive, dict(scope["headers"]))
+            authority, principal = self._backend.authority, ANONYMOUS
+            if authority is not None and not endpoint.access.public:
+                principal, receive = await authority.authenticate(scope, receive)
+            call = Call(self._backend, scope, receive, dict(scope["headers"]), principal)
             response = await endpoint.answer(call)
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             found = problem(error)
@@ -207,6 +301,14 @@ def json_response(
 def no_content(status: int = HTTPStatus.NO_CONTENT) -> Response:
     """Return an answer without a body."""
     return Response(status_code=status)
+
+
+def _path_value(text: str) -> str | UUID:
+    """Return a part of the path as an authorisation is shown it: ids are UUIDs."""
+    try:
+        return UUID(text)
+    except ValueError:
+        return text
 
 
 def _parse_query(call: Call, model: type[Query]) -> Query:

@@ -9,6 +9,7 @@ from langgraph.store.base import Item
 from pydantic import Field
 from starlette.responses import Response
 
+from orchestration.api.access import Access
 from orchestration.api.endpoint import Body, Call, Endpoints, Query, json_response, no_content
 from orchestration.api.models import Json, Limit, Offset
 from orchestration.api.problems import Problem
@@ -66,7 +67,7 @@ class NamespaceSearch(Body):
     offset: Offset = 0
 
 
-@endpoint("PUT", "/store/items", body=ItemPut)
+@endpoint("PUT", "/store/items", access=Access("store", "put"), body=ItemPut)
 async def put_item(call: Call, body: ItemPut) -> Response:
     """Keep an item."""
     index = None if body.index is True else body.index
@@ -76,7 +77,7 @@ async def put_item(call: Call, body: ItemPut) -> Response:
     return no_content()
 
 
-@endpoint("GET", "/store/items", query=ItemGet)
+@endpoint("GET", "/store/items", access=Access("store", "get"), query=ItemGet)
 async def get_item(call: Call, query: ItemGet) -> Response:
     """Return an item."""
     namespace = tuple(query.namespace.split(".")) if query.namespace else ()
@@ -87,7 +88,7 @@ async def get_item(call: Call, query: ItemGet) -> Response:
     return json_response(_document(item))
 
 
-@endpoint("DELETE", "/store/items", body=ItemDelete)
+@endpoint("DELETE", "/store/items", access=Access("store", "delete"), body=ItemDelete)
 async def delete_item(call: Call, body: ItemDelete) -> Response:
     """Forget an item."""
     with _refusals():
@@ -95,7 +96,13 @@ async def delete_item(call: Call, body: ItemDelete) -> Response:
     return no_content()
 
 
-@endpoint("POST", "/store/items/search", body=ItemSearch, optional_body=True)
+@endpoint(
+    "POST",
+    "/store/items/search",
+    access=Access("store", "search"),
+    body=ItemSearch,
+    optional_body=True,
+)
 async def search_items(call: Call, body: ItemSearch) -> Response:
     """Find items."""
     with _refusals():
@@ -111,7 +118,13 @@ async def search_items(call: Call, body: ItemSearch) -> Response:
     return json_response({"items": items})
 
 
-@endpoint("POST", "/store/namespaces", body=NamespaceSearch, optional_body=True)
+@endpoint(
+    "POST",
+    "/store/namespaces",
+    access=Access("store", "list_namespaces"),
+    body=NamespaceSearch,
+    optional_body=True,
+)
 async def list_namespaces(call: Call, body: NamespaceSearch) -> Response:
     """List namespaces."""
     with _refusals():

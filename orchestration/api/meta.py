@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 from starlette.responses import Response
 
+from orchestration.api.access import PUBLIC
 from orchestration.api.endpoint import Call, Endpoints, json_response
 
 endpoint = Endpoints()
@@ -12,19 +13,19 @@ VERSION = version("masterloop")
 _LANGGRAPH = version("langgraph")
 
 
-@endpoint("GET", "/ok")
+@endpoint("GET", "/ok", access=PUBLIC)
 async def ok(call: Call) -> Response:  # noqa: ARG001 - every handler takes it
     """Say that the service answers."""
     return json_response({"ok": True})
 
 
-@endpoint("GET", "/livez")
+@endpoint("GET", "/livez", access=PUBLIC)
 async def livez(call: Call) -> Response:  # noqa: ARG001 - every handler takes it
     """Say that the process lives; touches nothing."""
     return json_response({"status": "ok"})
 
 
-@endpoint("GET", "/readyz")
+@endpoint("GET", "/readyz", access=PUBLIC)
 async def readyz(call: Call) -> Response:
     """Say whether the service takes runs, and if not, why."""
     missing = call.backend.readiness()
@@ -32,7 +33,7 @@ async def readyz(call: Call) -> Response:
     return json_response({"status": "not ready" if missing else "ok", **missing}, status)
 
 
-@endpoint("GET", "/info")
+@endpoint("GET", "/info", access=PUBLIC)
 async def info(call: Call) -> Response:
     """Say what is served and what it can do."""
     return json_response(

@@ -1,6 +1,7 @@
 """The bodies and query strings of the API, with LangGraph's names."""
 
-from typing import Annotated, Any, Literal, Required
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Required, Self
 from uuid import UUID
 
 from pydantic import BeforeValidator, ConfigDict, Field, with_config
@@ -44,6 +45,11 @@ StreamModes = Annotated[list[StreamMode], BeforeValidator(_listed)]
 
 
 _CLOSED = ConfigDict(extra="forbid")
+_OF_A_RUN = frozenset(
+    {
+        "assistant_id", "metadata", "multitask_strategy", "if_not_exists", "after_seconds",
+    }
+)  # fmt: skip
 
 
 @with_config(_CLOSED)
@@ -113,6 +119,17 @@ class RunCreate(Body):
     strict_resume: bool = False
     priority: Annotated[int, Field(ge=0, le=10)] | None = None
     timeout: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
+
+    def shown(self) -> Json:
+        """Return what an authorisation is shown: what LangGraph keeps apart is in ``kwargs``."""
+        given = super().shown()
+        value = {name: given.pop(name) for name in _OF_A_RUN & given.keys()}
+        given["config"] = dict(given.get("config") or {})
+        return {**value, "kwargs": given}
+
+    def changed(self, value: Mapping[str, Any]) -> Self:
+        """Return the request as an authorisation left it."""
+        return super().changed({**value, **value.get("kwargs", {})})
 
 
 class RunsCancel(Body):

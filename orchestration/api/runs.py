@@ -1,11 +1,14 @@
 """The runs of a thread: listed, read, joined, cancelled, deleted."""
 
 import sqlite3
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 from starlette.responses import Response
 
+from orchestration.api.access import Access
 from orchestration.api.documents import run_document, selected
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_again
@@ -14,17 +17,20 @@ from orchestration.api.patience import answer, waiting
 from orchestration.api.problems import Problem
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
+from orchestration.store.visibility import sees
 
 endpoint = Endpoints()
 
 
-@endpoint("POST", "/runs/cancel", body=RunsCancel, query=CancelHow)
+@endpoint(
+    "POST", "/runs/cancel", access=Access("threads", "update"), body=RunsCancel, query=CancelHow
+)
 async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     """Cancel runs by their ids, or all of a status."""
     loop = call.backend.loop
     if body.status is None and not body.run_ids:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "give run_ids, or a status")
-    found = [run for run in loop.all_live() if _matches(run, body)]
+    found = await _own(call, [run for run in loop.all_live() if _matches(run, body)])
     if not found:
         raise Problem(HTTPStatus.NOT_FOUND, "No runs found to cancel")
     for run in found:
@@ -35,30 +41,30 @@ async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     return no_content()
 
 
-@endpoint("GET", "/dead-letters", query=Page)
+@endpoint("GET", "/dead-letters", access=Access("threads", "search"), query=Page)
 async def list_dead_letters(call: Call, page: Page) -> Response:
     """List the runs that were given up, newest first."""
-    rows = await call.backend.runs.dead_letters(page.limit, page.offset)
+    rows = await call.backend.runs.dead_letters(page.limit, page.offset, call.visible)
     return json_response([run_document(row) for row in rows])
 
 
-@endpoint("GET", "/threads/{thread_id}/runs", query=RunList)
+@endpoint("GET", "/threads/{thread_id}/runs", access=Access("threads", "search"), query=RunList)
 async def list_runs(call: Call, query: RunList) -> Response:
     """List the runs of a thread, newest first."""
     thread_id = call.uuid("thread_id")
-    if call.backend.threads.get(thread_id) is None:
+    if call.backend.threads.get(thread_id, call.visible) is None:
         raise ThreadNotFound(thread_id)
     rows = await call.backend.runs.of_thread(thread_id, query.status, query.limit, query.offset)
     return json_response([selected(run_document(row), query.select) for row in rows])
 
 
-@endpoint("GET", "/threads/{thread_id}/runs/{run_id}")
+@endpoint("GET", "/threads/{thread_id}/runs/{run_id}", access=Access("threads", "read"))
 async def get_run(call: Call) -> Response:
     """Return a run."""
     return json_response(run_document(_row(call)))
 
 
-@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/why")
+@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/why", access=Access("threads", "read"))
 async def explain_run(call: Call) -> Response:
     """Say where a run is and what it waits for."""
     run = _live(call)
@@ -68,7 +74,7 @@ async def explain_run(call: Call) -> Response:
     return json_response(call.backend.loop.standing(run))
 
 
-@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/join")
+@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/join", access=Access("threads", "read"))
 async def join_run(call: Call) -> Response:
     """Wait for a run to end and answer with its output."""
     run = _live(call)
@@ -83,7 +89,12 @@ async def join_run(call: Call) -> Response:
     return json_response(values.encode() if values is not None else b"null")
 
 
-@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/stream", query=JoinHow)
+@endpoint(
+    "GET",
+    "/threads/{thread_id}/runs/{run_id}/stream",
+    access=Access("threads", "read"),
+    query=JoinHow,
+)
 async def join_stream(call: Call, how: JoinHow) -> Response:
     """Stream what happens in a run from now on, or from ``Last-Event-ID`` if it is resumable."""
     run = _live(call)
@@ -92,7 +103,12 @@ async def join_stream(call: Call, how: JoinHow) -> Response:
     return await follow_again(call, run, how)
 
 
-@endpoint("POST", "/threads/{thread_id}/runs/{run_id}/cancel", query=CancelHow)
+@endpoint(
+    "POST",
+    "/threads/{thread_id}/runs/{run_id}/cancel",
+    access=Access("threads", "update"),
+    query=CancelHow,
+)
 async def cancel_run(call: Call, how: CancelHow) -> Response:
     """Cancel a run."""
     run = _live(call)
@@ -105,7 +121,7 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
     return no_content(HTTPStatus.ACCEPTED if not how.wait else HTTPStatus.NO_CONTENT)
 
 
-@endpoint("DELETE", "/threads/{thread_id}/runs/{run_id}")
+@endpoint("DELETE", "/threads/{thread_id}/runs/{run_id}", access=Access("threads", "delete"))
 async def delete_run(call: Call) -> Response:
     """Delete a run with its checkpoints; one that works is stopped and undone."""
     backend, run = call.backend, _live(call)
@@ -125,15 +141,42 @@ async def delete_run(call: Call) -> Response:
 
 def _live(call: Call) -> Run | None:
     run = call.backend.loop.live(call.uuid("run_id"))
-    return run if run is not None and run.thread_id == call.uuid("thread_id") else None
+    if run is None or run.thread_id != call.uuid("thread_id"):
+        return None
+    return run if _is_own(call, run.thread_id, run.metadata, ephemeral=run.ephemeral) else None
 
 
 def _row(call: Call) -> sqlite3.Row:
     thread_id, run_id = call.uuid("thread_id"), call.uuid("run_id")
     row = call.backend.runs.get(run_id)
-    if row is None or row["thread_id"] != thread_id:
+    if (
+        row is None
+        or row["thread_id"] != thread_id
+        or not _is_own(call, thread_id, row["metadata"], ephemeral=row["ephemeral"])
+    ):
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} not found")
     return row
+
+
+def _is_own(
+    call: Call, thread_id: str, metadata: Mapping[str, Any] | str, *, ephemeral: bool
+) -> bool:
+    """Return whether the caller sees a run: it is its thread's, or its own if it has none."""
+    if not call.visible:
+        return True
+    if ephemeral:
+        return sees(call.visible, metadata)
+    return call.backend.threads.get(thread_id, call.visible) is not None
+
+
+async def _own(call: Call, runs: Sequence[Run]) -> list[Run]:
+    threads = {run.thread_id for run in runs if not run.ephemeral}
+    own = await call.backend.threads.among(threads, call.visible)
+    return [
+        run
+        for run in runs
+        if (sees(call.visible, run.metadata) if run.ephemeral else run.thread_id in own)
+    ]
 
 
 def _matches(run: Run, asked: RunsCancel) -> bool:

@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from starlette.responses import Response
 
 from operations.errors import StorageUnavailable
+from orchestration.api.access import Access
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.models import (
     HistoryQuery,
@@ -26,26 +27,35 @@ from orchestration.store.checkpoint_search import UnsafeFilter
 endpoint = Endpoints()
 
 
-@endpoint("GET", "/threads/{thread_id}/state", query=StateQuery)
+@endpoint("GET", "/threads/{thread_id}/state", access=Access("threads", "read"), query=StateQuery)
 async def get_state(call: Call, query: StateQuery) -> Response:
     """Return the state of a thread."""
     return await _state(call, None, subgraphs=query.subgraphs)
 
 
-@endpoint("GET", "/threads/{thread_id}/state/{checkpoint_id}", query=StateQuery)
+@endpoint(
+    "GET",
+    "/threads/{thread_id}/state/{checkpoint_id}",
+    access=Access("threads", "read"),
+    query=StateQuery,
+)
 async def get_state_at_id(call: Call, query: StateQuery) -> Response:
     """Return the state of a thread at a checkpoint."""
     checkpoint = {"checkpoint_id": call.path("checkpoint_id")}
     return await _state(call, checkpoint, subgraphs=query.subgraphs)
 
 
-@endpoint("POST", "/threads/{thread_id}/state/checkpoint", body=StateAt)
+@endpoint(
+    "POST", "/threads/{thread_id}/state/checkpoint", access=Access("threads", "read"), body=StateAt
+)
 async def get_state_at(call: Call, body: StateAt) -> Response:
     """Return the state of a thread at a checkpoint, of a subgraph too."""
     return await _state(call, body.checkpoint, subgraphs=body.subgraphs)
 
 
-@endpoint("POST", "/threads/{thread_id}/state", body=StateUpdate)
+@endpoint(
+    "POST", "/threads/{thread_id}/state", access=Access("threads", "update"), body=StateUpdate
+)
 async def update_state(call: Call, body: StateUpdate) -> Response:
     """Change the state of a thread as if a node had."""
     backend, thread_id = call.backend, call.uuid("thread_id")
@@ -61,13 +71,21 @@ async def update_state(call: Call, body: StateUpdate) -> Response:
     return json_response({"checkpoint": updated, **updated})
 
 
-@endpoint("GET", "/threads/{thread_id}/history", query=HistoryQuery)
+@endpoint(
+    "GET", "/threads/{thread_id}/history", access=Access("threads", "read"), query=HistoryQuery
+)
 async def get_history(call: Call, query: HistoryQuery) -> Response:
     """Return the states of a thread, newest first."""
     return await _history(call, HistorySearch(limit=query.limit, before=query.before))
 
 
-@endpoint("POST", "/threads/{thread_id}/history", body=HistorySearch, optional_body=True)
+@endpoint(
+    "POST",
+    "/threads/{thread_id}/history",
+    access=Access("threads", "read"),
+    body=HistorySearch,
+    optional_body=True,
+)
 async def search_history(call: Call, body: HistorySearch) -> Response:
     """Return the states of a thread that match, newest first."""
     return await _history(call, body)

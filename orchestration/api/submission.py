@@ -13,9 +13,11 @@ from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, as_uuid
 from orchestration.api.models import RunCreate
 from orchestration.api.problems import Problem
+from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant
 from orchestration.store.runs import now
+from orchestration.store.visibility import Visible, sees, stamped
 
 _DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
 _NORMAL_PRIORITY = 5
@@ -34,7 +36,7 @@ def default_assistant(graph_id: str) -> str:
     return str(uuid5(_DEFAULT_ASSISTANTS, graph_id))
 
 
-def find_assistant(backend: Backend, assistant_id: str) -> Assistant:
+def find_assistant(backend: Backend, assistant_id: str, visible: Visible = None) -> Assistant:
     """Return the assistant of that id, or the default one of the graph of that name.
 
     Raises:
@@ -44,7 +46,7 @@ def find_assistant(backend: Backend, assistant_id: str) -> Assistant:
         assistant_id = default_assistant(assistant_id)
     else:
         assistant_id = _assistant_uuid(backend, assistant_id)
-    assistant = backend.assistants.get(assistant_id)
+    assistant = backend.assistants.get(assistant_id, visible)
     if assistant is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"Assistant {assistant_id} not found")
     return assistant
@@ -74,14 +76,17 @@ def _assistant_uuid(backend: Backend, text: str) -> str:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from error
 
 
-def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
+async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     """Return the run that ``body`` asks for; without a thread it gets one of its own.
 
     Raises:
+        ThreadNotFound: the thread is not the caller's.
         Problem: the assistant does not exist, the webhook must not be called, or the body
             contradicts itself.
     """
-    assistant = find_assistant(call.backend, body.assistant_id)
+    assistant = await _assistant_to_run(call, body.assistant_id)
+    if thread_id is not None and call.visible:
+        _require_own(call, thread_id)
     require_graph(call.backend, assistant.graph_id)
     if body.webhook is not None:
         _check_webhook(call.backend, body.webhook)
@@ -104,6 +109,9 @@ def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         "graph_id": assistant.graph_id,
         "assistant_id": assistant.assistant_id,
     }
+    stamp = call.grant.stamp
+    if stamp:
+        metadata = stamped(metadata, stamp)
     return Run(
         run_id=str(uuid7()),
         thread_id=thread_id or str(uuid4()),
@@ -120,7 +128,31 @@ def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         tenant=_tenant(configurable),
         delay=body.after_seconds or 0.0,
         timeout=body.timeout,
+        stamp=stamp,
     )
+
+
+async def _assistant_to_run(call: Call, assistant_id: str) -> Assistant:
+    """Return an assistant that the caller may run: the server's own, or one they may read."""
+    backend = call.backend
+    if backend.authority is None or assistant_id in backend.graphs:
+        return find_assistant(backend, assistant_id)
+    assistant = find_assistant(backend, assistant_id)
+    if assistant.assistant_id == default_assistant(assistant.graph_id):
+        return assistant
+    try:
+        reading = await call.may("assistants", "read", {"assistant_id": UUID(assistant_id)})
+    except Problem as refused:
+        detail = f"Assistant {assistant_id} not found"
+        raise Problem(HTTPStatus.NOT_FOUND, detail) from refused
+    return find_assistant(backend, assistant_id, reading.visible)
+
+
+def _require_own(call: Call, thread_id: str) -> None:
+    """Refuse a thread that is there, but not for the caller."""
+    row = call.backend.threads.get(thread_id)
+    if row is not None and not sees(call.visible, row["metadata"]):
+        raise ThreadNotFound(thread_id)
 
 
 def _check_webhook(backend: Backend, url: str) -> None:

@@ -2,12 +2,14 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from starlette.responses import Response
 
+from orchestration.api.access import Access
 from orchestration.api.documents import extracted, selected, thread_document
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_thread
@@ -27,36 +29,38 @@ endpoint = Endpoints()
 _AT_ONCE = 100  # threads deleted together; other writes come between
 
 
-@endpoint("POST", "/threads", body=ThreadCreate, optional_body=True)
+@endpoint(
+    "POST", "/threads", access=Access("threads", "create"), body=ThreadCreate, optional_body=True
+)
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
     """Create a thread."""
     thread_id = str(body.thread_id or uuid4())
     try:
-        await call.backend.threads.create(thread_id, body.metadata or {})
+        await call.backend.threads.create(thread_id, call.stamped(body.metadata))
     except ThreadExists:
-        if body.if_exists == "raise":
+        if body.if_exists == "raise" or call.backend.threads.get(thread_id, call.visible) is None:
             raise
     return json_response(thread_document(thread_row(call, thread_id)))
 
 
-@endpoint("GET", "/threads/{thread_id}")
+@endpoint("GET", "/threads/{thread_id}", access=Access("threads", "read"))
 async def get_thread(call: Call) -> Response:
     """Return a thread."""
     return json_response(thread_document(thread_row(call, call.uuid("thread_id"))))
 
 
-@endpoint("PATCH", "/threads/{thread_id}", body=ThreadPatch)
+@endpoint("PATCH", "/threads/{thread_id}", access=Access("threads", "update"), body=ThreadPatch)
 async def patch_thread(call: Call, body: ThreadPatch) -> Response:
     """Merge metadata into a thread's."""
     thread_id = call.uuid("thread_id")
-    if not await call.backend.threads.patch(thread_id, body.metadata or {}):
+    if not await call.backend.threads.patch(thread_id, call.kept(body.metadata), call.visible):
         raise ThreadNotFound(thread_id)
     if call.header(b"prefer") == "return=minimal":
         return no_content()
     return json_response(thread_document(thread_row(call, thread_id)))
 
 
-@endpoint("DELETE", "/threads/{thread_id}")
+@endpoint("DELETE", "/threads/{thread_id}", access=Access("threads", "delete"))
 async def delete_thread(call: Call) -> Response:
     """Delete a thread with its runs and checkpoints; what works on it is stopped first."""
     thread_id = call.uuid("thread_id")
@@ -65,11 +69,17 @@ async def delete_thread(call: Call) -> Response:
     return no_content()
 
 
-@endpoint("POST", "/threads/search", body=ThreadSearch, optional_body=True)
+@endpoint(
+    "POST",
+    "/threads/search",
+    access=Access("threads", "search"),
+    body=ThreadSearch,
+    optional_body=True,
+)
 async def search_threads(call: Call, body: ThreadSearch) -> Response:
     """Find threads."""
     query = ThreadQuery(
-        **_filter(body),
+        **_filter(call, body),
         limit=body.limit,
         offset=body.offset,
         sort_by=body.sort_by or "created_at",
@@ -85,34 +95,42 @@ async def search_threads(call: Call, body: ThreadSearch) -> Response:
     return json_response(found)
 
 
-@endpoint("POST", "/threads/count", body=ThreadFilter, optional_body=True)
+@endpoint(
+    "POST",
+    "/threads/count",
+    access=Access("threads", "search"),
+    body=ThreadFilter,
+    optional_body=True,
+)
 async def count_threads(call: Call, body: ThreadFilter) -> Response:
     """Count threads."""
-    return json_response(await call.backend.threads.count(ThreadQuery(**_filter(body))))
+    return json_response(await call.backend.threads.count(ThreadQuery(**_filter(call, body))))
 
 
-@endpoint("POST", "/threads/{thread_id}/copy")
+@endpoint("POST", "/threads/{thread_id}/copy", access=Access("threads", "read"))
 async def copy_thread(call: Call) -> Response:
     """Copy a thread with its checkpoints."""
     target = str(uuid4())
-    await call.backend.threads.copy(call.uuid("thread_id"), target)
-    return json_response(thread_document(thread_row(call, target)))
+    source = call.uuid("thread_id")
+    making = await call.may("threads", "create", {"thread_id": UUID(target), "metadata": {}})
+    await call.backend.threads.copy(source, target, call.visible, making.grant.stamp)
+    return json_response(thread_document(thread_row(making, target)))
 
 
-@endpoint("POST", "/threads/prune", body=ThreadsPrune)
+@endpoint("POST", "/threads/prune", access=Access("threads", "delete"), body=ThreadsPrune)
 async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     """Delete threads, or all of their checkpoints but the latest."""
     threads = call.backend.threads
-    thread_ids = [str(thread_id) for thread_id in body.thread_ids]
+    asked = [str(thread_id) for thread_id in body.thread_ids]
     if body.strategy == "delete":
-        pruned = await delete_threads(call, thread_ids)
+        pruned = await delete_threads(call, asked)
     else:
-        pruned = [thread_id for thread_id in thread_ids if threads.get(thread_id) is not None]
+        pruned = [thread_id for thread_id in asked if threads.get(thread_id, call.visible)]
         await call.backend.checkpoints.aprune(pruned, strategy="keep_latest")
     return json_response({"pruned_count": len(pruned)})
 
 
-@endpoint("GET", "/threads/{thread_id}/stream")
+@endpoint("GET", "/threads/{thread_id}/stream", access=Access("threads", "read"))
 async def stream_thread(call: Call) -> Response:
     """Stream what happens on a thread from now on, run after run."""
     thread_id = call.uuid("thread_id")
@@ -126,24 +144,25 @@ def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
     Raises:
         ThreadNotFound: there is no such thread.
     """
-    row = call.backend.threads.get(thread_id)
+    row = call.backend.threads.get(thread_id, call.visible)
     if row is None:
         raise ThreadNotFound(thread_id)
     return row
 
 
 async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
-    """Delete threads with their runs, which are stopped first; return those that there were."""
+    """Delete threads of the caller with their runs, which are stopped first; return which."""
     deleted: list[str] = []
+    delete = partial(call.backend.threads.delete, visible=call.visible)
     for start in range(0, len(thread_ids), _AT_ONCE):
         page = thread_ids[start : start + _AT_ONCE]
-        await _stop_runs(call, page)
-        found = await asyncio.gather(*map(call.backend.threads.delete, page))
+        await _stop_runs(call, await call.backend.threads.among(page, call.visible))
+        found = await asyncio.gather(*map(delete, page))
         deleted += [thread_id for thread_id, was in zip(page, found, strict=True) if was]
     return deleted
 
 
-async def _stop_runs(call: Call, thread_ids: Sequence[str]) -> None:
+async def _stop_runs(call: Call, thread_ids: Collection[str]) -> None:
     loop = call.backend.loop
     runs = [run for thread_id in thread_ids for run in loop.on_thread(thread_id)]
     for run in runs:
@@ -153,8 +172,9 @@ async def _stop_runs(call: Call, thread_ids: Sequence[str]) -> None:
         await asyncio.wait(endings)
 
 
-def _filter(body: ThreadFilter) -> dict[str, Any]:
+def _filter(call: Call, body: ThreadFilter) -> dict[str, Any]:
     return {
+        "visible": call.visible,
         "ids": None if body.ids is None else [str(thread_id) for thread_id in body.ids],
         "status": body.status,
         "metadata": body.metadata,

@@ -96,6 +96,7 @@ class Run:
     ``config``, ``context``, ``stream_mode``, ``stream_subgraphs``, ``interrupt_before``,
     ``interrupt_after``, ``checkpoint``, ``checkpoint_id``, ``durability``, …). An ``ephemeral``
     run has a thread of its own that is gone when it ends. ``delay`` and ``timeout`` are seconds.
+    ``stamp`` is metadata that a thread gets if the run creates it.
     """
 
     run_id: str
@@ -115,6 +116,7 @@ class Run:
     timeout: float | None = None
     attempt: int = 0
     crashes: int = 0
+    stamp: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     status: RunStatus = RunStatus.PENDING
     place: Place = Place.GONE

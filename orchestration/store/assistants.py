@@ -13,6 +13,7 @@ from operations.database import Database
 from operations.writer import Operation
 from orchestration.store import assistant_versions as versions
 from orchestration.store.contains import Contains
+from orchestration.store.visibility import Visible, sees
 
 _SORTS = frozenset({"assistant_id", "graph_id", "name", "created_at", "updated_at"})
 
@@ -52,6 +53,7 @@ class AssistantQuery:
     graph_id: str | None = None
     name: str | None = None
     metadata: Mapping[str, Any] | None = None
+    visible: Visible = None
     limit: int = 10
     offset: int = 0
     sort_by: str = "created_at"
@@ -82,9 +84,10 @@ class AssistantQuery:
         if self.name is not None:
             conditions.append("instr(lower(name), lower(?)) > 0")
             parameters.append(self.name)
-        if self.metadata:
-            conditions.append("json_contains(metadata, ?)")
-            parameters.append(orjson.dumps(self.metadata))
+        for part in (self.visible, self.metadata):
+            if part:
+                conditions.append("json_contains(metadata, ?)")
+                parameters.append(orjson.dumps(part))
         return " AND ".join(conditions), parameters
 
 
@@ -95,8 +98,12 @@ class AssistantStore:
         self._database = database
         self._cache: dict[str, Assistant] = {}
 
-    def get(self, assistant_id: str) -> Assistant | None:
+    def get(self, assistant_id: str, visible: Visible = None) -> Assistant | None:
         """Return an assistant."""
+        assistant = self._get(assistant_id)
+        return assistant if assistant and sees(visible, assistant.metadata) else None
+
+    def _get(self, assistant_id: str) -> Assistant | None:
         assistant = self._cache.get(assistant_id)
         if assistant is None:
             sql = "SELECT * FROM assistants WHERE assistant_id = ?"

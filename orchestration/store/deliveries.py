@@ -15,6 +15,8 @@ from uuid_utils import uuid7
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.loop.run import Failure, Run
+from orchestration.store.contains import Contains
+from orchestration.store.visibility import Visible
 
 KEPT = timedelta(days=7)  # from a delivery's creation, once there is nothing more to do for it
 PAGE = 1_000  # rows a caller may ask for at once
@@ -22,8 +24,8 @@ PAGE = 1_000  # rows a caller may ask for at once
 _RECEIVER = re.compile(r"[^:/?#]+://([^/?#]*)")
 _INSERT = """
 INSERT INTO webhook_deliveries
-    (delivery_id, run_id, thread_id, url, receiver, created_at, due_at, payload)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+    (delivery_id, run_id, thread_id, url, receiver, created_at, due_at, payload, metadata)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _STARTED = "SELECT updated_at FROM runs WHERE run_id = ? AND status = 'running'"
 _DUE = """
@@ -42,7 +44,9 @@ _FORGET = "DELETE FROM webhook_deliveries WHERE due_at IS NULL AND created_at < 
 _PAGE = """
 SELECT delivery_id, run_id, thread_id, url, status, created_at, due_at, attempts, attempted_at,
     answer, error
-FROM webhook_deliveries WHERE ? IS NULL OR run_id = ? ORDER BY created_at DESC LIMIT ? OFFSET ?
+FROM webhook_deliveries
+WHERE (? IS NULL OR run_id = ?) AND (? IS NULL OR json_contains(metadata, ?))
+ORDER BY created_at DESC LIMIT ? OFFSET ?
 """
 
 
@@ -112,10 +116,13 @@ class DeliveryStore:
         """Keep what came of an attempt; what is over is forgotten after a week."""
         return self._database.write(partial(_record, delivery_id, attempt))
 
-    async def page(self, run_id: str | None, limit: int, offset: int) -> list[sqlite3.Row]:
+    async def page(
+        self, run_id: str | None, limit: int, offset: int, visible: Visible = None
+    ) -> list[sqlite3.Row]:
         """Return deliveries without their payloads, newest first."""
-        parameters = (run_id, run_id, min(limit, PAGE), offset)
-        return await self._database.read(lambda c: c.execute(_PAGE, parameters).fetchall())
+        part = orjson.dumps(visible) if visible else None
+        parameters = (run_id, run_id, part, part, min(limit, PAGE), offset)
+        return await self._database.read(Contains(_PAGE, parameters).fetchall)
 
 
 def _insert(
@@ -129,7 +136,8 @@ def _insert(
     receiver = _RECEIVER.match(url)
     payload = orjson.dumps(_document(run, ended, started_at)).decode()
     to = receiver[1] if receiver else ""
-    row = (delivery_id, run.run_id, run.thread_id, url, to, ended.at, ended.at, payload)
+    metadata = orjson.dumps(run.metadata).decode()
+    row = (delivery_id, run.run_id, run.thread_id, url, to, ended.at, ended.at, payload, metadata)
     connection.execute(_INSERT, row)
 
 

@@ -20,7 +20,9 @@ from orchestration.loop.run import (
     ThreadState,
 )
 from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_thread_checkpoints
+from orchestration.store.contains import Contains
 from orchestration.store.deliveries import Ended, add_delivery, with_delivery
+from orchestration.store.visibility import Visible
 
 _INSERT = """
 INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at, updated_at,
@@ -28,8 +30,7 @@ INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at,
 VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _CREATE_THREAD = """
-INSERT INTO threads (thread_id, created_at, updated_at, metadata)
-VALUES (?, ?, ?, json_object('graph_id', ?, 'assistant_id', ?))
+INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)
 """
 _THREAD = """
 SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
@@ -71,6 +72,16 @@ RETURNING *
 _PENDING = f"""
 SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending' ORDER BY created_at, run_id
 """  # noqa: S608 - constants
+
+# A run is its thread's; one that has none is its own.
+_DEAD = """
+SELECT * FROM runs
+WHERE dead_letter IS NOT NULL AND (? IS NULL OR json_contains(
+    CASE WHEN ephemeral THEN metadata
+        ELSE (SELECT threads.metadata FROM threads WHERE threads.thread_id = runs.thread_id) END,
+    ?))
+ORDER BY updated_at DESC LIMIT ? OFFSET ?
+"""
 
 RUNS_PAGE = 1_000  # rows a caller may ask for at once
 
@@ -136,14 +147,13 @@ class RunStore:
         parameters = (thread_id, status, status, min(limit, RUNS_PAGE), offset)
         return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
 
-    async def dead_letters(self, limit: int, offset: int) -> list[sqlite3.Row]:
+    async def dead_letters(
+        self, limit: int, offset: int, visible: Visible = None
+    ) -> list[sqlite3.Row]:
         """Return the runs that were given up, newest first."""
-        sql = """
-            SELECT * FROM runs WHERE dead_letter IS NOT NULL
-            ORDER BY updated_at DESC LIMIT ? OFFSET ?
-        """
-        parameters = (min(limit, RUNS_PAGE), offset)
-        return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
+        part = orjson.dumps(visible) if visible else None
+        parameters = (part, part, min(limit, RUNS_PAGE), offset)
+        return await self._database.read(Contains(_DEAD, parameters).fetchall)
 
     async def delete(self, thread_id: str, run_id: str) -> bool:
         """Delete a run that has ended, with its checkpoints; False if there is none."""
@@ -169,10 +179,9 @@ def _accept(run: Run, connection: sqlite3.Connection) -> bool:
         if named is None:
             if not run.create_thread:
                 return False
-            execute(
-                _CREATE_THREAD,
-                (run.thread_id, run.created_at, run.created_at, run.graph_id, run.assistant_id),
-            )
+            names = {"graph_id": run.graph_id, "assistant_id": run.assistant_id}
+            metadata = orjson.dumps({**run.stamp, **names}).decode()
+            execute(_CREATE_THREAD, (run.thread_id, run.created_at, run.created_at, metadata))
         elif tuple(named) != (run.graph_id, run.assistant_id):
             execute(_NAME_THREAD, (run.graph_id, run.assistant_id, run.thread_id))
     execute(_INSERT, _columns(run))

@@ -1,7 +1,7 @@
 """Threads in SQLite."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from orchestration.loop.run import ThreadState
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints, delete_thread_checkpoints
 from orchestration.store.contains import Contains
 from orchestration.store.runs import now
+from orchestration.store.visibility import Visible, seen, sees, stamped
 
 _BUSY = """
 EXISTS (SELECT 1 FROM runs
@@ -28,11 +29,16 @@ _SORTS = {
     "updated_at": "updated_at",
     "state_updated_at": "state_updated_at",
 }
+_METADATA = "SELECT metadata FROM threads WHERE thread_id = ?"
+_AMONG = """
+SELECT thread_id FROM threads
+WHERE thread_id IN (SELECT value FROM json_each(?)) AND json_contains(metadata, ?)
+"""
 _COPY = """
 INSERT INTO threads
     (thread_id, created_at, updated_at, state_updated_at, status, metadata, config,
      interrupts, error, state_values)
-SELECT ?, ?, ?, state_updated_at, status, metadata, config, interrupts, error, state_values
+SELECT ?, ?, ?, state_updated_at, status, ?, config, interrupts, error, state_values
 FROM threads WHERE thread_id = ?
 """
 
@@ -53,6 +59,7 @@ class ThreadQuery:
     status: str | None = None
     metadata: Mapping[str, Any] | None = None
     values: Mapping[str, Any] | None = None
+    visible: Visible = None
     limit: int = 10
     offset: int = 0
     sort_by: str = "created_at"
@@ -67,7 +74,11 @@ class ThreadQuery:
         if self.status is not None:
             conditions.append(f"{_SHOWN} = ?")
             parameters.append(self.status)
-        for column, part in (("metadata", self.metadata), ("state_values", self.values)):
+        for column, part in (
+            ("metadata", self.visible),
+            ("metadata", self.metadata),
+            ("state_values", self.values),
+        ):
             if part:
                 conditions.append(f"json_contains({column}, ?)")
                 parameters.append(orjson.dumps(part))
@@ -80,9 +91,17 @@ class ThreadStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def get(self, thread_id: str) -> sqlite3.Row | None:
+    def get(self, thread_id: str, visible: Visible = None) -> sqlite3.Row | None:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
-        return self._database.get(f"{_SELECT} WHERE thread_id = ?", (thread_id,))
+        return seen(visible, self._database.get(f"{_SELECT} WHERE thread_id = ?", (thread_id,)))
+
+    async def among(self, thread_ids: Collection[str], visible: Visible) -> frozenset[str]:
+        """Return which of these threads there are for the caller."""
+        if visible is None:
+            return frozenset(thread_ids)
+        parameters = (orjson.dumps(list(thread_ids)).decode(), orjson.dumps(visible))
+        rows = await self._database.read(Contains(_AMONG, parameters).fetchall)
+        return frozenset(row[0] for row in rows)
 
     async def create(self, thread_id: str, metadata: Mapping[str, Any]) -> None:
         """Create a thread.
@@ -93,25 +112,33 @@ class ThreadStore:
         if not await self._database.write(partial(_create, thread_id, metadata)):
             raise ThreadExists(thread_id)
 
-    async def patch(self, thread_id: str, metadata: Mapping[str, Any]) -> bool:
+    async def patch(
+        self, thread_id: str, metadata: Mapping[str, Any], visible: Visible = None
+    ) -> bool:
         """Merge ``metadata`` into the thread's, key by key; False if there is no such thread."""
-        return await self._database.write(partial(_patch, thread_id, metadata))
+        return await self._database.write(partial(_patch, thread_id, metadata, visible))
 
     async def show(self, thread_id: str, state: ThreadState) -> None:
         """Let the thread show ``state``, after an update of it from outside."""
         await self._database.write(partial(_show, thread_id, state))
 
-    async def delete(self, thread_id: str) -> bool:
+    async def delete(self, thread_id: str, visible: Visible = None) -> bool:
         """Delete a thread with its runs and checkpoints; False if there is none."""
-        return await self._database.write(partial(_delete, thread_id))
+        return await self._database.write(partial(_delete, thread_id, visible))
 
-    async def copy(self, source: str, target: str) -> None:
-        """Copy a thread with its checkpoints, without its runs.
+    async def copy(
+        self,
+        source: str,
+        target: str,
+        visible: Visible = None,
+        stamp: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Copy a thread with its checkpoints, without its runs; put ``stamp`` into its metadata.
 
         Raises:
             ThreadNotFound: there is no such thread.
         """
-        if not await self._database.write(partial(_copy, source, target)):
+        if not await self._database.write(partial(_copy, source, target, visible, stamp or {})):
             raise ThreadNotFound(source)
 
     async def of_assistant(self, assistant_id: str) -> list[str]:
@@ -149,11 +176,11 @@ def _create(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Con
     return connection.execute(sql, parameters).rowcount == 1
 
 
-def _patch(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
-    row = connection.execute(
-        "SELECT metadata FROM threads WHERE thread_id = ?", (thread_id,)
-    ).fetchone()
-    if row is None:
+def _patch(
+    thread_id: str, metadata: Mapping[str, Any], visible: Visible, connection: sqlite3.Connection
+) -> bool:
+    row = connection.execute(_METADATA, (thread_id,)).fetchone()
+    if row is None or not sees(visible, row[0]):
         return False
     merged = orjson.dumps({**orjson.loads(row[0]), **metadata}).decode()
     connection.execute(
@@ -177,8 +204,12 @@ def _show(thread_id: str, state: ThreadState, connection: sqlite3.Connection) ->
     )
 
 
-def _delete(thread_id: str, connection: sqlite3.Connection) -> bool:
+def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) -> bool:
     execute = connection.execute
+    if visible is not None:
+        row = execute(_METADATA, (thread_id,)).fetchone()
+        if row is None or not sees(visible, row[0]):
+            return False
     execute(
         """
         DELETE FROM run_events WHERE run_id IN
@@ -191,9 +222,18 @@ def _delete(thread_id: str, connection: sqlite3.Connection) -> bool:
     return execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,)).rowcount == 1
 
 
-def _copy(source: str, target: str, connection: sqlite3.Connection) -> bool:
+def _copy(
+    source: str,
+    target: str,
+    visible: Visible,
+    stamp: Mapping[str, Any],
+    connection: sqlite3.Connection,
+) -> bool:
     at = now()
-    if connection.execute(_COPY, (target, at, at, source)).rowcount == 0:
+    row = connection.execute(_METADATA, (source,)).fetchone()
+    if row is None or not sees(visible, row[0]):
         return False
+    metadata = orjson.dumps(stamped(orjson.loads(row[0]), stamp)).decode()
+    connection.execute(_COPY, (target, at, at, metadata, source))
     copy_thread_checkpoints(connection, source, target)
     return True

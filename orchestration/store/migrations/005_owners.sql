@@ -1,0 +1,2 @@
+-- The metadata of the run that a delivery tells of: they say whose it is, when the run is long gone.
+ALTER TABLE webhook_deliveries ADD COLUMN metadata TEXT NOT NULL DEFAULT '{}';
