@@ -20,12 +20,14 @@ from orchestration.api import (
     state,
     threads,
 )
+from orchestration.api.access import PUBLIC
 from orchestration.api.backend import Backend
-from orchestration.api.endpoint import Endpoint, Resource
+from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document
 from orchestration.api.problems import Problem, respond
 from orchestration.api.reference import page
+from orchestration.api.resource import Resource
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared
@@ -42,10 +44,13 @@ def build_app(backend: Backend) -> ASGIApp:
     routes: list[BaseRoute] = [
         Route(path, Resource(backend, path, by_path[path])) for path in _most_exact_first(by_path)
     ]
-    described = document(ENDPOINTS, meta.VERSION)
+    described = document(ENDPOINTS, meta.VERSION, backend.graphs.names)
     routes += [
-        Route("/openapi.json", _Fixed(orjson.dumps(described), "application/json")),
-        Route("/docs", _Fixed(page(described), "text/html")),
+        Route(path, Resource(backend, path, {"GET": _Fixed(body, media_type)}))
+        for path, body, media_type in (
+            ("/openapi.json", orjson.dumps(described), "application/json"),
+            ("/docs", page(described), "text/html"),
+        )
     ]
     # Errors are answered by the resources, so Starlette's application around the router is not
     # needed: it would wrap every request twice more.
@@ -59,13 +64,16 @@ def _most_exact_first(paths: Iterable[str]) -> list[str]:
 
 
 class _Fixed:
-    """An ASGI application that always answers the same."""
+    """Answers always the same."""
+
+    access = PUBLIC
+    streams = False
 
     def __init__(self, body: bytes, media_type: str) -> None:
         self._response = Response(body, media_type=media_type)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._response(scope, receive, send)
+    async def answer(self, call: Call) -> Response:  # noqa: ARG002 - its answer is always the same
+        return self._response
 
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:

@@ -8,6 +8,7 @@ from uuid import uuid4
 from langchain_core.runnables import RunnableConfig
 from starlette.responses import Response
 
+from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import assistant_document, selected, version_document
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
@@ -33,7 +34,13 @@ endpoint = Endpoints()
 NEXT_PAGE = "x-pagination-next"  # the offset to go on from, while there is more
 
 
-@endpoint("POST", "/assistants", access=Access("assistants", "create"), body=AssistantCreate)
+@endpoint(
+    "POST",
+    "/assistants",
+    access=Access("assistants", "create"),
+    body=AssistantCreate,
+    gives=answers.Assistant,
+)
 async def create_assistant(call: Call, body: AssistantCreate) -> Response:
     """Create an assistant."""
     require_graph(call.backend, body.graph_id)
@@ -58,7 +65,12 @@ async def create_assistant(call: Call, body: AssistantCreate) -> Response:
     return json_response(assistant_document(assistant))
 
 
-@endpoint("GET", "/assistants/{assistant_id}", access=Access("assistants", "read"))
+@endpoint(
+    "GET",
+    "/assistants/{assistant_id}",
+    access=Access("assistants", "read"),
+    gives=answers.Assistant,
+)
 async def get_assistant(call: Call) -> Response:
     """Return an assistant."""
     return json_response(assistant_document(_assistant(call)))
@@ -69,6 +81,7 @@ async def get_assistant(call: Call) -> Response:
     "/assistants/{assistant_id}",
     access=Access("assistants", "update"),
     body=AssistantPatch,
+    gives=answers.Assistant,
 )
 async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
     """Change an assistant, which makes a new version of it."""
@@ -94,6 +107,7 @@ async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
     access=Access("assistants", "read"),
     body=AssistantVersions,
     optional_body=True,
+    gives=list[answers.Assistant],
 )
 async def list_versions(call: Call, body: AssistantVersions) -> Response:
     """Return what an assistant was at each of its versions, the newest first."""
@@ -109,6 +123,7 @@ async def list_versions(call: Call, body: AssistantVersions) -> Response:
     "/assistants/{assistant_id}/latest",
     access=Access("assistants", "update"),
     body=AssistantLatest,
+    gives=answers.Assistant,
 )
 async def set_latest(call: Call, body: AssistantLatest) -> Response:
     """Make an assistant what it was at a version; later changes are numbered after the highest."""
@@ -124,6 +139,7 @@ async def set_latest(call: Call, body: AssistantLatest) -> Response:
     "/assistants/{assistant_id}",
     access=Access("assistants", "delete"),
     query=AssistantDelete,
+    gives=None,
 )
 async def delete_assistant(call: Call, query: AssistantDelete) -> Response:
     """Delete an assistant; its threads stay unless they are to go too."""
@@ -146,6 +162,7 @@ async def delete_assistant(call: Call, query: AssistantDelete) -> Response:
     access=Access("assistants", "search"),
     body=AssistantSearch,
     optional_body=True,
+    gives=list[answers.Assistant],
 )
 async def search_assistants(call: Call, body: AssistantSearch) -> Response:
     """Find assistants."""
@@ -171,6 +188,7 @@ async def search_assistants(call: Call, body: AssistantSearch) -> Response:
     access=Access("assistants", "search"),
     body=AssistantFilter,
     optional_body=True,
+    gives=int,
 )
 async def count_assistants(call: Call, body: AssistantFilter) -> Response:
     """Count assistants."""
@@ -181,7 +199,11 @@ async def count_assistants(call: Call, body: AssistantFilter) -> Response:
 
 
 @endpoint(
-    "GET", "/assistants/{assistant_id}/graph", access=Access("assistants", "read"), query=GraphQuery
+    "GET",
+    "/assistants/{assistant_id}/graph",
+    access=Access("assistants", "read"),
+    query=GraphQuery,
+    gives=answers.Drawing,
 )
 async def draw_graph(call: Call, query: GraphQuery) -> Response:
     """Return the nodes and edges of an assistant's graph."""
@@ -190,7 +212,12 @@ async def draw_graph(call: Call, query: GraphQuery) -> Response:
         return json_response(dumps(await graph_drawing(graph, xray=query.xray)))
 
 
-@endpoint("GET", "/assistants/{assistant_id}/schemas", access=Access("assistants", "read"))
+@endpoint(
+    "GET",
+    "/assistants/{assistant_id}/schemas",
+    access=Access("assistants", "read"),
+    gives=answers.Schemas,
+)
 async def get_schemas(call: Call) -> Response:
     """Return the JSON Schemas of what an assistant takes and gives."""
     assistant = _assistant(call)
@@ -203,6 +230,7 @@ async def get_schemas(call: Call) -> Response:
     "/assistants/{assistant_id}/subgraphs",
     access=Access("assistants", "read"),
     query=SubgraphsQuery,
+    gives=dict[str, answers.Schemas],
 )
 async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of the subgraphs of an assistant's graph."""
@@ -215,6 +243,7 @@ async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
     "/assistants/{assistant_id}/subgraphs/{namespace}",
     access=Access("assistants", "read"),
     query=SubgraphsQuery,
+    gives=dict[str, answers.Schemas],
 )
 async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of one subgraph of an assistant's graph."""

@@ -5,9 +5,10 @@ from http import HTTPStatus
 from starlette.responses import Response
 
 from operations.errors import StorageUnavailable
+from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import accepted_document
-from orchestration.api.endpoint import Call, Endpoints, json_response
+from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
 from orchestration.api.following import follow, keep_events, place
 from orchestration.api.models import RunCreate
 from orchestration.api.patience import waiting
@@ -20,26 +21,47 @@ endpoint = Endpoints()
 _BATCH = 1_000  # runs
 
 
-@endpoint("POST", "/runs/wait", access=Access("threads", "create_run"), body=RunCreate)
+@endpoint(
+    "POST", "/runs/wait", access=Access("threads", "create_run"), body=RunCreate, refuses=(404, 429)
+)
 async def wait_stateless(call: Call, body: RunCreate) -> Response:
     """Run without a thread and answer with the output."""
     return await _wait(call, body, None)
 
 
-@endpoint("POST", "/runs/stream", access=Access("threads", "create_run"), body=RunCreate)
+@endpoint(
+    "POST",
+    "/runs/stream",
+    access=Access("threads", "create_run"),
+    body=RunCreate,
+    refuses=(404, 429),
+    gives=EVENTS,
+)
 async def stream_stateless(call: Call, body: RunCreate) -> Response:
     """Run without a thread and stream what happens."""
     return await _stream(call, body, None)
 
 
-@endpoint("POST", "/runs", access=Access("threads", "create_run"), body=RunCreate)
+@endpoint(
+    "POST",
+    "/runs",
+    access=Access("threads", "create_run"),
+    body=RunCreate,
+    refuses=(404, 429),
+    gives=answers.Run,
+)
 async def create_stateless(call: Call, body: RunCreate) -> Response:
     """Run without a thread, in the background."""
     return await _create(call, body, None)
 
 
 @endpoint(
-    "POST", "/threads/{thread_id}/runs", access=Access("threads", "create_run"), body=RunCreate
+    "POST",
+    "/threads/{thread_id}/runs",
+    access=Access("threads", "create_run"),
+    body=RunCreate,
+    refuses=(404, 429),
+    gives=answers.Run,
 )
 async def create_run(call: Call, body: RunCreate) -> Response:
     """Run on a thread, in the background."""
@@ -47,7 +69,11 @@ async def create_run(call: Call, body: RunCreate) -> Response:
 
 
 @endpoint(
-    "POST", "/threads/{thread_id}/runs/wait", access=Access("threads", "create_run"), body=RunCreate
+    "POST",
+    "/threads/{thread_id}/runs/wait",
+    access=Access("threads", "create_run"),
+    body=RunCreate,
+    refuses=(404, 429),
 )
 async def wait_run(call: Call, body: RunCreate) -> Response:
     """Run on a thread and answer with the output."""
@@ -59,13 +85,22 @@ async def wait_run(call: Call, body: RunCreate) -> Response:
     "/threads/{thread_id}/runs/stream",
     access=Access("threads", "create_run"),
     body=RunCreate,
+    refuses=(404, 429),
+    gives=EVENTS,
 )
 async def stream_run(call: Call, body: RunCreate) -> Response:
     """Run on a thread and stream what happens."""
     return await _stream(call, body, call.uuid("thread_id"))
 
 
-@endpoint("POST", "/runs/batch", access=Access("threads", "create_run"), body=list[RunCreate])
+@endpoint(
+    "POST",
+    "/runs/batch",
+    access=Access("threads", "create_run"),
+    body=list[RunCreate],
+    refuses=(404, 429),
+    gives=list[answers.Run],
+)
 async def create_batch(call: Call, body: list[RunCreate]) -> Response:
     """Run many without a thread, in the background."""
     if len(body) > _BATCH:

@@ -2,6 +2,7 @@
 
 from starlette.responses import Response
 
+from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import delivery_document
 from orchestration.api.endpoint import Call, Endpoints, json_response
@@ -10,7 +11,13 @@ from orchestration.api.models import DeliveryList
 endpoint = Endpoints()
 
 
-@endpoint("GET", "/webhooks/deliveries", access=Access("threads", "search"), query=DeliveryList)
+@endpoint(
+    "GET",
+    "/webhooks/deliveries",
+    access=Access("threads", "search"),
+    query=DeliveryList,
+    gives=list[answers.Delivery],
+)
 async def list_deliveries(call: Call, query: DeliveryList) -> Response:
     """List what webhooks were told, or are yet to be told, newest first."""
     run_id = None if query.run_id is None else str(query.run_id)

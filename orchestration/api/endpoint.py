@@ -1,7 +1,7 @@
 """One declaration per operation: it validates the request and describes it in the API document."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from http import HTTPStatus
@@ -10,10 +10,9 @@ from urllib.parse import parse_qs
 from uuid import UUID
 
 import orjson
-import structlog
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from orchestration.api.access import (
     ANONYMOUS,
@@ -22,18 +21,16 @@ from orchestration.api.access import (
     Action,
     Grant,
     Principal,
-)
-from orchestration.api.access import (
-    Resource as Kind,
+    Resource,
 )
 from orchestration.api.backend import Backend
 from orchestration.api.ingress import parse_json, read_body
-from orchestration.api.problems import Problem, invalid, problem, respond
+from orchestration.api.problems import Problem, invalid
 from orchestration.store.visibility import Visible, stamped
 
-_log = structlog.get_logger(__name__)
 Model = TypeVar("Model", bound=BaseModel)
 Handler = Callable[..., Awaitable[Response]]
+EVENTS = "text/event-stream"  # what an operation gives that answers with server-sent events
 
 
 class Asked(BaseModel):
@@ -94,7 +91,7 @@ class Call:
         stamp = {key: value for key, value in self.grant.stamp.items() if key in changes}
         return stamped(changes, stamp)
 
-    async def may(self, resource: Kind, action: Action, value: dict[str, Any]) -> "Call":
+    async def may(self, resource: Resource, action: Action, value: dict[str, Any]) -> "Call":
         """Return the call with the grant for something else that it needs besides.
 
         Raises:
@@ -147,7 +144,11 @@ def as_uuid(text: str, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An operation of the API: how it is called, what it takes, who answers it."""
+    """An operation of the API: how it is called, what it takes and gives, who answers it.
+
+    ``gives`` has what its answers hold, by their status: a type, ``EVENTS``, or None for nothing.
+    ``refuses`` has the statuses of its problems, beyond those that all operations of its kind have.
+    """
 
     method: str
     path: str
@@ -157,6 +158,13 @@ class Endpoint:
     query: type[Query] | None = None
     optional_body: bool = False
     fields: frozenset[str] = field(default_factory=frozenset[str])
+    gives: Mapping[int, Any] = field(default_factory=dict[int, Any])
+    refuses: Sequence[int] = ()
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer may have no end."""
+        return EVENTS in self.gives.values()
 
     @property
     def name(self) -> str:
@@ -238,56 +246,26 @@ class Endpoints:
         body: Any = None,
         query: type[Query] | None = None,
         optional_body: bool = False,
+        gives: Any = Any,
+        refuses: Sequence[int] = (),
     ) -> Callable[[Handler], Handler]:
-        """Declare the decorated function to be the operation, and what it takes to be allowed."""
+        """Declare the decorated function to be the operation; ``access`` is what it takes.
+
+        ``gives`` is a type, ``EVENTS``, None for nothing, or those by their status.
+        """
+        given = gives if isinstance(gives, Mapping) else {204 if gives is None else 200: gives}
 
         def declare(handler: Handler) -> Handler:
             adapter = None if body is None else TypeAdapter(body)
             model = next(iter(get_args(body)), body)  # a list is of one model
             known = frozenset(getattr(model, "model_fields", ()))
-            self.all.append(
-                Endpoint(method, path, access, handler, adapter, query, optional_body, known)
+            declared = Endpoint(
+                method, path, access, handler, adapter, query, optional_body, known, given, refuses
             )
+            self.all.append(declared)
             return handler
 
         return declare
-
-
-class Resource:
-    """The operations of one path; an ASGI application."""
-
-    def __init__(self, backend: Backend, path: str, endpoints: Mapping[str, Endpoint]) -> None:
-        self.path = path
-        self._backend = backend
-        self._endpoints = endpoints
-        self._allow = ", ".join(endpoints)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        method = scope["method"]
-        # The answer to HEAD is that to GET; the server sends it without its body.
-        endpoint = self._endpoints.get("GET" if method == "HEAD" else method)
-        try:
-            if endpoint is None:
-                raise self._not_allowed(method)  # noqa: TRY301 - answered like all the others
-            authority, principal = self._backend.authority, ANONYMOUS
-            if authority is not None and not endpoint.access.public:
-                principal, receive = await authority.authenticate(scope, receive)
-            call = Call(self._backend, scope, receive, dict(scope["headers"]), principal)
-            response = await endpoint.answer(call)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-            found = problem(error)
-            response = respond(found, scope["path"])
-            if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                _log.exception("request failed", path=scope["path"], method=method)
-        await response(scope, receive, send)
-
-    def _not_allowed(self, method: str) -> Problem:
-        return Problem(
-            HTTPStatus.METHOD_NOT_ALLOWED,
-            f"{method} is not possible here; {self._allow} is",
-            headers={"allow": self._allow},
-        )
 
 
 def json_response(
@@ -298,9 +276,11 @@ def json_response(
     return Response(body, status, headers=headers, media_type="application/json")
 
 
-def no_content(status: int = HTTPStatus.NO_CONTENT) -> Response:
+def no_content(
+    status: int = HTTPStatus.NO_CONTENT, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return an answer without a body."""
-    return Response(status_code=status)
+    return Response(status_code=status, headers=headers)
 
 
 def _path_value(text: str) -> str | UUID:

@@ -9,6 +9,7 @@ from langgraph.store.base import Item
 from pydantic import Field
 from starlette.responses import Response
 
+from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.endpoint import Body, Call, Endpoints, Query, json_response, no_content
 from orchestration.api.models import Json, Limit, Offset
@@ -67,7 +68,7 @@ class NamespaceSearch(Body):
     offset: Offset = 0
 
 
-@endpoint("PUT", "/store/items", access=Access("store", "put"), body=ItemPut)
+@endpoint("PUT", "/store/items", access=Access("store", "put"), body=ItemPut, gives=None)
 async def put_item(call: Call, body: ItemPut) -> Response:
     """Keep an item."""
     index = None if body.index is True else body.index
@@ -77,7 +78,7 @@ async def put_item(call: Call, body: ItemPut) -> Response:
     return no_content()
 
 
-@endpoint("GET", "/store/items", access=Access("store", "get"), query=ItemGet)
+@endpoint("GET", "/store/items", access=Access("store", "get"), query=ItemGet, gives=answers.Item)
 async def get_item(call: Call, query: ItemGet) -> Response:
     """Return an item."""
     namespace = tuple(query.namespace.split(".")) if query.namespace else ()
@@ -88,7 +89,7 @@ async def get_item(call: Call, query: ItemGet) -> Response:
     return json_response(_document(item))
 
 
-@endpoint("DELETE", "/store/items", access=Access("store", "delete"), body=ItemDelete)
+@endpoint("DELETE", "/store/items", access=Access("store", "delete"), body=ItemDelete, gives=None)
 async def delete_item(call: Call, body: ItemDelete) -> Response:
     """Forget an item."""
     with _refusals():
@@ -102,6 +103,7 @@ async def delete_item(call: Call, body: ItemDelete) -> Response:
     access=Access("store", "search"),
     body=ItemSearch,
     optional_body=True,
+    gives=answers.FoundItems,
 )
 async def search_items(call: Call, body: ItemSearch) -> Response:
     """Find items."""
@@ -124,6 +126,7 @@ async def search_items(call: Call, body: ItemSearch) -> Response:
     access=Access("store", "list_namespaces"),
     body=NamespaceSearch,
     optional_body=True,
+    gives=answers.Namespaces,
 )
 async def list_namespaces(call: Call, body: NamespaceSearch) -> Response:
     """List namespaces."""

@@ -2,9 +2,11 @@
 
 from http import HTTPStatus
 from importlib.metadata import version
+from typing import Any
 
 from starlette.responses import Response
 
+from orchestration.api import answers
 from orchestration.api.access import PUBLIC
 from orchestration.api.endpoint import Call, Endpoints, json_response
 
@@ -13,19 +15,19 @@ VERSION = version("masterloop")
 _LANGGRAPH = version("langgraph")
 
 
-@endpoint("GET", "/ok", access=PUBLIC)
+@endpoint("GET", "/ok", access=PUBLIC, gives=answers.Ok)
 async def ok(call: Call) -> Response:  # noqa: ARG001 - every handler takes it
     """Say that the service answers."""
     return json_response({"ok": True})
 
 
-@endpoint("GET", "/livez", access=PUBLIC)
+@endpoint("GET", "/livez", access=PUBLIC, gives=answers.Ready)
 async def livez(call: Call) -> Response:  # noqa: ARG001 - every handler takes it
     """Say that the process lives; touches nothing."""
     return json_response({"status": "ok"})
 
 
-@endpoint("GET", "/readyz", access=PUBLIC)
+@endpoint("GET", "/readyz", access=PUBLIC, gives={200: answers.Ready, 503: answers.Ready})
 async def readyz(call: Call) -> Response:
     """Say whether the service takes runs, and if not, why."""
     missing = call.backend.readiness()
@@ -33,7 +35,7 @@ async def readyz(call: Call) -> Response:
     return json_response({"status": "not ready" if missing else "ok", **missing}, status)
 
 
-@endpoint("GET", "/info", access=PUBLIC)
+@endpoint("GET", "/info", access=PUBLIC, gives=dict[str, Any])
 async def info(call: Call) -> Response:
     """Say what is served and what it can do."""
     return json_response(

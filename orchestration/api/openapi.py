@@ -1,39 +1,65 @@
 """The API document, OpenAPI 3.1, made from the declarations that validate the requests."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import Any
 
-from orchestration.api.endpoint import Endpoint, Query
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
 
+from orchestration.api.endpoint import EVENTS, Endpoint
+
+Schema = dict[str, Any]
 _PARAMETER = re.compile(r"{(\w+)}")
-_PROBLEM = {
+_SCHEMAS = "#/components/schemas/{model}"
+_TEXT: Schema = {"type": "string", "minLength": 1}
+_UUID: Schema = {"type": "string", "format": "uuid"}
+_LATER = {429, 503}  # statuses that say when to come back
+_PROBLEM: Schema = {
     "description": "a problem (RFC 9457); `detail` says what is wrong and how to mend it",
     "content": {
         "application/problem+json": {
             "schema": {
                 "type": "object",
-                "required": ["status", "title", "detail"],
+                "required": ["type", "title", "status", "detail", "instance", "request_id"],
                 "properties": {
                     "type": {"type": "string"},
                     "title": {"type": "string"},
                     "status": {"type": "integer"},
                     "detail": {"type": "string"},
+                    "instance": {"type": "string"},
                     "request_id": {"type": "string"},
-                    "errors": {"type": "array", "items": {"type": "object"}},
+                    "errors": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["pointer", "detail"],
+                            "properties": {
+                                "pointer": {"type": "string"},
+                                "detail": {"type": "string"},
+                            },
+                        },
+                    },
                 },
             }
         }
     },
 }
+_RETRY_AFTER: Schema = {
+    "required": True,
+    "description": "seconds until it is worth another try",
+    "schema": {"type": "string", "pattern": "^[0-9]+$"},
+}
 
 
-def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
-    """Return the API document of ``endpoints``."""
-    definitions: dict[str, Any] = {}
-    paths: dict[str, Any] = {}
+def document(endpoints: Sequence[Endpoint], version: str, graphs: Iterable[str]) -> Schema:
+    """Return the API document of ``endpoints``; ``graphs`` are named where assistants can be."""
+    schemas, definitions = _schemas(endpoints)
+    assistant: Schema = {"anyOf": [{"enum": list(graphs)}, _UUID]}
+    paths: Schema = {}
     for endpoint in endpoints:
-        operation = _operation(endpoint, definitions)
+        operation = _operation(endpoint, schemas, assistant)
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
@@ -44,39 +70,95 @@ def document(endpoints: Sequence[Endpoint], version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": paths,
-        "components": {"schemas": definitions},
+        "components": {
+            "schemas": definitions,
+            "responses": {
+                "Problem": _PROBLEM,
+                "Later": {**_PROBLEM, "headers": {"Retry-After": _RETRY_AFTER}},
+            },
+        },
     }
 
 
-def _operation(endpoint: Endpoint, definitions: dict[str, Any]) -> dict[str, Any]:
-    operation: dict[str, Any] = {
+_Key = tuple[str, JsonSchemaMode]
+
+
+def _schemas(endpoints: Sequence[Endpoint]) -> tuple[Mapping[_Key, Schema], Schema]:
+    """Return the schemas of all bodies and answers, and what they refer to."""
+    inputs: list[tuple[str, JsonSchemaMode, TypeAdapter[Any]]] = []
+    for endpoint in endpoints:
+        if endpoint.body is not None:
+            inputs.append((endpoint.name, "validation", endpoint.body))
+        for status, given in endpoint.gives.items():
+            if given not in (None, EVENTS):
+                inputs.append((f"{endpoint.name} {status}", "serialization", TypeAdapter(given)))
+    schemas, rest = TypeAdapter.json_schemas(inputs, ref_template=_SCHEMAS)
+    return schemas, rest.get("$defs", {})
+
+
+def _operation(endpoint: Endpoint, schemas: Mapping[_Key, Schema], assistant: Schema) -> Schema:
+    operation: Schema = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "parameters": _path_parameters(endpoint.path) + _query_parameters(endpoint.query),
-        "responses": {"2XX": {"description": "done"}, "4XX": _PROBLEM, "5XX": _PROBLEM},
+        "parameters": [*_path_parameters(endpoint.path, assistant), *_query_parameters(endpoint)],
+        "responses": {
+            **{str(status): _answer(endpoint, status, schemas) for status in endpoint.gives},
+            **{str(status): _refusal(status) for status in _refusals(endpoint)},
+        },
     }
     if endpoint.body is not None:
-        schema = endpoint.body.json_schema(ref_template="#/components/schemas/{model}")
-        definitions.update(schema.pop("$defs", {}))
         operation["requestBody"] = {
             "required": not endpoint.optional_body,
-            "content": {"application/json": {"schema": schema}},
+            "content": {"application/json": {"schema": schemas[endpoint.name, "validation"]}},
         }
     return operation
 
 
-def _path_parameters(path: str) -> list[dict[str, Any]]:
+def _answer(endpoint: Endpoint, status: int, schemas: Mapping[_Key, Schema]) -> Schema:
+    answer: Schema = {"description": HTTPStatus(status).phrase}
+    match endpoint.gives[status]:
+        case None:
+            pass
+        case given if given == EVENTS:
+            answer["content"] = {EVENTS: {"schema": {"type": "string"}}}
+        case _:
+            schema = schemas[f"{endpoint.name} {status}", "serialization"]
+            answer["content"] = {"application/json": {"schema": schema}}
+    return answer
+
+
+def _refusals(endpoint: Endpoint) -> list[int]:
+    """Return the statuses of the problems that an operation can answer with."""
+    statuses = {400, 431, *endpoint.refuses}
+    if endpoint.body is not None:
+        statuses |= {413, 415, 422}
+    if endpoint.query is not None:
+        statuses |= {422}
+    if _PARAMETER.search(endpoint.path):
+        statuses |= {404, 422}
+    if endpoint.method != "GET":
+        statuses |= {409, 503, 507}
+    return sorted(statuses - endpoint.gives.keys())
+
+
+def _refusal(status: int) -> Schema:
+    return {"$ref": f"#/components/responses/{'Later' if status in _LATER else 'Problem'}"}
+
+
+def _path_parameters(path: str, assistant: Schema) -> list[Schema]:
+    special = {"assistant_id": assistant, "checkpoint_id": _TEXT, "namespace": _TEXT}
     return [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        {"name": name, "in": "path", "required": True, "schema": special.get(name, _UUID)}
         for name in _PARAMETER.findall(path)
     ]
 
 
-def _query_parameters(query: type[Query] | None) -> list[dict[str, Any]]:
-    if query is None:
+def _query_parameters(endpoint: Endpoint) -> list[Schema]:
+    if endpoint.query is None:
         return []
-    schema = query.model_json_schema()
+    schema = endpoint.query.model_json_schema(ref_template=_SCHEMAS)
+    required = schema.get("required", [])
     return [
-        {"name": name, "in": "query", "required": False, "schema": part}
+        {"name": name, "in": "query", "required": name in required, "schema": part}
         for name, part in schema["properties"].items()
     ]

@@ -8,9 +8,10 @@ from typing import Any
 import orjson
 from starlette.responses import Response
 
+from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import run_document, selected
-from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
+from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_again
 from orchestration.api.models import CancelHow, JoinHow, Page, RunList, RunsCancel
 from orchestration.api.patience import answer, waiting
@@ -23,7 +24,12 @@ endpoint = Endpoints()
 
 
 @endpoint(
-    "POST", "/runs/cancel", access=Access("threads", "update"), body=RunsCancel, query=CancelHow
+    "POST",
+    "/runs/cancel",
+    access=Access("threads", "update"),
+    body=RunsCancel,
+    query=CancelHow,
+    gives=None,
 )
 async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     """Cancel runs by their ids, or all of a status."""
@@ -41,14 +47,22 @@ async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     return no_content()
 
 
-@endpoint("GET", "/dead-letters", access=Access("threads", "search"), query=Page)
+@endpoint(
+    "GET", "/dead-letters", access=Access("threads", "search"), query=Page, gives=list[answers.Run]
+)
 async def list_dead_letters(call: Call, page: Page) -> Response:
     """List the runs that were given up, newest first."""
     rows = await call.backend.runs.dead_letters(page.limit, page.offset, call.visible)
     return json_response([run_document(row) for row in rows])
 
 
-@endpoint("GET", "/threads/{thread_id}/runs", access=Access("threads", "search"), query=RunList)
+@endpoint(
+    "GET",
+    "/threads/{thread_id}/runs",
+    access=Access("threads", "search"),
+    query=RunList,
+    gives=list[answers.Run],
+)
 async def list_runs(call: Call, query: RunList) -> Response:
     """List the runs of a thread, newest first."""
     thread_id = call.uuid("thread_id")
@@ -58,13 +72,20 @@ async def list_runs(call: Call, query: RunList) -> Response:
     return json_response([selected(run_document(row), query.select) for row in rows])
 
 
-@endpoint("GET", "/threads/{thread_id}/runs/{run_id}", access=Access("threads", "read"))
+@endpoint(
+    "GET", "/threads/{thread_id}/runs/{run_id}", access=Access("threads", "read"), gives=answers.Run
+)
 async def get_run(call: Call) -> Response:
     """Return a run."""
     return json_response(run_document(_row(call)))
 
 
-@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/why", access=Access("threads", "read"))
+@endpoint(
+    "GET",
+    "/threads/{thread_id}/runs/{run_id}/why",
+    access=Access("threads", "read"),
+    gives=answers.Standing,
+)
 async def explain_run(call: Call) -> Response:
     """Say where a run is and what it waits for."""
     run = _live(call)
@@ -94,6 +115,7 @@ async def join_run(call: Call) -> Response:
     "/threads/{thread_id}/runs/{run_id}/stream",
     access=Access("threads", "read"),
     query=JoinHow,
+    gives=EVENTS,
 )
 async def join_stream(call: Call, how: JoinHow) -> Response:
     """Stream what happens in a run from now on, or from ``Last-Event-ID`` if it is resumable."""
@@ -108,6 +130,7 @@ async def join_stream(call: Call, how: JoinHow) -> Response:
     "/threads/{thread_id}/runs/{run_id}/cancel",
     access=Access("threads", "update"),
     query=CancelHow,
+    gives={202: None, 204: None},
 )
 async def cancel_run(call: Call, how: CancelHow) -> Response:
     """Cancel a run."""
@@ -121,7 +144,9 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
     return no_content(HTTPStatus.ACCEPTED if not how.wait else HTTPStatus.NO_CONTENT)
 
 
-@endpoint("DELETE", "/threads/{thread_id}/runs/{run_id}", access=Access("threads", "delete"))
+@endpoint(
+    "DELETE", "/threads/{thread_id}/runs/{run_id}", access=Access("threads", "delete"), gives=None
+)
 async def delete_run(call: Call) -> Response:
     """Delete a run with its checkpoints; one that works is stopped and undone."""
     backend, run = call.backend, _live(call)

@@ -9,6 +9,7 @@ from langchain_core.runnables import RunnableConfig
 from starlette.responses import Response
 
 from operations.errors import StorageUnavailable
+from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.models import (
@@ -27,7 +28,13 @@ from orchestration.store.checkpoint_search import UnsafeFilter
 endpoint = Endpoints()
 
 
-@endpoint("GET", "/threads/{thread_id}/state", access=Access("threads", "read"), query=StateQuery)
+@endpoint(
+    "GET",
+    "/threads/{thread_id}/state",
+    access=Access("threads", "read"),
+    query=StateQuery,
+    gives=answers.ThreadState,
+)
 async def get_state(call: Call, query: StateQuery) -> Response:
     """Return the state of a thread."""
     return await _state(call, None, subgraphs=query.subgraphs)
@@ -38,6 +45,7 @@ async def get_state(call: Call, query: StateQuery) -> Response:
     "/threads/{thread_id}/state/{checkpoint_id}",
     access=Access("threads", "read"),
     query=StateQuery,
+    gives=answers.ThreadState,
 )
 async def get_state_at_id(call: Call, query: StateQuery) -> Response:
     """Return the state of a thread at a checkpoint."""
@@ -46,7 +54,11 @@ async def get_state_at_id(call: Call, query: StateQuery) -> Response:
 
 
 @endpoint(
-    "POST", "/threads/{thread_id}/state/checkpoint", access=Access("threads", "read"), body=StateAt
+    "POST",
+    "/threads/{thread_id}/state/checkpoint",
+    access=Access("threads", "read"),
+    body=StateAt,
+    gives=answers.ThreadState,
 )
 async def get_state_at(call: Call, body: StateAt) -> Response:
     """Return the state of a thread at a checkpoint, of a subgraph too."""
@@ -54,7 +66,11 @@ async def get_state_at(call: Call, body: StateAt) -> Response:
 
 
 @endpoint(
-    "POST", "/threads/{thread_id}/state", access=Access("threads", "update"), body=StateUpdate
+    "POST",
+    "/threads/{thread_id}/state",
+    access=Access("threads", "update"),
+    body=StateUpdate,
+    gives=answers.Updated,
 )
 async def update_state(call: Call, body: StateUpdate) -> Response:
     """Change the state of a thread as if a node had."""
@@ -72,7 +88,11 @@ async def update_state(call: Call, body: StateUpdate) -> Response:
 
 
 @endpoint(
-    "GET", "/threads/{thread_id}/history", access=Access("threads", "read"), query=HistoryQuery
+    "GET",
+    "/threads/{thread_id}/history",
+    access=Access("threads", "read"),
+    query=HistoryQuery,
+    gives=list[answers.ThreadState],
 )
 async def get_history(call: Call, query: HistoryQuery) -> Response:
     """Return the states of a thread, newest first."""
@@ -85,6 +105,7 @@ async def get_history(call: Call, query: HistoryQuery) -> Response:
     access=Access("threads", "read"),
     body=HistorySearch,
     optional_body=True,
+    gives=list[answers.ThreadState],
 )
 async def search_history(call: Call, body: HistorySearch) -> Response:
     """Return the states of a thread that match, newest first."""

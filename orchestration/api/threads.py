@@ -9,9 +9,10 @@ from uuid import UUID, uuid4
 
 from starlette.responses import Response
 
+from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import extracted, selected, thread_document
-from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
+from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_thread
 from orchestration.api.models import (
     ThreadCreate,
@@ -30,7 +31,12 @@ _AT_ONCE = 100  # threads deleted together; other writes come between
 
 
 @endpoint(
-    "POST", "/threads", access=Access("threads", "create"), body=ThreadCreate, optional_body=True
+    "POST",
+    "/threads",
+    access=Access("threads", "create"),
+    body=ThreadCreate,
+    optional_body=True,
+    gives=answers.Thread,
 )
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
     """Create a thread."""
@@ -43,13 +49,19 @@ async def create_thread(call: Call, body: ThreadCreate) -> Response:
     return json_response(thread_document(thread_row(call, thread_id)))
 
 
-@endpoint("GET", "/threads/{thread_id}", access=Access("threads", "read"))
+@endpoint("GET", "/threads/{thread_id}", access=Access("threads", "read"), gives=answers.Thread)
 async def get_thread(call: Call) -> Response:
     """Return a thread."""
     return json_response(thread_document(thread_row(call, call.uuid("thread_id"))))
 
 
-@endpoint("PATCH", "/threads/{thread_id}", access=Access("threads", "update"), body=ThreadPatch)
+@endpoint(
+    "PATCH",
+    "/threads/{thread_id}",
+    access=Access("threads", "update"),
+    body=ThreadPatch,
+    gives={200: answers.Thread, 204: None},
+)
 async def patch_thread(call: Call, body: ThreadPatch) -> Response:
     """Merge metadata into a thread's."""
     thread_id = call.uuid("thread_id")
@@ -60,7 +72,7 @@ async def patch_thread(call: Call, body: ThreadPatch) -> Response:
     return json_response(thread_document(thread_row(call, thread_id)))
 
 
-@endpoint("DELETE", "/threads/{thread_id}", access=Access("threads", "delete"))
+@endpoint("DELETE", "/threads/{thread_id}", access=Access("threads", "delete"), gives=None)
 async def delete_thread(call: Call) -> Response:
     """Delete a thread with its runs and checkpoints; what works on it is stopped first."""
     thread_id = call.uuid("thread_id")
@@ -75,6 +87,7 @@ async def delete_thread(call: Call) -> Response:
     access=Access("threads", "search"),
     body=ThreadSearch,
     optional_body=True,
+    gives=list[answers.FoundThread],
 )
 async def search_threads(call: Call, body: ThreadSearch) -> Response:
     """Find threads."""
@@ -101,13 +114,16 @@ async def search_threads(call: Call, body: ThreadSearch) -> Response:
     access=Access("threads", "search"),
     body=ThreadFilter,
     optional_body=True,
+    gives=int,
 )
 async def count_threads(call: Call, body: ThreadFilter) -> Response:
     """Count threads."""
     return json_response(await call.backend.threads.count(ThreadQuery(**_filter(call, body))))
 
 
-@endpoint("POST", "/threads/{thread_id}/copy", access=Access("threads", "read"))
+@endpoint(
+    "POST", "/threads/{thread_id}/copy", access=Access("threads", "read"), gives=answers.Thread
+)
 async def copy_thread(call: Call) -> Response:
     """Copy a thread with its checkpoints."""
     target = str(uuid4())
@@ -117,7 +133,13 @@ async def copy_thread(call: Call) -> Response:
     return json_response(thread_document(thread_row(making, target)))
 
 
-@endpoint("POST", "/threads/prune", access=Access("threads", "delete"), body=ThreadsPrune)
+@endpoint(
+    "POST",
+    "/threads/prune",
+    access=Access("threads", "delete"),
+    body=ThreadsPrune,
+    gives=answers.Pruned,
+)
 async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     """Delete threads, or all of their checkpoints but the latest."""
     threads = call.backend.threads
@@ -130,7 +152,7 @@ async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     return json_response({"pruned_count": len(pruned)})
 
 
-@endpoint("GET", "/threads/{thread_id}/stream", access=Access("threads", "read"))
+@endpoint("GET", "/threads/{thread_id}/stream", access=Access("threads", "read"), gives=EVENTS)
 async def stream_thread(call: Call) -> Response:
     """Stream what happens on a thread from now on, run after run."""
     thread_id = call.uuid("thread_id")

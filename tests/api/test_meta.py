@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.api.app import ENDPOINTS
-from tests.api.client import PROBLEM, client_of, open_client, open_play
+from tests.api.client import NOBODY, PROBLEM, client_of, open_client, open_play
 
 
 async def test_the_service_says_what_it_serves(tmp_path: Path) -> None:
@@ -40,8 +40,24 @@ async def test_head_is_answered_as_get(tmp_path: Path) -> None:
 async def test_another_method_is_told_which_there_are(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo") as client:
         response = await client.put("/threads", json={})
-    assert (response.status_code, response.headers["allow"]) == (405, "POST")
+    assert (response.status_code, response.headers["allow"]) == (405, "OPTIONS, POST")
     assert response.headers["content-type"] == PROBLEM
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        (f"/threads/{NOBODY}", "DELETE, GET, HEAD, OPTIONS, PATCH"),
+        (f"/threads/{NOBODY}/stream", "GET, OPTIONS"),  # HEAD would be a stream without an end
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_a_path_tells_all_its_methods(tmp_path: Path, path: str, allowed: str) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        asked = await client.options(path)
+        refused = await client.put(path)
+    assert (asked.status_code, asked.headers["allow"]) == (204, allowed)
+    assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/threads/", "/ok/", "/nothing%0a%3Cscript%3E"])

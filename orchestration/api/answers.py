@@ -1,0 +1,173 @@
+"""The bodies of answers, for the API document; what is sent is made in `documents`."""
+
+from typing import Any, Literal, NotRequired
+
+from typing_extensions import TypedDict
+
+from orchestration.api.models import Json, RunStatusName, ThreadStatusName
+
+
+class Run(TypedDict):
+    """A run."""
+
+    run_id: str
+    thread_id: str
+    assistant_id: str
+    created_at: str
+    updated_at: str
+    status: RunStatusName
+    metadata: Json
+    kwargs: Json
+    multitask_strategy: Literal["reject", "interrupt", "rollback", "enqueue"]
+    priority: int
+    attempt: int
+    error: Json | None
+    dead_letter: NotRequired[str]
+
+
+class Standing(TypedDict):
+    """Where a run is and what it waits for."""
+
+    place: Literal["delayed", "line", "parked", "ready", "working", "gone"]
+    ahead: int
+    why: str
+
+
+class Thread(TypedDict):
+    """A thread."""
+
+    thread_id: str
+    created_at: str
+    updated_at: str
+    state_updated_at: str | None
+    metadata: Json
+    config: Json
+    status: ThreadStatusName
+    values: Any
+    interrupts: Json
+    error: Json | None
+
+
+class FoundThread(Thread):
+    """A thread that a search found, with what was to be extracted from it."""
+
+    extracted: NotRequired[Json]
+
+
+class Pruned(TypedDict):
+    """How many threads were pruned."""
+
+    pruned_count: int
+
+
+class ThreadState(TypedDict):
+    """The state of a thread at a checkpoint."""
+
+    values: Any
+    next: list[str]
+    tasks: list[Json]
+    metadata: Json
+    created_at: str | None
+    checkpoint: Json | None
+    parent_checkpoint: Json | None
+    interrupts: list[Any]
+    checkpoint_id: str | None
+    parent_checkpoint_id: str | None
+
+
+class Updated(TypedDict):
+    """Where an update has left a thread."""
+
+    checkpoint: Json
+    thread_id: str
+    checkpoint_ns: str
+    checkpoint_id: str | None
+
+
+class Assistant(TypedDict):
+    """An assistant."""
+
+    assistant_id: str
+    graph_id: str
+    name: str
+    description: str | None
+    version: int
+    created_at: str
+    updated_at: str
+    config: Json
+    context: Json
+    metadata: Json
+
+
+class Drawing(TypedDict):
+    """The nodes and edges of a graph."""
+
+    nodes: list[Json]
+    edges: list[Json]
+
+
+class Schemas(TypedDict):
+    """The JSON Schemas of what a graph takes, gives and keeps; null where it has none."""
+
+    graph_id: NotRequired[str]
+    input_schema: Json | None
+    output_schema: Json | None
+    state_schema: Json | None
+    config_schema: Json | None
+    context_schema: Json | None
+
+
+class Item(TypedDict):
+    """An item of the store."""
+
+    namespace: list[str]
+    key: str
+    value: Json
+    created_at: str
+    updated_at: str
+
+
+class FoundItem(Item):
+    """An item that a search found; the score is null unless it was by meaning."""
+
+    score: float | None
+
+
+class FoundItems(TypedDict):
+    """The items that a search found."""
+
+    items: list[FoundItem]
+
+
+class Namespaces(TypedDict):
+    """Namespaces of the store."""
+
+    namespaces: list[list[str]]
+
+
+class Delivery(TypedDict):
+    """A delivery of a webhook."""
+
+    delivery_id: str
+    run_id: str
+    thread_id: str
+    url: str
+    status: Literal["pending", "delivered", "failed", "gone"]
+    attempts: int
+    created_at: str
+    last_attempt_at: str | None
+    next_attempt_at: str | None
+    last_status: int | None
+    last_error: str | None
+
+
+class Ok(TypedDict):
+    """That the service answers."""
+
+    ok: Literal[True]
+
+
+class Ready(TypedDict):
+    """Whether the service takes runs; what is missing stands beside the status."""
+
+    status: Literal["ok", "not ready"]

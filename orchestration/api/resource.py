@@ -1,0 +1,80 @@
+"""A path and its methods: calls whoever answers, and answers for whatever goes wrong."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Protocol
+
+import structlog
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from orchestration.api.access import ANONYMOUS, Access
+from orchestration.api.backend import Backend
+from orchestration.api.endpoint import Call, no_content
+from orchestration.api.problems import Problem, problem, respond
+
+_log = structlog.get_logger(__name__)
+
+
+class Answering(Protocol):
+    """What answers one method of a path."""
+
+    @property
+    def access(self) -> Access:
+        """What it takes to be allowed."""
+        ...
+
+    @property
+    def streams(self) -> bool:
+        """Whether its answer may have no end."""
+        ...
+
+    async def answer(self, call: Call) -> Response:
+        """Answer a request."""
+        ...
+
+
+class Resource:
+    """The operations of one path; an ASGI application."""
+
+    def __init__(self, backend: Backend, path: str, methods: Mapping[str, Answering]) -> None:
+        self.path = path
+        self._backend = backend
+        self._methods = dict(methods)
+        got = methods.get("GET")
+        if got is not None and not got.streams:
+            # The answer to HEAD is that to GET; the server sends it without its body.
+            self._methods["HEAD"] = got
+        self._allow = ", ".join(sorted((*self._methods, "OPTIONS")))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        method = scope["method"]
+        endpoint = self._methods.get(method)
+        try:
+            if endpoint is not None:
+                response = await self._answered(endpoint, scope, receive)
+            elif method == "OPTIONS":
+                response = no_content(headers={"allow": self._allow})
+            else:
+                raise self._not_allowed(method)  # noqa: TRY301 - answered like all the others
+        except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
+            found = problem(error)
+            response = respond(found, scope["path"])
+            if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+                _log.exception("request failed", path=scope["path"], method=method)
+        await response(scope, receive, send)
+
+    async def _answered(self, endpoint: Answering, scope: Scope, receive: Receive) -> Response:
+        authority, principal = self._backend.authority, ANONYMOUS
+        if authority is not None and not endpoint.access.public:
+            principal, receive = await authority.authenticate(scope, receive)
+        call = Call(self._backend, scope, receive, dict(scope["headers"]), principal)
+        return await endpoint.answer(call)
+
+    def _not_allowed(self, method: str) -> Problem:
+        return Problem(
+            HTTPStatus.METHOD_NOT_ALLOWED,
+            f"{method} is not possible here; {self._allow} are",
+            headers={"allow": self._allow},
+        )
