@@ -16,6 +16,7 @@ from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
 from orchestration.api.app import build_app
+from orchestration.api.auth.opening import open_authority
 from orchestration.api.backend import Backend
 from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
@@ -68,6 +69,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         aclosing(Outbound(urls)) as outbound,
     ):
         await items.setup()
+        authority = open_authority(manifest, settings)
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())
@@ -99,6 +101,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             deliveries=deliveries,
             webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
+            authority=authority,
         )
         recovered = await _recover(backend)
         async with delivering(deliverer), _closing(loop, threads):

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 
 from starlette.types import Receive, Scope
 
+from orchestration.graphs.users import User
 from orchestration.store.visibility import Visible
 
 Resource = Literal["threads", "assistants", "crons", "store"]
@@ -36,7 +37,7 @@ class Principal:
 
     identity: str
     permissions: tuple[str, ...] = ()
-    user: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    user: User = field(default_factory=User)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,11 +5,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from http import HTTPStatus
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, ClassVar, Self, TypeVar, get_args
 from urllib.parse import parse_qs
 from uuid import UUID
 
 import orjson
+from langgraph.store.base import BaseStore
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from starlette.responses import Response
 from starlette.types import Receive, Scope
@@ -26,6 +27,7 @@ from orchestration.api.access import (
 from orchestration.api.backend import Backend
 from orchestration.api.ingress import parse_json, read_body
 from orchestration.api.problems import Problem, invalid
+from orchestration.graphs.own_store import OwnStore
 from orchestration.store.visibility import Visible, stamped
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -34,17 +36,29 @@ EVENTS = "text/event-stream"  # what an operation gives that answers with server
 
 
 class Asked(BaseModel):
-    """What a request asks for, as an authorisation sees it and may change it."""
+    """What a request asks for, as an authorisation sees it and may change it.
+
+    ``place`` is the field that an authorisation is shown as the ``namespace``.
+    """
+
+    place: ClassVar[str] = ""
 
     def shown(self) -> dict[str, Any]:
         """Return what an authorisation is shown: the fields that were given, and metadata."""
         value = {name: getattr(self, name) for name in self.model_fields_set}
         if "metadata" in type(self).model_fields:
             value["metadata"] = dict(value.get("metadata") or {})
+        if self.place:
+            value.pop(self.place, None)
+            given = getattr(self, self.place)
+            value["namespace"] = None if given is None else tuple(given)
         return value
 
     def changed(self, value: Mapping[str, Any]) -> Self:
         """Return the request as an authorisation left it."""
+        if self.place:
+            namespace = value["namespace"]
+            value = {**value, self.place: None if namespace is None else list(namespace)}
         new = {
             name: value[name]
             for name in type(self).model_fields
@@ -90,6 +104,19 @@ class Call:
         changes = dict(metadata or {})
         stamp = {key: value for key, value in self.grant.stamp.items() if key in changes}
         return stamped(changes, stamp)
+
+    @property
+    def on_behalf(self) -> dict[str, Any] | None:
+        """Who a run is for, as it is kept with it; None if nobody was asked."""
+        if self.backend.authority is None:
+            return None
+        return {"user": dict(self.principal.user), "namespace": self.grant.namespace}
+
+    @property
+    def items(self) -> BaseStore:
+        """The store, as the caller sees it."""
+        owner = self.grant.namespace
+        return OwnStore(self.backend.items, owner) if owner else self.backend.items
 
     async def may(self, resource: Resource, action: Action, value: dict[str, Any]) -> "Call":
         """Return the call with the grant for something else that it needs besides.

@@ -3,10 +3,10 @@
 from collections.abc import Generator
 from contextlib import contextmanager
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from langgraph.store.base import Item
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from starlette.responses import Response
 
 from orchestration.api import answers
@@ -19,11 +19,20 @@ endpoint = Endpoints()
 
 Label = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^.\x00]+$")]
 Namespace = Annotated[list[Label], Field(max_length=16)]
+
+
+def _parts(given: list[str]) -> list[str]:
+    """Return the parts of a namespace that came as one text."""
+    return [part for text in given[-1:] if text for part in text.split(".")]
+
+
 Key = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class ItemPut(Body):
     """An item to keep."""
+
+    place: ClassVar[str] = "namespace"
 
     namespace: Annotated[Namespace, Field(min_length=1)]
     key: Key
@@ -35,6 +44,8 @@ class ItemPut(Body):
 class ItemDelete(Body):
     """An item to forget."""
 
+    place: ClassVar[str] = "namespace"
+
     namespace: Namespace
     key: Key
 
@@ -42,13 +53,17 @@ class ItemDelete(Body):
 class ItemGet(Query):
     """An item to read; the parts of its namespace are separated by dots."""
 
-    namespace: str = ""
+    place: ClassVar[str] = "namespace"
+
+    namespace: Annotated[list[str], BeforeValidator(_parts)] = []  # noqa: RUF012 - pydantic copies it
     key: str
     refresh_ttl: bool | None = None
 
 
 class ItemSearch(Body):
     """Which items."""
+
+    place: ClassVar[str] = "namespace_prefix"
 
     namespace_prefix: Namespace = []  # noqa: RUF012 - pydantic copies it
     filter: Json | None = None
@@ -60,6 +75,8 @@ class ItemSearch(Body):
 
 class NamespaceSearch(Body):
     """Which namespaces."""
+
+    place: ClassVar[str] = "prefix"
 
     prefix: Namespace | None = None
     suffix: Namespace | None = None
@@ -74,16 +91,17 @@ async def put_item(call: Call, body: ItemPut) -> Response:
     index = None if body.index is True else body.index
     options: dict[str, Any] = {} if body.ttl is None else {"ttl": body.ttl}
     with _refusals():
-        await call.backend.items.aput(tuple(body.namespace), body.key, body.value, index, **options)
+        await call.items.aput(tuple(body.namespace), body.key, body.value, index, **options)
     return no_content()
 
 
 @endpoint("GET", "/store/items", access=Access("store", "get"), query=ItemGet, gives=answers.Item)
 async def get_item(call: Call, query: ItemGet) -> Response:
     """Return an item."""
-    namespace = tuple(query.namespace.split(".")) if query.namespace else ()
     with _refusals():
-        item = await call.backend.items.aget(namespace, query.key, refresh_ttl=query.refresh_ttl)
+        item = await call.items.aget(
+            tuple(query.namespace), query.key, refresh_ttl=query.refresh_ttl
+        )
     if item is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"there is no item {query.key!r} there")
     return json_response(_document(item))
@@ -93,7 +111,7 @@ async def get_item(call: Call, query: ItemGet) -> Response:
 async def delete_item(call: Call, body: ItemDelete) -> Response:
     """Forget an item."""
     with _refusals():
-        await call.backend.items.adelete(tuple(body.namespace), body.key)
+        await call.items.adelete(tuple(body.namespace), body.key)
     return no_content()
 
 
@@ -108,7 +126,7 @@ async def delete_item(call: Call, body: ItemDelete) -> Response:
 async def search_items(call: Call, body: ItemSearch) -> Response:
     """Find items."""
     with _refusals():
-        found = await call.backend.items.asearch(
+        found = await call.items.asearch(
             tuple(body.namespace_prefix),
             query=body.query,
             filter=body.filter,
@@ -131,7 +149,7 @@ async def search_items(call: Call, body: ItemSearch) -> Response:
 async def list_namespaces(call: Call, body: NamespaceSearch) -> Response:
     """List namespaces."""
     with _refusals():
-        found = await call.backend.items.alist_namespaces(
+        found = await call.items.alist_namespaces(
             prefix=None if body.prefix is None else tuple(body.prefix),
             suffix=None if body.suffix is None else tuple(body.suffix),
             max_depth=body.max_depth,

@@ -254,6 +254,10 @@ class HistorySearch(Body):
     metadata: Json | None = None
     checkpoint: CheckpointRef | None = None
 
+    def shown(self) -> Json:
+        """Return what an authorisation is shown: nothing, for these are no thread's metadata."""
+        return {}
+
 
 class AssistantCreate(Body):
     """A new assistant."""

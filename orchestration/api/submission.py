@@ -129,6 +129,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         delay=body.after_seconds or 0.0,
         timeout=body.timeout,
         stamp=stamp,
+        principal=call.on_behalf,
     )
 
 

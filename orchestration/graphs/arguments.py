@@ -10,6 +10,7 @@ from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
 from orchestration.graphs.contexts import fitted
+from orchestration.graphs.users import auth_configurable
 from orchestration.loop.run import Run
 
 Graph = Pregel[Any, Any, Any, Any]
@@ -79,6 +80,7 @@ def run_config(run: Run) -> RunnableConfig:
         "assistant_id": run.assistant_id,
     }
     configurable.update(ids)
+    configurable.update(auth_configurable(run.principal))
     if run.kwargs.get("strict_resume"):
         configurable[_STRICT_RESUME] = True
     config: dict[str, Any] = {key: given[key] for key in _PASSED_ON if given.get(key) is not None}

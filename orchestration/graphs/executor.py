@@ -1,5 +1,6 @@
 """How a run's graph is executed: LangGraph behind the loop's executor port."""
 
+import copy
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Literal, Protocol, cast
@@ -7,6 +8,7 @@ from typing import Any, Literal, Protocol, cast
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
+from langgraph.store.base import BaseStore
 
 from orchestration.graphs.arguments import (
     Call,
@@ -20,6 +22,7 @@ from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.node_tasks import enter_run
 from orchestration.graphs.node_threads import NodeExit
+from orchestration.graphs.own_store import OwnStore
 from orchestration.graphs.resumption import find_place, may_have_begun
 from orchestration.graphs.snapshots import thread_state, with_interrupts
 from orchestration.loop.errors import Drained
@@ -171,6 +174,7 @@ async def _drive(
     run: Run, graph: Graph, config: RunnableConfig, control: Callable[[Control], None]
 ) -> ThreadState:
     """Call the graph, follow it, and return what its thread shows then."""
+    graph = _with_own_store(run, graph)
     call = prepare(run, graph, config)
     modes = run.kwargs.get("stream_mode") or _DEFAULT_MODES
     modes = (modes,) if isinstance(modes, str) else modes
@@ -192,6 +196,16 @@ async def _drive(
     if keeps and (stoppable or events.interrupted or not events.seen):
         return thread_state(await graph.aget_state(thread_config(run)))
     return events.state
+
+
+def _with_own_store(run: Run, graph: Graph) -> Graph:
+    """Return the graph with the store as the one whom the run is for sees it."""
+    owner = tuple((run.principal or {}).get("namespace") or ())
+    if not owner or not isinstance(graph.store, BaseStore):
+        return graph
+    theirs = copy.copy(graph)
+    theirs.store = OwnStore(graph.store, owner)
+    return theirs
 
 
 async def _follow(run: Run, graph: Graph, call: Call, events: RunEvents) -> None:

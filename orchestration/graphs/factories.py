@@ -38,9 +38,12 @@ class Occasion:
     def runtime(self) -> Any:
         """The ``ServerRuntime`` of the SDK."""
         store = cast("BaseStore", self.store)
+        user = self.config.get("configurable", {}).get("langgraph_auth_user")
         if self.access == "threads.create_run":
-            return _ExecutionRuntime(access_context=self.access, store=store, context=self.context)
-        return _ReadRuntime(access_context=self.access, store=store)
+            return _ExecutionRuntime(
+                access_context=self.access, user=user, store=store, context=self.context
+            )
+        return _ReadRuntime(access_context=self.access, user=user, store=store)
 
 
 class Factory:

@@ -96,7 +96,8 @@ class Run:
     ``config``, ``context``, ``stream_mode``, ``stream_subgraphs``, ``interrupt_before``,
     ``interrupt_after``, ``checkpoint``, ``checkpoint_id``, ``durability``, …). An ``ephemeral``
     run has a thread of its own that is gone when it ends. ``delay`` and ``timeout`` are seconds.
-    ``stamp`` is metadata that a thread gets if the run creates it.
+    ``stamp`` is metadata that a thread gets if the run creates it. ``principal`` is who it is for
+    (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
     """
 
     run_id: str
@@ -117,6 +118,7 @@ class Run:
     attempt: int = 0
     crashes: int = 0
     stamp: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    principal: Mapping[str, Any] | None = None
 
     status: RunStatus = RunStatus.PENDING
     place: Place = Place.GONE

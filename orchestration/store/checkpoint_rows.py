@@ -1,15 +1,19 @@
 """What is done to the rows of checkpoints inside a transaction, or a longer read."""
 
+import json
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     Checkpoint,
+    CheckpointMetadata,
     CheckpointTuple,
     DeltaChannelHistory,
     PendingWrite,
+    get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 
@@ -39,6 +43,7 @@ INSERT OR REPLACE INTO writes
 SELECT ?, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type, value
 FROM writes WHERE thread_id = ?
 """
+_WHO = frozenset(("langgraph_auth_user", "langgraph_auth_user_id", "langgraph_auth_permissions"))
 _LATEST = """
 SELECT checkpoint_ns, max(checkpoint_id), CAST(metadata AS TEXT) FROM checkpoints
 WHERE thread_id = ? GROUP BY checkpoint_ns
@@ -174,3 +179,14 @@ def _ancestors(
             return
         seen.add(checkpoint_id)
         yield checkpoint_id, serde.loads_typed((type_, blob))
+
+
+def metadata_text(config: RunnableConfig, metadata: CheckpointMetadata) -> bytes:
+    """Return what is known of a checkpoint, without who its run is for: clients read it."""
+    whole = get_checkpoint_metadata(config, metadata)
+    for name in _WHO & whole.keys():
+        del cast("dict[str, Any]", whole)[name]
+    try:
+        return orjson.dumps(whole)
+    except TypeError:  # integers over 64 bits, half a surrogate pair, keys that are no text
+        return json.dumps(whole, ensure_ascii=False).encode("utf-8", "ignore")

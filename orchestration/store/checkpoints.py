@@ -1,7 +1,6 @@
 """LangGraph's checkpoints over the service's database, in the format of the library's own saver."""
 
 import asyncio
-import json
 import random
 import sqlite3
 from collections.abc import (
@@ -16,7 +15,6 @@ from collections.abc import (
 from functools import partial
 from typing import Any, TypeVar
 
-import orjson
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
@@ -27,7 +25,6 @@ from langgraph.checkpoint.base import (
     CheckpointTuple,
     DeltaChannelHistory,
     get_checkpoint_id,
-    get_checkpoint_metadata,
 )
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
@@ -40,6 +37,7 @@ from orchestration.store.checkpoint_rows import (
     delete_run_checkpoints,
     delete_thread_checkpoints,
     delta_history,
+    metadata_text,
     prune_thread_checkpoints,
     threads_of_runs,
 )
@@ -160,7 +158,7 @@ class CheckpointSaver(BaseCheckpointSaver[str]):
             checkpoint["id"],
             configurable.get("checkpoint_id"),
             *self.serde.dumps_typed(checkpoint),
-            _json(get_checkpoint_metadata(config, metadata)),
+            metadata_text(config, metadata),
         )
         self._note_put((str(thread_id), checkpoint_ns), _run_id(config))
         await self._database.write(partial(_put, row))
@@ -387,10 +385,3 @@ def _resume(
 ) -> None:
     keep_writes(connection, resumption)
     connection.executemany(sql, rows)
-
-
-def _json(metadata: CheckpointMetadata) -> bytes:
-    try:
-        return orjson.dumps(metadata)
-    except TypeError:  # integers over 64 bits, half a surrogate pair, keys that are no text
-        return json.dumps(metadata, ensure_ascii=False).encode("utf-8", "ignore")

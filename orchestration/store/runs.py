@@ -26,8 +26,9 @@ from orchestration.store.visibility import Visible
 
 _INSERT = """
 INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at, updated_at,
-    due_at, priority, timeout, tenant, ephemeral, resumable, multitask_strategy, metadata, kwargs)
-VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    due_at, priority, timeout, tenant, ephemeral, resumable, multitask_strategy, metadata, kwargs,
+    principal)
+VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _CREATE_THREAD = """
 INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)
@@ -210,6 +211,7 @@ def _columns(run: Run) -> tuple[Any, ...]:
         run.multitask_strategy,
         orjson.dumps(run.metadata).decode(),
         orjson.dumps(run.kwargs).decode(),
+        None if run.principal is None else orjson.dumps(run.principal).decode(),
     )
 
 
@@ -319,4 +321,5 @@ def _run(row: sqlite3.Row) -> Run:
         timeout=row["timeout"],
         attempt=row["attempt"],
         crashes=row["crashes"],
+        principal=None if row["principal"] is None else orjson.loads(row["principal"]),
     )

@@ -17,8 +17,8 @@ from orchestration.server import Server, listen, uvicorn_config
 from orchestration.service import Service, open_service
 
 GRAPHS = (
-    "asking", "broken", "echo", "failing", "forging", "holder", "looking", "nesting", "noting",
-    "stubborn", "talking", "telling",
+    "asking", "broken", "echo", "failing", "forging", "holder", "knowing", "looking", "nesting",
+    "noting", "stubborn", "talking", "telling",
 )  # fmt: skip
 NOBODY = "00000000-0000-4000-8000-000000000000"
 PROBLEM = "application/problem+json"

@@ -102,6 +102,21 @@ async def _look(_: State, config: RunnableConfig, runtime: Runtime[Tuning]) -> S
     return {"seen": {"configurable": shown, "context": runtime.context}}
 
 
+async def _know(_: State, config: RunnableConfig, runtime: Runtime[Any]) -> State:
+    user = config["configurable"]["langgraph_auth_user"]
+    info = runtime.server_info
+    assert info is not None
+    assert info.user is not None
+    return {
+        "seen": {
+            "identity": user.identity,
+            "team": user["team"],
+            "permissions": config["configurable"]["langgraph_auth_permissions"],
+            "server": info.user.identity,
+        }
+    }
+
+
 async def _remember(state: State, runtime: Runtime[Any]) -> State:
     if runtime.store is None:
         raise RuntimeError("a graph has to have the store")
@@ -119,6 +134,7 @@ stubborn = _chain(("hold", _stubborn))
 failing = _chain(("fail", _fail))
 asking = _chain(("ask", _ask))
 telling = _chain(("tell", _tell))
+knowing = _chain(("know", _know))
 looking = _chain(("look", _look), context=Tuning)
 noting = _chain(("remember", _remember))
 talking = _chain(("answer", _answer), state=Talk)

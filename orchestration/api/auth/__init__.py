@@ -1,0 +1,1 @@
+"""Providers of authorisation: handlers of the project, keys, tokens."""

@@ -1,0 +1,98 @@
+"""``Auth`` objects that the API's tests serve; a token is ``Bearer <name>``."""
+
+from typing import Any
+
+from langgraph_sdk import Auth
+from starlette.requests import Request
+
+# Exactly the example of LangGraph's documentation: one handler, owners in metadata.
+owners = Auth()
+
+
+def _name(authorization: str | None) -> str:
+    scheme, _, name = (authorization or "").partition(" ")
+    if scheme != "Bearer" or name not in {"alice", "bob"}:
+        raise Auth.exceptions.HTTPException(status_code=401, detail="Invalid token")
+    return name
+
+
+@owners.authenticate
+async def owner(authorization: str | None) -> Auth.types.MinimalUserDict:
+    return {"identity": _name(authorization), "permissions": ["read"], "org": "acme"}  # type: ignore[typeddict-unknown-key]
+
+
+@owners.on
+async def own(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str]:
+    filters = {"owner": ctx.user.identity}
+    value.setdefault("metadata", {}).update(filters)
+    return filters
+
+
+# Each resource by its own handler, and the store by names.
+resources = Auth()
+
+
+@resources.authenticate  # type: ignore[type-var]
+def sync(headers: dict[bytes, bytes], path: str, method: str, missing: str = "default") -> str:
+    assert path.startswith("/"), method
+    assert missing == "default"
+    return _name(headers.get(b"authorization", b"").decode())
+
+
+@resources.on
+async def deny(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    return False
+
+
+@resources.on.threads
+async def own_thread(ctx: Auth.types.AuthContext, value: Any) -> dict[str, Any]:
+    return {"readers": {"$contains": ctx.user.identity}}
+
+
+@resources.on.threads.create
+async def make_thread(ctx: Auth.types.AuthContext, value: Any) -> None:
+    value["metadata"]["readers"] = [ctx.user.identity, *value["metadata"].get("share", [])]
+
+
+@resources.on.threads.delete
+async def nobody_deletes(ctx: Auth.types.AuthContext, value: Any) -> None:
+    raise Auth.exceptions.HTTPException(status_code=418, detail="kept", headers={"x-why": "law"})
+
+
+@resources.on.assistants(actions=["read", "search"])
+async def see_assistants(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    return True
+
+
+@resources.on.store
+async def own_items(ctx: Auth.types.AuthContext, value: Any) -> None:
+    value["namespace"] = (ctx.user.identity, *(value["namespace"] or ()))
+
+
+@resources.on.crons
+async def no_crons(ctx: Auth.types.AuthContext, value: Any) -> None:
+    raise AssertionError("no crons here")
+
+
+class Person:
+    """A user as an object."""
+
+    def __init__(self, identity: str) -> None:
+        self.identity = identity
+        self.permissions = ["a", "b"]
+        self.team = "blue"
+
+
+objects = Auth()
+
+
+@objects.authenticate
+async def person(
+    request: Request, body: dict[str, Any] | None, query_params: dict[str, str]
+) -> Any:
+    sent = await request.json() if await request.body() else None
+    assert sent == body
+    return Person(query_params.get("as", "nobody"))
+
+
+nobody = Auth()

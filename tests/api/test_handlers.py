@@ -1,0 +1,162 @@
+"""``auth.path``: handlers written for LangGraph's server, as they are."""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from operations.errors import ConfigurationError
+from tests.api.client import PROBLEM, client_of, new_thread, open_client, open_play
+
+ALICE = {"authorization": "Bearer alice"}
+BOB = {"authorization": "Bearer bob"}
+
+
+def _auth(name: str) -> dict[str, Any]:
+    return {"auth": {"path": f"tests.api.guards:{name}", "disable_studio_auth": True}}
+
+
+async def test_nobody_known_is_told_so(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        answer = await client.post("/threads", headers={"authorization": "Bearer eve"})
+        assert answer.status_code == 401
+        assert answer.headers["content-type"] == PROBLEM
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+        assert answer.json()["detail"] == "Invalid token"
+        assert (await client.get("/ok")).status_code == 200
+
+
+async def test_one_global_handler_keeps_everybody_apart(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        thread = await client.post("/threads", headers=ALICE, json={"metadata": {"owner": "bob"}})
+        assert thread.json()["metadata"] == {"owner": "alice"}
+        path = f"/threads/{thread.json()['thread_id']}"
+        assert (await client.get(path, headers=ALICE)).status_code == 200
+        assert (await client.get(path, headers=BOB)).status_code == 404
+        assert (await client.post("/threads/search", headers=BOB)).json() == []
+        assert (await client.post("/threads/count", headers=BOB)).json() == 0
+        given_away = await client.patch(path, headers=ALICE, json={"metadata": {"owner": "bob"}})
+        assert given_away.json()["metadata"] == {"owner": "alice"}
+        body = {"assistant_id": "echo", "input": {"text": 1}}
+        assert (await client.post(f"{path}/runs/wait", headers=BOB, json=body)).status_code == 404
+        mine = await client.post(f"{path}/runs/wait", headers=ALICE, json=body)
+        assert mine.json()["log"] == [1]
+
+
+async def test_a_thread_made_by_a_run_is_its_callers(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        body = {"assistant_id": "echo", "input": {"text": 1}, "if_not_exists": "create"}
+        path = "/threads/00000000-0000-4000-8000-000000000001"
+        await client.post(f"{path}/runs/wait", headers=ALICE, json=body)
+        assert (await client.get(path, headers=ALICE)).json()["metadata"]["owner"] == "alice"
+        assert (await client.get(path, headers=BOB)).status_code == 404
+        taken = await client.post(f"{path}/runs/wait", headers=BOB, json=body)
+        assert taken.status_code == 404
+
+
+async def test_the_most_specific_handler_decides(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("resources")) as client:
+        thread = await client.post("/threads", headers=ALICE, json={"metadata": {"share": ["bob"]}})
+        path = f"/threads/{thread.json()['thread_id']}"
+        assert (await client.get(path, headers=BOB)).status_code == 200  # $contains
+        private = await new_thread(_as(client, ALICE))
+        assert (await client.get(f"/threads/{private}", headers=BOB)).status_code == 404
+        kept = await client.delete(path, headers=ALICE)
+        assert (kept.status_code, kept.headers["x-why"]) == (418, "law")
+        assert (await client.post("/assistants/search", headers=BOB)).status_code == 200
+        made = await client.post("/assistants", headers=BOB, json={"graph_id": "echo"})
+        assert made.status_code == 403
+        assert made.json()["detail"] == "you may not create assistants"
+
+
+def _as(client: httpx.AsyncClient, headers: dict[str, str]) -> httpx.AsyncClient:
+    client.headers.update(headers)
+    return client
+
+
+async def test_a_handler_may_move_items(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("resources")) as client:
+        item = {"namespace": ["notes"], "key": "k", "value": {"a": 1}}
+        assert (await client.put("/store/items", headers=ALICE, json=item)).status_code == 204
+        where = {"namespace": "notes", "key": "k"}
+        mine = await client.get("/store/items", headers=ALICE, params=where)
+        assert mine.json()["namespace"] == ["alice", "notes"]
+        assert (await client.get("/store/items", headers=BOB, params=where)).status_code == 404
+        listed = await client.post("/store/namespaces", headers=BOB)
+        assert listed.json() == {"namespaces": []}
+
+
+async def test_items_are_apart_where_only_a_filter_is_returned(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "noting", manifest=_auth("owners")) as client:
+        run = {"assistant_id": "noting", "input": {"text": "hers"}}
+        await client.post("/runs/wait", headers=ALICE, json=run)
+        where = {"namespace": "notes", "key": "latest"}
+        mine = (await client.get("/store/items", headers=ALICE, params=where)).json()
+        assert (mine["namespace"], mine["value"]) == (["notes"], {"text": "hers"})
+        assert (await client.get("/store/items", headers=BOB, params=where)).status_code == 404
+        found = await client.post("/store/items/search", headers=BOB, json={})
+        assert found.json() == {"items": []}
+        listed = await client.post("/store/namespaces", headers=ALICE, json={"max_depth": 1})
+        assert listed.json() == {"namespaces": [["notes"]]}
+        await client.request(
+            "DELETE", "/store/items", headers=BOB, json={"namespace": ["notes"], "key": "latest"}
+        )
+        assert (await client.get("/store/items", headers=ALICE, params=where)).status_code == 200
+
+
+async def test_a_graph_knows_whom_it_works_for_and_nobody_else_learns_it(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "looking", manifest=_auth("owners")) as client:
+        thread = await new_thread(_as(client, ALICE))
+        forged = {"langgraph_auth_user_id": "bob", "langgraph_auth_user": {"identity": "bob"}}
+        body = {
+            "assistant_id": "looking",
+            "input": {},
+            "config": {"configurable": forged},
+            "stream_mode": ["values", "checkpoints", "debug", "events", "tasks"],
+        }
+        stream = await client.post(f"/threads/{thread}/runs/stream", json=body)
+        seen = (await client.get(f"/threads/{thread}")).json()["values"]["seen"]["configurable"]
+        assert seen["langgraph_auth_user_id"] == "alice"
+        state = await client.get(f"/threads/{thread}/state")
+        history = await client.get(f"/threads/{thread}/history")
+        runs = await client.get(f"/threads/{thread}/runs")
+        assert "acme" not in stream.text + state.text + history.text + runs.text
+        assert '"langgraph_auth_user_id"' not in str(state.json()["metadata"])
+        assert "langgraph_auth" not in str([one["metadata"] for one in history.json()])
+
+
+async def test_a_user_may_be_an_object_and_the_body_is_read_once_more(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "knowing", manifest=_auth("objects")) as client:
+        body = {"assistant_id": "knowing", "input": {}}
+        answer = await client.post("/runs/wait", params={"as": "carl"}, json=body)
+        known = {"identity": "carl", "team": "blue", "permissions": ["a", "b"], "server": "carl"}
+        assert answer.json()["seen"] == known
+
+
+async def test_ten_failures_a_minute_are_answered(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        statuses = [(await client.post("/threads")).status_code for _ in range(11)]
+        assert statuses == [401] * 10 + [429]
+        assert (await client.post("/threads", headers=ALICE)).status_code == 200
+
+
+async def test_an_auth_that_knows_nobody_is_refused_at_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="it authenticates nobody"):
+        async with open_play(tmp_path, "echo", manifest=_auth("nobody")):
+            pass
+
+
+async def test_who_a_run_is_for_outlives_a_restart(tmp_path: Path) -> None:
+    body = {"assistant_id": "knowing", "input": {}, "after_seconds": 1}
+    async with open_play(tmp_path, "knowing", manifest=_auth("objects")) as service:
+        client = client_of(service.app)
+        thread = (await client.post("/threads", params={"as": "carl"}, json={})).json()["thread_id"]
+        await client.post(f"/threads/{thread}/runs", params={"as": "carl"}, json=body)
+    async with open_play(tmp_path, "knowing", manifest=_auth("objects")) as service:
+        client = client_of(service.app)
+        (run,) = service.loop.on_thread(thread)
+        assert run.done is not None
+        await run.done
+        values = (await client.get(f"/threads/{thread}")).json()["values"]
+        assert values["seen"]["identity"] == "carl"
