@@ -11,6 +11,7 @@ from random import Random
 from langgraph.store.sqlite.aio import AsyncSqliteStore
 from starlette.types import ASGIApp
 
+from operations.background import in_background
 from operations.database import Database, open_database
 from operations.migrations import load_migrations
 from operations.outbound import Outbound
@@ -18,8 +19,10 @@ from operations.settings import Settings
 from orchestration.api.app import build_app
 from orchestration.api.auth.opening import open_authority
 from orchestration.api.backend import Backend
+from orchestration.api.cron_runs import submit_cron_run
 from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
+from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.node_tasks import contain_exits
@@ -32,12 +35,13 @@ from orchestration.loop.master import MasterLoop
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
+from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.webhooks.configuration import headers, url_policy
-from orchestration.webhooks.deliverer import Deliverer, delivering
+from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
 
 DATABASE = "masterloop.db"
@@ -86,6 +90,10 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             Journal(),
             Random(),
         )
+        crons = CronStore(database)
+        timekeeper = Timekeeper(
+            crons, lambda cron, firing: submit_cron_run(backend, cron, firing), rng=Random()
+        )
         backend = Backend(
             settings=settings,
             manifest=manifest,
@@ -99,12 +107,18 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             checkpoints=saver,
             items=items,
             deliveries=deliveries,
+            crons=crons,
+            timekeeper=timekeeper,
             webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
             authority=authority,
         )
         recovered = await _recover(backend)
-        async with delivering(deliverer), _closing(loop, threads):
+        async with (
+            in_background(deliverer, "webhooks"),
+            _closing(loop, threads),
+            in_background(timekeeper, "crons"),
+        ):
             yield Service(loop=loop, app=build_app(backend), recovered=recovered)
 
 

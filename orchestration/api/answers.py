@@ -117,6 +117,45 @@ class Schemas(TypedDict):
     context_schema: Json | None
 
 
+class Cron(TypedDict):
+    """A cron."""
+
+    cron_id: str
+    assistant_id: str
+    thread_id: str | None
+    schedule: str
+    timezone: str | None
+    end_time: str | None
+    enabled: bool
+    on_run_completed: Literal["delete", "keep"] | None
+    user_id: str | None
+    created_at: str
+    updated_at: str
+    next_run_date: str | None
+    metadata: Json
+    payload: Json
+
+
+class FoundCron(TypedDict, total=False):
+    """A cron that a search found, with the fields that were asked for."""
+
+    cron_id: str
+    assistant_id: str
+    thread_id: str | None
+    schedule: str
+    timezone: str | None
+    end_time: str | None
+    enabled: bool
+    on_run_completed: Literal["delete", "keep"] | None
+    user_id: str | None
+    created_at: str
+    updated_at: str
+    next_run_date: str | None
+    metadata: Json
+    payload: Json
+    now: str
+
+
 class Item(TypedDict):
     """An item of the store."""
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orchestration.api import (
     assistants,
     creation,
+    crons,
     deliveries,
     items,
     meta,
@@ -31,7 +32,7 @@ from orchestration.api.resource import Resource
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared
-    for module in (creation, runs, threads, state, assistants, items, deliveries, meta)
+    for module in (creation, runs, threads, state, assistants, crons, items, deliveries, meta)
     for declared in module.endpoint.all
 )
 

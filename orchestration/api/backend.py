@@ -8,12 +8,14 @@ from langgraph.store.base import BaseStore
 from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.api.access import Authority
+from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.states import ThreadStates
 from orchestration.loop.master import MasterLoop
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
+from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.runs import RunStore
@@ -44,6 +46,8 @@ class Backend:
     checkpoints: CheckpointSaver
     items: BaseStore
     deliveries: DeliveryStore
+    crons: CronStore
+    timekeeper: Timekeeper
     webhook_urls: UrlPolicy
     readiness: Readiness
     authority: Authority | None = None

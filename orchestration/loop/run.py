@@ -88,6 +88,15 @@ class Outcome:
     rolled_back: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Why a run is submitted by no client: its cron was ``due``, and is to be due ``next``."""
+
+    cron_id: str
+    due: str
+    next: str | None
+
+
 @dataclass(slots=True, eq=False)
 class Run:
     """One unit of work: a graph, its arguments, and the state of its execution.
@@ -115,6 +124,7 @@ class Run:
     tenant: str | None = None
     delay: float = 0.0
     timeout: float | None = None
+    firing: Firing | None = None
     attempt: int = 0
     crashes: int = 0
     stamp: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from orchestration.store.cron_rows import delete_crons_of_assistant
 from orchestration.store.runs import now
 
 JSON = frozenset({"config", "context", "metadata"})
@@ -70,7 +71,8 @@ def put_back(assistant_id: str, version: int, connection: sqlite3.Connection) ->
 
 
 def delete(assistant_id: str, connection: sqlite3.Connection) -> bool:
-    """Delete an assistant with its versions; False if there is none."""
+    """Delete an assistant with its versions and crons; False if there is none."""
+    delete_crons_of_assistant(connection, assistant_id)
     connection.execute("DELETE FROM assistant_versions WHERE assistant_id = ?", (assistant_id,))
     sql = "DELETE FROM assistants WHERE assistant_id = ?"
     return connection.execute(sql, (assistant_id,)).rowcount == 1

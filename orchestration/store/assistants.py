@@ -133,7 +133,7 @@ class AssistantStore:
         return await self._change(assistant_id, partial(versions.put_back, assistant_id, version))
 
     async def delete(self, assistant_id: str) -> bool:
-        """Delete an assistant; its threads and runs stay. False if there is none."""
+        """Delete an assistant and its crons; its threads and runs stay. False if there is none."""
         return await self._change(assistant_id, partial(versions.delete, assistant_id))
 
     async def search(self, query: AssistantQuery) -> list[Assistant]:

@@ -21,6 +21,7 @@ from orchestration.loop.run import (
 )
 from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_thread_checkpoints
 from orchestration.store.contains import Contains
+from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, add_delivery, with_delivery
 from orchestration.store.visibility import Visible
 
@@ -175,6 +176,8 @@ def now() -> str:
 
 def _accept(run: Run, connection: sqlite3.Connection) -> bool:
     execute = connection.execute
+    if run.firing is not None and not move_cron(connection, run.firing):
+        return False
     if not run.ephemeral:
         named = execute(_THREAD, (run.thread_id,)).fetchone()
         if named is None:

@@ -13,6 +13,7 @@ from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints, delete_thread_checkpoints
 from orchestration.store.contains import Contains
+from orchestration.store.cron_rows import delete_crons_of_thread
 from orchestration.store.runs import now
 from orchestration.store.visibility import Visible, seen, sees, stamped
 
@@ -219,6 +220,7 @@ def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) ->
     )
     execute("DELETE FROM runs WHERE thread_id = ? AND NOT ephemeral", (thread_id,))
     delete_thread_checkpoints(connection, thread_id)
+    delete_crons_of_thread(connection, thread_id)
     return execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,)).rowcount == 1
 
 

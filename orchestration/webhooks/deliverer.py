@@ -1,12 +1,10 @@
 """Delivers webhooks: as soon as a run has ended, again and again where nobody takes them."""
 
-import asyncio
 import math
 import sqlite3
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 from http import HTTPStatus
 from random import Random
 
@@ -14,6 +12,7 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
+from operations.alarm import Alarm, Clock, Sleep, utc_now
 from operations.egress import UrlRefused
 from operations.errors import StorageUnavailable
 from operations.outbound import Outbound, RequestFailed
@@ -23,17 +22,9 @@ from orchestration.webhooks.signature import Signer
 
 AT_ONCE = 64  # deliveries
 AT_ONCE_PER_RECEIVER = 8  # deliveries, so that one that does not answer holds up no other
-LAST_GRACE = 1.0  # seconds for what is under way when the service stops
 _STORE_PAUSE = 5.0  # seconds until a store that failed is tried again
 
 _log = structlog.get_logger("masterloop")
-
-Sleep = Callable[[float], Awaitable[None]]
-
-
-def utc_now() -> datetime:
-    """Return the present."""
-    return datetime.now(UTC)
 
 
 class Deliverer:
@@ -51,7 +42,7 @@ class Deliverer:
         headers: Mapping[str, str],
         signer: Signer | None,
         rng: Random,
-        clock: Callable[[], datetime] = utc_now,
+        clock: Clock = utc_now,
         sleep: Sleep = anyio.sleep,
     ) -> None:
         self._store = store
@@ -61,13 +52,13 @@ class Deliverer:
         self._rng = rng
         self._clock = clock
         self._sleep = sleep
-        self._woken = asyncio.Event()
+        self._alarm = Alarm(sleep)
         self._closed = False
         self._under_way: dict[str, str] = {}  # the receiver of each
 
     def wake(self) -> None:
         """Look again: there may be something new."""
-        self._woken.set()
+        self._alarm.ring()
 
     def close(self) -> None:
         """Begin nothing more; ``run`` returns once what is under way has ended."""
@@ -78,7 +69,6 @@ class Deliverer:
         """Deliver what is due, whenever it is, until closed."""
         async with anyio.create_task_group() as deliveries:
             while not self._closed:
-                self._woken.clear()
                 at = self._clock()
                 try:
                     while await self._begin_due(at, deliveries):
@@ -87,7 +77,7 @@ class Deliverer:
                 except StorageUnavailable as error:
                     _log.warning("webhooks cannot be read; trying again", error=str(error))
                     pause = _STORE_PAUSE
-                await self._rest(pause)
+                await self._alarm.rest(pause)
 
     async def _begin_due(self, at: datetime, deliveries: TaskGroup) -> bool:
         """Begin what is due and there is room for; return whether that was anything."""
@@ -115,18 +105,6 @@ class Deliverer:
         """Return the seconds until something is due that was not yet at ``at``."""
         due_at = self._store.next_due(at)
         return math.inf if due_at is None else max(0.0, (due_at - self._clock()).total_seconds())
-
-    async def _rest(self, seconds: float) -> None:
-        """Return after so many seconds, or when woken."""
-        async with anyio.create_task_group() as alarm:
-            if seconds < math.inf:
-                alarm.start_soon(self._ring, seconds)
-            await self._woken.wait()
-            alarm.cancel_scope.cancel()
-
-    async def _ring(self, seconds: float) -> None:
-        await self._sleep(seconds)
-        self.wake()
 
     async def _deliver(self, row: sqlite3.Row) -> None:
         try:
@@ -192,25 +170,6 @@ class Deliverer:
         if self._signer is not None:
             head["webhook-signature"] = self._signer.sign(delivery_id, timestamp, body)
         return head
-
-
-@asynccontextmanager
-async def delivering(deliverer: Deliverer) -> AsyncGenerator[None]:
-    """Let ``deliverer`` work meanwhile; what is not delivered in the end goes on after a start."""
-    work = asyncio.create_task(deliverer.run(), name="webhooks")
-    work.add_done_callback(_tell_of_death)
-    try:
-        yield
-    finally:
-        deliverer.close()
-        await asyncio.wait({work}, timeout=LAST_GRACE)
-        work.cancel()
-        await asyncio.wait({work})
-
-
-def _tell_of_death(work: "asyncio.Task[None]") -> None:
-    if not work.cancelled() and (error := work.exception()) is not None:
-        _log.critical("no webhook is delivered until the next start", exc_info=error)
 
 
 def _stamped(payload: bytes, at: datetime) -> bytes:

@@ -1,17 +1,16 @@
 """A deliverer on a real database, with time in the test's hands."""
 
 import asyncio
-import heapq
 import sqlite3
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from operations.background import in_background
 from operations.database import Database, open_database
 from operations.egress import UrlPolicy
 from operations.migrations import load_migrations
@@ -20,52 +19,12 @@ from orchestration.loop.run import Outcome, Run, RunStatus, ThreadState
 from orchestration.store import migrations
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.runs import RunStore, now
-from orchestration.webhooks.deliverer import Deliverer, delivering
+from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
+from tests.operations.clock import Clock
 
 LOCAL = UrlPolicy(require_https=False, disable_loopback=False)
 _numbers = count()
-
-
-class Clock:
-    """Stands still until it is moved; whoever sleeps by it wakes in order.
-
-    ``tick`` is how many seconds pass whenever somebody looks at it.
-    """
-
-    def __init__(self) -> None:
-        self.tick = 0
-        self._now = datetime.now(UTC) + timedelta(seconds=1)
-        self._sleepers: list[tuple[datetime, int, asyncio.Event]] = []
-        self._asleep = asyncio.Condition()
-
-    def __call__(self) -> datetime:
-        self._now += timedelta(seconds=self.tick)
-        return self._now
-
-    async def sleep(self, seconds: float) -> None:
-        alarm = asyncio.Event()
-        sleeper = (self._now + timedelta(seconds=seconds), next(_numbers), alarm)
-        heapq.heappush(self._sleepers, sleeper)
-        async with self._asleep:
-            self._asleep.notify_all()
-        try:
-            await alarm.wait()
-        finally:
-            if sleeper in self._sleepers:
-                self._sleepers.remove(sleeper)
-                heapq.heapify(self._sleepers)
-
-    async def next_alarm(self) -> float:
-        """Wait until somebody sleeps; return for how long yet, in seconds."""
-        async with self._asleep:
-            await self._asleep.wait_for(lambda: self._sleepers)
-        return (self._sleepers[0][0] - self._now).total_seconds()
-
-    def move(self, seconds: float) -> None:
-        self._now += timedelta(seconds=seconds)
-        while self._sleepers and self._sleepers[0][0] <= self._now:
-            heapq.heappop(self._sleepers)[2].set()
 
 
 def new_run(webhook: str | None, **fields: Any) -> Run:
@@ -143,5 +102,5 @@ async def open_office(
             clock=clock,
             sleep=clock.sleep,
         )
-        async with delivering(deliverer):
+        async with in_background(deliverer, "webhooks"):
             yield Office(database, RunStore(database, deliverer.wake), clock, deliverer.wake)

@@ -1,0 +1,99 @@
+"""The bodies of the operations on crons, with LangGraph's names."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from orchestration.api.endpoint import Body
+from orchestration.api.models import Json, Limit, Nodes, Offset, RunConfig, SortOrder, StreamModes
+
+CronField = Literal[
+    "cron_id", "assistant_id", "thread_id", "end_time", "schedule", "timezone", "created_at",
+    "updated_at", "user_id", "payload", "next_run_date", "metadata", "now", "on_run_completed",
+    "enabled",
+]  # fmt: skip
+CronSort = Literal[
+    "cron_id", "assistant_id", "thread_id", "created_at", "updated_at", "next_run_date", "end_time"
+]
+Durability = Literal["sync", "async", "exit"]
+
+
+def _in_utc(time: datetime) -> datetime:
+    try:
+        return time.replace(tzinfo=time.tzinfo or UTC).astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must be a time between the years 1 and 9999") from None
+
+
+UtcTime = Annotated[datetime, AfterValidator(_in_utc)]
+
+
+class ThreadCronCreate(Body):
+    """What to run on a thread, how, and when."""
+
+    assistant_id: Annotated[str, Field(min_length=1, max_length=255)]
+    schedule: str
+    timezone: str | None = None
+    end_time: UtcTime | None = None
+    enabled: bool | None = None
+    input: Any = None
+    metadata: Json | None = None
+    config: RunConfig | None = None
+    context: Json | None = None
+    checkpoint_during: bool | None = None
+    interrupt_before: Nodes | None = None
+    interrupt_after: Nodes | None = None
+    webhook: str | None = None
+    multitask_strategy: Literal["reject", "interrupt", "rollback", "enqueue"] | None = None
+    if_not_exists: Literal["create", "reject"] | None = None
+    stream_mode: StreamModes | None = None
+    stream_subgraphs: bool | None = None
+    stream_resumable: bool | None = None
+    durability: Durability | None = None
+
+
+class CronCreate(ThreadCronCreate):
+    """What to run, each time on a thread of its own, how, and when."""
+
+    on_run_completed: Literal["delete", "keep"] | None = None
+
+
+class CronPatch(Body):
+    """What to change of a cron. A field that is null stays, but ``end_time``: null removes it."""
+
+    schedule: str | None = None
+    timezone: str | None = None
+    end_time: UtcTime | None = None
+    enabled: bool | None = None
+    on_run_completed: Literal["delete", "keep"] | None = None
+    input: Any = None
+    metadata: Json | None = None
+    config: RunConfig | None = None
+    context: Json | None = None
+    interrupt_before: Nodes | None = None
+    interrupt_after: Nodes | None = None
+    webhook: str | None = None
+    stream_mode: StreamModes | None = None
+    stream_subgraphs: bool | None = None
+    stream_resumable: bool | None = None
+    durability: Durability | None = None
+
+
+class CronFilter(Body):
+    """Which crons."""
+
+    assistant_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    thread_id: str | None = None
+    enabled: bool | None = None
+    metadata: Json | None = None
+
+
+class CronSearch(CronFilter):
+    """Which crons, in what order, how many."""
+
+    limit: Limit = 10
+    offset: Offset = 0
+    sort_by: CronSort = "created_at"
+    sort_order: SortOrder = "desc"
+    select: list[CronField] | None = None

@@ -1,0 +1,1 @@
+"""Crons: runs that are submitted again and again, when a schedule says so."""
