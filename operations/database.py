@@ -63,7 +63,7 @@ class Database:
 
         The future has what the operation returned, or raised, once its transaction is durable.
         Operations that wait together share a transaction. When one of them raises, that is
-        rolled back and each is done again in a transaction of its own: so an operation must be
+        rolled back and all are done again, undoing those that raise: so an operation must be
         repeatable (nothing but its connection changes), and neither begins nor commits. It runs
         on the writer's thread. A waiter that is cancelled does not stop the write; an error that
         nobody looks at is dropped.

@@ -84,6 +84,7 @@ class Writer:
         return request is not None
 
     def _commit(self, connection: sqlite3.Connection, batch: "list[_Request]") -> "list[_Outcome]":
+        """Make one transaction of a batch, as long as all of it can be done."""
         try:
             connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -94,12 +95,41 @@ class Writer:
             ]
             connection.execute("COMMIT")
         except BaseException as error:  # noqa: BLE001 - an operation must not take the writer down
-            with suppress(sqlite3.Error):  # whatever it reports, it has rolled back
-                connection.rollback()
+            _roll_back(connection)
             if len(batch) == 1:
                 return [(batch[0][1], None, self._in_our_words(error))]
+            return self._commit_without_failures(connection, batch)
+        return outcomes
+
+    def _commit_without_failures(
+        self, connection: sqlite3.Connection, batch: "list[_Request]"
+    ) -> "list[_Outcome]":
+        """Do a batch again with a savepoint each, so that an operation that raises fails alone."""
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(connection, *request) for request in batch]
+            connection.execute("COMMIT")
+        except sqlite3.Error:
+            # SQLite gave up the transaction as a whole, over a full disk as a rule: what is small
+            # may still find room.
+            _roll_back(connection)
             return [outcome for request in batch for outcome in self._commit(connection, [request])]
         return outcomes
+
+    def _attempt(
+        self,
+        connection: sqlite3.Connection,
+        operation: Operation[Any],
+        future: asyncio.Future[Any],
+    ) -> "_Outcome":
+        connection.execute("SAVEPOINT operation")
+        try:
+            outcome: _Outcome = (future, operation(connection), None)
+        except BaseException as error:  # noqa: BLE001 - an operation must not take the writer down
+            connection.execute("ROLLBACK TO operation")
+            outcome = (future, None, self._in_our_words(error))
+        connection.execute("RELEASE operation")
+        return outcome
 
     def _in_our_words(self, error: BaseException) -> BaseException:
         if isinstance(error, sqlite3.Error):
@@ -134,6 +164,11 @@ def _resolve(future: asyncio.Future[Any], result: object, error: BaseException |
     else:
         future.set_exception(error)
         future.exception()  # looked at: asyncio logs nothing if nobody else does
+
+
+def _roll_back(connection: sqlite3.Connection) -> None:
+    with suppress(sqlite3.Error):  # whatever it reports, it has rolled back
+        connection.rollback()
 
 
 def _nothing(_: sqlite3.Connection) -> None:

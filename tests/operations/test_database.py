@@ -5,6 +5,7 @@ import gc
 import sqlite3
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -56,22 +57,49 @@ async def test_an_operation_that_raises_fails_alone_in_its_batch(path: Path) -> 
         assert (await first, await last, bodies(database)) == (1, 2, ["a", "b"])
 
 
-async def test_each_operation_of_a_failed_batch_is_done_again_in_its_own_transaction(
-    path: Path,
-) -> None:
-    tries: list[bool] = []
-
-    def counted(connection: sqlite3.Connection) -> None:
-        tries.append(True)
-        note("a")(connection)
+async def test_what_is_left_of_a_failed_batch_is_committed_together(path: Path) -> None:
+    statements: list[str] = []
 
     async with open_database(path, [NOTES]) as database:
         held = Held(database)
-        database.write(counted)
-        database.write(refuse)
+        database.write(lambda c: c.set_trace_callback(statements.append))
+        for operation in (note("a"), refuse, note("b")):
+            database.write(operation)
         held.release()
         await database.settled()
-        assert (len(tries), bodies(database)) == (2, ["a"])
+        await database.write(lambda c: c.set_trace_callback(None))
+        begun = [statement for statement in statements if statement.startswith("BEGIN")]
+        assert (len(begun), bodies(database)) == (2, ["a", "b"])  # its own, and that of the last
+
+
+async def test_in_a_failed_batch_every_result_and_every_error_finds_its_waiter(path: Path) -> None:
+    def odd(number: int) -> Callable[[sqlite3.Connection], int | None]:
+        def operation(connection: sqlite3.Connection) -> int | None:
+            identity = note(str(number))(connection)
+            if number % 3 == 1:
+                raise LookupError(number)
+            if number % 3 == 2:
+                connection.execute("INSERT INTO notes (body) VALUES (NULL)")
+            return identity
+
+        return operation
+
+    async with open_database(path, [NOTES]) as database:
+        held = Held(database)
+        writes = [database.write(odd(number)) for number in range(30)]
+        held.release()
+        await database.settled()
+        told = [write.exception() or write.result() for write in writes]
+        for number, result in enumerate(told):
+            match number % 3:
+                case 0:
+                    assert result == number // 3 + 1
+                case 1:
+                    assert isinstance(result, LookupError)
+                    assert result.args == (number,)
+                case _:
+                    assert isinstance(result, DatabaseError)
+        assert bodies(database) == [str(number) for number in range(0, 30, 3)]
 
 
 async def test_what_an_operation_did_before_it_raised_is_undone(path: Path) -> None:
