@@ -38,6 +38,7 @@ from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
+from orchestration.store.idempotency import KeyStore, KeySweeper
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.webhooks.configuration import headers, url_policy
@@ -109,6 +110,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             deliveries=deliveries,
             crons=crons,
             timekeeper=timekeeper,
+            keys=KeyStore(database),
             webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
             authority=authority,
@@ -118,6 +120,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             in_background(deliverer, "webhooks"),
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
+            in_background(KeySweeper(backend.keys), "idempotency keys"),
         ):
             yield Service(loop=loop, app=build_app(backend), recovered=recovered)
 

@@ -12,6 +12,7 @@ from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import assistant_document, selected, version_document
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
+from orchestration.api.idempotency import Once
 from orchestration.api.models import (
     AssistantCreate,
     AssistantDelete,
@@ -40,6 +41,7 @@ NEXT_PAGE = "x-pagination-next"  # the offset to go on from, while there is more
     access=Access("assistants", "create"),
     body=AssistantCreate,
     gives=answers.Assistant,
+    once=Once(assistant_document),
 )
 async def create_assistant(call: Call, body: AssistantCreate) -> Response:
     """Create an assistant."""
@@ -53,7 +55,7 @@ async def create_assistant(call: Call, body: AssistantCreate) -> Response:
         **_configuration(body, {}),
     }
     try:
-        await call.backend.assistants.create(assistant_id, fields)
+        await call.backend.assistants.create(assistant_id, fields, call.receipt)
     except AssistantExists:
         if body.if_exists == "raise":
             raise

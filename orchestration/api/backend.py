@@ -18,6 +18,7 @@ from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
+from orchestration.store.idempotency import KeyStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 
@@ -48,6 +49,7 @@ class Backend:
     deliveries: DeliveryStore
     crons: CronStore
     timekeeper: Timekeeper
+    keys: KeyStore
     webhook_urls: UrlPolicy
     readiness: Readiness
     authority: Authority | None = None

@@ -1,28 +1,71 @@
 """Creating runs: in the background, waited for, streamed; on a thread or without one."""
 
+import sqlite3
+from collections.abc import Sequence
 from http import HTTPStatus
 
+import orjson
 from starlette.responses import Response
 
-from operations.errors import StorageUnavailable
 from orchestration.api import answers
 from orchestration.api.access import Access
-from orchestration.api.documents import accepted_document
+from orchestration.api.documents import Document, accepted_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
-from orchestration.api.following import follow, keep_events, place
-from orchestration.api.models import RunCreate
+from orchestration.api.following import follow, follow_again, keep_events, place
+from orchestration.api.idempotency import Once
+from orchestration.api.models import Batch, JoinHow, RunCreate
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.submission import new_run
-from orchestration.loop.errors import LoopError
-from orchestration.loop.run import Ending, Run
+from orchestration.loop.run import Run
 
 endpoint = Endpoints()
-_BATCH = 1_000  # runs
+
+
+async def _created_again(_: Call, kept: sqlite3.Row) -> Response:
+    run = orjson.loads(kept["answer"])
+    where = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+    return json_response(kept["answer"].encode(), headers={"content-location": where})
+
+
+async def _waited_again(call: Call, kept: sqlite3.Row) -> Response:
+    """Wait for the run that the request made first, or tell how that ended."""
+    run = call.backend.loop.live(kept["run_id"])
+    if run is not None:
+        return waiting(call, run, cancel=False)
+    return json_response((kept["output"] or "null").encode())
+
+
+async def _streamed_again(call: Call, kept: sqlite3.Row) -> Response:
+    """Stream what the run has done so far, and what it does."""
+    run = call.backend.loop.live(kept["run_id"])
+    return await follow_again(call, run, kept["run_id"], JoinHow(), after=0)
+
+
+def _one(runs: Sequence[Run]) -> Document:
+    return accepted_document(runs[0])
+
+
+def _all(runs: Sequence[Run]) -> list[Document]:
+    return [accepted_document(run) for run in runs]
+
+
+def _run_id(runs: Sequence[Run]) -> str:
+    return runs[0].run_id
+
+
+_CREATED = Once(_one, _created_again)
+_WAITED = Once(_one, _waited_again, _run_id)
+_STREAMED = Once(_one, _streamed_again, _run_id)
 
 
 @endpoint(
-    "POST", "/runs/wait", access=Access("threads", "create_run"), body=RunCreate, refuses=(404, 429)
+    "POST",
+    "/runs/wait",
+    access=Access("threads", "create_run"),
+    body=RunCreate,
+    refuses=(404, 429),
+    once=_WAITED,
 )
 async def wait_stateless(call: Call, body: RunCreate) -> Response:
     """Run without a thread and answer with the output."""
@@ -36,6 +79,7 @@ async def wait_stateless(call: Call, body: RunCreate) -> Response:
     body=RunCreate,
     refuses=(404, 429),
     gives=EVENTS,
+    once=_STREAMED,
 )
 async def stream_stateless(call: Call, body: RunCreate) -> Response:
     """Run without a thread and stream what happens."""
@@ -49,6 +93,7 @@ async def stream_stateless(call: Call, body: RunCreate) -> Response:
     body=RunCreate,
     refuses=(404, 429),
     gives=answers.Run,
+    once=_CREATED,
 )
 async def create_stateless(call: Call, body: RunCreate) -> Response:
     """Run without a thread, in the background."""
@@ -62,6 +107,7 @@ async def create_stateless(call: Call, body: RunCreate) -> Response:
     body=RunCreate,
     refuses=(404, 429),
     gives=answers.Run,
+    once=_CREATED,
 )
 async def create_run(call: Call, body: RunCreate) -> Response:
     """Run on a thread, in the background."""
@@ -74,6 +120,7 @@ async def create_run(call: Call, body: RunCreate) -> Response:
     access=Access("threads", "create_run"),
     body=RunCreate,
     refuses=(404, 429),
+    once=_WAITED,
 )
 async def wait_run(call: Call, body: RunCreate) -> Response:
     """Run on a thread and answer with the output."""
@@ -87,6 +134,7 @@ async def wait_run(call: Call, body: RunCreate) -> Response:
     body=RunCreate,
     refuses=(404, 429),
     gives=EVENTS,
+    once=_STREAMED,
 )
 async def stream_run(call: Call, body: RunCreate) -> Response:
     """Run on a thread and stream what happens."""
@@ -97,23 +145,17 @@ async def stream_run(call: Call, body: RunCreate) -> Response:
     "POST",
     "/runs/batch",
     access=Access("threads", "create_run"),
-    body=list[RunCreate],
+    body=Batch,
     refuses=(404, 429),
     gives=list[answers.Run],
+    once=Once(_all),
 )
-async def create_batch(call: Call, body: list[RunCreate]) -> Response:
+async def create_batch(call: Call, body: Batch) -> Response:
     """Run many without a thread, in the background."""
-    if len(body) > _BATCH:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"at most {_BATCH} runs at once")
     runs = [await _asked(call, one, None) for one in body]
-    for number, run in enumerate(runs):
-        try:
-            await call.backend.loop.submit(run)
-        except (LoopError, StorageUnavailable):  # all of them, or none
-            for accepted in runs[:number]:
-                call.backend.loop.cancel(accepted, Ending.ROLLBACK)
-            raise
-    return json_response([accepted_document(run) for run in runs])
+    if runs:
+        await call.backend.loop.submit(*runs)
+    return json_response(_all(runs))
 
 
 async def _create(call: Call, body: RunCreate, thread_id: str | None) -> Response:
@@ -127,7 +169,7 @@ async def _wait(call: Call, body: RunCreate, thread_id: str | None) -> Response:
 
 
 async def _stream(call: Call, body: RunCreate, thread_id: str | None) -> Response:
-    run = await _asked(call, body, thread_id)
+    run = await _asked(call, body, thread_id, resumable=call.receipt is not None)
     listener = run.stream.listen()
     await call.backend.loop.submit(run)
     return follow(call, run, listener, cancel=body.on_disconnect == "cancel")
@@ -139,11 +181,14 @@ async def _submit(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     return run
 
 
-async def _asked(call: Call, body: RunCreate, thread_id: str | None) -> Run:
+async def _asked(
+    call: Call, body: RunCreate, thread_id: str | None, *, resumable: bool = False
+) -> Run:
     if thread_id is None and body.command and body.command.get("resume") is not None:
         raise Problem(
             HTTPStatus.BAD_REQUEST, "only a run on a thread can be resumed; name the thread"
         )
     run = await new_run(call, body, thread_id)
+    run.resumable = run.resumable or resumable
     keep_events(call.backend, run)
     return run

@@ -20,6 +20,7 @@ from orchestration.api.cron_models import (
 from orchestration.api.cron_runs import cron_run, maker_of
 from orchestration.api.documents import Document, selected
 from orchestration.api.endpoint import Call, Endpoints, as_uuid, json_response, no_content
+from orchestration.api.idempotency import Once
 from orchestration.api.problems import Problem
 from orchestration.api.submission import default_assistant, find_assistant
 from orchestration.crons.schedule import BadSchedule, parse_schedule
@@ -37,6 +38,13 @@ _PAYLOAD = frozenset(
 )  # fmt: skip
 
 
+def _document(cron: Cron) -> Document:
+    document = asdict(cron)
+    del document["maker"]
+    given = {"schedule": cron.schedule, "assistant_id": cron.assistant_id}
+    return {**document, "payload": {**given, **cron.payload}}
+
+
 @endpoint(
     "POST",
     "/runs/crons",
@@ -44,6 +52,7 @@ _PAYLOAD = frozenset(
     body=CronCreate,
     refuses=(404,),
     gives=answers.Cron,
+    once=Once(_document),
 )
 async def create_cron(call: Call, body: CronCreate) -> Response:
     """Run by a schedule, each time on a thread of its own."""
@@ -56,6 +65,7 @@ async def create_cron(call: Call, body: CronCreate) -> Response:
     access=Access("crons", "create"),
     body=ThreadCronCreate,
     gives=answers.Cron,
+    once=Once(_document),
 )
 async def create_thread_cron(call: Call, body: ThreadCronCreate) -> Response:
     """Run on a thread by a schedule."""
@@ -161,7 +171,7 @@ async def _create(
     )
     await cron_run(call, cron)
     anywhere = body.if_not_exists == "create"
-    if not await call.backend.crons.create(cron, on_any_thread=anywhere):
+    if not await call.backend.crons.create(cron, call.receipt, on_any_thread=anywhere):
         raise ThreadNotFound(thread_id or "")
     call.backend.timekeeper.changed(cron.cron_id)
     return json_response(_document(cron))
@@ -229,13 +239,6 @@ def _cron(call: Call) -> Cron:
     if cron is None:
         raise _no_cron(cron_id)
     return cron
-
-
-def _document(cron: Cron) -> Document:
-    document = asdict(cron)
-    del document["maker"]
-    given = {"schedule": cron.schedule, "assistant_id": cron.assistant_id}
-    return {**document, "payload": {**given, **cron.payload}}
 
 
 def _no_cron(cron_id: str) -> Problem:

@@ -25,9 +25,11 @@ from orchestration.api.access import (
     Resource,
 )
 from orchestration.api.backend import Backend
+from orchestration.api.idempotency import HEADER, Once
 from orchestration.api.ingress import parse_json, read_body
 from orchestration.api.problems import Problem, invalid
 from orchestration.graphs.own_store import OwnStore
+from orchestration.store.idempotency import Receipt
 from orchestration.store.visibility import Visible, stamped
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -89,6 +91,7 @@ class Call:
     headers: Mapping[bytes, bytes]
     principal: Principal = ANONYMOUS
     grant: Grant = EVERYTHING
+    receipt: Receipt | None = None  # of what is created, if the request has an idempotency key
 
     @property
     def visible(self) -> Visible:
@@ -175,6 +178,7 @@ class Endpoint:
 
     ``gives`` has what its answers hold, by their status: a type, ``EVENTS``, or None for nothing.
     ``refuses`` has the statuses of its problems, beyond those that all operations of its kind have.
+    ``once`` says how it is repeated when a request has an idempotency key.
     """
 
     method: str
@@ -187,6 +191,7 @@ class Endpoint:
     fields: frozenset[str] = field(default_factory=frozenset[str])
     gives: Mapping[int, Any] = field(default_factory=dict[int, Any])
     refuses: Sequence[int] = ()
+    once: Once | None = None
 
     @property
     def streams(self) -> bool:
@@ -206,13 +211,17 @@ class Endpoint:
     async def answer(self, call: Call) -> Response:
         """Validate the request and have it answered."""
         arguments: list[Any] = []
+        request: Any = None
         if self.body is not None:
-            arguments.append(await self._read(call, self.body))
+            request = await self._read(call)
+            arguments.append(self._validated(request, self.body))
         if self.query is not None:
             arguments.append(_parse_query(call, self.query))
         if call.backend.authority is not None and self.access.resource is not None:
             call, arguments = await self._authorised(call, arguments)
-        return await self.handler(call, *arguments)
+        if self.once is None or HEADER not in call.headers:
+            return await self.handler(call, *arguments)
+        return await self.once.answer(call, request, lambda known: self.handler(known, *arguments))
 
     async def _authorised(self, call: Call, arguments: list[Any]) -> tuple[Call, list[Any]]:
         """Return the call with what it was granted, and the request as that left it."""
@@ -238,7 +247,7 @@ class Endpoint:
         arguments = [allowed, *others] if many else [*allowed, *others]
         return call, arguments
 
-    async def _read(self, call: Call, adapter: TypeAdapter[Any]) -> Any:
+    async def _read(self, call: Call) -> Any:
         kind = call.headers.get(b"content-type")
         if kind is not None and kind.partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
@@ -246,7 +255,9 @@ class Endpoint:
         body = await read_body(call.receive, call.header(b"content-length"), settings.max_body)
         if not body and self.optional_body:
             body = b"{}"
-        value = parse_json(body)
+        return parse_json(body)
+
+    def _validated(self, value: Any, adapter: TypeAdapter[Any]) -> Any:
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
@@ -275,6 +286,7 @@ class Endpoints:
         optional_body: bool = False,
         gives: Any = Any,
         refuses: Sequence[int] = (),
+        once: Once | None = None,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function to be the operation; ``access`` is what it takes.
 
@@ -284,15 +296,30 @@ class Endpoints:
 
         def declare(handler: Handler) -> Handler:
             adapter = None if body is None else TypeAdapter(body)
-            model = next(iter(get_args(body)), body)  # a list is of one model
-            known = frozenset(getattr(model, "model_fields", ()))
+            known = frozenset(getattr(_model(body), "model_fields", ()))
             declared = Endpoint(
-                method, path, access, handler, adapter, query, optional_body, known, given, refuses
+                method,
+                path,
+                access,
+                handler,
+                adapter,
+                query,
+                optional_body,
+                known,
+                given,
+                refuses,
+                once,
             )
             self.all.append(declared)
             return handler
 
         return declare
+
+
+def _model(body: Any) -> Any:
+    """Return the model of a body: its own, or that of the members of a list."""
+    arguments = get_args(body)
+    return _model(arguments[0]) if arguments else body
 
 
 def json_response(

@@ -29,7 +29,7 @@ def keep_events(backend: Backend, run: Run, *, recovered: bool = False) -> None:
         return
     # Of what was sent before a crash, the last may not be stored: no number is given out twice.
     run.stream.keep(after=backend.events.last(run.run_id) + _UNSEEN if recovered else 0)
-    if not run.ephemeral:
+    if not run.ephemeral or run.repeatable:
         run.stream.tap(lambda event: backend.events.append(run.run_id, event))
 
 
@@ -44,10 +44,15 @@ def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventSt
     )
 
 
-async def follow_again(call: Call, run: Run | None, how: JoinHow) -> EventStream:
-    """Return the stream of a run that is known: what is missed of it, then what comes."""
-    after = _last_event_id(call)
-    run_id = call.uuid("run_id")
+async def follow_again(
+    call: Call, run: Run | None, run_id: str, how: JoinHow, *, after: int | None = None
+) -> EventStream:
+    """Return the stream of a run that is known: what is missed of it, then what comes.
+
+    Where the client does not say what it has seen, all ``after`` that number is missed.
+    """
+    seen = _last_event_id(call)
+    after = after if seen is None else seen
     if run is None:
         missed = [] if after is None else await call.backend.events.after(run_id, after)
         if not missed or missed[-1].name != "end":

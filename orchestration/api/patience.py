@@ -15,13 +15,6 @@ from orchestration.loop.errors import LoopError
 from orchestration.loop.run import Ending, Outcome, Run
 
 
-def answer(outcome: Outcome) -> bytes:
-    """Return what a waiter is told of a run that ended, as JSON text."""
-    if outcome.failure is not None:
-        return orjson.dumps({"__error__": outcome.failure})
-    return outcome.output if outcome.output is not None else b"null"
-
-
 def waiting(call: Call, run: Run, *, cancel: bool) -> Response:
     """Return the response that waits for ``run``; ``cancel`` it if the client goes away."""
     if run.done is None:
@@ -99,7 +92,7 @@ class WaitResponse(Response):
 
     def _plain(self, path: str) -> Response:
         try:
-            return json_response(answer(self._done.result()), headers=self._head)
+            return json_response(self._done.result().answer, headers=self._head)
         except (LoopError, StorageUnavailable) as error:
             return respond(problem(error), path)
 
@@ -111,7 +104,7 @@ class WaitResponse(Response):
         while not await self._ended():
             await send({"type": "http.response.body", "body": b"\n", "more_body": True})
         try:
-            body = answer(self._done.result())
+            body = self._done.result().answer
         except (LoopError, StorageUnavailable) as error:
             found = problem(error)
             said = {"error": type(error).__name__, "message": found.detail}

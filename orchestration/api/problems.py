@@ -23,6 +23,7 @@ _FULL = "there is no room left in the data folder; nothing was stored, reads go 
 _LOCKED = "the data folder cannot be written to at the moment; nothing was stored"
 _MISTAKES = 20  # told of one request
 _NAME = 64  # characters shown of a name that a client made up
+_ANSWERED = 1.0  # seconds after which a request is likely to be answered
 _STOPPING = 5.0  # seconds after which a stopping service is likely to be back
 
 
@@ -68,6 +69,8 @@ def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, 
             return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), error.retry_after, _OVERLOAD)
         case errors.RateLimited():
             return _later(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.retry_after, _QUOTA)
+        case errors.AskedTwice():
+            return _later(HTTPStatus.CONFLICT, str(error), _ANSWERED, "about:blank")
         case errors.Draining():
             return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _STOPPING, "about:blank")
         case StorageFull():

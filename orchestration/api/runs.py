@@ -14,7 +14,7 @@ from orchestration.api.documents import run_document, selected
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_again
 from orchestration.api.models import CancelHow, JoinHow, Page, RunList, RunsCancel
-from orchestration.api.patience import answer, waiting
+from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
@@ -104,7 +104,7 @@ async def join_run(call: Call) -> Response:
     row = _row(call)
     if row["status"] in (RunStatus.ERROR, RunStatus.TIMEOUT):
         failure = Failure(**orjson.loads(row["error"]))
-        return json_response(answer(Outcome(RunStatus(row["status"]), failure=failure)))
+        return json_response(Outcome(RunStatus(row["status"]), failure=failure).answer)
     thread = call.backend.threads.get(row["thread_id"])
     values = thread["state_values"] if thread is not None else None
     return json_response(values.encode() if values is not None else b"null")
@@ -122,7 +122,7 @@ async def join_stream(call: Call, how: JoinHow) -> Response:
     run = _live(call)
     if run is None:
         _row(call)
-    return await follow_again(call, run, how)
+    return await follow_again(call, run, call.uuid("run_id"), how)
 
 
 @endpoint(

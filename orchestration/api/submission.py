@@ -126,6 +126,8 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         resumable=body.stream_resumable,
         create_thread=thread_id is None or body.if_not_exists == "create",
         tenant=_tenant(configurable),
+        receipt=call.receipt,
+        repeatable=call.receipt is not None,
         delay=body.after_seconds or 0.0,
         timeout=body.timeout,
         stamp=stamp,

@@ -14,6 +14,7 @@ from orchestration.api.access import Access
 from orchestration.api.documents import extracted, selected, thread_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_thread
+from orchestration.api.idempotency import Once
 from orchestration.api.models import (
     ThreadCreate,
     ThreadFilter,
@@ -37,12 +38,13 @@ _AT_ONCE = 100  # threads deleted together; other writes come between
     body=ThreadCreate,
     optional_body=True,
     gives=answers.Thread,
+    once=Once(thread_document),
 )
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
     """Create a thread."""
     thread_id = str(body.thread_id or uuid4())
     try:
-        await call.backend.threads.create(thread_id, call.stamped(body.metadata))
+        await call.backend.threads.create(thread_id, call.stamped(body.metadata), call.receipt)
     except ThreadExists:
         if body.if_exists == "raise" or call.backend.threads.get(thread_id, call.visible) is None:
             raise
@@ -122,14 +124,18 @@ async def count_threads(call: Call, body: ThreadFilter) -> Response:
 
 
 @endpoint(
-    "POST", "/threads/{thread_id}/copy", access=Access("threads", "read"), gives=answers.Thread
+    "POST",
+    "/threads/{thread_id}/copy",
+    access=Access("threads", "read"),
+    gives=answers.Thread,
+    once=Once(thread_document),
 )
 async def copy_thread(call: Call) -> Response:
     """Copy a thread with its checkpoints."""
     target = str(uuid4())
     source = call.uuid("thread_id")
     making = await call.may("threads", "create", {"thread_id": UUID(target), "metadata": {}})
-    await call.backend.threads.copy(source, target, call.visible, making.grant.stamp)
+    await call.backend.threads.copy(source, target, call.visible, making.grant.stamp, call.receipt)
     return json_response(thread_document(thread_row(making, target)))
 
 

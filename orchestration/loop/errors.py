@@ -42,6 +42,13 @@ class ThreadNotFound(LoopError):
         self.thread_id = thread_id
 
 
+class AskedTwice(LoopError):
+    """A request with the same idempotency key is being answered. Nothing was done."""
+
+    def __init__(self) -> None:
+        super().__init__("a request with this Idempotency-Key is being answered; ask again")
+
+
 class Draining(LoopError):
     """The service is stopping and takes no new runs."""
 

@@ -124,34 +124,27 @@ class MasterLoop:
         finally:
             self._scheduler.let_go(thread_id)
 
-    async def submit(self, run: Run) -> None:
-        """Take ``run``; it is durable when this returns.
+    async def submit(self, *runs: Run) -> None:
+        """Take ``runs``, all or none; they are durable when this returns.
 
         Raises:
             QueueFull, RateLimited, ThreadBusy, ThreadNotFound, Draining,
             StorageUnavailable: nothing was taken.
         """
-        before = self.on_thread(run.thread_id)
+        before = [self.on_thread(run.thread_id) for run in runs]
         try:
-            await self._admit(run)
-            accepted = self._store.accept(run)
-            self._enter(run)
-            try:
-                if not await accepted:
-                    raise ThreadNotFound(run.thread_id)
-                failpoint("accept.after_commit")
-            except (LoopError, StorageUnavailable) as error:
-                # If it is the caller who was cancelled, the run may be durable, and stands.
-                self._scheduler.withdraw(run)
-                self._refuse(run, error)
-                raise
+            for number, run in enumerate(runs):
+                await self._admit(run, number)
+            await self._accept(runs)
         except (LoopError, StorageUnavailable) as error:
-            self._emit(RunRejected(run.graph_id, type(error).__name__))
+            for run in runs:
+                self._emit(RunRejected(run.graph_id, type(error).__name__))
             raise
-        self._emit(RunAccepted(run.run_id, run.graph_id, run.priority))
-        if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
-            for other in before:
-                self.cancel(other, Ending(run.multitask_strategy))
+        for run, others in zip(runs, before, strict=True):
+            self._emit(RunAccepted(run.run_id, run.graph_id, run.priority))
+            if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
+                for other in others:
+                    self.cancel(other, Ending(run.multitask_strategy))
 
     def cancel(self, run: Run, ending: Ending) -> None:
         """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see ``run.done``."""
@@ -225,12 +218,27 @@ class MasterLoop:
             case _:
                 self._store.requeue(run)
 
-    async def _admit(self, run: Run) -> None:
+    async def _accept(self, runs: Sequence[Run]) -> None:
+        accepted = self._store.accept(*runs)
+        for run in runs:
+            self._enter(run)
+        try:
+            if not await accepted:
+                raise ThreadNotFound(runs[0].thread_id)
+            failpoint("accept.after_commit")
+        except (LoopError, StorageUnavailable) as error:
+            # If it is the caller who was cancelled, the runs may be durable, and stand.
+            for run in runs:
+                self._scheduler.withdraw(run)
+                self._refuse(run, error)
+            raise
+
+    async def _admit(self, run: Run, ahead: int) -> None:
         if self._draining:
             raise Draining
         if run.multitask_strategy is MultitaskStrategy.REJECT and run.thread_id in self._threads:
             raise ThreadBusy(run.thread_id)
-        await self._admission.admit(run, self._scheduler.waiting)
+        await self._admission.admit(run, self._scheduler.waiting + ahead)
 
     def _enter(self, run: Run) -> None:
         run.done = asyncio.get_running_loop().create_future()

@@ -14,8 +14,11 @@ class RunStore(Protocol):
     raises StorageUnavailable when it could not be made, and has then changed nothing.
     """
 
-    def accept(self, run: Run) -> Awaitable[bool]:
-        """Keep a pending run, and its thread if it is to be created; False if there is none."""
+    def accept(self, *runs: Run) -> Awaitable[bool]:
+        """Keep pending runs, all or none, and their threads where they are to be created.
+
+        False if there is no thread. What a run's receipt says is kept in the same transaction.
+        """
         ...
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:

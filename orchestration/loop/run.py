@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from orchestration.loop.streams import RunStream
 
 if TYPE_CHECKING:
@@ -87,6 +89,13 @@ class Outcome:
     failure: Failure | None = None
     rolled_back: bool = False
 
+    @property
+    def answer(self) -> bytes:
+        """What a waiter is answered, as JSON text."""
+        if self.failure is not None:
+            return orjson.dumps({"__error__": self.failure})
+        return self.output if self.output is not None else b"null"
+
 
 @dataclass(frozen=True, slots=True)
 class Firing:
@@ -105,6 +114,8 @@ class Run:
     ``config``, ``context``, ``stream_mode``, ``stream_subgraphs``, ``interrupt_before``,
     ``interrupt_after``, ``checkpoint``, ``checkpoint_id``, ``durability``, …). An ``ephemeral``
     run has a thread of its own that is gone when it ends. ``delay`` and ``timeout`` are seconds.
+    What a ``repeatable`` run tells is kept for those who ask for it again; ``receipt`` is what
+    the store keeps of its acceptance besides, and means nothing to the loop.
     ``stamp`` is metadata that a thread gets if the run creates it. ``principal`` is who it is for
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
     """
@@ -120,8 +131,10 @@ class Run:
     multitask_strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
     ephemeral: bool = False
     resumable: bool = False
+    repeatable: bool = False
     create_thread: bool = False
     tenant: str | None = None
+    receipt: Any = None
     delay: float = 0.0
     timeout: float | None = None
     firing: Firing | None = None

@@ -13,6 +13,7 @@ from operations.database import Database
 from operations.writer import Operation
 from orchestration.store import assistant_versions as versions
 from orchestration.store.contains import Contains
+from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.visibility import Visible, sees
 
 _SORTS = frozenset({"assistant_id", "graph_id", "name", "created_at", "updated_at"})
@@ -115,13 +116,17 @@ class AssistantStore:
             assistant = self._cache[assistant_id] = _assistant(row)
         return assistant
 
-    async def create(self, assistant_id: str, fields: Mapping[str, Any]) -> None:
-        """Create an assistant.
+    async def create(
+        self, assistant_id: str, fields: Mapping[str, Any], receipt: Receipt | None = None
+    ) -> None:
+        """Create an assistant; keep ``receipt`` of it.
 
         Raises:
             AssistantExists: there is one with that id.
         """
-        if not await self._database.write(partial(versions.create, assistant_id, fields)):
+        create = partial(versions.create, assistant_id, fields)
+        created = partial(_stored, assistant_id)
+        if not await self._database.write(with_receipt(create, receipt, created)):
             raise AssistantExists(assistant_id)
 
     async def update(self, assistant_id: str, fields: Mapping[str, Any]) -> bool:
@@ -172,6 +177,11 @@ class AssistantStore:
         # Shielded: a caller that goes away stops no write, which is then still to be noticed here.
         writing.add_done_callback(lambda _: self._cache.pop(assistant_id, None))
         return await asyncio.shield(writing)
+
+
+def _stored(assistant_id: str, connection: sqlite3.Connection) -> Assistant:
+    sql = "SELECT * FROM assistants WHERE assistant_id = ?"
+    return _assistant(connection.execute(sql, (assistant_id,)).fetchone())
 
 
 def _assistant(row: sqlite3.Row) -> Assistant:

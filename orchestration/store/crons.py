@@ -13,6 +13,7 @@ from operations.database import Database
 from orchestration.loop.run import Firing
 from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import move_cron
+from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.visibility import Visible, seen
 
 _JSON = frozenset({"maker", "metadata", "payload"})
@@ -98,9 +99,15 @@ class CronStore:
         found = seen(visible, row)
         return None if found is None else _cron(found)
 
-    async def create(self, cron: Cron, *, on_any_thread: bool = False) -> bool:
-        """Keep a new cron; False if there is no such thread, unless it may be on any."""
-        return await self._database.write(partial(_create, cron, on_any_thread))
+    async def create(
+        self, cron: Cron, receipt: Receipt | None = None, *, on_any_thread: bool = False
+    ) -> bool:
+        """Keep a new cron, and ``receipt`` of it.
+
+        False if there is no such thread, unless it may be on any.
+        """
+        create = partial(_create, cron, on_any_thread)
+        return await self._database.write(with_receipt(create, receipt, lambda _: cron))
 
     async def update(self, cron_id: str, fields: Mapping[str, Any]) -> bool:
         """Set ``fields``; False if there is no such cron."""

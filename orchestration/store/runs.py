@@ -23,13 +23,14 @@ from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_t
 from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, add_delivery, with_delivery
+from orchestration.store.idempotency import keep_output, with_receipt
 from orchestration.store.visibility import Visible
 
 _INSERT = """
 INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at, updated_at,
-    due_at, priority, timeout, tenant, ephemeral, resumable, multitask_strategy, metadata, kwargs,
-    principal)
-VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    due_at, priority, timeout, tenant, ephemeral, resumable, repeatable, multitask_strategy,
+    metadata, kwargs, principal)
+VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _CREATE_THREAD = """
 INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)
@@ -99,9 +100,12 @@ class RunStore:
         self._database = database
         self._tell = tell
 
-    def accept(self, run: Run) -> Awaitable[bool]:
-        """Keep a pending run; see the port."""
-        return self._database.write(partial(_accept, run))
+    def accept(self, *runs: Run) -> Awaitable[bool]:
+        """Keep pending runs; see the port."""
+        if len(runs) == 1 and runs[0].receipt is None:
+            return self._database.write(partial(_accept, runs[0]))
+        accept = partial(_accept_all, runs)
+        return self._database.write(with_receipt(accept, runs[0].receipt, lambda _: runs))
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         """Mark a pending run as running; see the port."""
@@ -193,6 +197,10 @@ def _accept(run: Run, connection: sqlite3.Connection) -> bool:
     return True
 
 
+def _accept_all(runs: Sequence[Run], connection: sqlite3.Connection) -> bool:
+    return all(_accept(run, connection) for run in runs)  # each of several has its own thread
+
+
 def _columns(run: Run) -> tuple[Any, ...]:
     due_at = None
     if run.delay > 0:
@@ -211,6 +219,7 @@ def _columns(run: Run) -> tuple[Any, ...]:
         run.tenant,
         run.ephemeral,
         run.resumable,
+        run.repeatable,
         run.multitask_strategy,
         orjson.dumps(run.metadata).decode(),
         orjson.dumps(run.kwargs).decode(),
@@ -236,12 +245,16 @@ def _finish(
             return False
         if run.kwargs.get("durability") is not None:
             delete_thread_checkpoints(connection, run.thread_id)
-        if run.resumable:
+        if run.repeatable:
+            keep_output(connection, run.run_id, outcome.answer)
+        elif run.resumable:
             execute(_DELETE_EVENTS, (run.run_id,))
         return True
     at, error = now(), _error(outcome.failure)
     if not _change(_FINISH, (outcome.status, error, at, *held), connection):
         return False
+    if run.repeatable:
+        keep_output(connection, run.run_id, outcome.answer)
     if state is not None:
         status = _thread_status(outcome, state)
         values = state.values.decode() if state.values is not None else None
@@ -295,6 +308,8 @@ def _recover(
     at, error = now(), _error(failure)
     connection.execute(_CRASHED)
     for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
+        if row["repeatable"]:
+            keep_output(connection, row["run_id"], Outcome(RunStatus.ERROR, None, failure).answer)
         connection.execute(_RELEASE_THREAD, ("error", error, at, row["thread_id"]))
         poisoned = _run(row)
         if told and "webhook" in poisoned.kwargs:
@@ -319,6 +334,7 @@ def _run(row: sqlite3.Row) -> Run:
         multitask_strategy=MultitaskStrategy(row["multitask_strategy"]),
         ephemeral=bool(row["ephemeral"]),
         resumable=bool(row["resumable"]),
+        repeatable=bool(row["repeatable"]),
         tenant=row["tenant"],
         delay=delay,
         timeout=row["timeout"],

@@ -14,6 +14,7 @@ from orchestration.loop.run import ThreadState
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints, delete_thread_checkpoints
 from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import delete_crons_of_thread
+from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.runs import now
 from orchestration.store.visibility import Visible, seen, sees, stamped
 
@@ -104,13 +105,16 @@ class ThreadStore:
         rows = await self._database.read(Contains(_AMONG, parameters).fetchall)
         return frozenset(row[0] for row in rows)
 
-    async def create(self, thread_id: str, metadata: Mapping[str, Any]) -> None:
-        """Create a thread.
+    async def create(
+        self, thread_id: str, metadata: Mapping[str, Any], receipt: Receipt | None = None
+    ) -> None:
+        """Create a thread; keep ``receipt`` of its row.
 
         Raises:
             ThreadExists: there is one with that id.
         """
-        if not await self._database.write(partial(_create, thread_id, metadata)):
+        create = partial(_create, thread_id, metadata)
+        if not await self._database.write(with_receipt(create, receipt, partial(_get, thread_id))):
             raise ThreadExists(thread_id)
 
     async def patch(
@@ -133,13 +137,17 @@ class ThreadStore:
         target: str,
         visible: Visible = None,
         stamp: Mapping[str, Any] | None = None,
+        receipt: Receipt | None = None,
     ) -> None:
         """Copy a thread with its checkpoints, without its runs; put ``stamp`` into its metadata.
+
+        ``receipt`` is kept of the copy's row.
 
         Raises:
             ThreadNotFound: there is no such thread.
         """
-        if not await self._database.write(partial(_copy, source, target, visible, stamp or {})):
+        copy = partial(_copy, source, target, visible, stamp or {})
+        if not await self._database.write(with_receipt(copy, receipt, partial(_get, target))):
             raise ThreadNotFound(source)
 
     async def of_assistant(self, assistant_id: str) -> list[str]:
@@ -165,6 +173,11 @@ class ThreadStore:
 
 
 # A refusal is returned, not raised: an operation that raises undoes its whole transaction.
+
+
+def _get(thread_id: str, connection: sqlite3.Connection) -> sqlite3.Row:
+    row: sqlite3.Row = connection.execute(f"{_SELECT} WHERE thread_id = ?", (thread_id,)).fetchone()
+    return row
 
 
 def _create(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> bool:

@@ -58,14 +58,15 @@ class Store:
         held = RunStatus.PENDING if run.token is None else RunStatus.RUNNING
         return self.status.get(run.run_id) is held and self.tokens.get(run.run_id) == run.token
 
-    def accept(self, run: Run) -> Awaitable[bool]:
+    def accept(self, *runs: Run) -> Awaitable[bool]:
         def operation() -> bool:
-            if run.thread_id == "missing":
+            if any(run.thread_id == "missing" for run in runs):
                 return False
-            self.status[run.run_id], self.tokens[run.run_id] = RunStatus.PENDING, None
+            for run in runs:
+                self.status[run.run_id], self.tokens[run.run_id] = RunStatus.PENDING, None
             return True
 
-        return self._write("accept", run, operation)
+        return self._write("accept", runs[0], operation)
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         def operation() -> bool:

@@ -1,5 +1,6 @@
 """kill -9 at every stage of a run: what was accepted ends once, what was committed stays done."""
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass
 from uuid import uuid4
@@ -177,3 +178,35 @@ def test_a_question_outlives_a_kill_and_its_answer_is_used_once(server: Server) 
     assert effects[0] == "prepared"
     assert effects.count("prepared") == 1
     assert set(effects[1:]) == {"acted:so"}
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("path", "failpoint"),
+    [
+        ("/runs", "accept.before_commit"),
+        ("/runs", "accept.after_commit"),
+        ("/runs/wait", "accept.after_commit"),
+        ("/runs/stream", "accept.after_commit"),
+        ("/runs/batch", "accept.after_commit"),
+    ],
+)
+async def test_a_request_that_is_repeated_after_a_kill_makes_no_second_run(
+    server: Server, path: str, failpoint: str
+) -> None:
+    one = {"assistant_id": "counter", "input": {"name": "once", "steps": 1}, "durability": "sync"}
+    body = [one, one] if path == "/runs/batch" else one
+    headers = {"idempotency-key": "the one"}
+    server.start(failpoints=f"{failpoint}=kill")
+    with suppress(httpx.TransportError):
+        server.http.post(path, headers=headers, json=body)
+    assert server.wait() == -9, server.log
+
+    server.start()
+    answers = [server.http.post(path, headers=headers, json=body) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    # Of an event made up for a run that is gone, only the number is not known.
+    told = [re.sub(r"^id: \d+\n", "", answer.text, flags=re.MULTILINE) for answer in answers]
+    assert told[0] == told[1]
+    until(lambda: not rows(server.database, "SELECT run_id FROM runs"), why=lambda: server.log)
+    assert server.effects.steps("once") == {1: 2 if path == "/runs/batch" else 1}

@@ -79,11 +79,11 @@ class SimStore:
         self.dead = True
         self._queue.clear()
 
-    def accept(self, run: Run) -> Awaitable[bool]:
+    def accept(self, *runs: Run) -> Awaitable[bool]:
         def operation() -> bool:
-            if run.thread_id == "missing":
+            if any(run.thread_id == "missing" for run in runs):
                 return False
-            self.disk.rows[run.run_id] = Row(run)
+            self.disk.rows.update({run.run_id: Row(run) for run in runs})
             return True
 
         return self.write(operation)

@@ -1,0 +1,190 @@
+"""Idempotency keys in SQLite: what a creation was first answered, for those who ask again."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import structlog
+
+from operations.database import Database
+from operations.errors import StorageUnavailable
+from operations.writer import Operation
+from orchestration.loop.errors import AskedTwice
+
+KEPT = timedelta(hours=24)
+AT_ONCE = 500  # keys that one write of the sweeper forgets
+_PAUSE = 60.0  # seconds between two sweeps at least
+
+Document = Callable[[Any], tuple[bytes, str | None]]
+
+_log = structlog.get_logger(__name__)
+
+_INSERT = """
+INSERT INTO idempotency_keys (principal, key, fingerprint, expires_at, answer, run_id)
+VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (principal, key) DO UPDATE SET fingerprint = excluded.fingerprint,
+    expires_at = excluded.expires_at, answer = excluded.answer, run_id = excluded.run_id,
+    output = NULL
+WHERE expires_at <= ?
+"""
+_FIND = "SELECT * FROM idempotency_keys WHERE principal = ? AND key = ? AND expires_at > ?"
+KEEP_OUTPUT = "UPDATE idempotency_keys SET output = ? WHERE run_id = ?"
+EXPIRED = "SELECT principal, key, run_id FROM idempotency_keys WHERE expires_at <= ? LIMIT ?"
+_FORGET = "DELETE FROM idempotency_keys WHERE principal = ? AND key = ?"
+# The events of a run that was deleted when it ended were kept for the key alone.
+_FORGET_EVENTS = """
+DELETE FROM run_events
+WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = run_events.run_id)
+"""
+NEXT_EXPIRY = "SELECT min(expires_at) FROM idempotency_keys"
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What is to be kept of a creation, in the transaction that makes it durable.
+
+    ``document`` turns what was created into the JSON text of the answer, and the id of the run
+    whose output belongs to it, if there is one. It is called on the writer's thread.
+    """
+
+    principal: str
+    key: str
+    fingerprint: bytes
+    at: datetime
+    document: Document
+
+    def write(self, connection: sqlite3.Connection, created: Any) -> None:
+        """Keep the answer.
+
+        Raises:
+            AskedTwice: another request with this key was faster; the transaction is to be undone.
+        """
+        answer, run_id = self.document(created)
+        parameters = (
+            self.principal,
+            self.key,
+            self.fingerprint,
+            _text(self.at + KEPT),
+            answer.decode(),
+            run_id,
+            _text(self.at),
+        )
+        if connection.execute(_INSERT, parameters).rowcount == 0:
+            raise AskedTwice
+
+
+def with_receipt(
+    operation: Operation[bool], receipt: Receipt | None, created: Operation[Any]
+) -> Operation[bool]:
+    """Return an operation that also keeps ``receipt`` of what was ``created``, if it was."""
+    if receipt is None:
+        return operation
+
+    def both(connection: sqlite3.Connection) -> bool:
+        done = operation(connection)
+        if done:
+            receipt.write(connection, created(connection))
+        return done
+
+    return both
+
+
+def keep_output(connection: sqlite3.Connection, run_id: str, output: bytes) -> None:
+    """Keep what the waiters for a run are answered, for those who ask again with its key."""
+    connection.execute(KEEP_OUTPUT, (output.decode(), run_id))
+
+
+class KeyStore:
+    """The keys of the last 24 hours; and of the requests that are being answered now."""
+
+    def __init__(self, database: Database, clock: Callable[[], datetime] = _now) -> None:
+        self._database = database
+        self._clock = clock
+        self._under_way: set[tuple[str, str]] = set()
+
+    def find(self, principal: str, key: str) -> sqlite3.Row | None:
+        """Return what was kept of the request that first had this key."""
+        return self._database.get(_FIND, (principal, key, _text(self._clock())))
+
+    def receipt(self, principal: str, key: str, fingerprint: bytes, document: Document) -> Receipt:
+        """Return what is to be kept of a creation with this key."""
+        return Receipt(principal, key, fingerprint, self._clock(), document)
+
+    @contextmanager
+    def answering(self, principal: str, key: str) -> Generator[None]:
+        """Mark a request with this key as being answered.
+
+        Raises:
+            AskedTwice: one is already.
+        """
+        slot = (principal, key)
+        if slot in self._under_way:
+            raise AskedTwice
+        self._under_way.add(slot)
+        try:
+            yield
+        finally:
+            self._under_way.discard(slot)
+
+    async def sweep(self) -> int:
+        """Forget some of the keys that are too old; return how many."""
+        return await self._database.write(partial(_sweep, _text(self._clock())))
+
+    def next_sweep(self) -> float:
+        """Return in how many seconds there is something to sweep, at the earliest."""
+        row = self._database.get(NEXT_EXPIRY)
+        if row is None or row[0] is None:
+            return KEPT.total_seconds()
+        return (datetime.fromisoformat(row[0]) - self._clock()).total_seconds()
+
+
+class KeySweeper:
+    """Has old keys forgotten, a few in each write, whenever there is one that old."""
+
+    def __init__(self, keys: KeyStore) -> None:
+        self._keys = keys
+        self._closed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Sweep until closed."""
+        while not self._closed.is_set():
+            pause = max(_PAUSE, await self._swept())
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._closed.wait()
+
+    def close(self) -> None:
+        """Sweep no more."""
+        self._closed.set()
+
+    async def _swept(self) -> float:
+        """Forget what is too old; return in how many seconds there is more."""
+        try:
+            while await self._keys.sweep() == AT_ONCE and not self._closed.is_set():
+                pass
+            return self._keys.next_sweep()
+        except StorageUnavailable as error:
+            _log.warning("old idempotency keys cannot be deleted; trying again", error=str(error))
+            return _PAUSE
+
+
+def _sweep(at: str, connection: sqlite3.Connection) -> int:
+    expired = connection.execute(EXPIRED, (at, AT_ONCE)).fetchall()
+    for principal, key, run_id in expired:
+        connection.execute(_FORGET, (principal, key))
+        if run_id is not None:
+            connection.execute(_FORGET_EVENTS, (run_id,))
+    return len(expired)
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds")
