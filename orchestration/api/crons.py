@@ -161,7 +161,7 @@ async def _create(
             enabled=body.enabled is not False,
             on_run_completed=on_run_completed,
             user_id=None if call.backend.authority is None else call.principal.identity,
-            maker=maker_of(call),
+            maker=await maker_of(call, thread_id),
             created_at=at,
             updated_at=at,
             next_run_date=None,

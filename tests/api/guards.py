@@ -96,3 +96,12 @@ async def person(
 
 
 nobody = Auth()
+
+# Everything but runs.
+runless = Auth()
+runless.authenticate(owner)
+
+
+@runless.on.threads.create_run
+async def no_runs(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    return False

@@ -313,3 +313,76 @@ async def test_a_change_that_would_be_refused_in_a_new_cron_is_refused(tmp_path:
         left = (await client.get(path)).json()
     assert [answer.status_code for answer in answers] == [422, 422, 422, 422, 422, 400]
     assert left == cron
+
+
+AUTH = {"auth": {"path": "tests.api.guards:owners", "disable_studio_auth": True}}
+ALICE = {"authorization": "Bearer alice"}
+BOB = {"authorization": "Bearer bob"}
+
+
+async def test_a_cron_is_there_for_its_maker_and_nobody_else(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=AUTH) as client:
+        body = {"assistant_id": "echo", "schedule": YEARLY}
+        thread = (await client.post("/threads", headers=ALICE, json={})).json()["thread_id"]
+        made = await client.post(f"/threads/{thread}/runs/crons", headers=ALICE, json=body)
+        path = f"/runs/crons/{made.json()['cron_id']}"
+        statuses = [
+            (await client.request(method, where, headers=BOB, json=sent)).status_code
+            for method, where, sent in (
+                ("GET", path, None),
+                ("PATCH", path, {"enabled": False}),
+                ("DELETE", path, None),
+                ("POST", f"/threads/{thread}/runs/crons", body),
+            )
+        ]
+        found = (await client.post("/runs/crons/search", headers=BOB, json={})).json()
+        counted = (await client.post("/runs/crons/count", headers=BOB, json={})).json()
+        given = {"metadata": {"owner": "bob"}}
+        kept = await client.patch(path, headers=ALICE, json=given)
+    assert made.json()["user_id"] == "alice"
+    assert "maker" not in made.json()
+    assert (statuses, found, counted) == ([404] * 4, [], 0)
+    assert kept.json()["metadata"] == {"owner": "alice"}
+
+
+async def test_a_cron_runs_as_whoever_made_it(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "looking", manifest=AUTH) as client:
+        client.headers.update(ALICE)
+        asked: Any = {"assistant_id": "looking", "input": {"text": "x"}}
+        cron = await new_cron(client, **asked, on_run_completed="keep")
+        await make_due(tmp_path, client, cron)
+
+        async def ended() -> Any:
+            return (await client.post("/threads/search", json={"status": "idle"})).json()
+
+        (thread,) = await until(ended)
+        others = (await client.post("/threads/search", headers=BOB, json={})).json()
+    seen = thread["values"]["seen"]["configurable"]
+    assert (seen["langgraph_auth_user_id"], others) == ("alice", [])
+
+
+async def test_who_may_make_no_runs_makes_no_crons(tmp_path: Path) -> None:
+    auth = {"auth": {"path": "tests.api.guards:runless", "disable_studio_auth": True}}
+    async with open_client(tmp_path, "echo", manifest=auth) as client:
+        body = {"assistant_id": "echo", "schedule": YEARLY}
+        response = await client.post("/runs/crons", headers=ALICE, json=body)
+    assert response.status_code == 403
+
+
+async def test_a_cron_from_before_authentication_runs_for_nobody(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        cron = await new_cron(client, input={"text": "x"}, on_run_completed="keep")
+        with closing(sqlite3.connect(tmp_path / "data/masterloop.db")) as database, database:
+            database.execute("UPDATE crons SET next_run_date = '2026-01-01T00:00:00+00:00'")
+    async with open_play(tmp_path, "echo", manifest=AUTH) as service:
+
+        async def ran() -> Any:
+            with closing(sqlite3.connect(tmp_path / "data/masterloop.db")) as database:
+                return database.execute("SELECT status, principal FROM runs").fetchall()
+
+        assert await until(ran)
+        for run in service.loop.all_live():
+            if run.done is not None:
+                await run.done
+        assert await ran() == [("success", None)]
+    assert cron["user_id"] is None
