@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestration.api import (
     assistants,
+    commands,
     creation,
     crons,
     deliveries,
@@ -19,6 +20,7 @@ from orchestration.api import (
     meta,
     runs,
     state,
+    thread_log,
     threads,
 )
 from orchestration.api.access import PUBLIC
@@ -26,13 +28,25 @@ from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document
-from orchestration.api.problems import Problem, respond
+from orchestration.api.problems import PROBLEMS, Problem, respond
 from orchestration.api.reference import page
 from orchestration.api.resource import Resource
 
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared
-    for module in (creation, runs, threads, state, assistants, crons, items, deliveries, meta)
+    for module in (
+        creation,
+        runs,
+        threads,
+        state,
+        commands,
+        thread_log,
+        assistants,
+        crons,
+        items,
+        deliveries,
+        meta,
+    )
     for declared in module.endpoint.all
 )
 
@@ -68,6 +82,7 @@ class _Fixed:
     """Answers always the same."""
 
     access = PUBLIC
+    wording = PROBLEMS
     streams = False
 
     def __init__(self, body: bytes, media_type: str) -> None:

@@ -27,7 +27,7 @@ from orchestration.api.access import (
 from orchestration.api.backend import Backend
 from orchestration.api.idempotency import HEADER, Once
 from orchestration.api.ingress import parse_json, read_body
-from orchestration.api.problems import Problem, invalid
+from orchestration.api.problems import PROBLEMS, Problem, Wording, invalid
 from orchestration.graphs.own_store import OwnStore
 from orchestration.store.idempotency import Receipt
 from orchestration.store.visibility import Visible, stamped
@@ -192,6 +192,7 @@ class Endpoint:
     gives: Mapping[int, Any] = field(default_factory=dict[int, Any])
     refuses: Sequence[int] = ()
     once: Once | None = None
+    wording: Wording = PROBLEMS
 
     @property
     def streams(self) -> bool:
@@ -287,10 +288,12 @@ class Endpoints:
         gives: Any = Any,
         refuses: Sequence[int] = (),
         once: Once | None = None,
+        wording: Wording = PROBLEMS,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function to be the operation; ``access`` is what it takes.
 
-        ``gives`` is a type, ``EVENTS``, None for nothing, or those by their status.
+        ``gives`` is a type, ``EVENTS``, None for nothing, or those by their status; ``wording``
+        is how it refuses.
         """
         given = gives if isinstance(gives, Mapping) else {204 if gives is None else 200: gives}
 
@@ -309,6 +312,7 @@ class Endpoints:
                 given,
                 refuses,
                 once,
+                wording,
             )
             self.all.append(declared)
             return handler

@@ -51,7 +51,7 @@ async def follow_again(
 
     Where the client does not say what it has seen, all ``after`` that number is missed.
     """
-    seen = _last_event_id(call)
+    seen = last_event_id(call)
     after = after if seen is None else seen
     if run is None:
         missed = [] if after is None else await call.backend.events.after(run_id, after)
@@ -140,7 +140,12 @@ def _mode(name: str) -> str:
     return "messages-tuple" if kind == "messages" else kind
 
 
-def _last_event_id(call: Call) -> int | None:
+def last_event_id(call: Call) -> int | None:
+    """Return the number of the last event that a client has got, None if it does not say.
+
+    Raises:
+        Problem: 400, no event has such a number.
+    """
     text = call.header(b"last-event-id")
     if text is None:
         return None

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from orchestration.api.endpoint import EVENTS, Endpoint
+from orchestration.api.problems import PROBLEMS, Wording
 
 Schema = dict[str, Any]
 _PARAMETER = re.compile(r"{(\w+)}")
@@ -16,36 +17,6 @@ _SCHEMAS = "#/components/schemas/{model}"
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _UUID: Schema = {"type": "string", "format": "uuid"}
 _LATER = {429, 503}  # statuses that say when to come back
-_PROBLEM: Schema = {
-    "description": "a problem (RFC 9457); `detail` says what is wrong and how to mend it",
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail", "instance", "request_id"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                    "instance": {"type": "string"},
-                    "request_id": {"type": "string"},
-                    "errors": {
-                        "type": "array",
-                        "items": {
-                            "type": "object",
-                            "required": ["pointer", "detail"],
-                            "properties": {
-                                "pointer": {"type": "string"},
-                                "detail": {"type": "string"},
-                            },
-                        },
-                    },
-                },
-            }
-        }
-    },
-}
 _RETRY_AFTER: Schema = {
     "required": True,
     "description": "seconds until it is worth another try",
@@ -72,10 +43,7 @@ def document(endpoints: Sequence[Endpoint], version: str, graphs: Iterable[str])
         "paths": paths,
         "components": {
             "schemas": definitions,
-            "responses": {
-                "Problem": _PROBLEM,
-                "Later": {**_PROBLEM, "headers": {"Retry-After": _RETRY_AFTER}},
-            },
+            "responses": _responses(PROBLEMS, *(endpoint.wording for endpoint in endpoints)),
         },
     }
 
@@ -103,7 +71,7 @@ def _operation(endpoint: Endpoint, schemas: Mapping[_Key, Schema], assistant: Sc
         "parameters": [*_path_parameters(endpoint.path, assistant), *_query_parameters(endpoint)],
         "responses": {
             **{str(status): _answer(endpoint, status, schemas) for status in endpoint.gives},
-            **{str(status): _refusal(status) for status in _refusals(endpoint)},
+            **{str(status): _refusal(endpoint, status) for status in _refusals(endpoint)},
         },
     }
     if endpoint.body is not None:
@@ -141,8 +109,18 @@ def _refusals(endpoint: Endpoint) -> list[int]:
     return sorted(statuses - endpoint.gives.keys())
 
 
-def _refusal(status: int) -> Schema:
-    return {"$ref": f"#/components/responses/{'Later' if status in _LATER else 'Problem'}"}
+def _responses(*wordings: Wording) -> Schema:
+    responses: Schema = {}
+    for wording in wordings:
+        later = {**wording.described, "headers": {"Retry-After": _RETRY_AFTER}}
+        responses |= {wording.name: wording.described, f"{wording.name}Later": later}
+    return responses
+
+
+def _refusal(endpoint: Endpoint, status: int) -> Schema:
+    wording = PROBLEMS if status == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE else endpoint.wording
+    name = f"{wording.name}Later" if status in _LATER else wording.name
+    return {"$ref": f"#/components/responses/{name}"}
 
 
 def _path_parameters(path: str, assistant: Schema) -> list[Schema]:

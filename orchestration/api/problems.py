@@ -5,6 +5,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
@@ -128,6 +129,51 @@ def respond(problem: Problem, instance: str) -> Response:
         headers=problem.headers,
         media_type="application/problem+json",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """How refusals are worded: as a response, and described under ``name`` in the API document."""
+
+    name: str
+    respond: Callable[[Problem, str], Response]
+    described: Mapping[str, Any]
+
+
+PROBLEMS = Wording(
+    "Problem",
+    respond,
+    {
+        "description": "a problem (RFC 9457); `detail` says what is wrong and how to mend it",
+        "content": {
+            "application/problem+json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail", "instance", "request_id"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                        "instance": {"type": "string"},
+                        "request_id": {"type": "string"},
+                        "errors": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["pointer", "detail"],
+                                "properties": {
+                                    "pointer": {"type": "string"},
+                                    "detail": {"type": "string"},
+                                },
+                            },
+                        },
+                    },
+                }
+            }
+        },
+    },
+)
 
 
 def _later(status: HTTPStatus, detail: str, seconds: float, kind: str) -> Problem:

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from orchestration.api.access import ANONYMOUS, Access
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
-from orchestration.api.problems import Problem, problem, respond
+from orchestration.api.problems import PROBLEMS, Problem, Wording, problem
 
 _log = structlog.get_logger(__name__)
 
@@ -22,6 +22,11 @@ class Answering(Protocol):
     @property
     def access(self) -> Access:
         """What it takes to be allowed."""
+        ...
+
+    @property
+    def wording(self) -> Wording:
+        """How it refuses."""
         ...
 
     @property
@@ -60,7 +65,8 @@ class Resource:
                 raise self._not_allowed(method)  # noqa: TRY301 - answered like all the others
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
             found = problem(error)
-            response = respond(found, scope["path"])
+            wording = PROBLEMS if endpoint is None else endpoint.wording
+            response = wording.respond(found, scope["path"])
             if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.exception("request failed", path=scope["path"], method=method)
         await response(scope, receive, send)

@@ -109,6 +109,8 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         "graph_id": assistant.graph_id,
         "assistant_id": assistant.assistant_id,
     }
+    if "checkpoint_id" in configurable and not (body.checkpoint or body.checkpoint_id):
+        kwargs["checkpoint_id"] = str(configurable["checkpoint_id"])
     stamp = call.grant.stamp
     if stamp:
         metadata = stamped(metadata, stamp)

@@ -187,6 +187,8 @@ async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
         await _stop_runs(call, await call.backend.threads.among(page, call.visible))
         found = await asyncio.gather(*map(delete, page))
         deleted += [thread_id for thread_id, was in zip(page, found, strict=True) if was]
+    for thread_id in deleted:
+        call.backend.loop.logs.discard(thread_id)
     return deleted
 
 

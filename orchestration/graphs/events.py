@@ -48,6 +48,16 @@ class RunEvents:
         return sorted(modes | {"values"})
 
     @property
+    def options(self) -> Mapping[str, Any]:
+        """How else LangGraph is to stream."""
+        return {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether ``state`` can be made of what was seen."""
+        return self.seen
+
+    @property
     def interrupted(self) -> bool:
         """Whether a node stopped to ask something."""
         return bool(self._interrupts)

@@ -1,7 +1,7 @@
 """How a run's graph is executed: LangGraph behind the loop's executor port."""
 
 import copy
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Literal, Protocol, cast
 
@@ -25,6 +25,7 @@ from orchestration.graphs.node_threads import NodeExit
 from orchestration.graphs.own_store import OwnStore
 from orchestration.graphs.resumption import find_place, may_have_begun
 from orchestration.graphs.snapshots import thread_state, with_interrupts
+from orchestration.graphs.thread_events import MESSAGE_EVENTS, ThreadEvents
 from orchestration.loop.errors import Drained
 from orchestration.loop.ports import Control
 from orchestration.loop.run import Failure, Run, ThreadState
@@ -179,7 +180,7 @@ async def _drive(
     modes = run.kwargs.get("stream_mode") or _DEFAULT_MODES
     modes = (modes,) if isinstance(modes, str) else modes
     nested = bool(run.kwargs.get("stream_subgraphs"))
-    events = RunEvents(run, modes, nested=nested)
+    events = _events(run, modes, nested=nested)
     keeps = checkpointed(run)
     handle = call.options["control"] = _Control(run)
     if keeps:
@@ -193,7 +194,7 @@ async def _drive(
         control(_Drain(handle))
     await _follow(run, graph, call, events)
     stoppable = call.breakpoints or graph.interrupt_before_nodes or graph.interrupt_after_nodes
-    if keeps and (stoppable or events.interrupted or not events.seen):
+    if keeps and (stoppable or events.interrupted or not events.complete):
         return thread_state(await graph.aget_state(thread_config(run)))
     return events.state
 
@@ -208,10 +209,19 @@ def _with_own_store(run: Run, graph: Graph) -> Graph:
     return theirs
 
 
+def _events(run: Run, modes: Sequence[str], *, nested: bool) -> RunEvents:
+    if run.log is None:
+        return RunEvents(run, modes, nested=nested)
+    return ThreadEvents(run, run.log, modes, nested=nested)
+
+
 async def _follow(run: Run, graph: Graph, call: Call, events: RunEvents) -> None:
     """Consume the graph's stream to its end; it is closed whatever happens."""
     options = call.options
     options["stream_mode"] = events.graph_modes
+    if not events.detailed and events.options:
+        options |= events.options
+        call.configurable[MESSAGE_EVENTS] = True
     if events.nested:
         options["subgraphs"] = True
     if events.detailed:

@@ -30,6 +30,7 @@ from orchestration.loop.run import (
 from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
 from orchestration.loop.streams import Listener, StreamEvent
+from orchestration.loop.threadlog import ThreadLogs
 from orchestration.loop.worker import Worker
 
 POISON = Failure("PoisonRun", "the server died too often while this run was working")
@@ -56,6 +57,7 @@ class MasterLoop:
         self._watchers: dict[str, list[Listener]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self.logs = ThreadLogs()
 
     @property
     def draining(self) -> bool:
@@ -195,6 +197,7 @@ class MasterLoop:
         for watchers in self._watchers.values():
             for watcher in watchers:
                 watcher.close()
+        self.logs.close()
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
             if not crashed:
@@ -246,7 +249,18 @@ class MasterLoop:
         self._threads.setdefault(run.thread_id, []).append(run)
         for watcher in self._watchers.get(run.thread_id, ()):
             run.stream.tap(watcher.put_nowait)
+        self._write_log(run)
         self._scheduler.add(run, run.delay)
+
+    def _write_log(self, run: Run) -> None:
+        """Have the log of its thread written by a run that is followed there."""
+        log = self.logs.find(run.thread_id)
+        if run.logged:
+            log = self.logs.open(run.thread_id)
+        elif log is None or not log.read:
+            return
+        run.log = log
+        log.enter(run)
 
     def _begin(self, run: Run) -> None:
         # Claimed in this very turn, the run shares a transaction with its acceptance.
@@ -302,6 +316,8 @@ class MasterLoop:
         run.status = outcome.status
         run.stream.publish("end", b"null")
         run.stream.close()
+        if run.log is not None:
+            run.log.end(run, outcome)
         for watcher in self._watchers.get(run.thread_id, ()):
             done = orjson.dumps({"status": "run_done", "run_id": run.run_id})
             watcher.put_nowait(StreamEvent(0, "metadata", done))
@@ -328,6 +344,9 @@ class MasterLoop:
     def _forget(self, run: Run) -> None:
         if self._live.pop(run.run_id, None) is None:
             return
+        if run.log is not None:
+            run.log.leave(run)
+            self.logs.settle(run.thread_id)
         runs = self._threads[run.thread_id]
         runs.remove(run)
         if not runs:

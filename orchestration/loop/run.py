@@ -12,6 +12,7 @@ from orchestration.loop.streams import RunStream
 
 if TYPE_CHECKING:
     from orchestration.loop.ports import Control
+    from orchestration.loop.threadlog import ThreadLog
 
 
 class RunStatus(StrEnum):
@@ -82,12 +83,16 @@ class ThreadState:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its terminal status, what a waiter is answered as JSON text, its error."""
+    """How a run ended: its terminal status, what a waiter is answered as JSON text, its error.
+
+    ``interrupted``: its graph has stopped to ask something, or at a breakpoint.
+    """
 
     status: RunStatus
     output: bytes | None = None
     failure: Failure | None = None
     rolled_back: bool = False
+    interrupted: bool = False
 
     @property
     def answer(self) -> bytes:
@@ -151,11 +156,17 @@ class Run:
     started: float = 0.0
     limits: tuple[str, ...] = ()
     stream: RunStream = field(default_factory=RunStream)
+    log: "ThreadLog | None" = None
     done: "asyncio.Future[Outcome] | None" = None
     stopped: "asyncio.Future[None] | None" = None
     task: "asyncio.Task[ThreadState] | None" = None
     control: "Control | None" = None
     timer: asyncio.TimerHandle | None = None
+
+    @property
+    def logged(self) -> bool:
+        """Whether it was asked for by somebody who follows the log of its thread."""
+        return self.kwargs.get("protocol") is not None
 
     @property
     def resuming(self) -> bool:

@@ -63,6 +63,8 @@ class Worker:
         run.status = after(run.status, Step.CLAIM)
         run.attempt += 1
         self._emit(RunStarted(run.run_id, run.graph_id, run.attempt, waited))
+        if run.log is not None:
+            run.log.begin(run)
         await self._execute(run)
         return await self._conclude(run)
 
@@ -199,7 +201,8 @@ class Worker:
             return None, None
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             return await self._failed(run, Step.FAIL, self._executor.describe(error))
-        return Outcome(after(run.status, Step.SUCCEED), _answer(state)), state
+        asking = state is not None and state.interrupted
+        return Outcome(after(run.status, Step.SUCCEED), _answer(state), interrupted=asking), state
 
     async def _failed(
         self, run: Run, step: Step, failure: Failure

@@ -1,0 +1,88 @@
+"""What happens on a thread, by channel and namespace: of late, now, and from now on."""
+
+from starlette.responses import Response
+
+from orchestration.api.access import Access
+from orchestration.api.endpoint import EVENTS, Call, Endpoints
+from orchestration.api.following import last_event_id
+from orchestration.api.protocol import WORDING, EventsBody
+from orchestration.api.sse import EventStream
+from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.streams import StreamEvent
+from orchestration.loop.threadlog import ThreadEvent, ThreadLog
+
+endpoint = Endpoints()
+_WATCH = frozenset({"lifecycle", "input"})
+
+
+@endpoint(
+    "POST",
+    "/threads/{thread_id}/stream/events",
+    access=Access("threads", "read"),
+    body=EventsBody,
+    wording=WORDING,
+    gives=EVENTS,
+)
+async def stream_thread_events(call: Call, body: EventsBody) -> Response:
+    """Stream what happens on a thread, by channel and namespace, for as long as one listens."""
+    thread_id = call.uuid("thread_id")
+    backend = call.backend
+    # Without authorisation the thread need not be there yet; with it, it could become another's.
+    if backend.authority is not None and backend.threads.get(thread_id, call.visible) is None:
+        raise ThreadNotFound(thread_id)
+    logs, settings = backend.loop.logs, backend.settings
+    log = logs.open(thread_id)
+    since = body.since if body.since is not None else last_event_id(call)
+    # The clients' watches on the fate of runs; the end of an earlier one would end the next for
+    # them, which they start only once they watch.
+    watch = body.namespaces is None and frozenset(body.channels) == _WATCH
+    listener = log.listen(since, unseen=watch)
+
+    def leave(_: bool) -> None:  # noqa: FBT001 - a callback with one fact
+        log.unlisten(listener)
+        logs.settle(thread_id)
+
+    return EventStream(
+        listener,
+        headers={},
+        keep_alive=settings.keep_alive,
+        send_timeout=settings.send_timeout,
+        leave=leave,
+        wanted=_Reader(body, log),
+        numbered=True,
+    )
+
+
+class _Reader:
+    """Tells which events a client wants, and has the log know how far it has come."""
+
+    def __init__(self, asked: EventsBody, log: ThreadLog) -> None:
+        self._log = log
+        self._channels = frozenset(asked.channels)
+        self._namespaces = None if asked.namespaces is None else [*map(tuple, asked.namespaces)]
+        self._depth = asked.depth
+
+    def __call__(self, event: StreamEvent) -> bool:
+        self._log.seen = max(self._log.seen, event.number)
+        return isinstance(event, ThreadEvent) and self._wants(event)
+
+    def _wants(self, event: ThreadEvent) -> bool:
+        channel = event.channel
+        if channel not in self._channels and (
+            channel.partition(":")[0] != "custom" or "custom" not in self._channels
+        ):
+            return False
+        if not self._namespaces:
+            return self._depth is None or len(event.namespace) <= self._depth
+        return any(self._below(event.namespace, prefix) for prefix in self._namespaces)
+
+    def _below(self, namespace: tuple[str, ...], prefix: tuple[str, ...]) -> bool:
+        depth = len(namespace) - len(prefix)
+        if depth < 0 or (self._depth is not None and depth > self._depth):
+            return False
+        return all(map(_same, prefix, namespace))
+
+
+def _same(asked: str, segment: str) -> bool:
+    """Whether a segment is the one asked for, by its whole name or without its task's id."""
+    return asked == segment or (":" not in asked and segment.partition(":")[0] == asked)

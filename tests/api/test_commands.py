@@ -1,0 +1,223 @@
+"""Commands to a thread: runs started, questions answered, states looked at, all of it refused."""
+
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.api.client import NOBODY, open_client, open_socket
+from tests.api.test_thread_log import lives, to_the_end
+
+Answer = dict[str, Any]
+TWICE = {"graphs": {"twice": "tests.clients.plays:asking_twice"}}
+
+
+async def send(client: httpx.AsyncClient, thread: str, method: str, **params: Any) -> Answer:
+    """Send a command; return what it is answered."""
+    command = {"id": 7, "method": method, "params": params}
+    response = await client.post(f"/threads/{thread}/commands", json=command)
+    answer: Answer = response.json()
+    assert (answer["type"] == "success") is (response.status_code == 200), response.text
+    return {**answer, "status": response.status_code}
+
+
+async def run(client: httpx.AsyncClient, thread: str, graph: str, given: Any, **more: Any) -> None:
+    """Start a run and wait for its end."""
+    answer = await send(client, thread, "run.start", assistant_id=graph, input=given, **more)
+    assert answer["status"] == 200
+    await to_the_end(client, thread)
+
+
+async def questions(client: httpx.AsyncClient, thread: str) -> dict[Any, str]:
+    """Return the ids of the interrupts of the latest run by what they ask."""
+    got = await to_the_end(client, thread, ["input", "lifecycle"])
+    asked = [part.data["params"]["data"] for part in got if part.event == "input.requested"]
+    return {str(each["payload"]): each["interrupt_id"] for each in asked}
+
+
+async def values(client: httpx.AsyncClient, thread: str) -> Any:
+    """Return the values of a thread."""
+    return (await client.get(f"/threads/{thread}/state")).json()["values"]
+
+
+async def test_a_run_is_started_on_a_thread_that_need_not_be_there(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "echo") as (_, client):
+        answer = await send(client, thread, "run.start", assistant_id="echo", input={"text": "x"})
+        path = f"/threads/{thread}/runs/{answer['result']['run_id']}"
+        assert (await client.get(path)).json()["thread_id"] == thread
+    assert (answer["type"], answer["id"]) == ("success", 7)
+    assert answer["meta"] == {"applied_through_seq": 0}
+
+
+async def test_the_parameters_of_a_run_are_those_of_any_other(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "looking") as (_, client):
+        await run(client, thread, "looking", {}, context={"tone": "dry"}, metadata={"of": "me"})
+        [row] = (await client.get(f"/threads/{thread}/runs")).json()
+        assert (await values(client, thread))["seen"]["context"] == {"tone": "dry"}
+    assert row["metadata"]["of"] == "me"
+
+
+async def test_a_question_is_answered(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "asking") as (_, client):
+        await run(client, thread, "asking", {"text": "really?"})
+        [asked] = (await questions(client, thread)).values()
+        await send(client, thread, "input.respond", interrupt_id=asked, namespace=[], response="ok")
+        assert lives(await to_the_end(client, thread)) == ["running", "completed"]
+        assert (await values(client, thread))["log"] == ["ok"]
+
+
+async def test_the_input_of_a_run_answers_the_question_that_waits(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "asking") as (_, client):
+        await run(client, thread, "asking", {"text": "really?"})
+        await run(client, thread, "asking", "by the way")
+        assert (await values(client, thread))["log"] == ["by the way"]
+
+
+async def test_several_questions_are_answered_at_once(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, manifest=TWICE) as (_, client):
+        await run(client, thread, "twice", {})
+        asked = await questions(client, thread)
+        answers = [
+            {"interrupt_id": asked["first?"], "namespace": [], "response": 1},
+            {"interrupt_id": asked["second?"], "namespace": [], "response": 2},
+        ]
+        await send(client, thread, "input.respond", responses=answers)
+        assert lives(await to_the_end(client, thread)) == ["running", "completed"]
+        assert sorted((await values(client, thread))["log"]) == ["first 1", "second 2"]
+
+
+async def test_of_several_questions_those_not_answered_are_asked_again(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, manifest=TWICE) as (_, client):
+        await run(client, thread, "twice", {})
+        asked = await questions(client, thread)
+        await send(client, thread, "input.respond", interrupt_id=asked["first?"], response=1)
+        again = await questions(client, thread)
+        assert again == {"second?": asked["second?"]}
+        await send(client, thread, "input.respond", interrupt_id=again["second?"], response=2)
+        assert lives(await to_the_end(client, thread)) == ["running", "completed"]
+        assert sorted((await values(client, thread))["log"]) == ["first 1", "second 2"]
+
+
+async def test_an_answer_can_bring_an_update(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "asking") as (_, client):
+        await run(client, thread, "asking", {"text": "really?"})
+        [asked] = (await questions(client, thread)).values()
+        more = {"response": "ok", "update": {"seen": "too"}}
+        await send(client, thread, "input.respond", interrupt_id=asked, **more)
+        await to_the_end(client, thread)
+        assert (await values(client, thread))["seen"] == "too"
+
+
+async def test_a_question_that_nobody_asked_is_not_answered(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "asking") as (_, client):
+        await run(client, thread, "asking", {"text": "really?"})
+        answer = await send(client, thread, "input.respond", interrupt_id="none", response=1)
+    assert (answer["status"], answer["id"]) == (404, 7)
+    assert answer["error"] == "no_such_interrupt"
+
+
+async def test_a_run_can_begin_at_an_earlier_checkpoint(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "echo") as (_, client):
+        await run(client, thread, "echo", {"text": "one"})
+        listed = await send(client, thread, "state.listCheckpoints", limit=1)
+        [first] = listed["result"]["checkpoints"]
+        await run(client, thread, "echo", {"text": "two"})
+        config = {"configurable": {"checkpoint_id": first["id"]}}
+        await run(client, thread, "echo", {"text": "three"}, config=config)
+        assert (await values(client, thread))["log"] == ["one", "three"]
+        forked = {"checkpoint_id": first["id"], "input": {"text": "four"}}
+        answer = await send(client, thread, "state.fork", **forked)
+        await to_the_end(client, thread)
+        assert answer["result"]["thread_id"] == thread
+        assert (await values(client, thread))["log"] == ["one", "four"]
+
+
+async def test_a_checkpoint_that_is_not_there_cannot_be_forked(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "echo") as (_, client):
+        await run(client, thread, "echo", {"text": "one"})
+        answer = await send(client, thread, "state.fork", checkpoint_id=NOBODY)
+    assert (answer["status"], answer["error"]) == (404, "no_such_checkpoint")
+
+
+async def test_the_state_is_shown_in_part(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "echo") as (_, client):
+        await run(client, thread, "echo", {"text": "one"})
+        shown = await send(client, thread, "state.get", namespace=[], keys=["log"])
+    assert shown["result"]["values"] == {"log": ["one"]}
+    assert shown["result"]["checkpoint"]["ns"] == ""
+
+
+async def test_the_tree_shows_what_became_of_the_subgraphs(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "nesting") as (_, client):
+        await run(client, thread, "nesting", {"text": "one"})
+        tree = (await send(client, thread, "agent.getTree"))["result"]["tree"]
+    [inner] = tree.pop("children")
+    assert tree == {"namespace": [], "status": "completed", "graph_name": "nesting"}
+    assert (inner["status"], inner["graph_name"]) == ("completed", "inner")
+
+
+async def test_the_tree_of_a_thread_without_a_log_is_its_root(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        tree = (await send(client, thread, "agent.getTree"))["result"]["tree"]
+    assert tree == {"namespace": [], "status": "completed", "graph_name": ""}
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "said"),
+    [
+        ({"x": 1}, "invalid_argument", "method"),
+        ({"id": -1, "method": "run.start"}, "invalid_argument", "id"),
+        ({"id": 1, "method": ""}, "invalid_argument", "method"),
+        ({"id": 1, "method": "run.stop"}, "unknown_command", "run.start"),
+        ({"id": 1, "method": "run.start", "params": []}, "invalid_argument", "params"),
+        ({"id": 1, "method": "run.start", "params": {}}, "invalid_argument", "assistant_id"),
+        (
+            {"id": 1, "method": "run.start", "params": {"assistant_id": "echo", "config": 1}},
+            "invalid_argument",
+            "config",
+        ),
+        ({"id": 1, "method": "input.inject", "params": {}}, "not_supported", "run"),
+        ({"id": 1, "method": "subscription.subscribe"}, "not_supported", "stream/events"),
+        ({"id": 1, "method": "input.respond", "params": {}}, "invalid_argument", "interrupt_id"),
+        ({"id": 1, "method": "state.fork", "params": {}}, "invalid_argument", "checkpoint_id"),
+    ],
+)
+async def test_a_command_that_makes_no_sense_is_refused(
+    tmp_path: Path, body: Answer, code: str, said: str
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        response = await client.post(f"/threads/{thread}/commands", json=body)
+    problem = response.json()
+    assert (response.status_code, problem["type"], problem["error"]) == (400, "error", code)
+    assert said in problem["message"]
+
+
+@pytest.mark.parametrize("method", ["agent.getTree", "input.respond", "state.get", "state.fork"])
+async def test_a_thread_that_is_not_there_has_nothing_to_show(tmp_path: Path, method: str) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        answer = await send(client, NOBODY, method, interrupt_id="x", checkpoint_id="x")
+    assert (answer["status"], answer["error"]) == (404, "no_such_run")
+
+
+async def test_an_unknown_graph_is_named_with_those_there_are(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        answer = await send(client, NOBODY, "run.start", assistant_id="ehco", input={})
+        assert (await client.get(f"/threads/{NOBODY}")).status_code == 404
+    assert (answer["status"], answer["id"]) == (400, 7)
+    assert "echo" in answer["message"]

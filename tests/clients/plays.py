@@ -1,0 +1,106 @@
+"""Graphs that LangGraph's clients play with: a chat, questions, a subgraph, a tool, trouble."""
+
+import asyncio
+import operator
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall
+from langchain_core.tools import tool
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.prebuilt import ToolNode
+from langgraph.types import interrupt
+from typing_extensions import TypedDict
+
+
+class Talk(TypedDict, total=False):
+    """A conversation."""
+
+    messages: Annotated[list[AnyMessage], add_messages]
+    log: Annotated[list[str], operator.add]
+
+
+def _saying(text: str) -> GenericFakeChatModel:
+    """Return a model that says one thing, word by word."""
+
+    def messages() -> Iterator[AIMessage]:
+        yield AIMessage(text)
+
+    return GenericFakeChatModel(messages=messages())
+
+
+def _said(talk: Talk) -> str:
+    return str(talk["messages"][-1].content)
+
+
+async def _answer(talk: Talk) -> Talk:
+    """Answer word by word, and tell how far it is."""
+    get_stream_writer()({"progress": 1})
+    heard = f"you said {_said(talk)}"
+    return {"messages": [await _saying(heard).ainvoke(talk["messages"])]}
+
+
+async def _ask(talk: Talk) -> Talk:
+    answer = interrupt({"question": f"really {_said(talk)}?"})
+    return {"messages": [AIMessage(f"answered {answer}")]}
+
+
+async def _ask_first(_: Talk) -> Talk:
+    return {"log": [f"first {interrupt('first?')}"]}
+
+
+async def _ask_second(_: Talk) -> Talk:
+    return {"log": [f"second {interrupt('second?')}"]}
+
+
+async def _fail(_: Talk) -> Talk:
+    raise ValueError("no such luck")
+
+
+async def _wait(_: Talk) -> Talk:
+    """Work until cancelled."""
+    await asyncio.Event().wait()
+    return {}
+
+
+async def _start_slowly(_: Talk) -> Talk:
+    return {"log": ["begun"]}
+
+
+async def _call_tool(_: Talk) -> Talk:
+    call = ToolCall(name="add", args={"one": 1, "other": 2}, id="call-1", type="tool_call")
+    return {"messages": [AIMessage("", tool_calls=[call])]}
+
+
+@tool
+def add(one: int, other: int) -> int:
+    """Add two numbers."""
+    return one + other
+
+
+def _built(*nodes: tuple[str, Any]) -> Any:
+    builder: Any = StateGraph(Talk)
+    builder.add_sequence(nodes)
+    builder.add_edge(START, nodes[0][0])
+    builder.add_edge(nodes[-1][0], END)
+    return builder
+
+
+def _side_by_side(**nodes: Any) -> Any:
+    builder: Any = StateGraph(Talk)
+    for name, node in nodes.items():
+        builder.add_node(name, node)
+        builder.add_edge(START, name)
+    return builder
+
+
+chat = _built(("answer", _answer))
+asking = _built(("ask", _ask))
+asking_twice = _side_by_side(first=_ask_first, second=_ask_second)
+asking_within = _built(("team", asking.compile()), ("answer", _answer))
+failing = _built(("begin", _start_slowly), ("fail", _fail))
+waiting = _built(("begin", _start_slowly), ("wait", _wait))
+adding = _built(("call", _call_tool), ("tools", ToolNode([add])))
