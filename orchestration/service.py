@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-from langgraph.store.sqlite.aio import AsyncSqliteStore
+from langgraph.store.base import TTLConfig
 from starlette.types import ASGIApp
 
 from operations.background import in_background
@@ -23,6 +23,7 @@ from orchestration.api.cron_runs import submit_cron_run
 from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
 from orchestration.crons.timekeeper import Timekeeper
+from orchestration.graphs.embedding import load_embeddings
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.node_tasks import contain_exits
@@ -39,14 +40,17 @@ from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.idempotency import KeyStore, KeySweeper
+from orchestration.store.item_vectors import MeaningIndex
+from orchestration.store.items import ItemStore
 from orchestration.store.runs import RunStore
+from orchestration.store.sweeping import Sweeper
 from orchestration.store.threads import ThreadStore
 from orchestration.webhooks.configuration import headers, url_policy
 from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
 
 DATABASE = "masterloop.db"
-ITEMS = "items.db"
+SWEEP_INTERVAL = 5.0  # minutes, unless store.ttl.sweep_interval_minutes says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,17 +67,17 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     """Open the service on its data folder; unfinished runs go on at once.
 
     Raises:
-        ConfigurationError: a graph cannot be loaded, or webhooks cannot be sent as configured.
+        ConfigurationError: a graph or the function that makes vectors cannot be loaded, or
+            webhooks cannot be sent as configured.
         DatabaseInUse, DatabaseCorrupt, SchemaMismatch: the data folder cannot be used.
     """
     folder: Path = settings.data_dir
     urls = url_policy(manifest)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
-        AsyncSqliteStore.from_conn_string(str(folder / ITEMS)) as items,
         aclosing(Outbound(urls)) as outbound,
     ):
-        await items.setup()
+        items = _item_store(manifest, database)
         authority = open_authority(manifest, settings)
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
@@ -117,6 +121,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         )
         recovered = await _recover(backend)
         async with (
+            in_background(_item_sweeper(manifest, items), "sweeper of items"),
             in_background(deliverer, "webhooks"),
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
@@ -136,6 +141,25 @@ async def _closing(loop: MasterLoop, threads: NodeThreads) -> AsyncGenerator[Non
     finally:
         await loop.aclose()
         threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _item_store(manifest: Manifest, database: Database) -> ItemStore:
+    """Return the store that graphs and clients share, as ``store`` of the manifest has it."""
+    section = manifest.store
+    embeddings = load_embeddings(manifest)
+    index = None
+    if section.index is not None and embeddings is not None:
+        index = MeaningIndex(embeddings, dims=section.index.dims, fields=section.index.fields)
+    ttl: TTLConfig = {
+        "refresh_on_read": section.ttl.refresh_on_read,
+        "default_ttl": section.ttl.default_ttl,
+    }
+    return ItemStore(database, index=index, ttl=ttl)
+
+
+def _item_sweeper(manifest: Manifest, items: ItemStore) -> Sweeper:
+    minutes = manifest.store.ttl.sweep_interval_minutes or SWEEP_INTERVAL
+    return Sweeper(items.sweep, minutes * 60)
 
 
 def _node_threads(settings: Settings) -> NodeThreads:

@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from langgraph.store.base import BaseStore
-
 from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.api.access import Authority
@@ -19,6 +17,7 @@ from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.idempotency import KeyStore
+from orchestration.store.items import ItemStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 
@@ -45,7 +44,7 @@ class Backend:
     events: EventStore
     states: ThreadStates
     checkpoints: CheckpointSaver
-    items: BaseStore
+    items: ItemStore
     deliveries: DeliveryStore
     crons: CronStore
     timekeeper: Timekeeper

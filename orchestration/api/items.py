@@ -14,19 +14,22 @@ from orchestration.api.access import Access
 from orchestration.api.endpoint import Body, Call, Endpoints, Query, json_response, no_content
 from orchestration.api.models import Json, Limit, Offset
 from orchestration.api.problems import Problem
+from orchestration.store.item_filters import FilterRefused
+from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
 
 endpoint = Endpoints()
 
-Label = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^.\x00]+$")]
-Namespace = Annotated[list[Label], Field(max_length=16)]
+_RESERVED = "langgraph"  # the first label of what LangGraph keeps for itself
+
+Text = Annotated[str, Field(min_length=1, max_length=255)]
+Label = Annotated[Text, Field(pattern=r"^[^.\x00]+$")]
+Labels = Annotated[list[Label], Field(max_length=16)]
+OneNamespace = Annotated[Labels, Field(min_length=1)]
 
 
 def _parts(given: list[str]) -> list[str]:
-    """Return the parts of a namespace that came as one text."""
+    """Return the labels of a namespace that came as one text."""
     return [part for text in given[-1:] if text for part in text.split(".")]
-
-
-Key = Annotated[str, Field(min_length=1, max_length=255)]
 
 
 class ItemPut(Body):
@@ -34,10 +37,10 @@ class ItemPut(Body):
 
     place: ClassVar[str] = "namespace"
 
-    namespace: Annotated[Namespace, Field(min_length=1)]
-    key: Key
+    namespace: OneNamespace
+    key: Text
     value: Json
-    index: bool | list[str] | None = None
+    index: bool | Annotated[list[Text], Field(max_length=64)] | None = None
     ttl: Annotated[float, Field(gt=0)] | None = None
 
 
@@ -46,8 +49,8 @@ class ItemDelete(Body):
 
     place: ClassVar[str] = "namespace"
 
-    namespace: Namespace
-    key: Key
+    namespace: OneNamespace
+    key: Text
 
 
 class ItemGet(Query):
@@ -55,8 +58,8 @@ class ItemGet(Query):
 
     place: ClassVar[str] = "namespace"
 
-    namespace: Annotated[list[str], BeforeValidator(_parts)] = []  # noqa: RUF012 - pydantic copies it
-    key: str
+    namespace: Annotated[OneNamespace, BeforeValidator(_parts)]
+    key: Text
     refresh_ttl: bool | None = None
 
 
@@ -65,7 +68,7 @@ class ItemSearch(Body):
 
     place: ClassVar[str] = "namespace_prefix"
 
-    namespace_prefix: Namespace = []  # noqa: RUF012 - pydantic copies it
+    namespace_prefix: Labels = []  # noqa: RUF012 - pydantic copies it
     filter: Json | None = None
     query: str | None = None
     limit: Limit = 10
@@ -78,40 +81,49 @@ class NamespaceSearch(Body):
 
     place: ClassVar[str] = "prefix"
 
-    prefix: Namespace | None = None
-    suffix: Namespace | None = None
+    prefix: Labels | None = None
+    suffix: Labels | None = None
     max_depth: Annotated[int, Field(ge=1, le=16)] | None = None
     limit: Limit = 100
     offset: Offset = 0
 
 
-@endpoint("PUT", "/store/items", access=Access("store", "put"), body=ItemPut, gives=None)
+@endpoint(
+    "PUT",
+    "/store/items",
+    access=Access("store", "put"),
+    body=ItemPut,
+    gives=None,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
+)
 async def put_item(call: Call, body: ItemPut) -> Response:
     """Keep an item."""
+    if body.namespace[:1] == [_RESERVED]:
+        raise _refused("/namespace/0", f"{_RESERVED!r} cannot be the first label of a namespace")
     index = None if body.index is True else body.index
-    options: dict[str, Any] = {} if body.ttl is None else {"ttl": body.ttl}
+    ttl = {"ttl": body.ttl} if "ttl" in body.model_fields_set else {}
     with _refusals():
-        await call.items.aput(tuple(body.namespace), body.key, body.value, index, **options)
+        await call.items.aput(tuple(body.namespace), body.key, body.value, index, **ttl)
     return no_content()
 
 
-@endpoint("GET", "/store/items", access=Access("store", "get"), query=ItemGet, gives=answers.Item)
+@endpoint(
+    "GET",
+    "/store/items",
+    access=Access("store", "get"),
+    query=ItemGet,
+    gives=answers.Item | None,
+)
 async def get_item(call: Call, query: ItemGet) -> Response:
-    """Return an item."""
-    with _refusals():
-        item = await call.items.aget(
-            tuple(query.namespace), query.key, refresh_ttl=query.refresh_ttl
-        )
-    if item is None:
-        raise Problem(HTTPStatus.NOT_FOUND, f"there is no item {query.key!r} there")
-    return json_response(_document(item))
+    """Return an item; null if there is none."""
+    item = await call.items.aget(tuple(query.namespace), query.key, refresh_ttl=query.refresh_ttl)
+    return json_response(None if item is None else _document(item))
 
 
 @endpoint("DELETE", "/store/items", access=Access("store", "delete"), body=ItemDelete, gives=None)
 async def delete_item(call: Call, body: ItemDelete) -> Response:
     """Forget an item."""
-    with _refusals():
-        await call.items.adelete(tuple(body.namespace), body.key)
+    await call.items.adelete(tuple(body.namespace), body.key)
     return no_content()
 
 
@@ -122,9 +134,16 @@ async def delete_item(call: Call, body: ItemDelete) -> Response:
     body=ItemSearch,
     optional_body=True,
     gives=answers.FoundItems,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def search_items(call: Call, body: ItemSearch) -> Response:
-    """Find items."""
+    """Find items: those that were put last first, or the nearest in meaning to a query."""
+    if body.query and not call.backend.items.searches_by_meaning:
+        raise _refused(
+            "/query",
+            "there is no search by meaning here: store.index of langgraph.json names no function "
+            "that makes vectors of texts",
+        )
     with _refusals():
         found = await call.items.asearch(
             tuple(body.namespace_prefix),
@@ -134,8 +153,7 @@ async def search_items(call: Call, body: ItemSearch) -> Response:
             offset=body.offset,
             refresh_ttl=body.refresh_ttl,
         )
-    items = [{**_document(item), "score": item.score} for item in found]
-    return json_response({"items": items})
+    return json_response({"items": [{**_document(item), "score": item.score} for item in found]})
 
 
 @endpoint(
@@ -147,25 +165,15 @@ async def search_items(call: Call, body: ItemSearch) -> Response:
     gives=answers.Namespaces,
 )
 async def list_namespaces(call: Call, body: NamespaceSearch) -> Response:
-    """List namespaces."""
-    with _refusals():
-        found = await call.items.alist_namespaces(
-            prefix=None if body.prefix is None else tuple(body.prefix),
-            suffix=None if body.suffix is None else tuple(body.suffix),
-            max_depth=body.max_depth,
-            limit=body.limit,
-            offset=body.offset,
-        )
+    """List namespaces; ``*`` stands for any one label of a prefix or a suffix."""
+    found = await call.items.alist_namespaces(
+        prefix=tuple(body.prefix or ()),
+        suffix=tuple(body.suffix or ()),
+        max_depth=body.max_depth,
+        limit=body.limit,
+        offset=body.offset,
+    )
     return json_response({"namespaces": found})
-
-
-@contextmanager
-def _refusals() -> Generator[None]:
-    """Answer 422 to what the store does not take: a namespace, an operator of a filter, a ttl."""
-    try:
-        yield
-    except (ValueError, NotImplementedError) as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
 
 
 def _document(item: Item) -> dict[str, Any]:
@@ -176,3 +184,24 @@ def _document(item: Item) -> dict[str, Any]:
         "created_at": item.created_at.isoformat(),
         "updated_at": item.updated_at.isoformat(),
     }
+
+
+@contextmanager
+def _refusals() -> Generator[None]:
+    """Answer what the store does not take, and what the user's embedding function did not make."""
+    try:
+        yield
+    except FilterRefused as error:
+        raise _refused(f"/filter{error.pointer}", str(error)) from error
+    except TooManyTexts as error:
+        raise _refused("/index", str(error)) from error
+    except EmbeddingFailed as error:
+        detail = f"the function that store.index names for vectors failed: {error}"
+        raise Problem(HTTPStatus.FAILED_DEPENDENCY, detail) from error
+
+
+def _refused(pointer: str, reason: str) -> Problem:
+    detail = f"{pointer[1:]}: {reason}"
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY, detail, errors=[{"pointer": pointer, "detail": reason}]
+    )

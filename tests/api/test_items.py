@@ -24,7 +24,7 @@ async def test_an_item_is_kept_read_found_and_forgotten(tmp_path: Path) -> None:
     assert {key: read.json()[key] for key in item} == item
     assert [{key: one[key] for key in item} for one in found.json()["items"]] == [item]
     assert names.json() == {"namespaces": [["users", "ada"]]}
-    assert (gone.status_code, missing.status_code) == (204, 404)
+    assert (gone.status_code, missing.status_code, missing.json()) == (204, 200, None)
 
 
 async def test_items_are_filtered_and_paged(tmp_path: Path) -> None:
@@ -72,6 +72,18 @@ async def test_graphs_and_clients_share_the_store(tmp_path: Path) -> None:
         ("PUT", ITEMS, {"namespace": ["a"] * 17, "key": "k", "value": {}}),
         ("GET", f"{ITEMS}?namespace=..&key=k", None),
         ("GET", f"{ITEMS}?namespace=a", None),
+        ("GET", f"{ITEMS}?namespace=&key=k", None),
+        ("GET", f"{ITEMS}?namespace=a%00&key=k", None),
+        ("GET", f"{ITEMS}?key=k", None),
+        ("PUT", ITEMS, {"namespace": ["a", ""], "key": "k", "value": {}}),
+        ("PUT", ITEMS, {"namespace": ["a"], "key": "k", "value": {}, "ttl": 0}),
+        ("PUT", ITEMS, {"namespace": ["a"], "key": "k", "value": {}, "index": "a"}),
+        ("DELETE", ITEMS, {"namespace": [], "key": "k"}),
+        ("POST", f"{ITEMS}/search", {"filter": {"a.b.c": 1}}),
+        ("POST", f"{ITEMS}/search", {"filter": {"$where": 1}}),
+        ("POST", f"{ITEMS}/search", {"query": "what"}),
+        ("POST", f"{ITEMS}/search", {"namespace_prefix": ["a.b"]}),
+        ("POST", "/store/namespaces", {"suffix": [""]}),
         ("POST", f"{ITEMS}/search", {"filter": {"a') OR 1=1 --": 1}}),
         ("POST", f"{ITEMS}/search", {"filter": {"a": {"$foo": 1}}}),
         ("POST", f"{ITEMS}/search", {"limit": -1}),
@@ -85,3 +97,90 @@ async def test_what_the_store_does_not_take_is_the_caller_s_mistake(
         response = await client.request(method, path, json=body)
     assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
     assert response.json()["detail"]
+    assert response.json()["errors"][0]["pointer"].startswith("/")
+
+
+async def test_a_refused_filter_is_pointed_to_and_so_is_a_search_without_an_index(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        bad = {"filter": {"a": {"$regex": "x"}}}
+        refused = (await client.post(f"{ITEMS}/search", json=bad)).json()
+        query = (await client.post(f"{ITEMS}/search", json={"query": "what"})).json()
+    assert refused["errors"][0]["pointer"] == "/filter/a/$regex"
+    assert refused["detail"] == (
+        "filter/a/$regex: '$regex' is no operator; there are $eq, $ne, $gt, $gte, $lt, $lte"
+    )
+    assert "store.index of langgraph.json" in query["detail"]
+
+
+async def test_the_sdk_keeps_finds_and_lists_items(tmp_path: Path) -> None:
+    from langgraph_sdk.client import LangGraphClient
+
+    async with open_client(tmp_path, "echo") as http:
+        store = LangGraphClient(http).store
+        await store.put_item(["u", "ada"], "k", {"n": 1}, index=False, ttl=60)
+        await store.put_item(["u", "bob"], "k", {"n": 2})
+        nothing = await store.get_item(["u", "eve"], "k", refresh_ttl=True)
+        found = await store.search_items(["u"], filter={"n": {"$gte": 2}}, refresh_ttl=False)
+        names = await store.list_namespaces(prefix=["u"], suffix=["*", "bob"], max_depth=2)
+        await store.delete_item(["u", "bob"], "k")
+        left = await store.search_items(["u"])
+    assert nothing is None
+    assert [item["namespace"] for item in found["items"]] == [["u", "bob"]]
+    assert names["namespaces"] == [["u", "bob"]]
+    assert [item["namespace"] for item in left["items"]] == [["u", "ada"]]
+
+
+async def test_items_outlive_the_service(tmp_path: Path) -> None:
+    item = {"namespace": ["a"], "key": "k", "value": {"v": 1}}
+    async with open_client(tmp_path, "echo") as client:
+        await client.put(ITEMS, json=item)
+    async with open_client(tmp_path, "echo") as client:
+        read = await client.get(ITEMS, params={"namespace": "a", "key": "k"})
+    assert read.json()["value"] == {"v": 1}
+
+
+MEANINGS = """
+def embed(texts):
+    return [[float("cat" in text), float("dog" in text)] for text in texts]
+
+def fail(texts):
+    raise ConnectionError("no model there")
+"""
+
+
+async def test_items_are_found_by_meaning_when_a_function_is_configured(tmp_path: Path) -> None:
+    (tmp_path / "meanings_of_items.py").write_text(MEANINGS)
+    index = {"embed": "./meanings_of_items.py:embed", "dims": 2, "fields": ["text"]}
+    async with open_client(tmp_path, "noting", manifest={"store": {"index": index}}) as client:
+        await client.post("/runs/wait", json={"assistant_id": "noting", "input": {"text": "cat"}})
+        put = {"namespace": ["notes"], "key": "d", "value": {"text": "dog"}}
+        await client.put(ITEMS, json=put)
+        found = await client.post(f"{ITEMS}/search", json={"query": "a cat", "limit": 2})
+    scores = [(item["key"], item["score"]) for item in found.json()["items"]]
+    assert scores == [("latest", 1.0), ("d", 0.0)]
+
+
+async def test_a_failing_function_for_vectors_is_named_with_its_error(tmp_path: Path) -> None:
+    (tmp_path / "failing_meanings.py").write_text(MEANINGS)
+    index = {"embed": "./failing_meanings.py:fail", "dims": 2}
+    item = {"namespace": ["a"], "key": "k", "value": {"v": 1}}
+    async with open_client(tmp_path, "echo", manifest={"store": {"index": index}}) as client:
+        put = await client.put(ITEMS, json=item)
+        search = await client.post(f"{ITEMS}/search", json={"query": "x"})
+    assert (put.status_code, search.status_code) == (424, 424)
+    assert "store.index" in put.json()["detail"]
+    assert "ConnectionError: no model there" in put.json()["detail"]
+
+
+@pytest.mark.parametrize(("given", "shown"), [({}, False), ({"ttl": None}, True)])
+async def test_items_expire_as_the_configuration_says_unless_they_say_otherwise(
+    tmp_path: Path, given: dict[str, Any], shown: bool
+) -> None:
+    ttl = {"default_ttl": 1e-9, "sweep_interval_minutes": 60}
+    item = {"namespace": ["a"], "key": "k", "value": {}, **given}
+    async with open_client(tmp_path, "echo", manifest={"store": {"ttl": ttl}}) as client:
+        await client.put(ITEMS, json=item)
+        read = await client.get(ITEMS, params={"namespace": "a", "key": "k"})
+    assert (read.json() is not None) == shown

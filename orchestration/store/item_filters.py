@@ -1,0 +1,120 @@
+"""The filters of a search for items, as conditions on their values.
+
+A filter names fields of the value: ``{"kind": "note", "size": {"$gt": 3}}``. What it says reaches
+SQLite as parameters only.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeAlias
+
+import orjson
+
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_KEYS = 16  # fields that an object in a filter may name
+_CONDITIONS = 128  # that a filter may come to
+_DEEP = 8  # objects and lists in one another
+_ORDERS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
+_OPERATORS = ("$eq", "$ne", *_ORDERS)
+_NUMBER = "json_type(value, ?) IN ('integer', 'real') AND json_extract(value, ?)"
+_INT64 = 2**63
+
+Condition: TypeAlias = tuple[str, list[Any]]
+
+
+class FilterRefused(ValueError):
+    """A filter says what no filter can say. ``pointer`` leads to where, from the filter on."""
+
+    def __init__(self, pointer: str, reason: str) -> None:
+        super().__init__(reason)
+        self.pointer = pointer
+
+
+def filter_conditions(asked: Mapping[str, Any]) -> list[Condition]:
+    """Return the SQL conditions, with their parameters, all of which an item has to meet.
+
+    Raises:
+        FilterRefused: a key, an operator or what one compares with is none.
+    """
+    conditions = list(_fields(asked, "$", ""))
+    if len(conditions) > _CONDITIONS:
+        raise FilterRefused("", f"a filter can have {_CONDITIONS} conditions at most")
+    return conditions
+
+
+def _fields(asked: Mapping[str, Any], path: str, pointer: str) -> Iterator[Condition]:
+    if len(asked) > _KEYS:
+        raise FilterRefused(pointer, f"a filter can name {_KEYS} fields at most")
+    for key, value in asked.items():
+        where = f"{pointer}/{key[:64].replace('~', '~0').replace('/', '~1')}"
+        if not _KEY.fullmatch(key):
+            raise FilterRefused(
+                where,
+                f"{key[:64]!r} cannot be filtered by; "
+                "a field has 1 to 64 letters, digits, '_' and '-'",
+            )
+        yield from _field(value, f'{path}."{key}"', where)
+
+
+def _field(value: Any, path: str, pointer: str) -> Iterator[Condition]:
+    if not isinstance(value, Mapping) or not any(str(key).startswith("$") for key in value):
+        yield from _equal(value, path, pointer)
+        return
+    for operator, operand in value.items():
+        where = f"{pointer}/{operator[:64]}"
+        if operator in _ORDERS:
+            yield _ordered(operator, operand, path, where)
+        elif operator == "$eq":
+            yield from _equal(operand, path, where)
+        elif operator == "$ne":
+            parts = list(_equal(operand, path, where))
+            sql = " AND ".join(part for part, _ in parts)
+            yield f"({sql}) IS NOT TRUE", [one for _, given in parts for one in given]
+        else:
+            raise FilterRefused(
+                where,
+                f"{operator[:64]!r} is no operator; there are {', '.join(_OPERATORS)}",
+            )
+
+
+def _equal(value: Any, path: str, pointer: str) -> Iterator[Condition]:
+    """Yield conditions for equality; an object may have more keys than are asked for."""
+    if path.count('."') + path.count("[") > _DEEP:
+        raise FilterRefused(pointer, f"a filter can be {_DEEP} levels deep at most")
+    match value:
+        case None:
+            yield "coalesce(json_type(value, ?), 'null') = 'null'", [path]
+        case bool():
+            yield "json_type(value, ?) = ?", [path, "true" if value else "false"]
+        case int() | float():
+            yield f"{_NUMBER} = ?", [path, path, _bound(value)]
+        case str():
+            # Asked for twice it comes as JSON; alone, SQLite ends a text at its first NUL.
+            wanted = orjson.dumps([value, value]).decode()
+            yield "json_extract(value, ?, ?) = ?", [path, path, wanted]
+        case Mapping():
+            yield "json_type(value, ?) = 'object'", [path]
+            yield from _fields(value, path, pointer)
+        case list() | tuple():
+            yield (
+                "json_type(value, ?) = 'array' AND json_array_length(value, ?) = ?",
+                [path, path, len(value)],
+            )
+            for number, element in enumerate(value[: _CONDITIONS + 1]):
+                yield from _field(element, f"{path}[{number}]", f"{pointer}/{number}")
+        case _:
+            raise FilterRefused(pointer, f"{type(value).__name__} is nothing that JSON has")
+
+
+def _ordered(operator: str, operand: Any, path: str, pointer: str) -> Condition:
+    if isinstance(operand, int | float) and not isinstance(operand, bool):
+        return f"{_NUMBER} {_ORDERS[operator]} ?", [path, path, _bound(operand)]
+    if isinstance(operand, str):
+        sql = f"json_type(value, ?) = 'text' AND json_extract(value, ?) {_ORDERS[operator]} ?"
+        return sql, [path, path, operand]
+    raise FilterRefused(pointer, f"{operator} compares with a number or a text")
+
+
+def _bound(number: float) -> float:
+    """Return a number that SQLite has."""
+    return number if -_INT64 <= number < _INT64 else float(number)

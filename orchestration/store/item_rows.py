@@ -1,0 +1,131 @@
+"""Items as rows: put, read, found, forgotten, refreshed, swept."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestration.store.item_filters import Condition, filter_conditions
+from orchestration.store.item_namespaces import Namespace, below
+
+COLUMNS = "item_id, namespace, key, created_at, updated_at, expires_at, ttl, value"
+LIVE = "(expires_at IS NULL OR expires_at > ?)"
+_MINUTE = 60.0  # seconds
+
+GET = f"SELECT {COLUMNS} FROM items WHERE namespace = ? AND key = ? AND {LIVE}"  # noqa: S608 - constants
+# What has expired is gone, swept or not: an item put in its place is a new one.
+_PUT = """
+INSERT INTO items (namespace, key, created_at, updated_at, expires_at, ttl, value)
+VALUES (:namespace, :key, :now, :now, :expires_at, :ttl, :value)
+ON CONFLICT (namespace, key) DO UPDATE SET
+    created_at = CASE WHEN expires_at <= :at THEN excluded.created_at ELSE created_at END,
+    updated_at = excluded.updated_at, expires_at = excluded.expires_at, ttl = excluded.ttl,
+    value = excluded.value
+RETURNING item_id
+"""
+_FORGET_VECTORS = "DELETE FROM item_vectors WHERE item_id = ?"
+_PUT_VECTOR = "INSERT OR REPLACE INTO item_vectors (item_id, path, vector) VALUES (?, ?, ?)"
+_DELETE = "DELETE FROM items WHERE namespace = ? AND key = ?"
+_REFRESH = f"""
+UPDATE items SET expires_at = ? + ttl * {_MINUTE} WHERE item_id = ? AND ttl IS NOT NULL AND {LIVE}
+"""  # noqa: S608 - constants
+_SWEEP = """
+DELETE FROM items WHERE item_id IN
+    (SELECT item_id FROM items WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)
+"""
+_BELOW = "namespace >= ? AND namespace < ?"
+_COUNT = f"SELECT count(*) FROM (SELECT 1 FROM items WHERE {_BELOW} LIMIT ?)"  # noqa: S608 - constants
+_ORDER = "ORDER BY updated_at DESC, namespace DESC, item_id DESC"
+_NARROW = 1_000  # items that are quicker sorted than met among all of them
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """An item to keep. ``vectors`` are by the path of the text that each is of."""
+
+    namespace: str
+    key: str
+    value: str
+    ttl: float | None  # minutes
+    vectors: Mapping[str, bytes]
+
+
+def put(
+    items: Iterable[Put],
+    forgotten: Iterable[tuple[str, str]],
+    now: str,
+    at: float,
+    connection: sqlite3.Connection,
+) -> None:
+    """Keep ``items`` and forget others, by namespace and key.
+
+    ``now`` and ``at`` are the same moment, as a timestamp and in seconds since 1970.
+    """
+    connection.executemany(_DELETE, forgotten)
+    for item in items:
+        row = {
+            "namespace": item.namespace,
+            "key": item.key,
+            "value": item.value,
+            "ttl": item.ttl,
+            "expires_at": None if item.ttl is None else at + item.ttl * _MINUTE,
+            "now": now,
+            "at": at,
+        }
+        item_id = connection.execute(_PUT, row).fetchone()[0]
+        connection.execute(_FORGET_VECTORS, (item_id,))
+        vectors = [(item_id, path, vector) for path, vector in item.vectors.items()]
+        connection.executemany(_PUT_VECTOR, vectors)
+
+
+def refresh(item_ids: Sequence[int], at: float, connection: sqlite3.Connection) -> None:
+    """Let items live for their whole time to live again."""
+    connection.executemany(_REFRESH, [(at, item_id, at) for item_id in item_ids])
+
+
+def sweep(at: float, limit: int, connection: sqlite3.Connection) -> int:
+    """Delete items that have expired, ``limit`` at most; return how many."""
+    return connection.execute(_SWEEP, (at, limit)).rowcount
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """Which items, live at ``at``, in and below a namespace."""
+
+    namespace: Namespace
+    filter: Mapping[str, Any]
+    at: float
+
+    def where(self) -> Condition:
+        """Return the condition and its parameters.
+
+        Raises:
+            FilterRefused: the filter says what none can.
+        """
+        parameters: list[Any] = [*below(self.namespace), self.at]
+        conditions = [_BELOW, LIVE]
+        for condition, given in filter_conditions(self.filter):
+            conditions.append(condition)
+            parameters += given
+        return " AND ".join(conditions), parameters
+
+    def page(self, limit: int, offset: int, connection: sqlite3.Connection) -> list[sqlite3.Row]:
+        """Return the items, those that were last put first."""
+        sql, parameters = self.statement(connection)
+        return connection.execute(sql, [*parameters, limit, offset]).fetchall()
+
+    def statement(self, connection: sqlite3.Connection) -> Condition:
+        """Return what finds a page, but for the limit and the offset.
+
+        A few items are found by their namespace and sorted, many are met in their order.
+        """
+        where, parameters = self.where()
+        few = connection.execute(_COUNT, (*below(self.namespace), _NARROW)).fetchone()[0] < _NARROW
+        index = "items_by_name" if few else "items_by_update"
+        sql = f"""
+            SELECT {COLUMNS} FROM items WHERE item_id IN (
+                SELECT item_id FROM items INDEXED BY {index} WHERE {where}
+                {_ORDER} LIMIT ? OFFSET ?)
+            {_ORDER}
+        """  # noqa: S608 - made of constants
+        return sql, parameters

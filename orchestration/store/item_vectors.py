@@ -1,0 +1,138 @@
+"""Finding items by meaning: their texts as vectors that the user's function makes."""
+
+import math
+import sqlite3
+from array import array
+from collections.abc import Mapping, Sequence
+from operator import mul
+from typing import TypeAlias
+
+from langchain_core.embeddings import Embeddings
+from langgraph.store.base import PutOp, get_text_at_path
+
+from orchestration.store.item_rows import COLUMNS, Search
+
+_TEXTS = 256  # that one item may be found by
+_FLOAT = 4  # bytes
+
+Name: TypeAlias = tuple[str, str]
+Vector: TypeAlias = "array[float]"
+
+
+class EmbeddingFailed(Exception):
+    """The function that makes vectors of texts failed, or made something else."""
+
+
+class TooManyTexts(ValueError):
+    """An item is to be found by more texts than one may have."""
+
+    def __init__(self, found: int) -> None:
+        super().__init__(f"{found} texts are to be indexed, and an item can have {_TEXTS} at most")
+
+
+class MeaningIndex:
+    """Makes vectors of what is put and asked, and ranks items by them: cosine similarity."""
+
+    def __init__(self, embeddings: Embeddings, *, dims: int, fields: Sequence[str]) -> None:
+        """``dims`` is the length of a vector, ``fields`` the paths of the texts of an item."""
+        self._embeddings = embeddings
+        self._dims = dims
+        self._fields = fields
+
+    async def of_query(self, query: str) -> bytes:
+        """Return the vector of a query.
+
+        Raises:
+            EmbeddingFailed: the user's function did.
+        """
+        try:
+            made = await self._embeddings.aembed_query(query)
+        except Exception as error:
+            raise _failed(error) from error
+        return self._vector(made)
+
+    async def of_items(self, puts: Mapping[Name, PutOp]) -> dict[Name, dict[str, bytes]]:
+        """Return the vectors of the texts of items, by the path of each.
+
+        Raises:
+            TooManyTexts: an item has more than it may have.
+            EmbeddingFailed: the user's function did.
+        """
+        texts = {name: self._texts(op) for name, op in puts.items()}
+        distinct = list(dict.fromkeys(text for named in texts.values() for text in named.values()))
+        if not distinct:
+            return {}
+        try:
+            made = await self._embeddings.aembed_documents(distinct)
+            count = len(made)
+        except Exception as error:
+            raise _failed(error) from error
+        if count != len(distinct):
+            raise EmbeddingFailed(f"it made {count} vectors of {len(distinct)} texts")
+        vectors = dict(zip(distinct, map(self._vector, made), strict=True))
+        return {
+            name: {path: vectors[text] for path, text in named.items()}
+            for name, named in texts.items()
+        }
+
+    def nearest(
+        self,
+        search: Search,
+        vector: bytes,
+        limit: int,
+        offset: int,
+        connection: sqlite3.Connection,
+    ) -> tuple[list[sqlite3.Row], Mapping[int, float]]:
+        """Return the items that come nearest, and their scores (1: the same, -1: the opposite).
+
+        The score of an item is the best of its texts. It looks at all that the search lets
+        through; items without a vector are not found.
+        """
+        where, parameters = search.where()
+        sql = f"""
+            SELECT item_id, vector FROM items JOIN item_vectors USING (item_id)
+            WHERE {where} AND length(vector) = ?
+        """  # noqa: S608 - made of constants
+        asked = array("f", vector).tolist()
+        scores: dict[int, float] = {}
+        for item_id, one in connection.execute(sql, [*parameters, self._dims * _FLOAT]):
+            score = sum(map(mul, asked, array("f", one)))
+            if score > scores.get(item_id, -math.inf):
+                scores[item_id] = score
+        best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id))
+        page = best[offset:][:limit]
+        marks = ", ".join("?" * len(page))
+        sql = f"SELECT {COLUMNS} FROM items WHERE item_id IN ({marks})"  # noqa: S608 - marks
+        rows = {row["item_id"]: row for row in connection.execute(sql, page)}
+        return [rows[item_id] for item_id in page if item_id in rows], scores
+
+    def _texts(self, op: PutOp) -> dict[str, str]:
+        if op.index is False:
+            return {}
+        texts: dict[str, str] = {}
+        for path in self._fields if op.index is None else op.index:
+            found = get_text_at_path(op.value, path)
+            many = len(found) > 1
+            texts |= {f"{path}.{n}" if many else path: text for n, text in enumerate(found)}
+        if len(texts) > _TEXTS:
+            raise TooManyTexts(len(texts))
+        return texts
+
+    def _vector(self, made: Sequence[float]) -> bytes:
+        """Return what the user's function made, brought to length 1."""
+        try:
+            numbers = array("f", map(float, made))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise EmbeddingFailed(f"it made a vector of something else: {error}") from error
+        if len(numbers) != self._dims:
+            raise EmbeddingFailed(
+                f"it made a vector of {len(numbers)} numbers, and store.index.dims is {self._dims}"
+            )
+        length = math.hypot(*numbers)
+        if not math.isfinite(length):
+            raise EmbeddingFailed("it made a vector that is not finite")
+        return array("f", [number / length for number in numbers] if length else numbers).tobytes()
+
+
+def _failed(error: Exception) -> EmbeddingFailed:
+    return EmbeddingFailed(f"it raised {type(error).__name__}: {error}")
