@@ -18,6 +18,8 @@ from operations.errors import StorageFull, StorageUnavailable
 from orchestration.graphs.registry import GraphNotMade
 from orchestration.loop import errors
 from orchestration.store.assistants import AssistantExists
+from orchestration.store.bounded import SearchTooWide
+from orchestration.store.terms import TooMuchMetadata
 from orchestration.store.threads import ThreadExists
 
 _FULL = "there is no room left in the data folder; nothing was stored, reads go on"
@@ -53,6 +55,8 @@ _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ThreadNotFound: HTTPStatus.NOT_FOUND,
     ThreadExists: HTTPStatus.CONFLICT,
     AssistantExists: HTTPStatus.CONFLICT,
+    SearchTooWide: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooMuchMetadata: HTTPStatus.UNPROCESSABLE_ENTITY,
     GraphNotMade: HTTPStatus.FAILED_DEPENDENCY,
 }
 _OVERLOAD = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"

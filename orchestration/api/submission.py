@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Any
 from uuid import UUID, uuid5
 
-from uuid_utils import uuid4, uuid7
+from uuid_utils import uuid7
 
 from operations.egress import UrlRefused
 from orchestration.api.backend import Backend
@@ -116,7 +116,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         metadata = stamped(metadata, stamp)
     return Run(
         run_id=str(uuid7()),
-        thread_id=thread_id or str(uuid4()),
+        thread_id=thread_id or str(uuid7()),
         assistant_id=assistant.assistant_id,
         graph_id=assistant.graph_id,
         kwargs=kwargs,

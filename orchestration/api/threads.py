@@ -5,9 +5,10 @@ import sqlite3
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from starlette.responses import Response
+from uuid_utils import uuid7
 
 from orchestration.api import answers
 from orchestration.api.access import Access
@@ -24,7 +25,8 @@ from orchestration.api.models import (
 )
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending
-from orchestration.store.threads import ThreadExists, ThreadQuery
+from orchestration.store.thread_search import ThreadQuery
+from orchestration.store.threads import ThreadExists
 
 endpoint = Endpoints()
 
@@ -42,7 +44,7 @@ _AT_ONCE = 100  # threads deleted together; other writes come between
 )
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
     """Create a thread."""
-    thread_id = str(body.thread_id or uuid4())
+    thread_id = str(body.thread_id or uuid7())
     try:
         await call.backend.threads.create(thread_id, call.stamped(body.metadata), call.receipt)
     except ThreadExists:
@@ -99,6 +101,7 @@ async def search_threads(call: Call, body: ThreadSearch) -> Response:
         offset=body.offset,
         sort_by=body.sort_by or "created_at",
         descending=body.sort_order != "asc",
+        with_values=body.select is None or "values" in body.select or bool(body.extract),
     )
     found = []
     for row in await call.backend.threads.search(query):
@@ -132,7 +135,7 @@ async def count_threads(call: Call, body: ThreadFilter) -> Response:
 )
 async def copy_thread(call: Call) -> Response:
     """Copy a thread with its checkpoints."""
-    target = str(uuid4())
+    target = str(uuid7())
     source = call.uuid("thread_id")
     making = await call.may("threads", "create", {"thread_id": UUID(target), "metadata": {}})
     await call.backend.threads.copy(source, target, call.visible, making.grant.stamp, call.receipt)

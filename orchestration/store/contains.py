@@ -24,6 +24,11 @@ def _json_contains(whole: str | None, part: bytes) -> bool:
     return whole is not None and contains(orjson.loads(whole), orjson.loads(part))
 
 
+def add_json_contains(connection: sqlite3.Connection) -> None:
+    """Let ``connection`` call ``json_contains(column, ?)``."""
+    connection.create_function("json_contains", 2, _json_contains, deterministic=True)
+
+
 class Contains:
     """A query that may call ``json_contains(column, ?)``."""
 
@@ -33,5 +38,5 @@ class Contains:
 
     def fetchall(self, connection: sqlite3.Connection) -> list[sqlite3.Row]:
         """Run it on ``connection``."""
-        connection.create_function("json_contains", 2, _json_contains, deterministic=True)
+        add_json_contains(connection)
         return connection.execute(self._sql, self._parameters).fetchall()

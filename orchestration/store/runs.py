@@ -24,6 +24,7 @@ from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, add_delivery, with_delivery
 from orchestration.store.idempotency import keep_output, with_receipt
+from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.visibility import Visible
 
 _INSERT = """
@@ -32,16 +33,9 @@ INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at,
     metadata, kwargs, principal)
 VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-_CREATE_THREAD = """
-INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)
-"""
 _THREAD = """
 SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
 FROM threads WHERE thread_id = ?
-"""
-_NAME_THREAD = """
-UPDATE threads SET metadata = json_set(metadata, '$.graph_id', ?, '$.assistant_id', ?)
-WHERE thread_id = ?
 """
 _CLAIM = """
 UPDATE runs SET status = 'running', token = ?, attempt = attempt + 1, updated_at = ?
@@ -55,14 +49,19 @@ WHERE {_MINE}
 """  # noqa: S608 - constants
 _DELETE = f"DELETE FROM runs WHERE {_MINE}"  # noqa: S608 - constants
 _DELETE_EVENTS = "DELETE FROM run_events WHERE run_id = ?"
+# An index is only left alone if its columns are not set at all: so not the status, if it stays.
 _SETTLE_THREAD = """
-UPDATE threads SET status = ?, error = ?, updated_at = ?, state_updated_at = ?,
-    state_values = COALESCE(?, state_values), interrupts = COALESCE(?, interrupts)
-WHERE thread_id = ?
+UPDATE threads SET error = :error, updated_at = :at, state_updated_at = :at,
+    state_values = COALESCE(:values, state_values), interrupts = COALESCE(:interrupts, interrupts)
+WHERE thread_id = :thread_id AND status = :status
 """
+_CHANGE_STATUS = "UPDATE threads SET status = :status WHERE thread_id = :thread_id"
 _RELEASE_THREAD = "UPDATE threads SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
-# SQLite uses the index of unfinished runs only for its very condition.
+# SQLite uses an index of some of the runs only for its very condition.
+_UNFINISHED_ONES = frozenset({"pending", "running"})
 _UNFINISHED = "status IN ('pending', 'running')"
+_FAILED_ONES = frozenset({"error", "timeout", "interrupted"})
+_FAILED = "status IN ('error', 'timeout', 'interrupted')"
 _CRASHED = f"""
 UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + 1
 WHERE {_UNFINISHED} AND status = 'running'
@@ -145,12 +144,13 @@ class RunStore:
         self, thread_id: str, status: str | None, limit: int, offset: int
     ) -> list[sqlite3.Row]:
         """Return the runs of a thread, newest first."""
-        sql = """
-            SELECT * FROM runs
-            WHERE thread_id = ? AND NOT ephemeral AND (? IS NULL OR status = ?)
-            ORDER BY created_at DESC, run_id DESC LIMIT ? OFFSET ?
-        """
-        parameters = (thread_id, status, status, min(limit, RUNS_PAGE), offset)
+        sql = of_thread_sql(status)
+        parameters = {
+            "thread_id": thread_id,
+            "status": status,
+            "limit": min(limit, RUNS_PAGE),
+            "offset": offset,
+        }
         return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
 
     async def dead_letters(
@@ -173,6 +173,22 @@ class RunStore:
         return written
 
 
+def of_thread_sql(status: str | None) -> str:
+    """Return what selects the runs of a thread, of one status or all, from the index for them."""
+    index, condition = "runs_of_thread", "TRUE"
+    if status in _UNFINISHED_ONES:
+        index, condition = "runs_unfinished", f"{_UNFINISHED} AND status = :status"
+    elif status in _FAILED_ONES:
+        index, condition = "runs_failed", f"{_FAILED} AND status = :status"
+    elif status is not None:
+        condition = "status = :status"
+    return f"""
+        SELECT * FROM runs INDEXED BY {index}
+        WHERE thread_id = :thread_id AND NOT ephemeral AND {condition}
+        ORDER BY created_at DESC, run_id DESC LIMIT :limit OFFSET :offset
+    """  # noqa: S608 - constants
+
+
 def now() -> str:
     """Return the present, UTC, in ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
@@ -187,11 +203,10 @@ def _accept(run: Run, connection: sqlite3.Connection) -> bool:
         if named is None:
             if not run.create_thread:
                 return False
-            names = {"graph_id": run.graph_id, "assistant_id": run.assistant_id}
-            metadata = orjson.dumps({**run.stamp, **names}).decode()
-            execute(_CREATE_THREAD, (run.thread_id, run.created_at, run.created_at, metadata))
+            insert_thread(connection, run.thread_id, run.created_at, {**run.stamp, **_names(run)})
         elif tuple(named) != (run.graph_id, run.assistant_id):
-            execute(_NAME_THREAD, (run.graph_id, run.assistant_id, run.thread_id))
+            metadata = read_metadata(connection, run.thread_id) or {}
+            write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
     execute(_INSERT, _columns(run))
     failpoint("accept.before_commit")
     return True
@@ -199,6 +214,11 @@ def _accept(run: Run, connection: sqlite3.Connection) -> bool:
 
 def _accept_all(runs: Sequence[Run], connection: sqlite3.Connection) -> bool:
     return all(_accept(run, connection) for run in runs)  # each of several has its own thread
+
+
+def _names(run: Run) -> dict[str, str]:
+    """Return what a thread is told of a run on it."""
+    return {"graph_id": run.graph_id, "assistant_id": run.assistant_id}
 
 
 def _columns(run: Run) -> tuple[Any, ...]:
@@ -256,13 +276,26 @@ def _finish(
     if run.repeatable:
         keep_output(connection, run.run_id, outcome.answer)
     if state is not None:
-        status = _thread_status(outcome, state)
-        values = state.values.decode() if state.values is not None else None
-        interrupts = state.interrupts.decode()
-        execute(_SETTLE_THREAD, (status, error, at, at, values, interrupts, run.thread_id))
+        _settle(run, outcome, state, at, connection)
     elif outcome.failure is not None:
         execute(_RELEASE_THREAD, ("error", error, at, run.thread_id))
     return True
+
+
+def _settle(
+    run: Run, outcome: Outcome, state: ThreadState, at: str, connection: sqlite3.Connection
+) -> None:
+    settled = {
+        "thread_id": run.thread_id,
+        "status": _thread_status(outcome, state),
+        "error": _error(outcome.failure),
+        "at": at,
+        "values": state.values.decode() if state.values is not None else None,
+        "interrupts": state.interrupts.decode(),
+    }
+    if connection.execute(_SETTLE_THREAD, settled).rowcount == 0:
+        connection.execute(_CHANGE_STATUS, settled)
+        connection.execute(_SETTLE_THREAD, settled)
 
 
 def _held_as(token: str | None) -> RunStatus:

@@ -1,8 +1,7 @@
 """Threads in SQLite."""
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,32 +15,22 @@ from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import delete_crons_of_thread
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.runs import now
+from orchestration.store.terms import TooMuchMetadata, check_size, terms
+from orchestration.store.thread_conditions import SHOWN
+from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
+from orchestration.store.thread_search import ThreadQuery, ThreadSearch
 from orchestration.store.visibility import Visible, seen, sees, stamped
 
-_BUSY = """
-EXISTS (SELECT 1 FROM runs
-        WHERE runs.thread_id = threads.thread_id AND runs.status IN ('pending', 'running'))
-"""
-_SHOWN = f"CASE WHEN {_BUSY} THEN 'busy' ELSE status END"
-_SELECT = f"SELECT *, {_SHOWN} AS shown_status FROM threads"  # noqa: S608 - constants
-_SORTS = {
-    "thread_id": "thread_id",
-    "status": _SHOWN,
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-    "state_updated_at": "state_updated_at",
-}
-_METADATA = "SELECT metadata FROM threads WHERE thread_id = ?"
+_SELECT = f"SELECT *, {SHOWN} AS shown_status FROM threads"  # noqa: S608 - constants
 _AMONG = """
 SELECT thread_id FROM threads
 WHERE thread_id IN (SELECT value FROM json_each(?)) AND json_contains(metadata, ?)
 """
 _COPY = """
-INSERT INTO threads
-    (thread_id, created_at, updated_at, state_updated_at, status, metadata, config,
-     interrupts, error, state_values)
-SELECT ?, ?, ?, state_updated_at, status, ?, config, interrupts, error, state_values
-FROM threads WHERE thread_id = ?
+UPDATE threads SET (state_updated_at, status, config, interrupts, error, state_values) =
+    (SELECT state_updated_at, status, config, interrupts, error, state_values
+     FROM threads WHERE thread_id = ?)
+WHERE thread_id = ?
 """
 
 
@@ -51,40 +40,6 @@ class ThreadExists(Exception):
     def __init__(self, thread_id: str) -> None:
         super().__init__(f"Thread {thread_id} already exists")
         self.thread_id = thread_id
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadQuery:
-    """What to look for. ``metadata`` and ``values`` must be contained in the thread's."""
-
-    ids: Sequence[str] | None = None
-    status: str | None = None
-    metadata: Mapping[str, Any] | None = None
-    values: Mapping[str, Any] | None = None
-    visible: Visible = None
-    limit: int = 10
-    offset: int = 0
-    sort_by: str = "created_at"
-    descending: bool = True
-
-    def where(self) -> tuple[str, list[Any]]:
-        """Return the condition and its parameters."""
-        conditions, parameters = ["1"], list[Any]()
-        if self.ids is not None:
-            conditions.append(f"thread_id IN ({', '.join('?' * len(self.ids))})")
-            parameters += self.ids
-        if self.status is not None:
-            conditions.append(f"{_SHOWN} = ?")
-            parameters.append(self.status)
-        for column, part in (
-            ("metadata", self.visible),
-            ("metadata", self.metadata),
-            ("state_values", self.values),
-        ):
-            if part:
-                conditions.append(f"json_contains({column}, ?)")
-                parameters.append(orjson.dumps(part))
-        return " AND ".join(conditions), parameters
 
 
 class ThreadStore:
@@ -112,7 +67,9 @@ class ThreadStore:
 
         Raises:
             ThreadExists: there is one with that id.
+            TooMuchMetadata: they hold too many values to look up.
         """
+        check_size(metadata)
         create = partial(_create, thread_id, metadata)
         if not await self._database.write(with_receipt(create, receipt, partial(_get, thread_id))):
             raise ThreadExists(thread_id)
@@ -120,8 +77,15 @@ class ThreadStore:
     async def patch(
         self, thread_id: str, metadata: Mapping[str, Any], visible: Visible = None
     ) -> bool:
-        """Merge ``metadata`` into the thread's, key by key; False if there is no such thread."""
-        return await self._database.write(partial(_patch, thread_id, metadata, visible))
+        """Merge ``metadata`` into the thread's, key by key; False if there is no such thread.
+
+        Raises:
+            TooMuchMetadata: together they hold too many values to look up.
+        """
+        patched = await self._database.write(partial(_patch, thread_id, metadata, visible))
+        if isinstance(patched, TooMuchMetadata):
+            raise patched
+        return patched
 
     async def show(self, thread_id: str, state: ThreadState) -> None:
         """Let the thread show ``state``, after an update of it from outside."""
@@ -151,25 +115,27 @@ class ThreadStore:
             raise ThreadNotFound(source)
 
     async def of_assistant(self, assistant_id: str) -> list[str]:
-        """Return the ids of the threads that ran this assistant last. It looks at all threads."""
-        sql = "SELECT thread_id FROM threads WHERE json_extract(metadata, '$.assistant_id') = ?"
-        rows = await self._database.read(lambda c: c.execute(sql, (assistant_id,)).fetchall())
+        """Return the ids of the threads that ran this assistant last."""
+        sql = "SELECT thread_id FROM thread_terms WHERE term = ?"
+        parameters = tuple(terms({"assistant_id": assistant_id}))
+        rows = await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
         return [row[0] for row in rows]
 
     async def search(self, query: ThreadQuery) -> list[sqlite3.Row]:
-        """Return the threads that match."""
-        where, parameters = query.where()
-        order = f"{_SORTS[query.sort_by]} {'DESC' if query.descending else 'ASC'}, thread_id"
-        sql = f"{_SELECT} WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"
-        parameters += [query.limit, query.offset]
-        return await self._database.read(Contains(sql, parameters).fetchall)
+        """Return the threads that match.
+
+        Raises:
+            SearchTooWide: it took too long.
+        """
+        return await self._database.read(ThreadSearch(query).page)
 
     async def count(self, query: ThreadQuery) -> int:
-        """Return how many threads match."""
-        where, parameters = query.where()
-        sql = f"SELECT count(*) FROM threads WHERE {where}"  # noqa: S608 - made of constants
-        rows = await self._database.read(Contains(sql, parameters).fetchall)
-        return int(rows[0][0])
+        """Return how many threads match.
+
+        Raises:
+            SearchTooWide: it took too long.
+        """
+        return await self._database.read(ThreadSearch(query).count)
 
 
 # A refusal is returned, not raised: an operation that raises undoes its whole transaction.
@@ -181,26 +147,25 @@ def _get(thread_id: str, connection: sqlite3.Connection) -> sqlite3.Row:
 
 
 def _create(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
-    at = now()
-    sql = """
-        INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)
-        ON CONFLICT DO NOTHING
-    """
-    parameters = (thread_id, at, at, orjson.dumps(metadata).decode())
-    return connection.execute(sql, parameters).rowcount == 1
+    if read_metadata(connection, thread_id) is not None:
+        return False
+    insert_thread(connection, thread_id, now(), metadata)
+    return True
 
 
 def _patch(
     thread_id: str, metadata: Mapping[str, Any], visible: Visible, connection: sqlite3.Connection
-) -> bool:
-    row = connection.execute(_METADATA, (thread_id,)).fetchone()
-    if row is None or not sees(visible, row[0]):
+) -> bool | TooMuchMetadata:
+    before = read_metadata(connection, thread_id)
+    if before is None or not sees(visible, before):
         return False
-    merged = orjson.dumps({**orjson.loads(row[0]), **metadata}).decode()
-    connection.execute(
-        "UPDATE threads SET metadata = ?, updated_at = ? WHERE thread_id = ?",
-        (merged, now(), thread_id),
-    )
+    after = {**before, **metadata}
+    try:
+        check_size(after)
+    except TooMuchMetadata as error:
+        return error
+    write_metadata(connection, thread_id, after)
+    connection.execute("UPDATE threads SET updated_at = ? WHERE thread_id = ?", (now(), thread_id))
     return True
 
 
@@ -220,10 +185,9 @@ def _show(thread_id: str, state: ThreadState, connection: sqlite3.Connection) ->
 
 def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) -> bool:
     execute = connection.execute
-    if visible is not None:
-        row = execute(_METADATA, (thread_id,)).fetchone()
-        if row is None or not sees(visible, row[0]):
-            return False
+    metadata = read_metadata(connection, thread_id)
+    if metadata is None or not sees(visible, metadata):
+        return False
     execute(
         """
         DELETE FROM run_events WHERE run_id IN
@@ -234,7 +198,9 @@ def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) ->
     execute("DELETE FROM runs WHERE thread_id = ? AND NOT ephemeral", (thread_id,))
     delete_thread_checkpoints(connection, thread_id)
     delete_crons_of_thread(connection, thread_id)
-    return execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,)).rowcount == 1
+    write_metadata(connection, thread_id, {})  # with which it goes from where it is found
+    execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,))
+    return True
 
 
 def _copy(
@@ -244,11 +210,10 @@ def _copy(
     stamp: Mapping[str, Any],
     connection: sqlite3.Connection,
 ) -> bool:
-    at = now()
-    row = connection.execute(_METADATA, (source,)).fetchone()
-    if row is None or not sees(visible, row[0]):
+    metadata = read_metadata(connection, source)
+    if metadata is None or not sees(visible, metadata):
         return False
-    metadata = orjson.dumps(stamped(orjson.loads(row[0]), stamp)).decode()
-    connection.execute(_COPY, (target, at, at, metadata, source))
+    insert_thread(connection, target, now(), stamped(metadata, stamp))
+    connection.execute(_COPY, (source, target))
     copy_thread_checkpoints(connection, source, target)
     return True

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchestration.store import bounded
 from tests.api import plays
 from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client
 
@@ -143,6 +144,34 @@ async def test_a_search_extracts_what_a_path_points_to(
         await new_thread(client, metadata={"list": ["a", "b", "c"], "deep": {"er": 5}})
         found = await client.post("/threads/search", json={"extract": {"it": path}})
     assert found.json()[0]["extracted"] == {"it": value}
+
+
+async def test_metadata_with_more_values_than_can_be_looked_up_are_refused(tmp_path: Path) -> None:
+    many = {"list": list(range(1_000))}
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata=many)
+        patched = await client.patch(f"/threads/{thread_id}", json={"metadata": {"one": 1}})
+        created = await client.post("/threads", json={"metadata": {**many, "one": 1}})
+        found = await client.post("/threads/search", json={"metadata": {"list": [999]}})
+    for refused in (patched, created):
+        assert (refused.status_code, refused.headers["content-type"]) == (422, PROBLEM)
+        assert "1,000 values, and these hold 1,001" in refused.json()["detail"]
+    assert [thread["thread_id"] for thread in found.json()] == [thread_id]
+
+
+async def test_a_search_that_no_index_answers_is_given_up_and_says_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        await client.get(await new_run(client, thread_id, "echo", "x") + "/join")
+        monkeypatch.setattr(bounded, "PATIENCE", 0.0)
+        monkeypatch.setattr(bounded, "STEPS", 1)
+        found = await client.post("/threads/search", json={"values": {"text": "nobody"}})
+        counted = await client.post("/threads/count", json={"values": {"text": "nobody"}})
+    for refused in (found, counted):
+        assert (refused.status_code, refused.headers["content-type"]) == (422, PROBLEM)
+        assert "ask also for values of metadata, a status or ids" in refused.json()["detail"]
 
 
 async def test_more_ids_than_sqlite_has_variables_are_looked_for(tmp_path: Path) -> None:

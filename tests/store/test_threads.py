@@ -8,7 +8,8 @@ import pytest
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
-from orchestration.store.threads import ThreadExists, ThreadQuery
+from orchestration.store.thread_search import ThreadQuery
+from orchestration.store.threads import ThreadExists
 from tests.store.shelf import open_shelf
 
 
@@ -69,7 +70,7 @@ async def test_a_copy_takes_the_checkpoints_and_leaves_the_runs(tmp_path: Path) 
         ({"metadata": {"n": 1}}, ["a"]),
         ({"metadata": {}}, ["c", "b", "a"]),
         ({"values": {"deep": {"x": 1}}}, ["c"]),
-        ({"sort_by": "status"}, ["a", "c", "b"]),
+        ({"sort_by": "status"}, ["c", "a", "b"]),
         ({"limit": 1, "offset": 1}, ["b"]),
         ({"metadata": {"n') OR 1=1 --": 1}}, []),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from orchestration.store.assistants import AssistantQuery, AssistantStore
-from orchestration.store.threads import ThreadQuery
+from orchestration.store.thread_search import ThreadQuery
 from orchestration.store.visibility import sees, stamped
 from tests.store.shelf import open_shelf
 

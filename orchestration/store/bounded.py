@@ -1,0 +1,43 @@
+"""Reads that may have to go through many rows, and are given up when they take too long."""
+
+import sqlite3
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from orchestration.store.contains import add_json_contains
+
+PATIENCE = 2.0  # seconds
+STEPS = 2_000  # of SQLite's machine between two looks at the clock: some 0.1 ms
+
+
+class SearchTooWide(Exception):
+    """A search was given up, as no index answers it and there is too much to look through."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the search was given up after {PATIENCE:g} s, as no index answers it: ask also for "
+            "values of metadata, a status or ids that fewer have"
+        )
+
+
+def fetch(
+    connection: sqlite3.Connection, sql: str, parameters: Mapping[str, Any]
+) -> list[sqlite3.Row]:
+    """Return the rows of a query, which may call ``json_contains(column, :part)``.
+
+    Raises:
+        SearchTooWide: it took too long.
+    """
+    if "json_contains(" in sql:
+        add_json_contains(connection)
+    deadline = time.monotonic() + PATIENCE
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
+    try:
+        return connection.execute(sql, parameters).fetchall()
+    except sqlite3.OperationalError as error:
+        if time.monotonic() > deadline:
+            raise SearchTooWide from error
+        raise
+    finally:
+        connection.set_progress_handler(None, 0)
