@@ -76,10 +76,24 @@ class Outbound:
             UrlRefused: the policy does not allow it; nothing was sent.
             RequestFailed: there was no answer within 15 s, or it was larger than 256 KiB.
         """
+        return await self._exchange("POST", url, body, headers)
+
+    async def get(self, url: str, headers: Mapping[str, str]) -> Answer:
+        """Ask ``url`` for what it has, and return the answer, of whatever status.
+
+        Raises:
+            UrlRefused: the policy does not allow it; nothing was sent.
+            RequestFailed: there was no answer within 15 s, or it was larger than 256 KiB.
+        """
+        return await self._exchange("GET", url, b"", headers)
+
+    async def _exchange(
+        self, method: str, url: str, body: bytes, headers: Mapping[str, str]
+    ) -> Answer:
         target = self._policy.check_url(url)
         try:
             with anyio.fail_after(self._timeout):
-                return await self._send(target, body, headers)
+                return await self._send(method, target, body, headers)
         except TimeoutError:
             raise RequestFailed(f"no complete answer within {self._timeout:g} s") from None
         except (httpx2.TransportError, OSError) as error:
@@ -89,23 +103,25 @@ class Outbound:
         """Close every connection."""
         await self._transport.aclose()
 
-    async def _send(self, url: httpx2.URL, body: bytes, headers: Mapping[str, str]) -> Answer:
+    async def _send(
+        self, method: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]
+    ) -> Answer:
         host = host_of(url)
         addresses = [host] if as_address(host) else await self._resolve(host, port_of(url))
         self._policy.check_addresses(addresses)
         *others, last = addresses
         for address in others:
             try:
-                return await self._send_to(address, url, body, headers)
+                return await self._send_to(method, address, url, body, headers)
             except httpx2.ConnectError:
                 continue
-        return await self._send_to(last, url, body, headers)
+        return await self._send_to(method, last, url, body, headers)
 
     async def _send_to(
-        self, address: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]
+        self, method: str, address: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]
     ) -> Answer:
         request = httpx2.Request(
-            "POST",
+            method,
             url.copy_with(host=address),
             headers={
                 "user-agent": _AGENT,

@@ -11,7 +11,7 @@ from operations.errors import ConfigurationError, nearest
 
 PREFIX = "MASTERLOOP_"
 # Read by the code that they concern, not settings of the service.
-EXTRA_VARIABLES = frozenset({"MASTERLOOP_FAILPOINTS"})
+EXTRA_VARIABLES = frozenset({"MASTERLOOP_FAILPOINTS", "MASTERLOOP_API_KEY"})
 
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[FiniteFloat, Field(gt=0)]
@@ -45,6 +45,10 @@ class Settings(BaseSettings):
     max_body: Annotated[int, Field(ge=1024, le=1024**3)] = 4 * 1024**2  # bytes
 
     webhook_secret: SecretStr | None = None  # whsec_…; two, with a space, while it is replaced
+
+    oidc_issuer: str | None = None  # whose tokens are taken, as they name it
+    oidc_audience: str | None = None  # whom they have to be for; needed with an issuer
+    oidc_jwks_url: str | None = None  # where the issuer's keys are, if it does not tell itself
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowercase] = "info"
     log_format: Annotated[Literal["auto", "console", "json"], Lowercase] = "auto"  # auto: by tty

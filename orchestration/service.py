@@ -76,9 +76,9 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         aclosing(Outbound(urls)) as outbound,
+        open_authority(manifest, settings) as authority,
     ):
         items = _item_store(manifest, database)
-        authority = open_authority(manifest, settings)
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())

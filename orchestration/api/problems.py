@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import orjson
+from langgraph.store.base import InvalidNamespaceError
 from pydantic import ValidationError
 from starlette.responses import Response
 
@@ -55,12 +56,19 @@ _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ThreadNotFound: HTTPStatus.NOT_FOUND,
     ThreadExists: HTTPStatus.CONFLICT,
     AssistantExists: HTTPStatus.CONFLICT,
+    InvalidNamespaceError: HTTPStatus.UNPROCESSABLE_ENTITY,  # one that an authorisation made
     SearchTooWide: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooMuchMetadata: HTTPStatus.UNPROCESSABLE_ENTITY,
     GraphNotMade: HTTPStatus.FAILED_DEPENDENCY,
 }
+CHALLENGE = {"www-authenticate": 'Bearer realm="masterloop"'}
 _OVERLOAD = "https://iana.org/assignments/http-problem-types#temporary-reduced-capacity"
 _QUOTA = "https://iana.org/assignments/http-problem-types#quota-exceeded"
+
+
+def unauthorised(detail: str) -> Problem:
+    """Return the refusal of somebody who is not known."""
+    return Problem(HTTPStatus.UNAUTHORIZED, detail, headers=CHALLENGE)
 
 
 def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, with its answers

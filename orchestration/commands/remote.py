@@ -1,5 +1,6 @@
 """A running service, as the commands see it: a client, and errors in one sentence."""
 
+import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,15 +25,18 @@ DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
 def service_at(url: str) -> "Generator[SyncLangGraphClient]":
     """Open a client; what goes wrong while it is used ends the command with exit code 1.
 
-    Built by hand, because ``get_sync_client`` takes seven seconds to see that nobody is there,
-    and sends whatever API keys it finds in the environment.
+    ``MASTERLOOP_API_KEY`` is sent if it is set. Built by hand, because ``get_sync_client`` takes
+    seven seconds to see that nobody is there, and sends whatever other keys it finds.
     """
     import httpx  # noqa: PLC0415 - slow
     from langgraph_sdk.client import SyncLangGraphClient  # noqa: PLC0415 - slow
 
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
+    key = os.environ.get("MASTERLOOP_API_KEY")
+    headers = {"x-api-key": key} if key else None
     try:
-        with SyncLangGraphClient(httpx.Client(base_url=url, timeout=timeout)) as client:
+        http = httpx.Client(base_url=url, timeout=timeout, headers=headers)
+        with SyncLangGraphClient(http) as client:
             yield client
     except httpx.HTTPStatusError as error:
         give_up(f"{url} says: {_reason(error)}")

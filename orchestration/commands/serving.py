@@ -25,8 +25,9 @@ Jobs = Annotated[
 Open = Annotated[
     bool,
     typer.Option(
+        "--insecure-open",
         "--i-know-this-is-open",
-        help="Listen beyond this machine although there is no authentication yet.",
+        help="Listen beyond this machine although nobody is asked who they are.",
     ),
 ]
 
@@ -58,7 +59,7 @@ def dev(
 ) -> None:
     """Serve the graphs of a langgraph.json while you work on them."""
     del no_browser, allow_blocking
-    _refuse_strangers(host, known_open=known_open)
+    _refuse_strangers(host, config, known_open=known_open)
     chosen = _free_port(host, port)
     out = console(stderr=True)
     if port is None and chosen != DEFAULT_PORT:
@@ -71,7 +72,7 @@ def dev(
     command = [sys.executable, "-m", "orchestration", "dev", "--host", host, "--port", str(chosen)]
     command += ["--config", str(config)]
     command += ["--n-jobs-per-worker", str(jobs)] if jobs else []
-    command += ["--i-know-this-is-open"] if known_open else []
+    command += ["--insecure-open"] if known_open else []
     out.print(f"Watching {config.resolve().parent} for changes.")
     raise typer.Exit(supervise(command, config.resolve().parent))
 
@@ -92,7 +93,7 @@ def serve(
             "raise --n-jobs-per-worker for more runs at a time",
             MISUSED,
         )
-    _refuse_strangers(host, known_open=known_open)
+    _refuse_strangers(host, config, known_open=known_open)
     _serve(config, host, _free_port(host, port), jobs)
 
 
@@ -106,13 +107,20 @@ def _serve(config: Path, host: str, port: int, jobs: int | None) -> None:
         raise typer.Exit(server.serve(config, host, port, settings))
 
 
-def _refuse_strangers(host: str, *, known_open: bool) -> None:
+def _refuse_strangers(host: str, config: Path, *, known_open: bool) -> None:
     if known_open or _is_loopback(host):
         return
+    with configuration_errors_told():
+        from operations.settings import load_settings  # noqa: PLC0415 - pydantic
+        from orchestration.api.auth.opening import has_authority  # noqa: PLC0415 - langgraph
+        from orchestration.graphs.manifest import load_manifest  # noqa: PLC0415 - pydantic
+
+        if has_authority(load_manifest(config), load_settings()):
+            return
     give_up(
-        f"--host {host}: whoever reaches this address could run your graphs, for there is no "
-        "authentication yet. Listen on 127.0.0.1 behind a proxy that checks who calls, or add "
-        "--i-know-this-is-open",
+        f"--host {host}: whoever reaches this address could run your graphs, for nobody is asked "
+        "who they are. Make a key (masterloop keys create --owner NAME), set auth.path in "
+        f"{config}, or set MASTERLOOP_OIDC_ISSUER; or add --insecure-open",
         MISUSED,
     )
 

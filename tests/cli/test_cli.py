@@ -129,21 +129,25 @@ def test_the_banner_brackets_ipv6(cli: CliRunner, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("command", ["dev", "serve"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "example.org"])  # noqa: S104 - is refused
-def test_strangers_are_refused_unless_it_is_meant(cli: CliRunner, command: str, host: str) -> None:
-    result = cli.invoke(app, [command, "--host", host])
+def test_strangers_are_refused_unless_it_is_meant(
+    cli: CliRunner, tmp_path: Path, command: str, host: str
+) -> None:
+    config = tmp_path / "langgraph.json"
+    config.write_text('{"graphs": {"agent": "./agent.py:graph"}}')
+    result = cli.invoke(app, [command, "--host", host, "--config", str(config)])
     assert result.exit_code == 2
-    assert "--i-know-this-is-open" in result.stderr
+    assert "--insecure-open" in result.stderr
 
 
 def test_a_host_that_is_meant_but_not_ours_ends_with_2(cli: CliRunner) -> None:
-    result = cli.invoke(app, ["serve", "--host", "192.0.2.1", "--i-know-this-is-open"])
+    result = cli.invoke(app, ["serve", "--host", "192.0.2.1", "--insecure-open"])
     assert result.exit_code == 2
     assert "cannot listen on 192.0.2.1" in result.stderr
 
 
 def test_localhost_is_no_stranger(cli: CliRunner, taken_port: int) -> None:
     result = cli.invoke(app, ["serve", "--host", "localhost", "--port", str(taken_port)])
-    assert "i-know-this-is-open" not in result.stderr
+    assert "insecure-open" not in result.stderr
 
 
 def test_more_than_one_worker_is_not_available_yet(cli: CliRunner) -> None:

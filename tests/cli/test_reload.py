@@ -90,7 +90,7 @@ def test_what_is_no_source_changes_nothing() -> None:
 
 
 def test_dev_reload_hands_its_arguments_to_the_process_it_watches(tmp_path: Path) -> None:
-    arguments = ["--host", "127.0.0.1", "--n-jobs-per-worker", "2", "--i-know-this-is-open"]
+    arguments = ["--host", "127.0.0.1", "--n-jobs-per-worker", "2", "--insecure-open"]
     config = tmp_path / "langgraph.json"
     # The watched process says so, and ends.
     environment = {**os.environ, "MASTERLOOP_DATA_DRI": "x"}

@@ -20,7 +20,7 @@ from orchestration.api.access import Access, Grant, Principal
 from orchestration.api.auth.filters import FilterNotUnderstood, as_metadata
 from orchestration.api.auth.namespaces import namespace_of
 from orchestration.api.ingress import read_body
-from orchestration.api.problems import Problem
+from orchestration.api.problems import CHALLENGE, Problem, unauthorised
 from orchestration.graphs.users import User
 
 Handler = Callable[..., Awaitable[Any]]
@@ -34,12 +34,6 @@ _OFFERED = frozenset(
 )  # fmt: skip
 _NEED_BODY = frozenset({"request", "body"})
 _RAISED = (Auth.exceptions.HTTPException, HTTPException)
-CHALLENGE = {"www-authenticate": 'Bearer realm="masterloop"'}
-
-
-def unauthorised(detail: str) -> Problem:
-    """Return the refusal of somebody who is not known."""
-    return Problem(HTTPStatus.UNAUTHORIZED, detail, headers=CHALLENGE)
 
 
 class Handlers:

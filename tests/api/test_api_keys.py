@@ -1,0 +1,109 @@
+"""API keys over HTTP: who is let in, and as far as what."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from operations.keys import KeyFolder, KeyScope
+from tests.api.client import PROBLEM, open_client
+
+
+def _key(folder: Path, owner: str, scope: KeyScope = "run") -> dict[str, str]:
+    return {"x-api-key": KeyFolder(folder / "data").create(owner, scope)[1]}
+
+
+async def test_a_key_opens_the_service_in_either_header(tmp_path: Path) -> None:
+    alice = _key(tmp_path, "alice")
+    async with open_client(tmp_path, "echo") as client:
+        bearer = {"authorization": f"Bearer {alice['x-api-key']}", "x-api-key": "lsv2_pt_other"}
+        assert (await client.post("/threads", headers=alice)).status_code == 200
+        assert (await client.post("/threads", headers=bearer)).status_code == 200
+
+
+@pytest.mark.parametrize("how", ["nothing", "query", "cut", "case", "other"])
+async def test_without_a_key_there_is_nothing(tmp_path: Path, how: str) -> None:
+    token = _key(tmp_path, "alice")["x-api-key"]
+    options: dict[str, Any] = {
+        "nothing": {},
+        "query": {"params": {"x-api-key": token, "api_key": token}},
+        "cut": {"headers": {"x-api-key": token[:-1]}},
+        "case": {"headers": {"x-api-key": token.swapcase()}},
+        "other": {"headers": {"authorization": f"Basic {token}"}},
+    }
+    async with open_client(tmp_path, "echo") as client:
+        answer = await client.post("/threads", **options[how])
+        assert (answer.status_code, answer.headers["content-type"]) == (401, PROBLEM)
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_a_revoked_key_is_none_at_once(tmp_path: Path) -> None:
+    key, token = KeyFolder(tmp_path / "data").create("alice", "run")
+    async with open_client(tmp_path, "echo") as client:
+        assert (await client.post("/threads", headers={"x-api-key": token})).is_success
+        KeyFolder(tmp_path / "data").revoke(key.key_id)
+        assert (await client.post("/threads", headers={"x-api-key": token})).status_code == 401
+
+
+async def test_scopes_say_how_far_a_key_goes(tmp_path: Path) -> None:
+    read, run, admin = (_key(tmp_path, "alice", scope) for scope in ("read", "run", "admin"))
+    async with open_client(tmp_path, "echo") as client:
+        thread = (await client.post("/threads", headers=run)).json()["thread_id"]
+        body = {"assistant_id": "echo", "input": {"text": 1}}
+        item = {"namespace": ["n"], "key": "k", "value": {}}
+        made = {"graph_id": "echo"}
+        wanted = [
+            (read, (200, 403, 403, 403)),
+            (run, (200, 200, 204, 403)),
+            (admin, (200, 200, 204, 200)),
+        ]
+        for key, statuses in wanted:
+            got = (
+                (await client.get(f"/threads/{thread}", headers=key)).status_code,
+                (await client.post("/runs/wait", headers=key, json=body)).status_code,
+                (await client.put("/store/items", headers=key, json=item)).status_code,
+                (await client.post("/assistants", headers=key, json=made)).status_code,
+            )
+            assert got == statuses
+        refused = await client.post("/threads", headers=read)
+        assert 'error="insufficient_scope", scope="run"' in refused.headers["www-authenticate"]
+        assert "takes the scope 'run'" in refused.json()["detail"]
+
+
+async def test_keys_of_one_owner_share_and_an_admin_sees_all(tmp_path: Path) -> None:
+    alice, too, bob, admin = (
+        _key(tmp_path, "alice"),
+        _key(tmp_path, "alice", "read"),
+        _key(tmp_path, "bob"),
+        _key(tmp_path, "root", "admin"),
+    )
+    async with open_client(tmp_path, "echo") as client:
+        thread = (await client.post("/threads", headers=alice)).json()
+        path = f"/threads/{thread['thread_id']}"
+        seen = [(await client.get(path, headers=key)).status_code for key in (too, bob, admin)]
+        assert seen == [200, 404, 200]
+        counts = [
+            (await client.post("/threads/count", headers=k)).json() for k in (too, bob, admin)
+        ]
+        assert counts == [1, 0, 1]
+        body = {"metadata": {"owner": "bob"}}
+        assert (await client.patch(path, headers=alice, json=body)).json()["metadata"] == {
+            "owner": "alice"
+        }
+        assert (await client.patch(path, headers=admin, json=body)).json()["metadata"] == {
+            "owner": "bob"
+        }
+        assert (await client.get(path, headers=bob)).status_code == 200
+
+
+async def test_items_of_owners_are_apart_in_graphs_too(tmp_path: Path) -> None:
+    alice, bob = _key(tmp_path, "alice.a@example.com"), _key(tmp_path, "bob")
+    async with open_client(tmp_path, "noting") as client:
+        run = {"assistant_id": "noting", "input": {"text": "hers"}}
+        await client.post("/runs/wait", headers=alice, json=run)
+        where = {"namespace": "notes", "key": "latest"}
+        mine = (await client.get("/store/items", headers=alice, params=where)).json()
+        assert (mine["namespace"], mine["value"]) == (["notes"], {"text": "hers"})
+        assert (await client.get("/store/items", headers=bob, params=where)).json() is None
+        everything = await client.post("/store/items/search", headers=bob)
+        assert everything.json() == {"items": []}

@@ -1,0 +1,68 @@
+"""``masterloop keys``, without a service."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from operations.keys import KeyFolder
+from orchestration.cli import app
+
+DATA = Path(".masterloop")
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("MASTERLOOP_"):
+            monkeypatch.delenv(name)
+    return CliRunner(env={"TERM": "dumb", "COLUMNS": "200"})
+
+
+def test_a_key_is_printed_once_and_listed_without_its_secret(cli: CliRunner) -> None:
+    made = cli.invoke(app, ["keys", "create", "--owner", "alice"])
+    token = made.stdout.strip()
+    assert KeyFolder(DATA).verify(token) is not None
+    assert "from its next start on" in made.stderr
+    listed = cli.invoke(app, ["keys", "ls"]).stdout
+    assert "alice" in listed
+    assert "run" in listed
+    assert token not in listed
+
+
+def test_programs_get_json(cli: CliRunner) -> None:
+    options = ["--owner", "ci", "--scope", "admin", "--expires", "90d", "--json"]
+    made = json.loads(cli.invoke(app, ["keys", "create", *options]).stdout)
+    key = KeyFolder(DATA).verify(made["key"])
+    assert key is not None
+    assert (key.owner, key.scope, key.expires_at) == ("ci", "admin", made["expires_at"])
+    (listed,) = json.loads(cli.invoke(app, ["keys", "ls", "--json"]).stdout)
+    assert "key" not in listed
+    assert listed["key_id"] == made["key_id"]
+
+
+def test_a_key_is_revoked_by_its_id(cli: CliRunner) -> None:
+    made = json.loads(cli.invoke(app, ["keys", "create", "--owner", "a", "--json"]).stdout)
+    assert cli.invoke(app, ["keys", "revoke", made["key_id"]]).exit_code == 0
+    assert KeyFolder(DATA).verify(made["key"]) is None
+    again = cli.invoke(app, ["keys", "revoke", made["key_id"]])
+    assert again.exit_code == 1
+    assert "masterloop keys ls" in again.stderr
+
+
+@pytest.mark.parametrize("expires", ["soon", "1y", "2001-01-01"])
+def test_an_end_that_is_none_is_refused(cli: CliRunner, expires: str) -> None:
+    result = cli.invoke(app, ["keys", "create", "--owner", "a", "--expires", expires])
+    assert result.exit_code == 2
+    assert not KeyFolder(DATA).exists
+
+
+def test_with_a_key_the_service_may_be_reached_from_elsewhere(cli: CliRunner) -> None:
+    Path("langgraph.json").write_text('{"graphs": {"agent": "./agent.py:graph"}}')
+    cli.invoke(app, ["keys", "create", "--owner", "a"])
+    result = cli.invoke(app, ["serve", "--host", "192.0.2.1"])
+    assert "insecure-open" not in result.stderr
+    assert "cannot listen on 192.0.2.1" in result.stderr
