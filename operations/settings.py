@@ -42,6 +42,7 @@ class Settings(BaseSettings):
 
     keep_alive: Seconds = 5.0  # seconds between signs of life on a quiet stream
     send_timeout: Seconds = 30.0  # seconds a client may leave one event untaken
+    unknown_fields: Annotated[Literal["refuse", "ignore"], Lowercase] = "refuse"  # of requests
     max_body: Annotated[int, Field(ge=1024, le=1024**3)] = 4 * 1024**2  # bytes
 
     webhook_secret: SecretStr | None = None  # whsec_…; two, with a space, while it is replaced

@@ -3,15 +3,14 @@
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from http import HTTPStatus
-from typing import Any, ClassVar, Self, TypeVar, get_args
+from typing import Any, ClassVar, Self, TypeVar
 from urllib.parse import parse_qs
 from uuid import UUID
 
 import orjson
 from langgraph.store.base import BaseStore
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 from starlette.responses import Response
 from starlette.types import Receive, Scope
 
@@ -27,7 +26,8 @@ from orchestration.api.access import (
 from orchestration.api.backend import Backend
 from orchestration.api.idempotency import HEADER, Once
 from orchestration.api.ingress import parse_json, read_body
-from orchestration.api.problems import PROBLEMS, Problem, Wording, invalid
+from orchestration.api.problems import PROBLEMS, Problem, Wording
+from orchestration.api.unknown import known, refuse, validated
 from orchestration.graphs.own_store import OwnStore
 from orchestration.store.idempotency import Receipt
 from orchestration.store.visibility import Visible, stamped
@@ -188,7 +188,6 @@ class Endpoint:
     body: TypeAdapter[Any] | None = None
     query: type[Query] | None = None
     optional_body: bool = False
-    fields: frozenset[str] = field(default_factory=frozenset[str])
     gives: Mapping[int, Any] = field(default_factory=dict[int, Any])
     refuses: Sequence[int] = ()
     once: Once | None = None
@@ -198,6 +197,11 @@ class Endpoint:
     def streams(self) -> bool:
         """Whether its answer may have no end."""
         return EVENTS in self.gives.values()
+
+    @property
+    def fields(self) -> set[str]:
+        """The names of the fields of its body, or of each member of that."""
+        return set() if self.body is None else known(self.body, (0, ""))
 
     @property
     def name(self) -> str:
@@ -215,9 +219,11 @@ class Endpoint:
         request: Any = None
         if self.body is not None:
             request = await self._read(call)
-            arguments.append(self._validated(request, self.body))
+            arguments.append(validated(self.body, request, ignore=_lenient(call)))
         if self.query is not None:
             arguments.append(_parse_query(call, self.query))
+        elif call.scope["query_string"] and not self.access.public and not _lenient(call):
+            refuse(_query(call), ())
         if call.backend.authority is not None and self.access.resource is not None:
             call, arguments = await self._authorised(call, arguments)
         if self.once is None or HEADER not in call.headers:
@@ -258,17 +264,6 @@ class Endpoint:
             body = b"{}"
         return parse_json(body)
 
-    def _validated(self, value: Any, adapter: TypeAdapter[Any]) -> Any:
-        try:
-            return adapter.validate_python(value)
-        except ValidationError as error:
-            raise invalid(error, self._unknown) from error
-
-    def _unknown(self, name: str) -> str:
-        """Say of an unknown field which known one is nearest."""
-        near = get_close_matches(name, self.fields, 1)
-        return f"there is no such field{f'; did you mean {near[0]!r}?' if near else ''}"
-
 
 class Endpoints:
     """The operations of one module, in the order of their declaration."""
@@ -299,7 +294,6 @@ class Endpoints:
 
         def declare(handler: Handler) -> Handler:
             adapter = None if body is None else TypeAdapter(body)
-            known = frozenset(getattr(_model(body), "model_fields", ()))
             declared = Endpoint(
                 method,
                 path,
@@ -308,7 +302,6 @@ class Endpoints:
                 adapter,
                 query,
                 optional_body,
-                known,
                 given,
                 refuses,
                 once,
@@ -318,12 +311,6 @@ class Endpoints:
             return handler
 
         return declare
-
-
-def _model(body: Any) -> Any:
-    """Return the model of a body: its own, or that of the members of a list."""
-    arguments = get_args(body)
-    return _model(arguments[0]) if arguments else body
 
 
 def json_response(
@@ -349,8 +336,18 @@ def _path_value(text: str) -> str | UUID:
         return text
 
 
+def _lenient(call: Call) -> bool:
+    return call.backend.settings.unknown_fields == "ignore"
+
+
+def _query(call: Call) -> dict[str, list[str]]:
+    return parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+
+
 def _parse_query(call: Call, model: type[Query]) -> Query:
-    given = parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
+    given = _query(call)
+    if not _lenient(call):
+        refuse(given, model.model_fields)
     values: dict[str, Any] = {}
     for name, info in model.model_fields.items():
         if name in given:

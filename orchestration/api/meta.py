@@ -43,7 +43,12 @@ async def info(call: Call) -> Response:
             "version": VERSION,
             "langgraph_py_version": _LANGGRAPH,
             "server": "masterloop",
-            "flags": {"assistants": True, "crons": False, "langsmith": False},
+            "flags": {
+                "assistants": True,
+                "crons": False,
+                "langsmith": False,
+                "strict_resume": True,
+            },
             "graphs": list(call.backend.graphs.names),
         }
     )

@@ -99,10 +99,12 @@ def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, 
             return Problem(status, str(error))
 
 
-def invalid(error: ValidationError, unknown: Callable[[str], str] | None = None) -> Problem:
+def invalid(
+    error: ValidationError, unknown: Callable[[Sequence[str | int]], str] | None = None
+) -> Problem:
     """Return the 422 for a request that does not fit its model, with its first mistakes.
 
-    ``unknown`` is asked what to say of a field that the model does not have.
+    ``unknown`` is asked what to say of a field that the model does not have, by its place.
     """
     mistakes = error.errors(include_url=False, include_context=False, include_input=False)
     found: list[dict[str, str]] = []
@@ -110,7 +112,7 @@ def invalid(error: ValidationError, unknown: Callable[[str], str] | None = None)
         path = [str(part)[:_NAME] for part in entry["loc"]]
         said = entry["msg"]
         if entry["type"] == "extra_forbidden" and unknown is not None:
-            said = unknown(path[-1])
+            said = unknown(entry["loc"])
         found.append({"pointer": "/" + "/".join(map(_escaped, path)), "detail": said})
     detail = "; ".join(f"{entry['pointer'][1:] or 'body'}: {entry['detail']}" for entry in found)
     if len(mistakes) > _MISTAKES:

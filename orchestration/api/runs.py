@@ -88,11 +88,18 @@ async def get_run(call: Call) -> Response:
 )
 async def explain_run(call: Call) -> Response:
     """Say where a run is and what it waits for."""
-    run = _live(call)
-    if run is None:
-        status = _row(call)["status"]
-        return json_response({"place": "gone", "ahead": 0, "why": f"it has ended: {status}"})
-    return json_response(call.backend.loop.standing(run))
+    return _why(call)
+
+
+@endpoint(
+    "GET",
+    "/runs/{run_id}/why",
+    access=Access("threads", "read"),
+    gives=answers.Standing,
+)
+async def explain_run_by_id(call: Call) -> Response:
+    """Say where a run is and what it waits for, whatever thread it is on."""
+    return _why(call)
 
 
 @endpoint("GET", "/threads/{thread_id}/runs/{run_id}/join", access=Access("threads", "read"))
@@ -164,23 +171,36 @@ async def delete_run(call: Call) -> Response:
     return no_content()
 
 
+def _why(call: Call) -> Response:
+    run = _live(call)
+    if run is None:
+        status = _row(call)["status"]
+        return json_response({"place": "gone", "ahead": 0, "why": f"it has ended: {status}"})
+    return json_response(call.backend.loop.standing(run))
+
+
 def _live(call: Call) -> Run | None:
     run = call.backend.loop.live(call.uuid("run_id"))
-    if run is None or run.thread_id != call.uuid("thread_id"):
+    if run is None or not _is_there(call, run.thread_id):
         return None
     return run if _is_own(call, run.thread_id, run.metadata, ephemeral=run.ephemeral) else None
 
 
 def _row(call: Call) -> sqlite3.Row:
-    thread_id, run_id = call.uuid("thread_id"), call.uuid("run_id")
+    run_id = call.uuid("run_id")
     row = call.backend.runs.get(run_id)
     if (
         row is None
-        or row["thread_id"] != thread_id
-        or not _is_own(call, thread_id, row["metadata"], ephemeral=row["ephemeral"])
+        or not _is_there(call, row["thread_id"])
+        or not _is_own(call, row["thread_id"], row["metadata"], ephemeral=row["ephemeral"])
     ):
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} not found")
     return row
+
+
+def _is_there(call: Call, thread_id: str) -> bool:
+    """Return whether the path names that thread, or none."""
+    return "thread_id" not in call.scope["path_params"] or call.uuid("thread_id") == thread_id
 
 
 def _is_own(

@@ -94,7 +94,7 @@ class Scheduler:
                 return Standing(
                     run.place,
                     ahead,
-                    f"{ahead} ahead of it, its priority is {run.priority}; {slots}",
+                    f"{ahead} ahead of it in priority {run.priority}; {slots}",
                 )
             case Place.WORKING:
                 grace = self._limits.cancel_grace

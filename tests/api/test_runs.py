@@ -126,6 +126,8 @@ async def test_why_a_run_does_not_move_is_said_for_every_place(tmp_path: Path) -
 
         async def why(path: str) -> tuple[str, int, str]:
             standing = (await client.get(f"{path}/why")).json()
+            by_id = await client.get(f"/runs/{path.rpartition('/')[2]}/why")
+            assert by_id.json().keys() == standing.keys()
             return standing["place"], standing["ahead"], standing["why"]
 
         first, second, third = [await new_thread(client) for _ in range(3)]
@@ -153,7 +155,7 @@ async def test_why_a_run_does_not_move_is_said_for_every_place(tmp_path: Path) -
         place, _, sentence = await why(delayed)
         assert (place, sentence[:14]) == ("delayed", "it starts in 5")
         assert await why(ready) == (
-            "ready", 0, "0 ahead of it, its priority is 3; 2 of 2 slots busy",
+            "ready", 0, "0 ahead of it in priority 3; 2 of 2 slots busy",
         )  # fmt: skip
         plays.gates["why"].opened.set()
         plays.gates["why too"].opened.set()
