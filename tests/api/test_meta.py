@@ -86,10 +86,12 @@ async def test_pages_of_other_origins_may_call_unless_the_manifest_says_otherwis
     ]  # fmt: skip
 
 
-async def test_an_error_of_ours_is_answered_without_its_traceback(tmp_path: Path) -> None:
+async def test_a_graph_that_cannot_be_made_is_told_without_its_traceback(tmp_path: Path) -> None:
     async with open_play(tmp_path, "broken") as service, client_of(service.app) as client:
         response = await client.get("/assistants/broken/schemas")
-    assert (response.status_code, response.headers["content-type"]) == (500, PROBLEM)
-    assert response.json()["detail"] == "something went wrong in the server"
+    assert (response.status_code, response.headers["content-type"]) == (424, PROBLEM)
+    assert response.json()["detail"] == (
+        "graph 'broken' could not be made: its function raised LookupError: "
+        "config.configurable.key is missing"
+    )
     assert "Traceback" not in response.text
-    assert "configurable" not in response.text
