@@ -26,9 +26,13 @@ class DatabaseBusy(DatabaseError):
 class DatabaseClosed(DatabaseError):
     """The database is closing or closed. Nothing was queued."""
 
+    lasting = True
+
 
 class DatabaseCorrupt(DatabaseError):
     """The file is damaged, or is no database. It was left as it is."""
+
+    lasting = True
 
     def __init__(self, path: Path, detail: str) -> None:
         super().__init__(

@@ -19,7 +19,12 @@ class ConfigurationError(Exception):
 
 
 class StorageUnavailable(Exception):
-    """The store could not write. The write changed nothing; reads go on."""
+    """The store could not write. The write changed nothing; reads go on.
+
+    ``lasting`` says that no later write of this process will succeed either.
+    """
+
+    lasting = False
 
 
 class StorageFull(StorageUnavailable):

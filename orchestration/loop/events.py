@@ -81,11 +81,11 @@ class StateUnknown:
 
 @dataclass(frozen=True, slots=True)
 class WriteFailed:
-    """The store could not write; the write is tried again after so many seconds."""
+    """The store could not write; the write is tried again after so many seconds, if at all."""
 
     run_id: str
     reason: str
-    retry_in: float
+    retry_in: float | None
 
 
 Event = (

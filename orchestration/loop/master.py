@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from random import Random
 
 import orjson
@@ -31,7 +32,7 @@ from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
 from orchestration.loop.streams import Listener, StreamEvent
 from orchestration.loop.threadlog import ThreadLogs
-from orchestration.loop.worker import Worker
+from orchestration.loop.worker import PATIENCE, Worker
 
 POISON = Failure("PoisonRun", "the server died too often while this run was working")
 _CLAIM_PAUSE = 1.0  # seconds until a run that could not be claimed is tried again
@@ -137,16 +138,23 @@ class MasterLoop:
         try:
             for number, run in enumerate(runs):
                 await self._admit(run, number)
-            await self._accept(runs)
+            accepted = asyncio.ensure_future(self._store.accept(*runs))
         except (LoopError, StorageUnavailable) as error:
-            for run in runs:
-                self._emit(RunRejected(run.graph_id, type(error).__name__))
+            self._reject(runs, error)
             raise
-        for run, others in zip(runs, before, strict=True):
-            self._emit(RunAccepted(run.run_id, run.graph_id, run.priority))
-            if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
-                for other in others:
-                    self.cancel(other, Ending(run.multitask_strategy))
+        for run in runs:
+            self._enter(run)
+        self._scheduler.add(*runs)
+        try:
+            # Shielded: of a caller who is cancelled here, the runs may be durable, and stand.
+            await asyncio.shield(accepted)
+        except asyncio.CancelledError:
+            accepted.add_done_callback(partial(self._settle, runs, before))
+            raise
+        except StorageUnavailable:
+            pass
+        if refused := self._settle(runs, before, accepted):
+            raise refused
 
     def cancel(self, run: Run, ending: Ending) -> None:
         """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see ``run.done``."""
@@ -162,6 +170,7 @@ class MasterLoop:
         runs = await self._store.recover(self._limits.crash_limit, POISON)
         for run in runs:
             self._enter(run)
+        self._scheduler.add(*runs)
         return len(runs)
 
     async def drain(self) -> None:
@@ -202,7 +211,7 @@ class MasterLoop:
             self._worker.abandon(run)
             if not crashed:
                 self._put_back(run)
-            self._leave_pending(run)
+            self._leave(run, Draining())
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSING)
 
@@ -221,21 +230,6 @@ class MasterLoop:
             case _:
                 self._store.requeue(run)
 
-    async def _accept(self, runs: Sequence[Run]) -> None:
-        accepted = self._store.accept(*runs)
-        for run in runs:
-            self._enter(run)
-        try:
-            if not await accepted:
-                raise ThreadNotFound(runs[0].thread_id)
-            failpoint("accept.after_commit")
-        except (LoopError, StorageUnavailable) as error:
-            # If it is the caller who was cancelled, the runs may be durable, and stand.
-            for run in runs:
-                self._scheduler.withdraw(run)
-                self._refuse(run, error)
-            raise
-
     async def _admit(self, run: Run, ahead: int) -> None:
         if self._draining:
             raise Draining
@@ -250,7 +244,32 @@ class MasterLoop:
         for watcher in self._watchers.get(run.thread_id, ()):
             run.stream.tap(watcher.put_nowait)
         self._write_log(run)
-        self._scheduler.add(run, run.delay)
+
+    def _settle(
+        self, runs: Sequence[Run], before: Sequence[Sequence[Run]], accepted: asyncio.Future[bool]
+    ) -> LoopError | StorageUnavailable | None:
+        """Do what follows once it is known whether ``runs`` were taken; return why if not."""
+        try:
+            if not accepted.result():
+                raise ThreadNotFound(runs[0].thread_id)
+            failpoint("accept.after_commit")
+        except (LoopError, StorageUnavailable) as error:
+            for run in runs:
+                self._scheduler.withdraw(run)
+                self._leave(run, error)
+            self._reject(runs, error)
+            return error
+        for run, others in zip(runs, before, strict=True):
+            self._emit(RunAccepted(run.run_id, run.graph_id, run.priority))
+            if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
+                for other in others:
+                    if other.run_id in self._live:
+                        self.cancel(other, Ending(run.multitask_strategy))
+        return None
+
+    def _reject(self, runs: Sequence[Run], error: Exception) -> None:
+        for run in runs:
+            self._emit(RunRejected(run.graph_id, type(error).__name__))
 
     def _write_log(self, run: Run) -> None:
         """Have the log of its thread written by a run that is followed there."""
@@ -265,7 +284,16 @@ class MasterLoop:
     def _begin(self, run: Run) -> None:
         # Claimed in this very turn, the run shares a transaction with its acceptance.
         run.token = f"{self._rng.getrandbits(128):032x}"
-        self._spawn(self._attempt(run, run.token, self._store.claim(run, run.token)))
+        self._spawn(self._attempt(run, run.token, self._claim(run, run.token)))
+
+    def _claim(self, run: Run, token: str) -> Awaitable[bool]:
+        """Claim ``run`` in this turn; what the store raises at once is raised to whoever waits."""
+        try:
+            return self._store.claim(run, token)
+        except Exception as error:  # noqa: BLE001 - it would cost the caller's turn, and the slot
+            failed = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return failed
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -273,43 +301,66 @@ class MasterLoop:
         task.add_done_callback(self._tasks.discard)
 
     async def _attempt(self, run: Run, token: str, claimed: Awaitable[bool]) -> None:
+        left: Exception = Draining()
+        outcome = None
         try:
-            outcome = await self._work(run, token, claimed)
-        except Exception as error:  # noqa: BLE001 - whatever breaks, the run ends and frees its slot
-            outcome = await self._worker.give_up(run, error)
+            outcome = await self._outcome(run, token, claimed)
+        except StorageUnavailable as error:
+            left = error
         finally:
             self._scheduler.release(run)
         if outcome is None:
-            self._leave_pending(run)
+            self._leave(run, left)
         else:
             self._end(run, outcome)
+
+    async def _outcome(self, run: Run, token: str, claimed: Awaitable[bool]) -> Outcome | None:
+        try:
+            return await self._work(run, token, claimed)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever breaks, the run ends and frees its slot
+            return await self._worker.give_up(run, error)
 
     async def _work(self, run: Run, token: str, claimed: Awaitable[bool]) -> Outcome | None:
         # A run that cannot be claimed keeps its slot: no other could be claimed in its place, and
         # none of its thread may go before it.
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         while run.run_id in self._live:
             try:
                 return await self._worker.attempt(run, claimed)
             except StorageUnavailable as error:
-                self._emit(WriteFailed(run.run_id, type(error).__name__, _CLAIM_PAUSE))
+                pause = None if error.lasting else _CLAIM_PAUSE
+                self._emit(WriteFailed(run.run_id, type(error).__name__, pause))
+                if pause is None:
+                    raise
+                if loop.time() - begun >= PATIENCE:
+                    run.break_off(error)
             if self._draining:
                 break
             await self._pause(run)
-            claimed = self._store.claim(run, token)
+            claimed = self._claim(run, token)
         return None
 
     async def _pause(self, run: Run) -> None:
         """Wait before another claim, unless it turns out that the run was not even accepted."""
-        if run.done is not None:
+        if run.done is None or run.done.done():
+            await asyncio.sleep(_CLAIM_PAUSE)
+        else:
             await asyncio.wait({run.done}, timeout=_CLAIM_PAUSE)
 
     async def _end_unstarted(self, run: Run, ending: Ending) -> None:
         outcome = Outcome(RunStatus.INTERRUPTED, rolled_back=ending is Ending.ROLLBACK)
-        if outcome.rolled_back:
-            await self._worker.persist(run, lambda: self._store.erase(run))
+        try:
+            if outcome.rolled_back:
+                await self._worker.persist(run, lambda: self._store.erase(run))
+            else:
+                await self._worker.persist(run, lambda: self._store.finish(run, outcome, None))
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            self._leave(run, error)
         else:
-            await self._worker.persist(run, lambda: self._store.finish(run, outcome, None))
-        self._end(run, outcome)
+            self._end(run, outcome)
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         """Tell everybody who waits for ``run`` how it ended."""
@@ -326,19 +377,9 @@ class MasterLoop:
         self._admission.finished()
         self._forget(run)
 
-    def _refuse(self, run: Run, error: BaseException) -> None:
-        """Tell those who found ``run`` before it was durable that it was not taken."""
-        if run.done is not None and not run.done.done():
-            run.done.set_exception(error if isinstance(error, Exception) else Draining())
-            run.done.exception()  # marked as seen
-        self._forget(run)
-
-    def _leave_pending(self, run: Run) -> None:
-        """Tell everybody who waits for ``run`` that it goes on after the next start."""
-        run.stream.close()
-        if run.done is not None and not run.done.done():
-            run.done.set_exception(Draining())
-            run.done.exception()  # marked as seen: there may be nobody who waits
+    def _leave(self, run: Run, why: Exception) -> None:
+        """Let go of ``run`` as it is stored; it goes on after the next start, if it is."""
+        run.break_off(why)
         self._forget(run)
 
     def _forget(self, run: Run) -> None:

@@ -163,6 +163,13 @@ class Run:
     control: "Control | None" = None
     timer: asyncio.TimerHandle | None = None
 
+    def break_off(self, error: Exception) -> None:
+        """Tell everybody who waits why they will not hear how the run ends."""
+        self.stream.close()
+        if self.done is not None and not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # marked as seen: there may be nobody who waits
+
     @property
     def logged(self) -> bool:
         """Whether it was asked for by somebody who follows the log of its thread."""

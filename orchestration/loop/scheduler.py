@@ -29,17 +29,20 @@ class Scheduler:
         """How many runs wait, the delayed ones included."""
         return len(self._queue) + len(self._delayed)
 
-    def add(self, run: Run, delay: float = 0.0) -> None:
-        """Let ``run`` start when it can, but not before ``delay`` seconds have passed."""
+    def add(self, *runs: Run) -> None:
+        """Let runs start when they can, but none before its delay has passed.
+
+        Those that are added together are ordered together, before the first of them starts.
+        """
         loop = asyncio.get_running_loop()
-        run.limits = self._limits.keys(run)
-        if delay > 0:
-            run.place = Place.DELAYED
-            run.timer = loop.call_later(delay, self._due, run)
-            self._delayed.add(run)
-            return
-        run.arrived = loop.time()
-        self._queue.put(run)
+        for run in runs:
+            run.limits = self._limits.keys(run)
+            if run.delay > 0:
+                run.place = Place.DELAYED
+                run.timer = loop.call_later(run.delay, self._due, run)
+                self._delayed.add(run)
+            else:
+                self._queue_up(run)
         self._dispatch()
 
     def withdraw(self, run: Run) -> None:
@@ -105,7 +108,12 @@ class Scheduler:
     def _due(self, run: Run) -> None:
         self._delayed.discard(run)
         run.timer = None
-        self.add(run)
+        self._queue_up(run)
+        self._dispatch()
+
+    def _queue_up(self, run: Run) -> None:
+        run.arrived = asyncio.get_running_loop().time()
+        self._queue.put(run)
 
     def _dispatch(self) -> None:
         while not self._closed and self.working < self._limits.concurrent_runs:

@@ -27,6 +27,7 @@ from orchestration.loop.transitions import Step, after
 
 _RETRY_FIRST = 0.1  # seconds
 _RETRY_MOST = 5.0  # seconds
+PATIENCE = 60.0  # seconds that those who wait for a run are kept waiting for the store
 
 
 class Worker:
@@ -78,12 +79,24 @@ class Worker:
             self._cancel(run, run.task)
 
     async def give_up(self, run: Run, error: BaseException) -> Outcome:
-        """End a run whose attempt broke over something nobody foresaw."""
+        """End a run whose attempt broke over something nobody foresaw.
+
+        If that cannot be stored either, it goes on after the next start.
+
+        Raises:
+            StorageUnavailable: for good.
+        """
         outcome = Outcome(RunStatus.ERROR, failure=self._executor.describe(error))
-        written = await self.persist(run, lambda: self._store.finish(run, outcome, None))
-        if not written:
-            run.token = None  # it broke before it was claimed
+        try:
             written = await self.persist(run, lambda: self._store.finish(run, outcome, None))
+            if not written:
+                run.token = None  # it broke before it was claimed
+                written = await self.persist(run, lambda: self._store.finish(run, outcome, None))
+        except StorageUnavailable:
+            raise
+        except Exception as broken:  # noqa: BLE001 - whatever it is, those who wait are told
+            self._emit(WriteFailed(run.run_id, type(broken).__name__, None))
+            return outcome
         if written:
             self._tell(run, outcome)
         return outcome
@@ -96,14 +109,25 @@ class Worker:
             run.task.cancel()
 
     async def persist(self, run: Run, write: Callable[[], Awaitable[bool]]) -> bool:
-        """Make a write that must be made, trying again for as long as the store cannot."""
-        wait = _RETRY_FIRST
+        """Make a write that must be made, trying again for as long as the store cannot.
+
+        The run keeps its place meanwhile; who waits for it is sent away after a minute.
+
+        Raises:
+            StorageUnavailable: for good.
+        """
+        loop = asyncio.get_running_loop()
+        wait, begun = _RETRY_FIRST, loop.time()
         while True:
             try:
                 return await write()
             except StorageUnavailable as error:
-                pause = wait * self._rng.uniform(0.5, 1.0)
+                pause = None if error.lasting else wait * self._rng.uniform(0.5, 1.0)
                 self._emit(WriteFailed(run.run_id, type(error).__name__, pause))
+                if pause is None:
+                    raise
+                if loop.time() - begun >= PATIENCE:
+                    run.break_off(error)
             await asyncio.sleep(pause)
             wait = min(_RETRY_MOST, wait * 2)
 

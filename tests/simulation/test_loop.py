@@ -115,6 +115,11 @@ class Scenario:
             return
         self.accepted.add(run.run_id)
 
+    def leave(self) -> None:
+        """Have a caller go away who does not know yet whether its run was taken."""
+        if self.submissions:
+            self.rng.choice(sorted(self.submissions, key=asyncio.Task.get_name)).cancel()
+
     def cancel(self) -> None:
         live = self.process.loop.all_live()
         if live:
@@ -140,12 +145,15 @@ class Scenario:
         await self.process.start()
         for _ in range(self.rng.randint(5, 25)):
             match self.rng.choices(
-                ["submit", "cancel", "rest", "full", "crash", "drain"], [10, 4, 6, 1, 1, 1]
+                ["submit", "leave", "cancel", "rest", "full", "crash", "drain"],
+                [10, 2, 4, 6, 1, 1, 1],
             )[0]:
                 case "submit":
                     task = asyncio.create_task(self.submit())
                     self.submissions.add(task)
                     task.add_done_callback(self.submissions.discard)
+                case "leave":
+                    self.leave()
                 case "cancel":
                     self.cancel()
                 case "rest":

@@ -1,0 +1,201 @@
+"""What a store that cannot write, and a caller who has gone, cost: no slot, and no waiter."""
+
+import asyncio
+from collections.abc import Awaitable
+
+import pytest
+
+from operations.errors import StorageUnavailable
+from orchestration.loop.admission import Limits
+from orchestration.loop.events import RunRejected, WriteFailed
+from orchestration.loop.run import (
+    Ending,
+    Failure,
+    MultitaskStrategy,
+    Outcome,
+    Place,
+    Run,
+    RunStatus,
+    ThreadState,
+)
+from tests.loop.stage import Stage, Store, new_run, play
+from tests.loop.test_trouble import equip, outcome
+
+
+class Lost(StorageUnavailable):
+    """The store is gone for good."""
+
+    lasting = True
+
+
+class Abrupt(Store):
+    """Raises at once what others raise when they are awaited."""
+
+    error: Exception | None = None
+
+    def claim(self, run: Run, token: str) -> Awaitable[bool]:
+        if self.error is not None:
+            raise self.error
+        return super().claim(run, token)
+
+    def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
+        if self.error is not None:
+            raise self.error
+        return super().finish(run, outcome, state)
+
+
+class Lingering(Store):
+    """What it accepts is accepted at once, but told only when it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    def accept(self, *runs: Run) -> Awaitable[bool]:
+        accepted = super().accept(*runs)
+        return self._tell(accepted) if runs[0].run_id == "late" else accepted
+
+    async def _tell(self, accepted: Awaitable[bool]) -> bool:
+        await self.let_go.wait()
+        return await accepted
+
+
+async def leave_early(stage: Stage, store: Lingering, run: Run) -> None:
+    """Submit ``run``, and go away before it is known to be durable."""
+    submitting = asyncio.create_task(stage.loop.submit(run))
+    while stage.loop.live(run.run_id) is None:  # noqa: ASYNC110 - a turn, not a wait
+        await asyncio.sleep(0)
+    submitting.cancel()
+    await stage.quiet()
+    assert submitting.cancelled()
+    store.let_go.set()
+    await stage.quiet()
+
+
+@pytest.mark.parametrize("strategy", [MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK])
+def test_a_run_whose_submitter_has_gone_still_stops_the_runs_before_it(
+    strategy: MultitaskStrategy,
+) -> None:
+    async def main(stage: Stage) -> None:
+        store = Lingering()
+        equip(stage, store=store)
+        earlier = await stage.submit("earlier", "thread")
+        await stage.quiet()
+        await leave_early(stage, store, new_run("late", "thread", multitask_strategy=strategy))
+        assert outcome(earlier).status is RunStatus.INTERRUPTED
+        assert stage.executor.order == ["earlier", "late"]
+
+    play(main)
+
+
+def test_a_run_that_is_refused_after_its_submitter_has_gone_leaves_nothing() -> None:
+    async def main(stage: Stage) -> None:
+        store = Lingering()
+        equip(stage, store=store, limits=Limits(concurrent_runs=1))
+        await stage.submit("works")
+        await leave_early(stage, store, new_run("late", "missing"))
+        assert (stage.loop.waiting, [run.run_id for run in stage.loop.all_live()]) == (0, ["works"])
+        assert stage.kinds(RunRejected) == [RunRejected("graph", "ThreadNotFound")]
+
+    play(main)
+
+
+def test_a_claim_that_raises_at_once_costs_no_slot() -> None:
+    async def main(stage: Stage) -> None:
+        store = Abrupt()
+        equip(stage, store=store)
+        store.error = RuntimeError("nobody foresaw this")
+        run = await stage.submit("a", "thread")
+        await stage.quiet()
+        store.error = None
+        await stage.submit("b", "thread")
+        await stage.quiet()
+        assert outcome(run).failure == Failure("RuntimeError", "nobody foresaw this")
+        assert (stage.executor.order, stage.loop.working) == (["b"], 1)
+
+    play(main)
+
+
+def test_who_waits_for_a_run_whose_end_cannot_be_stored_is_told_how_it_ended() -> None:
+    async def main(stage: Stage) -> None:
+        store = Abrupt()
+        equip(stage, store=store)
+        run = await stage.submit("a")
+        await stage.quiet()
+        store.error = RuntimeError("nobody foresaw this")
+        stage.end("a")
+        await stage.quiet()
+        assert outcome(run).failure == Failure("RuntimeError", "nobody foresaw this")
+        assert (stage.loop.working, stage.loop.all_live()) == (0, ())
+        assert stage.kinds(WriteFailed) == [WriteFailed("a", "RuntimeError", None)]
+
+    play(main)
+
+
+def test_a_store_that_is_gone_for_good_is_not_asked_again_and_everybody_is_told() -> None:
+    async def main(stage: Stage) -> None:
+        equip(stage)
+        works = await stage.submit("works", "thread")
+        waits = await stage.submit("waits", "thread")
+        cancelled = await stage.submit("cancelled", "thread")
+        await stage.quiet()
+        stage.store.full = Lost("the file is damaged")
+        stage.loop.cancel(cancelled, Ending.INTERRUPT)
+        stage.end("works")
+        await stage.quiet()
+        for run in (works, waits, cancelled):
+            assert run.done is not None
+            assert isinstance(run.done.exception(), Lost), run.run_id
+        assert (stage.loop.working, stage.loop.waiting, stage.loop.all_live()) == (0, 0, ())
+        assert {event.retry_in for event in stage.kinds(WriteFailed)} == {None}
+        # As the store knows them, they go on after the next start.
+        assert stage.store.status["works"] is RunStatus.RUNNING
+        assert stage.store.status["waits"] is RunStatus.PENDING
+
+    play(main)
+
+
+@pytest.mark.parametrize("what", ["claim", "finish"])
+def test_nobody_waits_for_ever_for_a_store_that_cannot_write_and_the_run_keeps_its_place(
+    what: str,
+) -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unclaimable = what == "claim"
+        run = await stage.submit("a", "thread")
+        await stage.quiet()
+        if what == "finish":
+            stage.store.full = StorageUnavailable("no room")
+            stage.end("a")
+        await asyncio.sleep(50)
+        assert run.done is not None
+        assert not run.done.done()
+        await asyncio.sleep(20)
+        assert isinstance(run.done.exception(), StorageUnavailable)
+        assert run.place is Place.WORKING
+        stage.store.full, stage.store.unclaimable = None, False
+        await asyncio.sleep(10)
+        if what == "claim":
+            stage.end("a")
+            await stage.quiet()
+        assert stage.store.status["a"] is RunStatus.SUCCESS
+        assert stage.loop.all_live() == ()
+
+    play(main)
+
+
+def test_recovered_runs_start_by_priority() -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unfinished = [
+            new_run("old", priority=9),
+            new_run("ordinary", priority=5),
+            new_run("urgent", priority=0),
+            new_run("later", priority=0, delay=5.0),
+        ]
+        await stage.loop.recover()
+        for _ in range(3):
+            await stage.quiet()
+            stage.end(stage.executor.order[-1])
+        await stage.quiet()
+        assert stage.executor.order == ["urgent", "ordinary", "old"]
+
+    play(main, Limits(concurrent_runs=1))
