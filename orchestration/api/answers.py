@@ -99,6 +99,35 @@ class Assistant(TypedDict):
     metadata: Json
 
 
+class FoundAssistant(TypedDict, total=False):
+    """An assistant that a search found, with the fields that were asked for."""
+
+    assistant_id: str
+    graph_id: str
+    name: str
+    description: str | None
+    version: int
+    created_at: str
+    updated_at: str
+    config: Json
+    context: Json
+    metadata: Json
+
+
+class AssistantVersion(TypedDict):
+    """What an assistant was at one of its versions."""
+
+    assistant_id: str
+    graph_id: str
+    name: str
+    description: str | None
+    version: int
+    created_at: str
+    config: Json
+    context: Json
+    metadata: Json
+
+
 class Drawing(TypedDict):
     """The nodes and edges of a graph."""
 

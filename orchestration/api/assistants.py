@@ -41,6 +41,7 @@ NEXT_PAGE = "x-pagination-next"  # the offset to go on from, while there is more
     access=Access("assistants", "create"),
     body=AssistantCreate,
     gives=answers.Assistant,
+    refuses=(HTTPStatus.NOT_FOUND,),
     once=Once(assistant_document),
 )
 async def create_assistant(call: Call, body: AssistantCreate) -> Response:
@@ -109,7 +110,7 @@ async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
     access=Access("assistants", "read"),
     body=AssistantVersions,
     optional_body=True,
-    gives=list[answers.Assistant],
+    gives=list[answers.AssistantVersion],
 )
 async def list_versions(call: Call, body: AssistantVersions) -> Response:
     """Return what an assistant was at each of its versions, the newest first."""
@@ -164,7 +165,7 @@ async def delete_assistant(call: Call, query: AssistantDelete) -> Response:
     access=Access("assistants", "search"),
     body=AssistantSearch,
     optional_body=True,
-    gives=list[answers.Assistant],
+    gives=list[answers.FoundAssistant],
 )
 async def search_assistants(call: Call, body: AssistantSearch) -> Response:
     """Find assistants."""
@@ -206,6 +207,7 @@ async def count_assistants(call: Call, body: AssistantFilter) -> Response:
     access=Access("assistants", "read"),
     query=GraphQuery,
     gives=answers.Drawing,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def draw_graph(call: Call, query: GraphQuery) -> Response:
     """Return the nodes and edges of an assistant's graph."""
@@ -219,6 +221,7 @@ async def draw_graph(call: Call, query: GraphQuery) -> Response:
     "/assistants/{assistant_id}/schemas",
     access=Access("assistants", "read"),
     gives=answers.Schemas,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def get_schemas(call: Call) -> Response:
     """Return the JSON Schemas of what an assistant takes and gives."""
@@ -233,6 +236,7 @@ async def get_schemas(call: Call) -> Response:
     access=Access("assistants", "read"),
     query=SubgraphsQuery,
     gives=dict[str, answers.Schemas],
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of the subgraphs of an assistant's graph."""
@@ -246,6 +250,7 @@ async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
     access=Access("assistants", "read"),
     query=SubgraphsQuery,
     gives=dict[str, answers.Schemas],
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of one subgraph of an assistant's graph."""

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, ClassVar
 
 from langgraph.store.base import Item
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, StrictBool, WithJsonSchema
 from starlette.responses import Response
 
 from orchestration.api import answers
@@ -25,6 +25,26 @@ Text = Annotated[str, Field(min_length=1, max_length=255)]
 Label = Annotated[Text, Field(pattern=r"^[^.\x00]+$")]
 Labels = Annotated[list[Label], Field(max_length=16)]
 OneNamespace = Annotated[Labels, Field(min_length=1)]
+_JOINED = {"type": "string", "pattern": r"^[^.\u0000]{1,255}(\.[^.\u0000]{1,255}){0,15}$"}
+_SCALAR = {"type": ["null", "boolean", "number", "string"]}
+_ORDERED = {"type": ["number", "string"]}
+_OPERATORS = {
+    "type": "object",
+    "properties": {
+        **dict.fromkeys(("$eq", "$ne"), _SCALAR),
+        **dict.fromkeys(("$gt", "$gte", "$lt", "$lte"), _ORDERED),
+    },
+    "additionalProperties": False,
+}
+# The usual filters. It can also have objects and lists within, which are compared as a whole.
+_FILTER = {
+    "type": "object",
+    "maxProperties": 16,
+    "propertyNames": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
+    "additionalProperties": {
+        "anyOf": [_SCALAR, {"type": "array", "items": _SCALAR, "maxItems": 7}, _OPERATORS]
+    },
+}
 
 
 def _parts(given: list[str]) -> list[str]:
@@ -40,7 +60,7 @@ class ItemPut(Body):
     namespace: OneNamespace
     key: Text
     value: Json
-    index: bool | Annotated[list[Text], Field(max_length=64)] | None = None
+    index: StrictBool | Annotated[list[Text], Field(max_length=64)] | None = None
     ttl: Annotated[float, Field(gt=0)] | None = None
 
 
@@ -58,7 +78,7 @@ class ItemGet(Query):
 
     place: ClassVar[str] = "namespace"
 
-    namespace: Annotated[OneNamespace, BeforeValidator(_parts)]
+    namespace: Annotated[OneNamespace, BeforeValidator(_parts), WithJsonSchema(_JOINED)]
     key: Text
     refresh_ttl: bool | None = None
 
@@ -69,7 +89,7 @@ class ItemSearch(Body):
     place: ClassVar[str] = "namespace_prefix"
 
     namespace_prefix: Labels = []  # noqa: RUF012 - pydantic copies it
-    filter: Json | None = None
+    filter: Annotated[Json, WithJsonSchema(_FILTER)] | None = None
     query: str | None = None
     limit: Limit = 10
     offset: Offset = 0

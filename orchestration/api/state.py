@@ -34,6 +34,7 @@ endpoint = Endpoints()
     access=Access("threads", "read"),
     query=StateQuery,
     gives=answers.ThreadState,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def get_state(call: Call, query: StateQuery) -> Response:
     """Return the state of a thread."""
@@ -46,6 +47,7 @@ async def get_state(call: Call, query: StateQuery) -> Response:
     access=Access("threads", "read"),
     query=StateQuery,
     gives=answers.ThreadState,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def get_state_at_id(call: Call, query: StateQuery) -> Response:
     """Return the state of a thread at a checkpoint."""
@@ -59,6 +61,7 @@ async def get_state_at_id(call: Call, query: StateQuery) -> Response:
     access=Access("threads", "read"),
     body=StateAt,
     gives=answers.ThreadState,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def get_state_at(call: Call, body: StateAt) -> Response:
     """Return the state of a thread at a checkpoint, of a subgraph too."""
@@ -71,6 +74,7 @@ async def get_state_at(call: Call, body: StateAt) -> Response:
     access=Access("threads", "update"),
     body=StateUpdate,
     gives=answers.Updated,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def update_state(call: Call, body: StateUpdate) -> Response:
     """Change the state of a thread as if a node had."""
@@ -93,6 +97,7 @@ async def update_state(call: Call, body: StateUpdate) -> Response:
     access=Access("threads", "read"),
     query=HistoryQuery,
     gives=list[answers.ThreadState],
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def get_history(call: Call, query: HistoryQuery) -> Response:
     """Return the states of a thread, newest first."""
@@ -106,6 +111,7 @@ async def get_history(call: Call, query: HistoryQuery) -> Response:
     body=HistorySearch,
     optional_body=True,
     gives=list[answers.ThreadState],
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def search_history(call: Call, body: HistorySearch) -> Response:
     """Return the states of a thread that match, newest first."""
