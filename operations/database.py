@@ -48,11 +48,19 @@ class Database:
     """The service's database, as `open_database` opens it. Its methods belong to the event loop.
 
     Rows are `sqlite3.Row`. Reads see what is committed, never a write that is still queued.
+    ``crashed`` says that the server that had it open before died, or was left by an error.
     """
 
     def __init__(
-        self, path: Path, writer: Writer, front: sqlite3.Connection, readers: Readers
+        self,
+        path: Path,
+        writer: Writer,
+        front: sqlite3.Connection,
+        readers: Readers,
+        *,
+        crashed: bool,
     ) -> None:
+        self.crashed = crashed
         self._path = path
         self._writer = writer
         self._front = front
@@ -129,7 +137,8 @@ async def open_database(
 ) -> AsyncGenerator[Database]:
     """Open the database at ``path`` for this process alone, and bring its schema up to date.
 
-    A missing file is made (mode 0600, its folder 0700). Leaving makes every queued write first.
+    A missing file is made (mode 0600, its folder 0700). Leaving makes every queued write first;
+    left by an error, it is found ``crashed`` the next time.
     ``busy_timeout`` is how long a write waits for another process's lock, in seconds.
 
     Raises:
@@ -139,11 +148,17 @@ async def open_database(
         DatabaseError: SQLite could not open it.
         OSError: the folder or the file cannot be made.
     """
+    crashed, in_order = False, False
 
     @contextmanager
     def connect() -> Generator[sqlite3.Connection]:
-        with hold(path), open_to_write(path, migrations, busy_timeout) as connection:
-            yield connection
+        nonlocal crashed
+        with hold(path) as held:
+            crashed = held.crashed
+            with open_to_write(path, migrations, busy_timeout) as connection:
+                yield connection
+            if in_order:
+                held.leave()
 
     writer = Writer(path, connect)
     try:
@@ -152,7 +167,8 @@ async def open_database(
             closing(connect_to_read(path, FRONT_TIMEOUT)) as front,
             closing(Readers(path, size=READERS, timeout=busy_timeout)) as readers,
         ):
-            yield Database(path, writer, front, readers)
+            yield Database(path, writer, front, readers, crashed=crashed)
+        in_order = True
     finally:
         writer.stop()
         with anyio.CancelScope(shield=True):

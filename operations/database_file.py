@@ -15,12 +15,29 @@ QUICK_CHECK_LIMIT = 256 * 1024**2  # bytes; a larger file is not read through at
 JOURNAL_LIMIT = 64 * 1024**2  # bytes of write-ahead log kept after a burst of writes
 
 
+class Hold:
+    """The lock on a database; ``crashed`` says that whoever held it before died with it."""
+
+    def __init__(self, lock: int) -> None:
+        self._lock = lock
+        self.crashed = bool(os.pread(lock, 1, 0))
+
+    def sign(self) -> None:
+        """Name this process as the holder."""
+        os.ftruncate(self._lock, 0)
+        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+
+    def leave(self) -> None:
+        """Let the next holder know that this one left in order. It takes no room on the disk."""
+        os.ftruncate(self._lock, 0)
+
+
 @contextmanager
-def hold(path: Path) -> Generator[None]:
+def hold(path: Path) -> Generator[Hold]:
     """Hold the database at ``path`` for this server, by a lock on ``<path>.lock``.
 
     The folder is made with mode 0700 if it is missing. The lock goes with the process that holds
-    it, however that ends; the lock file stays.
+    it, however that ends; the lock file stays, and names its holder until that ``leave``s.
 
     Raises:
         DatabaseInUse: another server holds it.
@@ -34,9 +51,9 @@ def hold(path: Path) -> Generator[None]:
         except BlockingIOError:
             holder = os.pread(lock, 20, 0).strip()
             raise DatabaseInUse(path, int(holder) if holder.isdigit() else None) from None
-        os.ftruncate(lock, 0)
-        os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-        yield
+        held = Hold(lock)
+        held.sign()
+        yield held
     finally:
         os.close(lock)
 

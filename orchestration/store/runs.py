@@ -63,7 +63,7 @@ _UNFINISHED = "status IN ('pending', 'running')"
 _FAILED_ONES = frozenset({"error", "timeout", "interrupted"})
 _FAILED = "status IN ('error', 'timeout', 'interrupted')"
 _CRASHED = f"""
-UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + 1
+UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + ?, attempt = attempt - ?
 WHERE {_UNFINISHED} AND status = 'running'
 """  # noqa: S608 - constants
 _POISON = f"""
@@ -134,7 +134,9 @@ class RunStore:
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
         """Return what is unfinished after a start; see the port."""
         told = self._tell is not None
-        return self._database.write(partial(_recover, crash_limit, failure, told))
+        # After a stop in order, what is found working is what could not be put back: no crash.
+        charge = (1, 0) if self._database.crashed else (0, 1)
+        return self._database.write(partial(_recover, crash_limit, failure, told, charge))
 
     def get(self, run_id: str) -> sqlite3.Row | None:
         """Return the row of a run."""
@@ -336,10 +338,11 @@ def _recover(
     crash_limit: int,
     failure: Failure,
     told: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
+    charge: tuple[int, int],
     connection: sqlite3.Connection,
 ) -> Sequence[Run]:
     at, error = now(), _error(failure)
-    connection.execute(_CRASHED)
+    connection.execute(_CRASHED, charge)
     for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
         if row["repeatable"]:
             keep_output(connection, row["run_id"], Outcome(RunStatus.ERROR, None, failure).answer)

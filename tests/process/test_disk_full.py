@@ -64,6 +64,14 @@ def fill_to_the_last_byte(server: Server) -> None:
     assert refused.status_code == httpx.codes.INSUFFICIENT_STORAGE, refused.text
 
 
+def charged(server: Server, run: Submitted) -> tuple[str, int]:
+    """Return the stored status of a run, and how many crashes it is charged with."""
+    with inspected(server.database) as connection:
+        sql = "SELECT status, crashes FROM runs WHERE run_id = ?"
+        row = connection.execute(sql, (run.run_id,)).fetchone()
+    return row["status"], row["crashes"]
+
+
 def at_its_second_step(server: Server) -> Submitted:
     """Submit a run and hold it there."""
     server.effects.gate("working", 1)
@@ -99,8 +107,10 @@ def test_a_stop_with_a_full_disk_loses_nothing(server: Server) -> None:
     working = at_its_second_step(server)
     fill_to_the_last_byte(server)
     assert server.stop() == 143, server.log
+    assert charged(server, working) == ("running", 0)  # no more than that could be written
 
     server.effects.open_gate("working")
     server.start()
     assert working.join()["done"] == 2
+    assert charged(server, working) == ("success", 0)
     assert server.effects.steps("working") == {1: 1, 2: 1}

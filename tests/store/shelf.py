@@ -1,7 +1,7 @@
 """The stores of runs, threads, assistants and events over one real database."""
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,13 @@ def new_run(run_id: str, thread_id: str = "thread", **given: Any) -> Run:
         **given,
     }
     return Run(run_id=run_id, thread_id=thread_id, **kwargs)
+
+
+async def crash(folder: Path) -> None:
+    """Have the stores found as a server leaves them that dies."""
+    with suppress(ConnectionAbortedError):
+        async with open_shelf(folder):
+            raise ConnectionAbortedError
 
 
 @asynccontextmanager

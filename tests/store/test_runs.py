@@ -15,7 +15,7 @@ from orchestration.loop.run import (
     ThreadState,
 )
 from orchestration.loop.streams import StreamEvent
-from tests.store.shelf import Shelf, new_run, open_shelf
+from tests.store.shelf import Shelf, crash, new_run, open_shelf
 
 DONE = Outcome(RunStatus.SUCCESS, b"{}")
 FAILED = Outcome(RunStatus.ERROR, failure=Failure("ValueError", "no"))
@@ -226,6 +226,7 @@ async def test_a_start_finds_what_is_unfinished_in_the_order_of_its_acceptance(
         await shelf.claim(accepted[1])
         ended = await shelf.claim(await shelf.accept("ended"))
         await shelf.runs.finish(ended, DONE, SHOWN)
+    await crash(tmp_path)
     async with open_shelf(tmp_path) as shelf:
         found = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
         row = shelf.run("a")
@@ -241,8 +242,19 @@ async def test_a_start_finds_what_is_unfinished_in_the_order_of_its_acceptance(
         ]
 
 
+async def test_a_run_found_running_after_a_stop_in_order_is_not_charged(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.claim(await shelf.accept("a"))
+    async with open_shelf(tmp_path) as shelf:
+        (found,) = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
+        row = shelf.run("a")
+    assert (found.attempt, found.crashes) == (0, 0)
+    assert (row["status"], row["token"]) == ("pending", None)
+
+
 async def test_a_run_found_running_too_often_is_a_dead_letter(tmp_path: Path) -> None:
     failure = Failure("PoisonRun", "dead")
+    await crash(tmp_path)
     async with open_shelf(tmp_path) as shelf:
         await shelf.accept("a")
         for crashes in range(3):
