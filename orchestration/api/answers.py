@@ -60,8 +60,8 @@ class Pruned(TypedDict):
     pruned_count: int
 
 
-class ThreadState(TypedDict):
-    """The state of a thread at a checkpoint."""
+class ThreadState(TypedDict, total=False):
+    """The state of a thread at a checkpoint, or the fields of it that were asked for."""
 
     values: Any
     next: list[str]

@@ -108,6 +108,18 @@ def selected(document: Document, fields: Sequence[str] | None) -> Document:
     return {name: document.get(name) for name in fields}
 
 
+def selected_state(state: Document, fields: Sequence[str] | None) -> Document:
+    """Return only the asked fields of a state; ``values.x`` asks for one of its values."""
+    if not fields:
+        return state
+    chosen = {name: state[name] for name in fields if name in state}
+    keys = [name.partition(".")[2] for name in fields if name.startswith("values.")]
+    if keys and "values" not in chosen:
+        values = state["values"] if isinstance(state["values"], dict) else {}
+        chosen["values"] = {key: values[key] for key in keys if key in values}
+    return chosen
+
+
 def extracted(document: Document, paths: Mapping[str, str] | None) -> Document:
     """Return what ``paths`` (``values.a.b``, ``metadata.x[0]``) point to in a thread, by alias."""
     whole = orjson.loads(orjson.dumps(document))

@@ -352,5 +352,16 @@ def _parse_query(call: Call, model: type[Query]) -> Query:
     for name, info in model.model_fields.items():
         if name in given:
             many = "list" in str(info.annotation)
-            values[name] = given[name] if many else given[name][-1]
+            values[name] = _listed(given[name]) if many else given[name][-1]
     return model.model_validate(values)
+
+
+def _listed(given: list[str]) -> list[Any] | None:
+    """Return the members of a list: the parameter repeated, or JSON as LangGraph's JS client sends.
+
+    Its Python client sends an empty text where there is no list.
+    """
+    if len(given) == 1 and given[0].startswith("["):
+        parsed = parse_json(given[0].encode())
+        return parsed if isinstance(parsed, list) else given
+    return [text for text in given if text] or None

@@ -22,13 +22,20 @@ Offset = Annotated[int, Field(ge=0, le=2**31)]
 SortOrder = Literal["asc", "desc"]
 RunField = Literal[
     "run_id", "thread_id", "assistant_id", "created_at", "updated_at", "status", "metadata",
-    "kwargs", "multitask_strategy",
+    "kwargs", "multitask_strategy", "cancel_reason",
 ]  # fmt: skip
 ThreadField = Literal[
     "thread_id", "created_at", "updated_at", "state_updated_at", "metadata", "config", "context",
     "status", "values", "interrupts", "error",
 ]  # fmt: skip
 ThreadSort = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
+StateField = Annotated[
+    str,
+    Field(
+        pattern=r"^(values(\..+)?|next|tasks|checkpoint|checkpoint_id|metadata|created_at"
+        r"|parent_checkpoint|parent_checkpoint_id|interrupts)$"
+    ),
+]
 AssistantField = Literal[
     "assistant_id", "graph_id", "name", "description", "config", "context", "created_at",
     "updated_at", "metadata", "version",
@@ -179,12 +186,38 @@ class DeliveryList(Page):
     run_id: UUID | None = None
 
 
+@with_config(_CLOSED)
+class SuperstepUpdate(TypedDict, total=False):
+    """What a node is to have written in a superstep."""
+
+    values: Any
+    command: Command | None
+    as_node: str | None
+
+
+@with_config(_CLOSED)
+class Superstep(TypedDict):
+    """What nodes are to have written side by side."""
+
+    updates: Annotated[list[SuperstepUpdate], Field(min_length=1)]
+
+
+Supersteps = Annotated[list[Superstep], Field(min_length=1, max_length=1000)]
+
+
+class SuperstepsUpdate(Body):
+    """Supersteps that a thread is to have gone through."""
+
+    supersteps: Supersteps
+
+
 class ThreadCreate(Body):
-    """A new thread."""
+    """A new thread; one with ``supersteps`` has gone through them already."""
 
     thread_id: UUID | None = None
     metadata: Json | None = None
     if_exists: Literal["raise", "do_nothing"] = "raise"
+    supersteps: Supersteps | None = None
 
 
 class ThreadPatch(Body):
@@ -224,13 +257,15 @@ class StateQuery(Query):
     """How much of a thread's state."""
 
     subgraphs: bool = False
+    select: list[StateField] | None = None
 
 
 class StateAt(Body):
     """A thread's state at a checkpoint."""
 
     checkpoint: CheckpointRef
-    subgraphs: bool = False
+    subgraphs: bool | None = False
+    select: list[StateField] | None = None
 
 
 class StateUpdate(Body):
@@ -247,6 +282,7 @@ class HistoryQuery(Query):
 
     limit: Limit = 10
     before: str | None = None
+    select: list[StateField] | None = None
 
 
 class HistorySearch(Body):
@@ -256,6 +292,7 @@ class HistorySearch(Body):
     before: str | Json | None = None
     metadata: Json | None = None
     checkpoint: CheckpointRef | None = None
+    select: list[StateField] | None = None
 
     def shown(self) -> Json:
         """Return what an authorisation is shown: nothing, for these are no thread's metadata."""

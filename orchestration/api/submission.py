@@ -10,6 +10,7 @@ from uuid_utils import uuid7
 
 from operations.egress import UrlRefused
 from orchestration.api.backend import Backend
+from orchestration.api.checkpoints import require_checkpoint
 from orchestration.api.endpoint import Call, as_uuid
 from orchestration.api.models import RunCreate
 from orchestration.api.problems import Problem
@@ -111,6 +112,8 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     }
     if "checkpoint_id" in configurable and not (body.checkpoint or body.checkpoint_id):
         kwargs["checkpoint_id"] = str(configurable["checkpoint_id"])
+    if "checkpoint" in kwargs or "checkpoint_id" in kwargs:
+        await _require_start(call, thread_id, kwargs)
     stamp = call.grant.stamp
     if stamp:
         metadata = stamped(metadata, stamp)
@@ -135,6 +138,14 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         stamp=stamp,
         principal=call.on_behalf,
     )
+
+
+async def _require_start(call: Call, thread_id: str | None, kwargs: Mapping[str, Any]) -> None:
+    """Refuse a run that is to begin at a checkpoint which does not exist."""
+    checkpoint = {**kwargs.get("checkpoint", {})}
+    if "checkpoint_id" in kwargs:
+        checkpoint["checkpoint_id"] = kwargs["checkpoint_id"]
+    await require_checkpoint(call.backend, thread_id or "", checkpoint)
 
 
 async def _assistant_to_run(call: Call, assistant_id: str) -> Assistant:

@@ -23,6 +23,8 @@ from orchestration.api.models import (
     ThreadSearch,
     ThreadsPrune,
 )
+from orchestration.api.problems import Problem
+from orchestration.api.updates import update_thread
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending
 from orchestration.store.thread_search import ThreadQuery
@@ -50,6 +52,8 @@ async def create_thread(call: Call, body: ThreadCreate) -> Response:
     except ThreadExists:
         if body.if_exists == "raise" or call.backend.threads.get(thread_id, call.visible) is None:
             raise
+    else:
+        await _go_through(call, thread_id, body)
     return json_response(thread_document(thread_row(call, thread_id)))
 
 
@@ -167,6 +171,17 @@ async def stream_thread(call: Call) -> Response:
     thread_id = call.uuid("thread_id")
     thread_row(call, thread_id)
     return follow_thread(call, thread_id)
+
+
+async def _go_through(call: Call, thread_id: str, body: ThreadCreate) -> None:
+    """Take a new thread through the supersteps that it is to have gone through, or undo it."""
+    if not body.supersteps:
+        return
+    try:
+        await update_thread(call, thread_id, [step["updates"] for step in body.supersteps], {})
+    except Problem:
+        await call.backend.threads.delete(thread_id)
+        raise
 
 
 def thread_row(call: Call, thread_id: str) -> sqlite3.Row:

@@ -138,6 +138,11 @@ def _input(kwargs: Mapping[str, Any]) -> Any:
     command: Mapping[str, Any] | None = kwargs.get("command")
     if not command:
         return kwargs.get("input")
+    return as_command(command)
+
+
+def as_command(command: Mapping[str, Any]) -> "Command[Any]":
+    """Return the command that a client has sent."""
     return Command(
         update=_update(command.get("update")),
         resume=command.get("resume"),

@@ -1,11 +1,12 @@
 """The states of threads, as LangGraph keeps them in checkpoints: read, listed, changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import StateSnapshot
+from langgraph.types import StateSnapshot, StateUpdate
 
+from orchestration.graphs.arguments import as_command
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.snapshots import thread_state
 from orchestration.loop.run import ThreadState
@@ -71,17 +72,19 @@ class ThreadStates:
         self,
         graph_id: str,
         thread_id: str,
-        values: Any,
-        *,
-        as_node: str | None,
-        checkpoint: Mapping[str, Any] | None,
+        supersteps: Sequence[Sequence[Mapping[str, Any]]],
+        checkpoint: Mapping[str, Any],
     ) -> Document:
-        """Change a thread's state as if ``as_node`` had; return where that left it."""
+        """Change a thread's state as if nodes had, step by step; return where that left it.
+
+        An update has ``values`` or a ``command``, and the node ``as_node`` that is to have made it.
+        """
         config = _config(thread_id, checkpoint)
         config["metadata"] = {"graph_id": graph_id}
+        steps = [[_update(one) for one in step] for step in supersteps]
         opening = self._graphs.open(graph_id, config, checkpointed=True, access="threads.update")
         async with opening as graph:
-            updated = await graph.aupdate_state(config, values, as_node)
+            updated = await graph.abulk_update_state(config, steps)
         return _checkpoint(updated)
 
     async def shown(self, graph_id: str, thread_id: str) -> ThreadState:
@@ -89,6 +92,12 @@ class ThreadStates:
         config = _config(thread_id, None)
         async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
             return thread_state(await graph.aget_state(config))
+
+
+def _update(asked: Mapping[str, Any]) -> StateUpdate:
+    command = asked.get("command")
+    values: Any = asked.get("values") if command is None else as_command(command)
+    return StateUpdate(values, asked.get("as_node"))
 
 
 def state_document(state: StateSnapshot) -> Document:

@@ -1,5 +1,6 @@
 """The state of threads over HTTP: now, at a checkpoint, over time, changed from outside."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -183,3 +184,126 @@ async def test_the_state_of_a_subgraph_is_shown_when_asked_for(tmp_path: Path) -
         unknown = await client.get(f"/threads/{thread_id}/state/{NOBODY}")
     assert state.json()["values"]["log"] == ["deep"]
     assert empty.json()["values"] == unknown.json()["values"] == {}
+
+
+async def test_only_what_is_selected_of_a_state_is_sent(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await worked(client, "echo", "one")
+        empty = await new_thread(client)
+        path, select = f"/threads/{thread_id}", ["next", "values.log", "values.none"]
+        asked = {"select": select}
+        repeated = (await client.get(f"{path}/state", params=asked)).json()
+        as_json = (await client.get(f"{path}/state", params={"select": json.dumps(select)})).json()
+        whole = (
+            await client.get(f"{path}/state", params={"select": ["values", "values.log"]})
+        ).json()
+        everything = (await client.get(f"{path}/state")).json()
+        checkpoint = everything["checkpoint"]
+        by_id = await client.get(f"{path}/state/{checkpoint['checkpoint_id']}", params=asked)
+        by_body = await client.post(
+            f"{path}/state/checkpoint", json={"checkpoint": checkpoint, **asked}
+        )
+        pages = [
+            (await client.get(f"{path}/history", params=asked)).json(),
+            (await client.post(f"{path}/history", json=asked)).json(),
+        ]
+        nothing = (await client.get(f"/threads/{empty}/state", params=asked)).json()
+        refused = await client.get(f"{path}/state", params={"select": ["value"]})
+    wanted = {"next": [], "values": {"log": ["one"]}}
+    assert [repeated, as_json, by_id.json(), by_body.json()] == [wanted] * 4
+    assert whole == {"values": everything["values"]}
+    assert [page[0] for page in pages] == [wanted] * 2
+    assert nothing == {"next": [], "values": {}}
+    assert (refused.status_code, refused.headers["content-type"]) == (422, PROBLEM)
+
+
+async def test_a_thread_can_be_made_with_the_supersteps_that_it_has_gone_through(
+    tmp_path: Path,
+) -> None:
+    steps = [
+        {"updates": [{"values": {"text": "one"}, "as_node": "__input__"}]},
+        {"updates": [{"values": {"text": "one"}, "as_node": "__start__"}]},
+        {"updates": [{"values": {"log": ["said"]}, "as_node": "before"}]},
+        {"updates": [{"command": {"update": {"log": ["told"]}}, "as_node": "hold"}]},
+    ]
+    async with open_client(tmp_path, "holder") as client:
+        body = {"metadata": {"graph_id": "holder"}, "supersteps": steps}
+        made = (await client.post("/threads", json=body)).json()
+        path = f"/threads/{made['thread_id']}"
+        state = (await client.get(f"{path}/state")).json()
+        history = (await client.get(f"{path}/history")).json()
+        ran = await client.post(f"{path}/runs/wait", json={"assistant_id": "holder"})
+        again = await client.post(f"{path}/state/bulk", json={"supersteps": steps[2:3]})
+        bulk = (await client.get(f"{path}/state")).json()
+    assert (state["values"], state["next"]) == ({"text": "one", "log": ["said", "told"]}, ["after"])
+    assert (made["values"], made["status"]) == (state["values"], "interrupted")
+    assert len(history) == 4
+    assert ran.json()["log"] == ["said", "told", "one"]
+    assert bulk["values"]["log"] == ["said", "told", "one", "said"]
+    assert again.json()["checkpoint"]["checkpoint_id"] == bulk["checkpoint_id"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "supersteps", "status"),
+    [
+        ({}, [{"updates": [{"values": {}, "as_node": "echo"}]}], 400),
+        ({"graph_id": "echo"}, [{"updates": [{"values": {}, "as_node": "nobody"}]}], 422),
+        ({"graph_id": "echo"}, [{"updates": []}], 422),
+        ({"graph_id": "echo"}, [], 422),
+        ({"graph_id": "echo"}, [{"updates": [{"value": {}}]}], 422),
+    ],
+)
+async def test_a_thread_whose_supersteps_cannot_be_is_not_made(
+    tmp_path: Path, metadata: dict[str, Any], supersteps: list[Any], status: int
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        body = {"thread_id": NOBODY, "metadata": metadata, "supersteps": supersteps}
+        made = await client.post("/threads", json=body)
+        found = await client.get(f"/threads/{NOBODY}")
+    assert (made.status_code, made.headers["content-type"]) == (status, PROBLEM)
+    assert found.status_code == 404
+
+
+async def test_patching_the_state_merges_metadata(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata={"a": 1})
+        body = {"metadata": {"b": 2}}
+        patched = await client.patch(f"/threads/{thread_id}/state", json=body)
+        unknown = await client.patch(f"/threads/{NOBODY}/state", json=body)
+    assert patched.json()["metadata"] == {"a": 1, "b": 2}
+    assert unknown.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"checkpoint_id": NOBODY},
+        {"checkpoint": {"checkpoint_id": NOBODY}},
+        {"checkpoint": {"checkpoint_id": NOBODY, "checkpoint_ns": "inner"}},
+        {"config": {"configurable": {"checkpoint_id": NOBODY}}},
+    ],
+)
+@pytest.mark.parametrize("where", ["/threads/{}/runs", "/threads/{}/runs/wait", "/runs/stream"])
+async def test_a_run_that_is_to_begin_at_no_checkpoint_is_refused(
+    tmp_path: Path, asked: dict[str, Any], where: str
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await worked(client, "echo", "one")
+        body = {"assistant_id": "echo", "input": {"text": "x"}, **asked}
+        refused = await client.post(where.format(thread_id), json=body)
+        runs = (await client.get(f"/threads/{thread_id}/runs")).json()
+    assert (refused.status_code, refused.headers["content-type"]) == (404, PROBLEM)
+    assert refused.json()["detail"] == f"Checkpoint {NOBODY} not found"
+    assert len(runs) == 1
+
+
+async def test_a_run_begins_at_the_checkpoint_that_it_names(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await worked(client, "echo", "one", "two")
+        history = (await client.get(f"/threads/{thread_id}/history")).json()
+        first = next(one for one in history if one["values"].get("log") == ["one"])
+        body = {
+            "assistant_id": "echo", "input": {"text": "else"}, "checkpoint": first["checkpoint"],
+        }  # fmt: skip
+        forked = await client.post(f"/threads/{thread_id}/runs/wait", json=body)
+    assert forked.json()["log"] == ["one", "else"]

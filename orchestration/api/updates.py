@@ -1,0 +1,62 @@
+"""Changes of a thread's state from outside, as if nodes had made them."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+
+from operations.errors import StorageUnavailable
+from orchestration.api.checkpoints import require_checkpoint
+from orchestration.api.endpoint import Call
+from orchestration.api.problems import Problem
+from orchestration.loop.errors import ThreadNotFound
+
+
+async def update_thread(
+    call: Call,
+    thread_id: str,
+    supersteps: Sequence[Sequence[Mapping[str, Any]]],
+    checkpoint: Mapping[str, Any],
+) -> Mapping[str, Any]:
+    """Take a thread through ``supersteps``, from ``checkpoint`` on; return where that left it.
+
+    Each update of a superstep has ``values`` or a ``command``, and ``as_node``.
+
+    Raises:
+        Problem: 400, the thread has no graph; 404, no such checkpoint; 422, the graph refuses.
+        ThreadBusy: a run works on it.
+        ThreadNotFound: there is no such thread.
+    """
+    backend = call.backend
+    graph_id = graph_of(call, thread_id)
+    if graph_id is None:
+        raise Problem(
+            HTTPStatus.BAD_REQUEST,
+            "the thread has no graph yet: run something on it, or name a graph_id in its metadata",
+        )
+    with backend.loop.hold(thread_id):
+        await require_checkpoint(backend, thread_id, checkpoint)
+        try:
+            updated = await backend.states.update(graph_id, thread_id, supersteps, checkpoint)
+        except StorageUnavailable:
+            raise
+        except Exception as error:  # reducers are user code, and may raise anything
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, f"{type(error).__name__}: {error}"
+            ) from error
+        await backend.threads.show(thread_id, await backend.states.shown(graph_id, thread_id))
+    return updated
+
+
+def graph_of(call: Call, thread_id: str) -> str | None:
+    """Return the graph of a thread, if it has one that is served.
+
+    Raises:
+        ThreadNotFound: there is no such thread.
+    """
+    row = call.backend.threads.get(thread_id, call.visible)
+    if row is None:
+        raise ThreadNotFound(thread_id)
+    graph_id = orjson.loads(row["metadata"]).get("graph_id")
+    return graph_id if isinstance(graph_id, str) and graph_id in call.backend.graphs else None
