@@ -18,6 +18,7 @@ from orchestration.api import (
     deliveries,
     items,
     meta,
+    quota,
     runs,
     state,
     thread_log,
@@ -110,6 +111,7 @@ def _cors(backend: Backend) -> dict[str, Any]:
                 "content-location",
                 "location",
                 "retry-after",
+                *quota.FIELDS,
                 assistants.NEXT_PAGE,
             ],
         }

@@ -16,6 +16,7 @@ from orchestration.api.idempotency import Once
 from orchestration.api.models import Batch, JoinHow, RunCreate
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
+from orchestration.api.quota import quota
 from orchestration.api.submission import new_run
 from orchestration.loop.run import Run
 
@@ -155,17 +156,20 @@ async def create_batch(call: Call, body: Batch) -> Response:
     runs = [await _asked(call, one, None) for one in body]
     if runs:
         await call.backend.loop.submit(*runs)
-    return json_response(_all(runs))
+    return json_response(_all(runs), headers=_quota(call, *runs[:1]))
 
 
 async def _create(call: Call, body: RunCreate, thread_id: str | None) -> Response:
     run = await _submit(call, body, thread_id)
-    return json_response(accepted_document(run), headers={"content-location": place(run)})
+    return json_response(
+        accepted_document(run), headers={"content-location": place(run), **_quota(call, run)}
+    )
 
 
 async def _wait(call: Call, body: RunCreate, thread_id: str | None) -> Response:
     run = await _submit(call, body, thread_id)
-    return waiting(call, run, cancel=body.on_disconnect == "cancel")
+    cancel = body.on_disconnect == "cancel"
+    return waiting(call, run, cancel=cancel, headers=_quota(call, run))
 
 
 async def _stream(call: Call, body: RunCreate, thread_id: str | None) -> Response:
@@ -173,6 +177,10 @@ async def _stream(call: Call, body: RunCreate, thread_id: str | None) -> Respons
     listener = run.stream.listen()
     await call.backend.loop.submit(run)
     return follow(call, run, listener, cancel=body.on_disconnect == "cancel")
+
+
+def _quota(call: Call, *runs: Run) -> dict[str, str]:
+    return quota(call.backend.loop, runs[0].tenant) if runs else {}
 
 
 async def _submit(call: Call, body: RunCreate, thread_id: str | None) -> Run:

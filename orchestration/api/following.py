@@ -8,6 +8,7 @@ from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
 from orchestration.api.models import JoinHow
 from orchestration.api.problems import Problem
+from orchestration.api.quota import quota
 from orchestration.api.sse import EventStream
 from orchestration.loop.run import Ending, Run
 from orchestration.loop.streams import Listener, StreamEvent
@@ -38,7 +39,11 @@ def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventSt
     return _stream(
         call,
         listener,
-        {"content-location": place(run), "location": f"{place(run)}/stream"},
+        {
+            "content-location": place(run),
+            "location": f"{place(run)}/stream",
+            **quota(call.backend.loop, run.tenant),
+        },
         _leave(call, run, listener, cancel=cancel),
         numbered=run.resumable,
     )

@@ -15,7 +15,9 @@ from orchestration.loop.errors import LoopError
 from orchestration.loop.run import Ending, Outcome, Run
 
 
-def waiting(call: Call, run: Run, *, cancel: bool) -> Response:
+def waiting(
+    call: Call, run: Run, *, cancel: bool, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return the response that waits for ``run``; ``cancel`` it if the client goes away."""
     if run.done is None:
         raise RuntimeError("only a submitted run can be waited for")
@@ -23,7 +25,7 @@ def waiting(call: Call, run: Run, *, cancel: bool) -> Response:
     where = place(run)
     return WaitResponse(
         run.done,
-        headers={"content-location": where, "location": f"{where}/join"},
+        headers={"content-location": where, "location": f"{where}/join", **(headers or {})},
         keep_alive=call.backend.settings.keep_alive,
         leave=(lambda: loop.cancel(run, Ending.INTERRUPT)) if cancel else None,
     )

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
+from random import uniform
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from operations.errors import StorageFull, StorageUnavailable
+from orchestration.api.quota import rate_limit
 from orchestration.graphs.registry import GraphNotMade
 from orchestration.loop import errors
 from orchestration.store.assistants import AssistantExists
@@ -81,15 +83,21 @@ def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, 
         case errors.QueueFull():
             return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), error.retry_after, _OVERLOAD)
         case errors.RateLimited():
-            return _later(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.retry_after, _QUOTA)
+            refused = _later(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.retry_after, _QUOTA)
+            refused.headers.update(rate_limit(error.allowance))
+            return refused
         case errors.AskedTwice():
-            return _later(HTTPStatus.CONFLICT, str(error), _ANSWERED, "about:blank")
+            return _later(HTTPStatus.CONFLICT, str(error), _jittered(_ANSWERED), "about:blank")
         case errors.Draining():
-            return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), _STOPPING, "about:blank")
+            return _later(
+                HTTPStatus.SERVICE_UNAVAILABLE, str(error), _jittered(_STOPPING), "about:blank"
+            )
         case StorageFull():
             return Problem(HTTPStatus.INSUFFICIENT_STORAGE, _FULL)
         case StorageUnavailable():
-            return _later(HTTPStatus.SERVICE_UNAVAILABLE, _LOCKED, _STOPPING, "about:blank")
+            return _later(
+                HTTPStatus.SERVICE_UNAVAILABLE, _LOCKED, _jittered(_STOPPING), "about:blank"
+            )
         case _:
             status = _STATUSES.get(type(error))
             if status is None:
@@ -188,6 +196,11 @@ PROBLEMS = Wording(
         },
     },
 )
+
+
+def _jittered(seconds: float) -> float:
+    """Return up to twice the time, so that not everybody comes back at once."""
+    return seconds * uniform(1, 2)
 
 
 def _later(status: HTTPStatus, detail: str, seconds: float, kind: str) -> Problem:

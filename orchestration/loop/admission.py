@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 
-from aiolimiter import AsyncLimiter
-
 from orchestration.loop.errors import QueueFull, RateLimited
+from orchestration.loop.rate import Allowance, Bucket
 from orchestration.loop.run import Run
 
 SUSPECT = "suspect"
-_CALLERS = 1_000  # rate limiters kept, the most recent ones
+_CALLERS = 1_000  # rates kept, those of the most recent callers
+_ANONYMOUS = "the anonymous tenant"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,11 +69,11 @@ class Admission:
         self._limits = limits
         self._rng = rng
         self._clock = clock
-        self._limiters: OrderedDict[str, AsyncLimiter] = OrderedDict()
+        self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._rate = 0.0  # runs finished a second, averaged over about a minute
         self._last = clock()
 
-    async def admit(self, run: Run, waiting: int) -> None:
+    def admit(self, run: Run, waiting: int) -> None:
         """Let ``run`` in where ``waiting`` runs wait already.
 
         Raises:
@@ -85,20 +85,28 @@ class Admission:
         rate = self._limits.submit_rate
         if rate is None:
             return
-        key = run.tenant or "the anonymous tenant"
-        limiter = self._limiter(key, rate)
-        if not limiter.has_capacity():
-            raise RateLimited(key, rate, self._jittered(1 / rate))
-        await limiter.acquire()  # does not wait: there is capacity, and nobody else ran since
+        key = run.tenant or _ANONYMOUS
+        bucket = self._bucket(key, rate)
+        wait = bucket.take(self._clock())
+        if wait > 0:
+            left = bucket.allowance(self._clock())
+            raise RateLimited(key, rate, self._jittered(wait), left)
 
-    def _limiter(self, key: str, rate: float) -> AsyncLimiter:
-        limiter = self._limiters.get(key)
-        if limiter is None:
-            limiter = self._limiters[key] = AsyncLimiter(max(1.0, rate), max(1.0, 1 / rate))
-            if len(self._limiters) > _CALLERS:
-                self._limiters.popitem(last=False)
-        self._limiters.move_to_end(key)
-        return limiter
+    def allowance(self, tenant: str | None) -> Allowance | None:
+        """Return what a tenant may still submit; None if there is no limit."""
+        rate = self._limits.submit_rate
+        if rate is None:
+            return None
+        return self._bucket(tenant or _ANONYMOUS, rate).allowance(self._clock())
+
+    def _bucket(self, key: str, rate: float) -> Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = Bucket(rate, self._clock())
+            if len(self._buckets) > _CALLERS:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(key)
+        return bucket
 
     def finished(self) -> None:
         """Count a run that left, for the estimate of when there is room again."""

@@ -1,5 +1,7 @@
 """What the loop refuses, and why. Each error says what is still true afterwards."""
 
+from orchestration.loop.rate import Allowance
+
 
 class LoopError(Exception):
     """The base of what the loop raises."""
@@ -17,8 +19,9 @@ class QueueFull(LoopError):
 class RateLimited(LoopError):
     """One caller submits faster than its limit. Nothing was queued."""
 
-    def __init__(self, key: str, rate: float, retry_after: float) -> None:
+    def __init__(self, key: str, rate: float, retry_after: float, allowance: Allowance) -> None:
         super().__init__(f"{key} may submit {rate:g} runs a second")
+        self.allowance = allowance
         self.key = key
         self.retry_after = retry_after
 

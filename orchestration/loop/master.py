@@ -19,6 +19,7 @@ from orchestration.loop.errors import (
 )
 from orchestration.loop.events import Emit, RunAccepted, RunRejected, WriteFailed, harmless
 from orchestration.loop.ports import Executor, RunStore
+from orchestration.loop.rate import Allowance
 from orchestration.loop.run import (
     Ending,
     Failure,
@@ -96,6 +97,10 @@ class MasterLoop:
         """Say where ``run`` is and what it waits for."""
         return self._scheduler.standing(run)
 
+    def allowance(self, tenant: str | None) -> Allowance | None:
+        """Return what a tenant may still submit; None if there is no limit."""
+        return self._admission.allowance(tenant)
+
     def watch(self, thread_id: str) -> Listener:
         """Return a listener for the events of all runs of a thread, those to come included."""
         listener = Listener()
@@ -137,7 +142,7 @@ class MasterLoop:
         before = [self.on_thread(run.thread_id) for run in runs]
         try:
             for number, run in enumerate(runs):
-                await self._admit(run, number)
+                self._admit(run, number)
             accepted = asyncio.ensure_future(self._store.accept(*runs))
         except (LoopError, StorageUnavailable) as error:
             self._reject(runs, error)
@@ -230,12 +235,12 @@ class MasterLoop:
             case _:
                 self._store.requeue(run)
 
-    async def _admit(self, run: Run, ahead: int) -> None:
+    def _admit(self, run: Run, ahead: int) -> None:
         if self._draining:
             raise Draining
         if run.multitask_strategy is MultitaskStrategy.REJECT and run.thread_id in self._threads:
             raise ThreadBusy(run.thread_id)
-        await self._admission.admit(run, self._scheduler.waiting + ahead)
+        self._admission.admit(run, self._scheduler.waiting + ahead)
 
     def _enter(self, run: Run) -> None:
         run.done = asyncio.get_running_loop().create_future()

@@ -61,8 +61,27 @@ async def test_a_tenant_above_its_rate_is_told_429_and_others_are_not(tmp_path: 
         other = await submit("b")
     assert codes == [200, 200]
     assert refusal(refused) == (429, "quota-exceeded", True)
+    assert {**refused.headers}.items() >= {"ratelimit": '"runs";r=0;t=1'}.items()
     assert refused.json()["detail"] == "a may submit 2 runs a second"
     assert other.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/runs", "/runs/wait", "/runs/stream", "/runs/batch"])
+async def test_what_is_left_of_the_rate_is_told_with_every_answer(
+    tmp_path: Path, path: str
+) -> None:
+    body = [ECHO] if path == "/runs/batch" else ECHO
+    async with open_client(tmp_path, "echo", submit_rate=3.0) as client:
+        answers = [await client.post(path, json=body) for _ in range(4)]
+    assert {answer.headers["ratelimit-policy"] for answer in answers} == {'"runs";q=3;w=1'}
+    left = [answer.headers["ratelimit"].partition(";t=")[0] for answer in answers]
+    assert left == ['"runs";r=2', '"runs";r=1', '"runs";r=0', '"runs";r=0']
+
+
+async def test_without_a_rate_nothing_is_told_of_one(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        answer = await client.post("/runs", json=ECHO)
+    assert not any(name.startswith("ratelimit") for name in answer.headers)
 
 
 async def test_a_tenant_has_so_many_runs_working_at_once(tmp_path: Path) -> None:
@@ -92,7 +111,7 @@ async def test_a_service_that_stops_takes_no_runs_and_says_so(tmp_path: Path) ->
         ready = await client.get("/readyz")
         alive = await client.get("/livez")
     assert (before.status_code, before.json()) == (200, {"status": "ok"})
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
+    assert (refused.status_code, int(refused.headers["retry-after"]) in range(5, 11)) == (503, True)
     assert (ready.status_code, ready.json()["loop"]) == (503, "the service is stopping")
     assert alive.status_code == 200
 

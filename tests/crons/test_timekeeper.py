@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 from operations.errors import StorageFull
 from orchestration.crons.timekeeper import AT_ONCE, LONGEST_REST, LONGEST_WAIT, Unrunnable
 from orchestration.loop.errors import Draining, QueueFull, RateLimited, ThreadBusy, ThreadNotFound
+from orchestration.loop.rate import Allowance
 from orchestration.loop.run import Firing
 from tests.crons.watch import new_cron, open_watch, utc
 
@@ -76,7 +77,13 @@ async def test_one_that_is_disabled_or_deleted_does_not_run(tmp_path: Path) -> N
         assert (watch.ran(disabled), watch.ran(deleted)) == ([], [])
 
 
-REFUSALS = [QueueFull(1, 3.0), RateLimited("tenant", 1.0, 3.0), Draining(), StorageFull("no room")]
+NOTHING_LEFT = Allowance(1, 1.0, 0, 1.0)
+REFUSALS = [
+    QueueFull(1, 3.0),
+    RateLimited("tenant", 1.0, 3.0, NOTHING_LEFT),
+    Draining(),
+    StorageFull("no room"),
+]
 
 
 @pytest.mark.parametrize("refusal", REFUSALS, ids=lambda one: type(one).__name__)

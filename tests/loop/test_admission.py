@@ -24,9 +24,9 @@ def admission(clock: Clock | None = None, **limits: Any) -> Admission:
 
 async def test_a_queue_at_its_bound_lets_nobody_in() -> None:
     admitting = admission(queue_capacity=2)
-    await admitting.admit(new_run("a"), 1)
+    admitting.admit(new_run("a"), 1)
     with pytest.raises(QueueFull, match=r"\(2 runs\)"):
-        await admitting.admit(new_run("b"), 2)
+        admitting.admit(new_run("b"), 2)
 
 
 def test_one_is_to_come_back_when_a_tenth_of_the_queue_has_drained() -> None:
@@ -54,7 +54,7 @@ def test_each_tenant_has_its_rate_and_gets_it_back_with_time() -> None:
 
         async def admitted(tenant: str | None) -> bool:
             try:
-                await admitting.admit(new_run("r", tenant=tenant), 0)
+                admitting.admit(new_run("r", tenant=tenant), 0)
             except RateLimited as error:
                 pauses.append(error.retry_after)
                 return False
@@ -77,7 +77,7 @@ def test_a_rate_below_one_a_second_still_lets_one_in() -> None:
         for passed in (0.0, 1.0, 3.5):
             sim._now += passed  # noqa: SLF001 - time passes
             try:
-                await admitting.admit(new_run("r"), 0)
+                admitting.admit(new_run("r"), 0)
                 seen.append(True)
             except RateLimited:
                 seen.append(False)
@@ -88,12 +88,12 @@ def test_a_rate_below_one_a_second_still_lets_one_in() -> None:
 
 async def test_only_the_latest_callers_are_remembered() -> None:
     admitting = admission(submit_rate=1.0)
-    await admitting.admit(new_run("r", tenant="first"), 0)
+    admitting.admit(new_run("r", tenant="first"), 0)
     for number in range(1_000):
-        await admitting.admit(new_run("r", tenant=f"t{number}"), 0)
-    await admitting.admit(new_run("r", tenant="first"), 0)  # forgotten, so let in again
+        admitting.admit(new_run("r", tenant=f"t{number}"), 0)
+    admitting.admit(new_run("r", tenant="first"), 0)  # forgotten, so let in again
     with pytest.raises(RateLimited, match="t999 may submit 1 runs a second"):
-        await admitting.admit(new_run("r", tenant="t999"), 0)
+        admitting.admit(new_run("r", tenant="t999"), 0)
 
 
 @pytest.mark.parametrize(

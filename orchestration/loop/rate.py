@@ -1,0 +1,50 @@
+"""A caller's rate: so many at once, refilled steadily."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a caller may still do: ``quota`` in ``window`` seconds, ``remaining`` of it now.
+
+    ``reset`` is in how many seconds all of it is there again.
+    """
+
+    quota: int
+    window: float
+    remaining: int
+    reset: float
+
+
+class Bucket:
+    """Holds what was taken, and leaks ``rate`` of it a second; full, it takes no more."""
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate = rate
+        self._capacity = max(1.0, rate)
+        self._level = 0.0
+        self._at = now
+
+    def take(self, now: float) -> float:
+        """Take one and return 0; or, if there is no room, the seconds until there is."""
+        self._leak(now)
+        missing = self._level + 1 - self._capacity
+        if missing > 0:
+            return missing / self._rate
+        self._level += 1
+        return 0.0
+
+    def allowance(self, now: float) -> Allowance:
+        """Return what can still be taken."""
+        self._leak(now)
+        return Allowance(
+            quota=int(self._capacity),
+            window=self._capacity / self._rate,
+            remaining=int(self._capacity - self._level),
+            reset=self._level / self._rate,
+        )
+
+    def _leak(self, now: float) -> None:
+        # Rounded: one refused over the last bit of a float would have to wait for nothing.
+        self._level = round(max(0.0, self._level - (now - self._at) * self._rate), 9)
+        self._at = now
