@@ -7,8 +7,8 @@ import pytest
 
 from orchestration.loop.admission import SUSPECT, Admission, Limits
 from orchestration.loop.errors import QueueFull, RateLimited
+from orchestration.loop.rate import Allowance
 from tests.loop.stage import new_run
-from tests.simulation.simloop import SimLoop, simulate
 
 
 class Clock:
@@ -48,42 +48,49 @@ def test_nobody_is_sent_away_for_longer_than_about_a_minute() -> None:
 
 
 def test_each_tenant_has_its_rate_and_gets_it_back_with_time() -> None:
-    async def main(sim: SimLoop) -> list[bool]:
-        admitting = admission(submit_rate=2.0)
-        pauses: list[float] = []
+    clock = Clock()
+    admitting = admission(clock, submit_rate=2.0)
+    pauses: list[float] = []
 
-        async def admitted(tenant: str | None) -> bool:
-            try:
-                admitting.admit(new_run("r", tenant=tenant), 0)
-            except RateLimited as error:
-                pauses.append(error.retry_after)
-                return False
-            return True
+    def admitted(tenant: str | None) -> bool:
+        try:
+            admitting.admit(new_run("r", tenant=tenant), 0)
+        except RateLimited as error:
+            pauses.append(error.retry_after)
+            return False
+        return True
 
-        seen = [await admitted("a") for _ in range(3)]
-        seen += [await admitted("b"), await admitted(None)]
-        sim._now += 0.5  # noqa: SLF001 - time passes
-        seen += [await admitted("a"), await admitted("a")]
-        assert all(1 <= pause <= 3 for pause in pauses)
-        return seen
-
-    assert simulate(1, main) == [True, True, False, True, True, True, False]
+    seen = [admitted("a") for _ in range(3)]
+    seen += [admitted("b"), admitted(None)]
+    clock.now += 0.5
+    seen += [admitted("a"), admitted("a")]
+    assert seen == [True, True, False, True, True, True, False]
+    assert all(1 <= pause <= 3 for pause in pauses)
 
 
 def test_a_rate_below_one_a_second_still_lets_one_in() -> None:
-    async def main(sim: SimLoop) -> list[bool]:
-        admitting = admission(submit_rate=0.25)
-        seen = []
-        for passed in (0.0, 1.0, 3.5):
-            sim._now += passed  # noqa: SLF001 - time passes
-            try:
-                admitting.admit(new_run("r"), 0)
-                seen.append(True)
-            except RateLimited:
-                seen.append(False)
-        return seen
+    clock = Clock()
+    admitting = admission(clock, submit_rate=0.25)
+    seen = []
+    for passed in (0.0, 1.0, 3.0):
+        clock.now += passed
+        try:
+            admitting.admit(new_run("r"), 0)
+            seen.append(True)
+        except RateLimited:
+            seen.append(False)
+    assert seen == [True, False, True]
 
-    assert simulate(1, main) == [True, False, True]
+
+def test_what_is_left_of_a_rate_is_known_without_taking_any_of_it() -> None:
+    clock = Clock()
+    admitting = admission(clock, submit_rate=4.0)
+    for _ in range(3):
+        admitting.admit(new_run("r", tenant="a"), 0)
+    clock.now += 0.25
+    assert admitting.allowance("a") == Allowance(quota=4, window=1.0, remaining=2, reset=0.5)
+    assert admitting.allowance("b") == Allowance(quota=4, window=1.0, remaining=4, reset=0.0)
+    assert admission().allowance("a") is None
 
 
 async def test_only_the_latest_callers_are_remembered() -> None:
