@@ -1,5 +1,9 @@
 """What happens on a thread, by channel and namespace: of late, now, and from now on."""
 
+import sqlite3
+from collections.abc import Iterator
+
+import orjson
 from starlette.responses import Response
 
 from orchestration.api.access import Access
@@ -25,18 +29,20 @@ _WATCH = frozenset({"lifecycle", "input"})
 )
 async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     """Stream what happens on a thread, by channel and namespace, for as long as one listens."""
-    thread_id = call.uuid("thread_id")
-    backend = call.backend
-    # Without authorisation the thread need not be there yet; with it, it could become another's.
-    if backend.authority is not None and backend.threads.get(thread_id, call.visible) is None:
-        raise ThreadNotFound(thread_id)
+    thread_id, backend = call.uuid("thread_id"), call.backend
     logs, settings = backend.loop.logs, backend.settings
+    row = backend.threads.get(thread_id, call.visible)
+    # Without authorisation the thread need not be there yet; with it, it could become another's.
+    if backend.authority is not None and row is None:
+        raise ThreadNotFound(thread_id)
     log = logs.open(thread_id)
     since = body.since if body.since is not None else last_event_id(call)
     # The clients' watches on the fate of runs; the end of an earlier one would end the next for
     # them, which they start only once they watch.
     watch = body.namespaces is None and frozenset(body.channels) == _WATCH
     listener = log.listen(since, unseen=watch)
+    if log.empty and since is None and row is not None and row["shown_status"] == "interrupted":
+        log.remind(listener, _questions(row))
 
     def leave(_: bool) -> None:  # noqa: FBT001 - a callback with one fact
         log.unlisten(listener)
@@ -51,6 +57,16 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
         wanted=_Reader(body, log),
         numbered=True,
     )
+
+
+def _questions(row: sqlite3.Row) -> Iterator[tuple[str, str, bytes]]:
+    """Return what a thread waits for, whose log does not go back to where that was asked."""
+    for asked in orjson.loads(row["interrupts"]).values():
+        for each in asked:
+            value = each["value"]
+            told = {"interrupt_id": each["id"], "payload": value, "value": value}
+            yield "input.requested", "input", orjson.dumps(told)
+    yield "lifecycle", "lifecycle", orjson.dumps({"event": "interrupted"})
 
 
 class _Reader:

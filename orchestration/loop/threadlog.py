@@ -126,6 +126,29 @@ class ThreadLog:
         channel: str | None = None,
     ) -> None:
         """Give an event to everybody who listens, and keep it; ``data`` is JSON text."""
+        event = self._enveloped(method, namespace, data, node=node, channel=channel)
+        self._keep(event)
+        for listener in tuple(self._listeners):
+            listener.put_nowait(event)
+
+    def remind(self, listener: Listener, reminders: Iterable[tuple[str, str, bytes]]) -> None:
+        """Give one reader what the log does not have: pairs of method and channel, with data."""
+        listener.give(
+            [
+                self._enveloped(method, (), data, channel=channel)
+                for method, channel, data in reminders
+            ]
+        )
+
+    def _enveloped(
+        self,
+        method: str,
+        namespace: tuple[str, ...],
+        data: bytes,
+        *,
+        node: str | None = None,
+        channel: str | None = None,
+    ) -> ThreadEvent:
         self.number += 1
         whose = b"" if node is None else b',"node":' + orjson.dumps(node)
         text = (
@@ -140,10 +163,7 @@ class ThreadLog:
             whose,
             data,
         )
-        event = ThreadEvent(self.number, method, text, channel or method, namespace)
-        self._keep(event)
-        for listener in tuple(self._listeners):
-            listener.put_nowait(event)
+        return ThreadEvent(self.number, method, text, channel or method, namespace)
 
     def listen(self, after: int | None = None, *, unseen: bool = False) -> Listener:
         """Return a listener for what comes, and for what is kept of the events past ``after``.

@@ -177,6 +177,23 @@ async def test_a_watch_is_not_told_of_an_ending_that_was_seen(tmp_path: Path) ->
     assert lives([following]) == ["running"]
 
 
+async def test_a_question_is_told_although_the_log_is_gone(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "asking") as (service, client):
+        await start(client, thread, "asking", {"text": "x"})
+        first = await to_the_end(client, thread, ["input", "lifecycle"])
+        await quiet(service, thread)
+        service.loop.logs.forget(thread)
+        again = await to_the_end(client, thread, ["input", "lifecycle"])
+    [asked, told] = [
+        [part.data["params"]["data"] for part in got if part.event == "input.requested"]
+        for got in (first, again)
+    ]
+    assert asked == told
+    assert asked[0]["payload"] == {"question": "x"}
+    assert again[0].data["seq"] > first[-1].data["seq"]
+
+
 async def test_several_readers_get_the_same(tmp_path: Path) -> None:
     thread, gate = str(uuid4()), gates["several readers"]
     async with open_socket(tmp_path, "holder") as (_, client):

@@ -2,6 +2,7 @@
 
 import asyncio
 import operator
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -14,6 +15,8 @@ from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 from langgraph.types import interrupt
 from typing_extensions import TypedDict
+
+_gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
 
 
 class Talk(TypedDict, total=False):
@@ -66,7 +69,18 @@ async def _wait(_: Talk) -> Talk:
     return {}
 
 
-async def _start_slowly(_: Talk) -> Talk:
+async def _hold(talk: Talk) -> Talk:
+    """Wait for the gate of the name that was said last."""
+    await _gates[_said(talk)].wait()
+    return {"messages": [AIMessage("held no longer")]}
+
+
+async def _open(talk: Talk) -> Talk:
+    _gates[_said(talk)].set()
+    return {}
+
+
+async def _begin(_: Talk) -> Talk:
     return {"log": ["begun"]}
 
 
@@ -101,6 +115,8 @@ chat = _built(("answer", _answer))
 asking = _built(("ask", _ask))
 asking_twice = _side_by_side(first=_ask_first, second=_ask_second)
 asking_within = _built(("team", asking.compile()), ("answer", _answer))
-failing = _built(("begin", _start_slowly), ("fail", _fail))
-waiting = _built(("begin", _start_slowly), ("wait", _wait))
+failing = _built(("begin", _begin), ("fail", _fail))
+waiting = _built(("begin", _begin), ("wait", _wait))
+holding = _built(("begin", _begin), ("hold", _hold))
+opening = _built(("open", _open))
 adding = _built(("call", _call_tool), ("tools", ToolNode([add])))

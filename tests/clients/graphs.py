@@ -1,0 +1,9 @@
+"""The manifest of the graphs that LangGraph's clients play with."""
+
+from typing import Any
+
+GRAPHS = (
+    "adding", "asking", "asking_twice", "asking_within", "chat", "failing", "holding", "opening",
+    "waiting",
+)  # fmt: skip
+MANIFEST: dict[str, Any] = {"graphs": {name: f"tests.clients.plays:{name}" for name in GRAPHS}}
