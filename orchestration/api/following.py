@@ -12,11 +12,13 @@ from orchestration.api.quota import quota
 from orchestration.api.sse import EventStream
 from orchestration.loop.run import Ending, Run
 from orchestration.loop.streams import Listener, StreamEvent
+from orchestration.store.events import EventKeeper
 
 _EVENT_ID = re.compile(r"-1|[0-9]{1,15}")
 _END = StreamEvent(0, "end", b"null")
+_LOST = StreamEvent(0, "gap", b'{"message": "events that could not be stored are missing here"}')
 _UNSEEN = 1_000_000
-_ALWAYS = frozenset({"metadata", "error", "end", "shutdown"})
+_ALWAYS = frozenset({"metadata", "error", "end", "shutdown", "gap"})
 
 
 def place(run: Run) -> str:
@@ -29,9 +31,9 @@ def keep_events(backend: Backend, run: Run, *, recovered: bool = False) -> None:
     if not run.resumable:
         return
     # Of what was sent before a crash, the last may not be stored: no number is given out twice.
-    run.stream.keep(after=backend.events.last(run.run_id) + _UNSEEN if recovered else 0)
-    if not run.ephemeral or run.repeatable:
-        run.stream.tap(lambda event: backend.events.append(run.run_id, event))
+    after = backend.events.last(run.run_id) + _UNSEEN if recovered else 0
+    kept = not run.ephemeral or run.repeatable
+    run.stream.keep(after, EventKeeper(backend.events, run.run_id) if kept else None)
 
 
 def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventStream:
@@ -59,7 +61,7 @@ async def follow_again(
     seen = last_event_id(call)
     after = after if seen is None else seen
     if run is None:
-        missed = [] if after is None else await call.backend.events.after(run_id, after)
+        missed = [] if after is None else await _missed(call, run_id, after)
         if not missed or missed[-1].name != "end":
             missed.append(_END)
         return _stream(
@@ -68,8 +70,7 @@ async def follow_again(
     listener, first = run.stream.listen(after), run.stream.first
     missed = []
     if after is not None and after + 1 < first:
-        kept = await call.backend.events.after(run_id, after)
-        missed = [event for event in kept if event.number < first]
+        missed = await _missed(call, run_id, after, first)
     return _stream(
         call,
         listener,
@@ -79,6 +80,21 @@ async def follow_again(
         wanted=_wanted(how),
         numbered=run.resumable,
     )
+
+
+async def _missed(
+    call: Call, run_id: str, after: int, before: int | None = None
+) -> list[StreamEvent]:
+    """Return the kept events between two, with a note where some could not be kept."""
+    missed: list[StreamEvent] = []
+    kept = await call.backend.events.after(run_id, after)
+    upto = [] if before is None else [StreamEvent(before, "", b"")]
+    for event in [*(one for one in kept if before is None or one.number < before), *upto]:
+        if 1 < event.number - after < _UNSEEN:
+            missed.append(_LOST)
+        missed.append(event)
+        after = event.number
+    return missed if before is None else missed[:-1]
 
 
 def follow_thread(call: Call, thread_id: str) -> EventStream:

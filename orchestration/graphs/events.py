@@ -88,7 +88,7 @@ class RunEvents:
                 self.take((), "values", chunk)
             else:
                 self._take_tuple(chunk)
-            if self._published >= _BURST:
+            if self._published >= _BURST or self._stream.full:
                 await self._pause()
 
     async def follow_events(self, events: AsyncIterator[Any], run_id: str) -> None:
@@ -99,7 +99,7 @@ class RunEvents:
                 self._take_tuple(event["data"]["chunk"])
             else:
                 self.publish("events", event)
-            if self._published >= _BURST:
+            if self._published >= _BURST or self._stream.full:
                 await self._pause()
 
     def take(self, namespace: tuple[str, ...], mode: str, payload: Any) -> None:
@@ -123,9 +123,13 @@ class RunEvents:
             raise asyncio.CancelledError
 
     async def _pause(self) -> None:
-        """Let readers read: a burst must not fill their places before they had a turn."""
+        """Let readers read: a burst must not fill their places before they had a turn.
+
+        Events that are kept go no faster than they can be.
+        """
         self._published = 0
         await asyncio.sleep(0)
+        await self._stream.room()
 
     def _take_values(self, payload: Any) -> None:
         self.seen = True

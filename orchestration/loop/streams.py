@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 LISTENER_LIMIT = 10_000  # events waiting for one slow listener
 LISTENER_BYTES = 8 * 1024**2  # of their data
@@ -25,6 +26,23 @@ class StreamEvent:
 
 
 Tap = Callable[[StreamEvent], None]
+
+
+class Keeper(Protocol):
+    """Keeps the events of one run where they outlive it."""
+
+    @property
+    def full(self) -> bool:
+        """Whether it is behind, and a run is to wait before it says more."""
+        ...
+
+    def __call__(self, event: StreamEvent) -> None:
+        """Keep an event; never waits."""
+        ...
+
+    async def room(self) -> None:
+        """Return once it is no longer full."""
+        ...
 
 
 class Listener:
@@ -87,12 +105,13 @@ class RunStream:
     A tap is called with every event as it comes; unlike a listener it outlives the run.
     """
 
-    __slots__ = ("_closed", "_history", "_listeners", "_number", "_size", "_taps")
+    __slots__ = ("_closed", "_history", "_keeper", "_listeners", "_number", "_size", "_taps")
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._taps: list[Tap] = []
         self._history: deque[StreamEvent] | None = None
+        self._keeper: Keeper | None = None
         self._number = 0
         self._size = 0
         self._closed = False
@@ -107,10 +126,24 @@ class RunStream:
         """The number of the oldest event that a listener can still be given."""
         return self._history[0].number if self._history else self._number + 1
 
-    def keep(self, after: int = 0) -> None:
-        """Keep events for those who come later, numbering on from ``after``."""
+    @property
+    def full(self) -> bool:
+        """Whether what keeps the events is behind; see ``room``."""
+        return self._keeper is not None and self._keeper.full
+
+    async def room(self) -> None:
+        """Return once more events can be kept."""
+        if self._keeper is not None:
+            await self._keeper.room()
+
+    def keep(self, after: int = 0, keeper: Keeper | None = None) -> None:
+        """Keep events for those who come later, numbering on from ``after``.
+
+        ``keeper`` keeps those, too, for which there is no place in memory.
+        """
         self._number = max(self._number, after)
         self._history = deque()
+        self._keeper = keeper
 
     def tap(self, tap: Tap) -> None:
         """Call ``tap`` with every event."""
@@ -128,6 +161,8 @@ class RunStream:
         event = StreamEvent(self._number, name, data)
         if self._history is not None:
             self._remember(self._history, event)
+        if self._keeper is not None:
+            self._keeper(event)
         for tap in self._taps:
             tap(event)
         for listener in self._listeners:

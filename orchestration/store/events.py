@@ -1,10 +1,16 @@
 """The kept events of resumable runs, in SQLite."""
 
+import asyncio
 import sqlite3
 from functools import partial
 
+import structlog
+
 from operations.database import Database
+from operations.errors import StorageUnavailable
 from orchestration.loop.streams import StreamEvent
+
+BACKLOG = 2 * 1024**2  # bytes of all runs that wait to be written; other writes wait behind them
 
 _APPEND = """
 INSERT OR IGNORE INTO run_events (run_id, number, name, data)
@@ -12,6 +18,7 @@ SELECT run_id, ?, ?, ? FROM runs WHERE run_id = ?
 """
 _AFTER = "SELECT number, name, data FROM run_events WHERE run_id = ? AND number > ? ORDER BY number"
 _LAST = "SELECT max(number) FROM run_events WHERE run_id = ?"
+_log = structlog.get_logger(__name__)
 
 
 def _append(row: tuple[int, str, str, str], connection: sqlite3.Connection) -> None:
@@ -23,11 +30,34 @@ class EventStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._waiting = 0  # bytes
+        self._waiters: list[asyncio.Future[None]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits to be written that runs are to wait, too."""
+        return self._waiting >= BACKLOG
+
+    async def room(self) -> None:
+        """Return once it is no longer full."""
+        while self.full:
+            waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter
 
     def append(self, run_id: str, event: StreamEvent) -> None:
-        """Keep an event, if its run is still there; durable a moment later."""
+        """Keep an event, if its run is still there; durable a moment later.
+
+        One that cannot be written is told of in the log, and missing when it is read.
+        """
         row = (event.number, event.name, event.data.decode(), run_id)
-        self._database.write(partial(_append, row))
+        try:
+            written = self._database.write(partial(_append, row))
+        except StorageUnavailable as error:
+            _tell(run_id, event.number, error)
+            return
+        self._waiting += len(event.data)
+        written.add_done_callback(partial(self._written, run_id, event.number, len(event.data)))
 
     def last(self, run_id: str) -> int:
         """Return the number of the last event kept of a run, 0 if there is none."""
@@ -39,3 +69,40 @@ class EventStore:
         await self._database.settled()
         rows = await self._database.read(lambda c: c.execute(_AFTER, (run_id, number)).fetchall())
         return [StreamEvent(row[0], row[1], row[2].encode()) for row in rows]
+
+    def _written(self, run_id: str, number: int, size: int, written: asyncio.Future[None]) -> None:
+        self._waiting -= size
+        if not written.cancelled() and (error := written.exception()) is not None:
+            _tell(run_id, number, error)
+        if not self.full:
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
+            self._waiters.clear()
+
+
+class EventKeeper:
+    """Keeps the events of one run in the store."""
+
+    def __init__(self, events: EventStore, run_id: str) -> None:
+        self._events = events
+        self._run_id = run_id
+
+    @property
+    def full(self) -> bool:
+        """Whether the run is to wait; see `EventStore.full`."""
+        return self._events.full
+
+    def __call__(self, event: StreamEvent) -> None:
+        """Keep an event."""
+        self._events.append(self._run_id, event)
+
+    async def room(self) -> None:
+        """Return once the run may go on."""
+        await self._events.room()
+
+
+def _tell(run_id: str, number: int, error: BaseException) -> None:
+    _log.warning(
+        "an event could not be kept", run_id=run_id, number=number, reason=type(error).__name__
+    )

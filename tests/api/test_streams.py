@@ -1,6 +1,8 @@
 """Streams over HTTP: in order, to the end, joined later, resumed after a break."""
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +224,26 @@ async def test_a_joined_stream_can_take_the_run_along_too(tmp_path: Path) -> Non
             pass
         assert run.done is not None
         assert (await run.done).status == "interrupted"
+
+
+async def test_a_replay_says_where_events_could_not_be_kept(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "telling") as client:
+        path = await finished(client, 5, stream_resumable=True)
+    lost = "DELETE FROM run_events WHERE number IN (3, 4) OR name = 'end'"
+    with closing(sqlite3.connect(tmp_path / "data" / "masterloop.db")) as connection:
+        assert connection.execute(lost).rowcount == 3
+        connection.commit()
+    async with open_client(tmp_path, "telling") as client:
+        whole, rest = [
+            await client.get(f"{path}/stream", headers={"last-event-id": last})
+            for last in ("-1", "4")
+        ]
+    seen = [(part.id, part.event) for part in parts_of(whole.text)]
+    assert seen == [
+        ("1", "metadata"), ("2", "custom"), (None, "gap"), ("5", "custom"), ("6", "custom"),
+        (None, "end"),
+    ]  # fmt: skip
+    assert [part.id for part in parts_of(rest.text)] == ["5", "6", None]
 
 
 async def test_streams_hear_that_the_service_stops(tmp_path: Path) -> None:

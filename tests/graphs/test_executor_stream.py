@@ -9,6 +9,7 @@ from langgraph.types import interrupt
 
 from orchestration.graphs.jsontext import NotSerialisable
 from orchestration.loop.run import Run
+from orchestration.loop.streams import StreamEvent
 from tests.graphs import plays
 from tests.graphs.stage import Stage, new_run, record
 
@@ -258,3 +259,42 @@ async def test_an_interrupt_in_a_subgraph_is_told_at_the_root() -> None:
     events = await played(stage, run)
     root = [data for name, data in events if name == "updates"]
     assert root[0]["__interrupt__"][0]["value"] == "inner?"
+
+
+class Slow:
+    """Keeps events, and is full until it is told to have room."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+        self.asked = asyncio.Event()
+        self.cleared = asyncio.Event()
+
+    @property
+    def full(self) -> bool:
+        return len(self.kept) >= 3 and not self.cleared.is_set()
+
+    def __call__(self, event: StreamEvent) -> None:
+        self.kept.append(event.name)
+
+    async def room(self) -> None:
+        if self.full:
+            self.asked.set()
+            await self.cleared.wait()
+
+
+@pytest.mark.parametrize("mode", ["custom", "events"])
+async def test_a_run_says_no_more_than_can_be_kept(mode: str) -> None:
+    async def tell(_: Any) -> Any:
+        for number in range(100):
+            get_stream_writer()({"number": number})
+
+    stage, keeper = Stage(tell=plays.chain(("tell", tell))), Slow()
+    run = new_run("tell", {}, stream_mode=["custom", mode])
+    run.stream.keep(keeper=keeper)
+    playing = stage.begin(run)
+    await keeper.asked.wait()
+    held = len(keeper.kept)
+    keeper.cleared.set()
+    await playing
+    assert held == 3
+    assert len(keeper.kept) > 100

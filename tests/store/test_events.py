@@ -1,8 +1,12 @@
 """The kept events of resumable runs."""
 
+import asyncio
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from orchestration.loop.streams import StreamEvent
+from orchestration.store.events import BACKLOG, EventKeeper
 from tests.store.shelf import open_shelf
 
 
@@ -33,3 +37,44 @@ async def test_an_event_of_a_run_that_is_gone_is_not_kept(tmp_path: Path) -> Non
     async with open_shelf(tmp_path) as shelf:
         shelf.events.append("a", StreamEvent(1, "end", b"null"))
         assert await shelf.events.after("a", 0) == []
+
+
+async def test_the_store_is_full_until_what_waits_is_written(tmp_path: Path) -> None:
+    half = b'"%s"' % (b"x" * (BACKLOG // 2))
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.accept("a")
+        keeper = EventKeeper(shelf.events, "a")
+        keeper(StreamEvent(1, "custom", half))
+        assert not keeper.full
+        keeper(StreamEvent(2, "custom", half))
+        assert keeper.full
+        async with asyncio.TaskGroup() as runs:
+            for _ in range(3):
+                runs.create_task(keeper.room())
+        assert not keeper.full
+        assert len(await shelf.events.after("a", 0)) == 2
+
+
+async def test_an_event_that_cannot_be_written_is_told_of_and_makes_room(tmp_path: Path) -> None:
+    refusing = """
+        CREATE TRIGGER refuse BEFORE INSERT ON run_events WHEN NEW.number = 1
+        BEGIN SELECT RAISE(ABORT, 'no'); END
+    """
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.accept("a")
+        await shelf.database.write(lambda connection: connection.execute(refusing).close())
+        with capture_logs() as logs:
+            shelf.events.append("a", StreamEvent(1, "custom", b"1" * BACKLOG))
+            shelf.events.append("a", StreamEvent(2, "custom", b"2"))
+            await shelf.events.room()
+        assert [event.number for event in await shelf.events.after("a", 0)] == [2]
+    assert [(log["run_id"], log["number"]) for log in logs] == [("a", 1)]
+
+
+async def test_an_event_of_a_store_that_is_closed_costs_its_run_nothing(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.accept("a")
+    with capture_logs() as logs:
+        shelf.events.append("a", StreamEvent(1, "custom", b"1"))
+    assert [log["reason"] for log in logs] == ["DatabaseClosed"]
+    assert not shelf.events.full
