@@ -33,18 +33,21 @@ from orchestration.graphs.states import ThreadStates
 from orchestration.journal import Journal
 from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
+from orchestration.retention.sweeper import ThreadSweeper
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
+from orchestration.store.expiry import ExpiryStore
 from orchestration.store.idempotency import KeyStore, KeySweeper
 from orchestration.store.item_vectors import MeaningIndex
 from orchestration.store.items import ItemStore
 from orchestration.store.runs import RunStore
 from orchestration.store.sweeping import Sweeper
 from orchestration.store.threads import ThreadStore
+from orchestration.store.ttl import Ttl
 from orchestration.webhooks.configuration import headers, url_policy
 from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
@@ -87,7 +90,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         await _name_graphs(graphs, assistants)
         deliveries = DeliveryStore(database)
         deliverer = _deliverer(manifest, settings, deliveries, outbound)
-        runs = RunStore(database, None if manifest.http.disable_webhooks else deliverer.wake)
+        ttl = _thread_ttl(manifest)
+        runs = RunStore(database, None if manifest.http.disable_webhooks else deliverer.wake, ttl)
         loop = MasterLoop(
             runs,
             LangGraphExecutor(graphs, saver.fence),
@@ -99,13 +103,22 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         timekeeper = Timekeeper(
             crons, lambda cron, firing: submit_cron_run(backend, cron, firing), rng=Random()
         )
+        section = manifest.checkpointer.ttl
+        sweeper = ThreadSweeper(
+            ExpiryStore(database),
+            saver,
+            loop.hold,
+            interval=section.sweep_interval_minutes * 60,
+            limit=section.sweep_limit,
+            default=ttl,
+        )
         backend = Backend(
             settings=settings,
             manifest=manifest,
             graphs=graphs,
             loop=loop,
             runs=runs,
-            threads=ThreadStore(database),
+            threads=ThreadStore(database, ttl),
             assistants=assistants,
             events=EventStore(database),
             states=ThreadStates(graphs),
@@ -114,6 +127,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             deliveries=deliveries,
             crons=crons,
             timekeeper=timekeeper,
+            sweeper=sweeper,
             keys=KeyStore(database),
             webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
@@ -125,6 +139,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             in_background(deliverer, "webhooks"),
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
+            in_background(sweeper, "sweeper of threads"),
             in_background(KeySweeper(backend.keys), "idempotency keys"),
         ):
             yield Service(loop=loop, app=build_app(backend), recovered=recovered)
@@ -160,6 +175,12 @@ def _item_store(manifest: Manifest, database: Database) -> ItemStore:
 def _item_sweeper(manifest: Manifest, items: ItemStore) -> Sweeper:
     minutes = manifest.store.ttl.sweep_interval_minutes or SWEEP_INTERVAL
     return Sweeper(items.sweep, minutes * 60)
+
+
+def _thread_ttl(manifest: Manifest) -> Ttl | None:
+    """Return how long a thread lives that is not told; for ever, unless the manifest says."""
+    section = manifest.checkpointer.ttl
+    return None if section.default_ttl is None else Ttl(section.default_ttl, section.strategy)
 
 
 def _node_threads(settings: Settings) -> NodeThreads:

@@ -33,6 +33,14 @@ class Standing(TypedDict):
     why: str
 
 
+class TimeToLive(TypedDict):
+    """How long a thread lives, and what becomes of it then."""
+
+    strategy: Literal["delete", "keep_latest"]
+    ttl_minutes: float
+    expires_at: str
+
+
 class Thread(TypedDict):
     """A thread."""
 
@@ -46,6 +54,7 @@ class Thread(TypedDict):
     values: Any
     interrupts: Json
     error: Json | None
+    ttl: NotRequired[TimeToLive]
 
 
 class FoundThread(Thread):

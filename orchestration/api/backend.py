@@ -11,6 +11,7 @@ from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.states import ThreadStates
 from orchestration.loop.master import MasterLoop
+from orchestration.retention.sweeper import ThreadSweeper
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore
@@ -48,6 +49,7 @@ class Backend:
     deliveries: DeliveryStore
     crons: CronStore
     timekeeper: Timekeeper
+    sweeper: ThreadSweeper
     keys: KeyStore
     webhook_urls: UrlPolicy
     readiness: Readiness

@@ -11,6 +11,7 @@ from orjson import Fragment
 
 from orchestration.loop.run import Run
 from orchestration.store.assistants import Assistant
+from orchestration.store.ttl import Ttl
 
 Document = dict[str, Any]
 _INDEX = re.compile(r"-?[0-9]{1,9}")
@@ -69,6 +70,19 @@ def thread_document(row: sqlite3.Row) -> Document:
         "interrupts": Fragment(row["interrupts"]),
         "error": _fragment(row["error"]),
     }
+
+
+def living_document(row: sqlite3.Row) -> Document:
+    """Return the document of a thread, with how long it lives if that is not for ever."""
+    document = thread_document(row)
+    if row["ttl_minutes"] is not None:
+        ttl = Ttl(row["ttl_minutes"], row["ttl_strategy"])
+        document["ttl"] = {
+            "strategy": ttl.strategy,
+            "ttl_minutes": ttl.minutes,
+            "expires_at": ttl.after(row["updated_at"]),
+        }
+    return document
 
 
 def assistant_document(assistant: Assistant) -> Document:

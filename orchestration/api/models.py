@@ -211,6 +211,23 @@ class SuperstepsUpdate(Body):
     supersteps: Supersteps
 
 
+Minutes = Annotated[float, Field(strict=True, gt=0, le=52_560_000)]
+
+
+class TimeToLive(Body):
+    """How long a thread lives from its last update on, and what becomes of it then."""
+
+    ttl: Minutes
+    strategy: Literal["delete", "keep_latest"] = "delete"
+
+
+def _in_minutes(value: Any) -> Any:
+    return {"ttl": value} if isinstance(value, int | float) else value
+
+
+Ttl = Annotated[TimeToLive, BeforeValidator(_in_minutes)]
+
+
 class ThreadCreate(Body):
     """A new thread; one with ``supersteps`` has gone through them already."""
 
@@ -218,12 +235,20 @@ class ThreadCreate(Body):
     metadata: Json | None = None
     if_exists: Literal["raise", "do_nothing"] = "raise"
     supersteps: Supersteps | None = None
+    ttl: Ttl | None = None
+
+
+class ThreadInclude(Query):
+    """What to show of a thread besides: a list with commas between; there is ``ttl``."""
+
+    include: Annotated[str, Field(pattern=r"^(|ttl)(,ttl)*$")] | None = None
 
 
 class ThreadPatch(Body):
-    """What to merge into a thread."""
+    """What to merge into a thread, and how long it lives; ``ttl`` of null: for ever."""
 
     metadata: Json | None = None
+    ttl: Ttl | None = None
 
 
 class ThreadFilter(Body):

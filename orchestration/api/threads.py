@@ -12,16 +12,18 @@ from uuid_utils import uuid7
 
 from orchestration.api import answers
 from orchestration.api.access import Access
-from orchestration.api.documents import extracted, selected, thread_document
+from orchestration.api.documents import extracted, living_document, selected, thread_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_thread
 from orchestration.api.idempotency import Once
 from orchestration.api.models import (
     ThreadCreate,
     ThreadFilter,
+    ThreadInclude,
     ThreadPatch,
     ThreadSearch,
     ThreadsPrune,
+    TimeToLive,
 )
 from orchestration.api.problems import Problem
 from orchestration.api.updates import update_thread
@@ -29,6 +31,7 @@ from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending
 from orchestration.store.thread_search import ThreadQuery
 from orchestration.store.threads import ThreadExists
+from orchestration.store.ttl import Change, Ttl
 
 endpoint = Endpoints()
 
@@ -42,25 +45,35 @@ _AT_ONCE = 100  # threads deleted together; other writes come between
     body=ThreadCreate,
     optional_body=True,
     gives=answers.Thread,
-    once=Once(thread_document),
+    once=Once(living_document),
 )
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
     """Create a thread."""
     thread_id = str(body.thread_id or uuid7())
     try:
-        await call.backend.threads.create(thread_id, call.stamped(body.metadata), call.receipt)
+        metadata = call.stamped(body.metadata)
+        await call.backend.threads.create(thread_id, metadata, call.receipt, _ttl(body.ttl))
     except ThreadExists:
         if body.if_exists == "raise" or call.backend.threads.get(thread_id, call.visible) is None:
             raise
     else:
         await _go_through(call, thread_id, body)
-    return json_response(thread_document(thread_row(call, thread_id)))
+    if body.ttl is not None:
+        call.backend.sweeper.wake()
+    return json_response(living_document(thread_row(call, thread_id)))
 
 
-@endpoint("GET", "/threads/{thread_id}", access=Access("threads", "read"), gives=answers.Thread)
-async def get_thread(call: Call) -> Response:
+@endpoint(
+    "GET",
+    "/threads/{thread_id}",
+    access=Access("threads", "read"),
+    query=ThreadInclude,
+    gives=answers.Thread,
+)
+async def get_thread(call: Call, query: ThreadInclude) -> Response:
     """Return a thread."""
-    return json_response(thread_document(thread_row(call, call.uuid("thread_id"))))
+    row = thread_row(call, call.uuid("thread_id"))
+    return json_response(living_document(row) if query.include else thread_document(row))
 
 
 @endpoint(
@@ -71,13 +84,16 @@ async def get_thread(call: Call) -> Response:
     gives={200: answers.Thread, 204: None},
 )
 async def patch_thread(call: Call, body: ThreadPatch) -> Response:
-    """Merge metadata into a thread's."""
-    thread_id = call.uuid("thread_id")
-    if not await call.backend.threads.patch(thread_id, call.kept(body.metadata), call.visible):
+    """Merge metadata into a thread's, and say how long it lives."""
+    thread_id, metadata = call.uuid("thread_id"), call.kept(body.metadata)
+    ttl: Change = (_ttl(body.ttl) or "never") if "ttl" in body.model_fields_set else "same"
+    if not await call.backend.threads.patch(thread_id, metadata, call.visible, ttl):
         raise ThreadNotFound(thread_id)
+    if body.ttl is not None:
+        call.backend.sweeper.wake()
     if call.header(b"prefer") == "return=minimal":
         return no_content()
-    return json_response(thread_document(thread_row(call, thread_id)))
+    return json_response(living_document(thread_row(call, thread_id)))
 
 
 @endpoint("DELETE", "/threads/{thread_id}", access=Access("threads", "delete"), gives=None)
@@ -218,6 +234,10 @@ async def _stop_runs(call: Call, thread_ids: Collection[str]) -> None:
     endings = [run.done for run in runs if run.done is not None]
     if endings:
         await asyncio.wait(endings)
+
+
+def _ttl(given: TimeToLive | None) -> Ttl | None:
+    return None if given is None else Ttl(given.ttl, given.strategy)
 
 
 def _filter(call: Call, body: ThreadFilter) -> dict[str, Any]:

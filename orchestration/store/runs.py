@@ -25,6 +25,7 @@ from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, add_delivery, with_delivery
 from orchestration.store.idempotency import keep_output, with_receipt
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
+from orchestration.store.ttl import Ttl
 from orchestration.store.visibility import Visible
 
 _INSERT = """
@@ -92,18 +93,24 @@ class RunStore:
     """The runs, and what a run does to its thread.
 
     ``tell`` is called whenever there may be something new for a webhook; without it, nothing is
-    kept for webhooks.
+    kept for webhooks. ``ttl`` is how long a thread lives that is made for a run.
     """
 
-    def __init__(self, database: Database, tell: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        tell: Callable[[], None] | None = None,
+        ttl: Ttl | None = None,
+    ) -> None:
         self._database = database
         self._tell = tell
+        self._ttl = ttl
 
     def accept(self, *runs: Run) -> Awaitable[bool]:
         """Keep pending runs; see the port."""
         if len(runs) == 1 and runs[0].receipt is None:
-            return self._database.write(partial(_accept, runs[0]))
-        accept = partial(_accept_all, runs)
+            return self._database.write(partial(_accept, runs[0], self._ttl))
+        accept = partial(_accept_all, runs, self._ttl)
         return self._database.write(with_receipt(accept, runs[0].receipt, lambda _: runs))
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
@@ -196,16 +203,17 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
-def _accept(run: Run, connection: sqlite3.Connection) -> bool:
+def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     execute = connection.execute
+    named = None if run.ephemeral else execute(_THREAD, (run.thread_id,)).fetchone()
+    if named is None and not run.ephemeral and not run.create_thread:
+        return False
     if run.firing is not None and not move_cron(connection, run.firing):
         return False
     if not run.ephemeral:
-        named = execute(_THREAD, (run.thread_id,)).fetchone()
         if named is None:
-            if not run.create_thread:
-                return False
-            insert_thread(connection, run.thread_id, run.created_at, {**run.stamp, **_names(run)})
+            metadata = {**run.stamp, **_names(run)}
+            insert_thread(connection, run.thread_id, run.created_at, metadata, ttl)
         elif tuple(named) != (run.graph_id, run.assistant_id):
             metadata = read_metadata(connection, run.thread_id) or {}
             write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
@@ -214,8 +222,8 @@ def _accept(run: Run, connection: sqlite3.Connection) -> bool:
     return True
 
 
-def _accept_all(runs: Sequence[Run], connection: sqlite3.Connection) -> bool:
-    return all(_accept(run, connection) for run in runs)  # each of several has its own thread
+def _accept_all(runs: Sequence[Run], ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
+    return all(_accept(run, ttl, connection) for run in runs)  # each of several has its own thread
 
 
 def _names(run: Run) -> dict[str, str]:

@@ -7,8 +7,13 @@ from typing import Any
 import orjson
 
 from orchestration.store.terms import terms
+from orchestration.store.ttl import Ttl
 
-_INSERT = "INSERT INTO threads (thread_id, created_at, updated_at, metadata) VALUES (?, ?, ?, ?)"
+_INSERT = """
+INSERT INTO threads
+    (thread_id, created_at, updated_at, metadata, ttl_minutes, ttl_strategy, expires_at)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
 _READ = "SELECT metadata, created_at FROM threads WHERE thread_id = ?"
 _WRITE = "UPDATE threads SET metadata = ? WHERE thread_id = ?"
 _ADD_TERM = "INSERT OR IGNORE INTO thread_terms (term, created_at, thread_id) VALUES (?, ?, ?)"
@@ -16,10 +21,15 @@ _DROP_TERM = "DELETE FROM thread_terms WHERE term = ? AND created_at = ? AND thr
 
 
 def insert_thread(
-    connection: sqlite3.Connection, thread_id: str, at: str, metadata: Mapping[str, Any]
+    connection: sqlite3.Connection,
+    thread_id: str,
+    at: str,
+    metadata: Mapping[str, Any],
+    ttl: Ttl | None = None,
 ) -> None:
-    """Insert a thread that does not exist."""
-    connection.execute(_INSERT, (thread_id, at, at, orjson.dumps(metadata).decode()))
+    """Insert a thread that does not exist; it lives for ``ttl``, or for ever."""
+    life = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.after(at))
+    connection.execute(_INSERT, (thread_id, at, at, orjson.dumps(metadata).decode(), *life))
     _execute(connection, _ADD_TERM, terms(metadata), at, thread_id)
 
 

@@ -10,15 +10,16 @@ import orjson
 from operations.database import Database
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
-from orchestration.store.checkpoint_rows import copy_thread_checkpoints, delete_thread_checkpoints
+from orchestration.store.checkpoint_rows import copy_thread_checkpoints
 from orchestration.store.contains import Contains
-from orchestration.store.cron_rows import delete_crons_of_thread
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.runs import now
 from orchestration.store.terms import TooMuchMetadata, check_size, terms
 from orchestration.store.thread_conditions import SHOWN
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
+from orchestration.store.thread_rows import delete_thread
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
+from orchestration.store.ttl import Change, Ttl, give_ttl, ttl_of
 from orchestration.store.visibility import Visible, seen, sees, stamped
 
 _SELECT = f"SELECT *, {SHOWN} AS shown_status FROM threads"  # noqa: S608 - constants
@@ -43,10 +44,14 @@ class ThreadExists(Exception):
 
 
 class ThreadStore:
-    """The threads, their metadata, and what they show between runs."""
+    """The threads, their metadata, and what they show between runs.
 
-    def __init__(self, database: Database) -> None:
+    ``ttl`` is how long a new one lives that is not given a time of its own.
+    """
+
+    def __init__(self, database: Database, ttl: Ttl | None = None) -> None:
         self._database = database
+        self._ttl = ttl
 
     def get(self, thread_id: str, visible: Visible = None) -> sqlite3.Row | None:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
@@ -61,7 +66,11 @@ class ThreadStore:
         return frozenset(row[0] for row in rows)
 
     async def create(
-        self, thread_id: str, metadata: Mapping[str, Any], receipt: Receipt | None = None
+        self,
+        thread_id: str,
+        metadata: Mapping[str, Any],
+        receipt: Receipt | None = None,
+        ttl: Ttl | None = None,
     ) -> None:
         """Create a thread; keep ``receipt`` of its row.
 
@@ -70,19 +79,25 @@ class ThreadStore:
             TooMuchMetadata: they hold too many values to look up.
         """
         check_size(metadata)
-        create = partial(_create, thread_id, metadata)
+        create = partial(_create, thread_id, metadata, ttl or self._ttl)
         if not await self._database.write(with_receipt(create, receipt, partial(_get, thread_id))):
             raise ThreadExists(thread_id)
 
     async def patch(
-        self, thread_id: str, metadata: Mapping[str, Any], visible: Visible = None
+        self,
+        thread_id: str,
+        metadata: Mapping[str, Any],
+        visible: Visible = None,
+        ttl: Change = "same",
     ) -> bool:
-        """Merge ``metadata`` into the thread's, key by key; False if there is no such thread.
+        """Merge ``metadata`` into the thread's, key by key, and let it expire after ``ttl``.
+
+        False if there is no such thread.
 
         Raises:
             TooMuchMetadata: together they hold too many values to look up.
         """
-        patched = await self._database.write(partial(_patch, thread_id, metadata, visible))
+        patched = await self._database.write(partial(_patch, thread_id, metadata, visible, ttl))
         if isinstance(patched, TooMuchMetadata):
             raise patched
         return patched
@@ -146,15 +161,24 @@ def _get(thread_id: str, connection: sqlite3.Connection) -> sqlite3.Row:
     return row
 
 
-def _create(thread_id: str, metadata: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
+def _create(
+    thread_id: str,
+    metadata: Mapping[str, Any],
+    ttl: Ttl | None,
+    connection: sqlite3.Connection,
+) -> bool:
     if read_metadata(connection, thread_id) is not None:
         return False
-    insert_thread(connection, thread_id, now(), metadata)
+    insert_thread(connection, thread_id, now(), metadata, ttl)
     return True
 
 
 def _patch(
-    thread_id: str, metadata: Mapping[str, Any], visible: Visible, connection: sqlite3.Connection
+    thread_id: str,
+    metadata: Mapping[str, Any],
+    visible: Visible,
+    ttl: Change,
+    connection: sqlite3.Connection,
 ) -> bool | TooMuchMetadata:
     before = read_metadata(connection, thread_id)
     if before is None or not sees(visible, before):
@@ -165,7 +189,10 @@ def _patch(
     except TooMuchMetadata as error:
         return error
     write_metadata(connection, thread_id, after)
-    connection.execute("UPDATE threads SET updated_at = ? WHERE thread_id = ?", (now(), thread_id))
+    at = now()
+    connection.execute("UPDATE threads SET updated_at = ? WHERE thread_id = ?", (at, thread_id))
+    if ttl != "same":
+        give_ttl(connection, thread_id, None if ttl == "never" else ttl, at)
     return True
 
 
@@ -184,22 +211,10 @@ def _show(thread_id: str, state: ThreadState, connection: sqlite3.Connection) ->
 
 
 def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) -> bool:
-    execute = connection.execute
     metadata = read_metadata(connection, thread_id)
     if metadata is None or not sees(visible, metadata):
         return False
-    execute(
-        """
-        DELETE FROM run_events WHERE run_id IN
-            (SELECT run_id FROM runs WHERE thread_id = ? AND NOT ephemeral)
-        """,
-        (thread_id,),
-    )
-    execute("DELETE FROM runs WHERE thread_id = ? AND NOT ephemeral", (thread_id,))
-    delete_thread_checkpoints(connection, thread_id)
-    delete_crons_of_thread(connection, thread_id)
-    write_metadata(connection, thread_id, {})  # with which it goes from where it is found
-    execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,))
+    delete_thread(connection, thread_id)
     return True
 
 
@@ -213,7 +228,9 @@ def _copy(
     metadata = read_metadata(connection, source)
     if metadata is None or not sees(visible, metadata):
         return False
-    insert_thread(connection, target, now(), stamped(metadata, stamp))
+    at = now()
+    insert_thread(connection, target, at, stamped(metadata, stamp))
     connection.execute(_COPY, (source, target))
+    give_ttl(connection, target, ttl_of(connection, source), at)
     copy_thread_checkpoints(connection, source, target)
     return True

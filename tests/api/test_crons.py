@@ -145,7 +145,8 @@ async def test_a_stateless_cron_keeps_its_thread_only_if_asked_to(
 
         async def noted() -> bool:
             item = {"namespace": "notes", "key": "latest"}
-            return (await client.get("/store/items", params=item)).is_success
+            found = (await client.get("/store/items", params=item)).json()
+            return found is not None and "value" in found
 
         await until(noted)
         for run in service.loop.all_live():

@@ -1,0 +1,1 @@
+"""Retention: what is deleted by itself, because it was given a time to live."""

@@ -1,0 +1,108 @@
+"""The threads whose time to live may be over, and their end in small parts."""
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+
+from operations.database import Database
+from orchestration.store.thread_rows import delete_thread
+from orchestration.store.ttl import Ttl
+
+PART = 100  # checkpoints, and 1,000 events, that are deleted in one transaction
+_EXPIRED = """
+SELECT thread_id, ttl_minutes, ttl_strategy, updated_at, expires_at FROM threads
+WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
+"""
+_NEXT = "SELECT min(expires_at) FROM threads WHERE expires_at IS NOT NULL"
+_POSTPONE = "UPDATE threads SET expires_at = ? WHERE thread_id = ? AND expires_at = ?"
+_UNTOUCHED = """
+SELECT 1 FROM threads
+WHERE thread_id = ? AND expires_at = ? AND updated_at = ? AND NOT EXISTS (
+    SELECT 1 FROM runs
+    WHERE runs.thread_id = threads.thread_id AND runs.status IN ('pending', 'running'))
+"""
+_SOME_EVENTS = f"""
+DELETE FROM run_events WHERE (run_id, number) IN (
+    SELECT run_id, number FROM run_events
+    WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = ? AND NOT ephemeral)
+    LIMIT {10 * PART})
+"""  # noqa: S608 - constants
+_SOME = f"""
+(thread_id, checkpoint_ns, checkpoint_id) IN (
+    SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = ?
+    LIMIT {PART})
+"""  # noqa: S608 - constants
+_SOME_WRITES = f"DELETE FROM writes WHERE {_SOME}"  # noqa: S608 - constants
+_SOME_CHECKPOINTS = f"DELETE FROM checkpoints WHERE {_SOME}"  # noqa: S608 - constants
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """A thread whose time has come, unless it was updated since it was set."""
+
+    thread_id: str
+    ttl: Ttl
+    updated_at: str
+    expires_at: str
+
+    def ends(self) -> str:
+        """Return when its time is over."""
+        return self.ttl.after(self.updated_at)
+
+
+class ExpiryStore:
+    """The threads that have a time to live."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def expired(self, at: datetime, limit: int) -> list[Expired]:
+        """Return the threads to look at, longest expired first."""
+        parameters = (_text(at), limit)
+        rows = await self._database.read(lambda c: c.execute(_EXPIRED, parameters).fetchall())
+        return [
+            Expired(
+                row["thread_id"],
+                Ttl(row["ttl_minutes"], row["ttl_strategy"]),
+                row["updated_at"],
+                row["expires_at"],
+            )
+            for row in rows
+        ]
+
+    def next_expiry(self) -> datetime | None:
+        """Return when the first thread is to be looked at, which may be past."""
+        row = self._database.get(_NEXT)
+        return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
+
+    async def postpone(self, thread: Expired, until: str) -> None:
+        """Look at a thread again at ``until``, unless it was given another time meanwhile."""
+        row = (until, thread.thread_id, thread.expires_at)
+        await self._database.write(lambda c: c.execute(_POSTPONE, row).rowcount)
+
+    async def delete_part(self, thread: Expired) -> bool | None:
+        """Delete some of a thread, at last the thread itself with its runs and crons.
+
+        Return whether there is more to delete; None if the thread was touched, and is to stay.
+        """
+        return await self._database.write(partial(_delete_part, thread))
+
+
+def _text(at: datetime) -> str:
+    return at.isoformat(timespec="microseconds")
+
+
+def _delete_part(thread: Expired, connection: sqlite3.Connection) -> bool | None:
+    execute = connection.execute
+    key = (thread.thread_id, thread.expires_at, thread.updated_at)
+    if execute(_UNTOUCHED, key).fetchone() is None:
+        return None
+    one = (thread.thread_id,)
+    if execute(_SOME_EVENTS, one).rowcount:
+        return True
+    execute(_SOME_WRITES, one)
+    if execute(_SOME_CHECKPOINTS, one).rowcount == PART:
+        return True
+    delete_thread(connection, thread.thread_id)
+    return False

@@ -1,0 +1,117 @@
+"""Threads that were given a time to live, on virtual time."""
+
+from pathlib import Path
+
+import pytest
+
+from orchestration.loop.run import Outcome, RunStatus, ThreadState
+from orchestration.loop.streams import StreamEvent
+from orchestration.retention.sweeper import AT_ONCE, LONGEST_REST
+from orchestration.store.crons import CronStore
+from orchestration.store.expiry import PART
+from orchestration.store.ttl import Ttl
+from tests.crons.watch import new_cron, utc
+from tests.retention.broom import INTERVAL, open_broom
+from tests.store.checkpointing import at, put
+
+
+async def test_a_thread_goes_when_its_time_is_over_and_no_other(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        await broom.add("short", 10)
+        await broom.add("long", 60)
+        await broom.add("for ever", None)
+        await broom.pass_minutes(9.9)
+        assert broom.threads == {"short", "long", "for ever", "for a year"}
+        await broom.pass_minutes(0.1)
+        assert broom.threads == {"long", "for ever", "for a year"}
+
+
+async def test_it_sleeps_until_the_first_thread_expires(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        assert await broom.clock.next_alarm() == LONGEST_REST
+        await broom.add("short", 10)
+        assert await broom.clock.next_alarm() == pytest.approx(600)
+
+
+async def test_all_that_hangs_on_a_thread_goes_with_it(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        shelf = broom.shelf
+        await broom.add("full", 10)
+        run = await shelf.claim(await shelf.accept("run", "full", resumable=True))
+        for number in range(10 * PART + 1):
+            shelf.events.append("run", StreamEvent(number + 1, "values", b"{}"))
+        for number in range(PART + 1):
+            place = await put(shelf.saver, at("full"), run_id="run")
+            await shelf.saver.aput_writes(place, [("channel", number)], "task")
+        await shelf.runs.finish(run, Outcome(RunStatus.SUCCESS), ThreadState(b"{}"))
+        cron = new_cron("* * * * *", utc("2026-06-01"), thread_id="full")
+        await CronStore(shelf.database).create(cron)
+        await broom.touch("full")
+        await broom.pass_minutes(10)
+        assert broom.threads == {"for a year"}
+        tables = ("runs", "run_events", "checkpoints", "writes", "crons")
+        assert {table: broom.count(table) for table in tables} == dict.fromkeys(tables, 0)
+        assert broom.count("thread_terms") == 1
+
+
+async def test_the_time_begins_anew_with_every_update(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        await broom.add("used", 10)
+        await broom.pass_minutes(6)
+        await broom.touch("used")
+        await broom.pass_minutes(9)
+        assert "used" in broom.threads
+        await broom.pass_minutes(1)
+        assert "used" not in broom.threads
+
+
+async def test_a_busy_thread_stays(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        await broom.add("busy", 10)
+        await broom.add("held", 10)
+        run = await broom.shelf.accept("run", "busy")
+        broom.occupied.add("held")
+        await broom.pass_minutes(10)
+        assert {"busy", "held"} <= broom.threads
+        await broom.shelf.runs.erase(run)
+        broom.occupied.clear()
+        await broom.pass_minutes(10)
+        assert broom.threads == {"for a year"}
+
+
+async def test_one_that_is_to_keep_its_latest_loses_the_others_each_time(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        await broom.add("pruned", 10, "keep_latest")
+        for _ in range(2):
+            for _ in range(3):
+                await put(broom.shelf.saver, at("pruned"), run_id="run")
+            await broom.pass_minutes(10)
+            assert await broom.shelf.checkpoints("pruned") == 1
+        assert "pruned" in broom.threads
+
+
+async def test_it_sweeps_so_many_at_a_time_and_not_too_often(tmp_path: Path) -> None:
+    async with open_broom(tmp_path, limit=AT_ONCE + 2) as broom:
+        for number in range(AT_ONCE + 5):
+            await broom.add(f"thread {number}", 10)
+        await broom.pass_minutes(10)
+        assert len(broom.threads) == 4
+        assert await broom.clock.next_alarm() == INTERVAL
+        await broom.pass_minutes(INTERVAL / 60)
+        assert len(broom.threads) == 1
+
+
+async def test_with_a_default_it_expects_threads_that_nobody_tells_of(tmp_path: Path) -> None:
+    async with open_broom(tmp_path, default=Ttl(10)) as broom:
+        assert await broom.clock.next_alarm() == 600
+
+
+async def test_what_is_expired_is_found_by_its_index(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        for sql in (
+            "SELECT * FROM threads WHERE expires_at <= ? ORDER BY expires_at LIMIT 16",
+            "SELECT min(expires_at) FROM threads WHERE expires_at IS NOT NULL",
+        ):
+            (step,) = broom.shelf.database.all(f"EXPLAIN QUERY PLAN {sql}", ("x",) * sql.count("?"))
+            assert step["detail"].startswith("SEARCH threads USING")
+            assert "threads_expiring" in step["detail"]
