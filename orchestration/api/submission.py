@@ -87,7 +87,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     """
     assistant = await _assistant_to_run(call, body.assistant_id)
     if thread_id is not None and call.visible:
-        _require_own(call, thread_id)
+        require_not_anothers(call, thread_id)
     require_graph(call.backend, assistant.graph_id)
     if body.webhook is not None:
         _check_webhook(call.backend, body.webhook)
@@ -164,10 +164,19 @@ async def _assistant_to_run(call: Call, assistant_id: str) -> Assistant:
     return find_assistant(backend, assistant_id, reading.visible)
 
 
-def _require_own(call: Call, thread_id: str) -> None:
-    """Refuse a thread that is there, but not for the caller."""
+def require_not_anothers(call: Call, thread_id: str) -> None:
+    """Refuse a thread that is there, but not for the caller; a run without one has its id.
+
+    Raises:
+        ThreadNotFound: it is another's.
+    """
     row = call.backend.threads.get(thread_id)
-    if row is not None and not sees(call.visible, row["metadata"]):
+    if row is not None:
+        own = sees(call.visible, row["metadata"])
+    else:
+        runs = call.backend.loop.on_thread(thread_id)
+        own = all(sees(call.visible, run.metadata) for run in runs)
+    if not own:
         raise ThreadNotFound(thread_id)
 
 

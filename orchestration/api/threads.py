@@ -50,6 +50,8 @@ _AT_ONCE = 100  # threads deleted together; other writes come between
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
     """Create a thread."""
     thread_id = str(body.thread_id or uuid7())
+    if body.thread_id is not None and _of_a_run_alone(call, thread_id):
+        raise ThreadExists(thread_id)
     try:
         metadata = call.stamped(body.metadata)
         await call.backend.threads.create(thread_id, metadata, call.receipt, _ttl(body.ttl))
@@ -198,6 +200,14 @@ async def _go_through(call: Call, thread_id: str, body: ThreadCreate) -> None:
     except Problem:
         await call.backend.threads.delete(thread_id)
         raise
+
+
+def _of_a_run_alone(call: Call, thread_id: str) -> bool:
+    """Return whether a run without a thread has this id for one, where it may be another's."""
+    backend = call.backend
+    if backend.authority is None or not backend.loop.on_thread(thread_id):
+        return False
+    return backend.threads.get(thread_id) is None
 
 
 def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
