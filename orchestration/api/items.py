@@ -47,9 +47,9 @@ _FILTER = {
 }
 
 
-def _parts(given: list[str]) -> list[str]:
+def _labels(given: str) -> list[str]:
     """Return the labels of a namespace that came as one text."""
-    return [part for text in given[-1:] if text for part in text.split(".")]
+    return given.split(".") if given else []
 
 
 class ItemPut(Body):
@@ -78,7 +78,12 @@ class ItemGet(Query):
 
     place: ClassVar[str] = "namespace"
 
-    namespace: Annotated[OneNamespace, BeforeValidator(_parts), WithJsonSchema(_JOINED)]
+    namespace: Annotated[
+        tuple[Label, ...],
+        Field(min_length=1, max_length=16),
+        BeforeValidator(_labels),
+        WithJsonSchema(_JOINED),
+    ]
     key: Text
     refresh_ttl: bool | None = None
 

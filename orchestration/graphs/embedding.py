@@ -1,16 +1,23 @@
 """The function that makes vectors of texts, as ``store.index.embed`` names it."""
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from importlib.util import find_spec
 from inspect import isclass
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.embeddings import Embeddings
-from langgraph.store.base.embed import ensure_embeddings
+from langgraph.store.base.embed import EmbeddingsLambda, ensure_embeddings
 
 from operations.errors import ConfigurationError
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.targets import load_target
 
+T = TypeVar("T")
+
+_THREADS = 8  # that a sync embedding function works in at once
 _KINDS = "an object with LangChain's Embeddings interface, or a function from texts to vectors"
 
 
@@ -29,9 +36,45 @@ def load_embeddings(manifest: Manifest) -> Embeddings | None:
     where = f"{manifest.file}: store.index.embed"
     named: Any = reference if _is_model(reference) else _load(reference, manifest, where)
     try:
-        return ensure_embeddings(named)
+        embeddings = ensure_embeddings(named)
     except Exception as error:
         raise ConfigurationError(where, f"{reference}: {error}", f"Name {_KINDS}.") from error
+    return _Threaded(embeddings) if _is_sync(embeddings) else embeddings
+
+
+class _Threaded(Embeddings):
+    """Sync embeddings in threads of their own: sync nodes that wait for them can hold all others.
+
+    LangChain's own way is the event loop's default executor, which is that of the nodes.
+    """
+
+    def __init__(self, inner: Embeddings) -> None:
+        self._inner = inner
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="embedding")
+
+    def embed_documents(self, texts: list[str]) -> list[list[float]]:
+        return self._inner.embed_documents(texts)
+
+    def embed_query(self, text: str) -> list[float]:
+        return self._inner.embed_query(text)
+
+    async def aembed_documents(self, texts: list[str]) -> list[list[float]]:
+        return await self._call(self._inner.embed_documents, texts)
+
+    async def aembed_query(self, text: str) -> list[float]:
+        return await self._call(self._inner.embed_query, text)
+
+    async def _call(self, function: Callable[[Any], T], argument: Any) -> T:
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(function, argument)
+        )
+
+
+def _is_sync(embeddings: Embeddings) -> bool:
+    if isinstance(embeddings, EmbeddingsLambda):
+        return hasattr(embeddings, "func")
+    return type(embeddings).aembed_documents is Embeddings.aembed_documents
 
 
 def _load(reference: str, manifest: Manifest, where: str) -> Any:

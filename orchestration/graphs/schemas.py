@@ -1,6 +1,7 @@
 """What a graph tells about itself: the JSON Schemas of its data, its drawing, its subgraphs."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from langgraph.graph.state import CompiledStateGraph
@@ -75,11 +76,23 @@ class _Lenient(GenerateJsonSchema):
 
 
 def _schema_of(declared: Any) -> JsonSchema:
+    """Return the schema of a type. It is remembered, as it takes 10 ms and more: not to change."""
+    try:
+        hash(declared)
+    except TypeError:
+        return _made_schema(declared)
+    return _remembered_schema(declared)
+
+
+def _made_schema(declared: Any) -> JsonSchema:
     try:
         adapter = TypeAdapter[Any](declared)
     except PydanticUserError:
         adapter = TypeAdapter[Any](modern(declared))
     return adapter.json_schema(schema_generator=_Lenient)
+
+
+_remembered_schema = lru_cache(maxsize=256)(_made_schema)
 
 
 def _attempt(make: Callable[..., JsonSchema], *arguments: Any) -> JsonSchema | None:

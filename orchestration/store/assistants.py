@@ -83,8 +83,8 @@ class AssistantQuery:
             conditions.append("graph_id = ?")
             parameters.append(self.graph_id)
         if self.name is not None:
-            conditions.append("instr(lower(name), lower(?)) > 0")
-            parameters.append(self.name)
+            conditions.append("instr(casefold(name), ?) > 0")
+            parameters.append(self.name.casefold())
         for part in (self.visible, self.metadata):
             if part:
                 conditions.append("json_contains(metadata, ?)")

@@ -30,7 +30,7 @@ def add_json_contains(connection: sqlite3.Connection) -> None:
 
 
 class Contains:
-    """A query that may call ``json_contains(column, ?)``."""
+    """A query that may call ``json_contains(column, ?)`` and ``casefold(column)``."""
 
     def __init__(self, sql: str, parameters: Sequence[Any]) -> None:
         self._sql = sql
@@ -39,4 +39,5 @@ class Contains:
     def fetchall(self, connection: sqlite3.Connection) -> list[sqlite3.Row]:
         """Run it on ``connection``."""
         add_json_contains(connection)
+        connection.create_function("casefold", 1, str.casefold, deterministic=True)
         return connection.execute(self._sql, self._parameters).fetchall()

@@ -53,6 +53,7 @@ class ItemStore(BaseStore):
         self._index = index
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._ranking = asyncio.Semaphore(1)  # other searches are not to wait for long ones
         self.ttl_config = ttl
 
     @property
@@ -127,7 +128,8 @@ class ItemStore(BaseStore):
         if op.query and self._index is not None:
             vector = await self._index.of_query(op.query)
             finding = partial(self._index.nearest, search, vector, op.limit, op.offset)
-            found, scores = await self._database.read(finding)
+            async with self._ranking:
+                found, scores = await self._database.read(finding)
         else:
             found = await self._database.read(partial(search.page, op.limit, op.offset))
         if op.refresh_ttl:

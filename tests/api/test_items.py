@@ -132,6 +132,14 @@ async def test_the_sdk_keeps_finds_and_lists_items(tmp_path: Path) -> None:
     assert [item["namespace"] for item in left["items"]] == [["u", "ada"]]
 
 
+async def test_a_label_that_looks_like_json_is_a_label(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        for label in ('["a"]', "[a", "{", "null"):
+            await client.put(ITEMS, json={"namespace": [label], "key": "k", "value": {}})
+            read = await client.get(ITEMS, params={"namespace": label, "key": "k"})
+            assert read.json()["namespace"] == [label]
+
+
 async def test_items_outlive_the_service(tmp_path: Path) -> None:
     item = {"namespace": ["a"], "key": "k", "value": {"v": 1}}
     async with open_client(tmp_path, "echo") as client:

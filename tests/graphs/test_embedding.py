@@ -1,6 +1,8 @@
 """What ``store.index.embed`` may name."""
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -47,6 +49,20 @@ async def test_a_function_or_an_object_makes_vectors(tmp_path: Path, name: str) 
     embeddings = _load(tmp_path, f"./vectors_of_texts.py:{name}")
     assert embeddings is not None
     assert len((await embeddings.aembed_documents(["a", "b"]))[1]) == 2
+
+
+async def test_a_sync_function_needs_none_of_the_threads_that_wait_for_it(tmp_path: Path) -> None:
+    """A sync node that puts an item holds its thread; with all of them held, none embedded."""
+    embeddings = _load(tmp_path, "./vectors_of_texts.py:sync")
+    assert embeddings is not None
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(1))
+
+    def node() -> list[list[float]]:
+        embedding = embeddings.aembed_documents(["a"])
+        return asyncio.run_coroutine_threadsafe(embedding, loop).result(5)
+
+    assert await loop.run_in_executor(None, node) == [[1.0, 0.0]]
 
 
 def test_without_an_index_there_is_nothing_to_load(tmp_path: Path) -> None:

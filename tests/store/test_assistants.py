@@ -51,6 +51,7 @@ async def test_no_more_assistants_are_remembered_than_fit(
         ({}, ["c", "b", "a"]),
         ({"graph_id": "g"}, ["b", "a"]),
         ({"name": "ET"}, ["b"]),
+        ({"name": "ÉTA"}, ["b"]),
         ({"metadata": {"n": [2]}}, ["b"]),
         ({"sort_by": "name", "descending": False, "limit": 2}, ["c", "a"]),
     ],
@@ -59,7 +60,7 @@ async def test_assistants_are_found(
     tmp_path: Path, query: dict[str, Any], found: list[str]
 ) -> None:
     async with open_shelf(tmp_path) as shelf:
-        for number, (name, graph) in enumerate((("alpha", "g"), ("beta", "g"), ("Gamma", "h"))):
+        for number, (name, graph) in enumerate((("alpha", "g"), ("bétaet", "g"), ("Gamma", "h"))):
             fields = {"graph_id": graph, "name": name, "metadata": {"n": [number + 1]}}
             await shelf.assistants.create("abc"[number], fields)
         rows = await shelf.assistants.search(AssistantQuery(**query))
