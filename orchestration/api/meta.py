@@ -45,7 +45,7 @@ async def info(call: Call) -> Response:
             "server": "masterloop",
             "flags": {
                 "assistants": True,
-                "crons": False,
+                "crons": True,
                 "langsmith": False,
                 "strict_resume": True,
             },

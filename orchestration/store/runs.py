@@ -212,7 +212,8 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
         return False
     if not run.ephemeral:
         if named is None:
-            metadata = {**run.stamp, **_names(run)}
+            cron = {} if run.firing is None else {"cron_id": run.firing.cron_id}
+            metadata = {**run.stamp, **_names(run), **cron}
             insert_thread(connection, run.thread_id, run.created_at, metadata, ttl)
         elif tuple(named) != (run.graph_id, run.assistant_id):
             metadata = read_metadata(connection, run.thread_id) or {}

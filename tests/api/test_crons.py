@@ -152,7 +152,9 @@ async def test_a_stateless_cron_keeps_its_thread_only_if_asked_to(
         for run in service.loop.all_live():
             if run.done is not None:
                 await run.done
-        found = (await client.post("/threads/search", json={})).json()
+        of_cron = {"metadata": {"cron_id": cron["cron_id"]}}
+        found = (await client.post("/threads/search", json=of_cron)).json()
+        assert (await client.post("/threads/count", json={})).json() == left
     assert len(found) == left
     assert [thread["status"] for thread in found] == ["idle"] * left
 
