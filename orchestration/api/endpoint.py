@@ -1,7 +1,7 @@
 """One declaration per operation: it validates the request and describes it in the API document."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import Any, ClassVar, Self, TypeVar
@@ -222,8 +222,8 @@ class Endpoint:
             arguments.append(validated(self.body, request, ignore=_lenient(call)))
         if self.query is not None:
             arguments.append(_parse_query(call, self.query))
-        elif call.scope["query_string"] and not self.access.public and not _lenient(call):
-            refuse(_query(call), ())
+        elif call.scope["query_string"] and not self.access.public:
+            _refuse_unknown(call, _query(call), ())
         if call.backend.authority is not None and self.access.resource is not None:
             call, arguments = await self._authorised(call, arguments)
         if self.once is None or HEADER not in call.headers:
@@ -340,14 +340,19 @@ def _lenient(call: Call) -> bool:
     return call.backend.settings.unknown_fields == "ignore"
 
 
+def _refuse_unknown(call: Call, given: Iterable[str], known: Iterable[str]) -> None:
+    # Where callers have to say who they are, a handler may know them by a parameter of its own.
+    if not _lenient(call) and call.backend.authority is None:
+        refuse(given, known)
+
+
 def _query(call: Call) -> dict[str, list[str]]:
     return parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
 
 
 def _parse_query(call: Call, model: type[Query]) -> Query:
     given = _query(call)
-    if not _lenient(call):
-        refuse(given, model.model_fields)
+    _refuse_unknown(call, given, model.model_fields)
     values: dict[str, Any] = {}
     for name, info in model.model_fields.items():
         if name in given:
