@@ -20,6 +20,7 @@ from orchestration.api.app import build_app
 from orchestration.api.auth.opening import open_authority
 from orchestration.api.backend import Backend
 from orchestration.api.cron_runs import submit_cron_run
+from orchestration.api.custom import open_custom_routes
 from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
 from orchestration.crons.timekeeper import Timekeeper
@@ -80,6 +81,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
+        open_custom_routes(manifest, authority) as custom,
     ):
         items = _item_store(manifest, database)
         saver = CheckpointSaver(database)
@@ -142,7 +144,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             in_background(sweeper, "sweeper of threads"),
             in_background(KeySweeper(backend.keys), "idempotency keys"),
         ):
-            yield Service(loop=loop, app=build_app(backend), recovered=recovered)
+            yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
 
 
 @asynccontextmanager

@@ -24,54 +24,83 @@ from orchestration.api import (
     thread_log,
     threads,
 )
-from orchestration.api.access import PUBLIC
+from orchestration.api.access import SOMEBODY
 from orchestration.api.backend import Backend
+from orchestration.api.custom import BesideOurs, CustomRoutes
 from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
-from orchestration.api.openapi import document
+from orchestration.api.openapi import document, secured
 from orchestration.api.problems import PROBLEMS, Problem, respond
 from orchestration.api.reference import page
 from orchestration.api.resource import Resource
+from orchestration.graphs.sections import HttpSection
 
-ENDPOINTS: tuple[Endpoint, ...] = tuple(
-    declared
-    for module in (
-        creation,
-        runs,
-        threads,
-        state,
-        commands,
-        thread_log,
-        assistants,
-        crons,
-        items,
-        deliveries,
-        meta,
-    )
-    for declared in module.endpoint.all
+_MODULES = (
+    creation,
+    runs,
+    threads,
+    state,
+    commands,
+    thread_log,
+    assistants,
+    crons,
+    items,
+    deliveries,
+    meta,
 )
+ENDPOINTS: tuple[Endpoint, ...] = tuple(
+    declared for module in _MODULES for declared in module.endpoint.all
+)
+# What each ``http.disable_*`` of ``langgraph.json`` takes away; probes stay.
+_DISABLED = {
+    "disable_assistants": (assistants,),
+    "disable_threads": (threads, state, commands, thread_log),
+    "disable_runs": (creation, runs, crons),
+    "disable_store": (items,),
+    "disable_meta": (meta,),
+    "disable_webhooks": (deliveries,),
+}
+_PROBES = frozenset({"/livez", "/readyz"})
 
 
-def build_app(backend: Backend) -> ASGIApp:
-    """Return the application that serves ``backend``."""
+def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
+    """Return the application that serves ``backend``, with the project's own routes."""
+    endpoints = _enabled(backend.manifest.http)
     by_path: dict[str, dict[str, Endpoint]] = {}
-    for declared in ENDPOINTS:
+    for declared in endpoints:
         by_path.setdefault(declared.path, {})[declared.method] = declared
     routes: list[BaseRoute] = [
         Route(path, Resource(backend, path, by_path[path])) for path in _most_exact_first(by_path)
     ]
-    described = document(ENDPOINTS, meta.VERSION, backend.graphs.names)
-    routes += [
-        Route(path, Resource(backend, path, {"GET": _Fixed(body, media_type)}))
-        for path, body, media_type in (
-            ("/openapi.json", orjson.dumps(described), "application/json"),
-            ("/docs", page(described), "text/html"),
-        )
-    ]
+    described = document(endpoints, meta.VERSION, backend.graphs.names)
+    if backend.authority is not None:
+        secured(described, backend.manifest.auth)
+    pages = (
+        []
+        if backend.manifest.http.disable_meta
+        else [
+            Route(path, Resource(backend, path, {"GET": _Fixed(body, media_type)}))
+            for path, body, media_type in (
+                ("/openapi.json", orjson.dumps(described), "application/json"),
+                ("/docs", page(described), "text/html"),
+            )
+        ]
+    )
+    routes += pages
     # Errors are answered by the resources, so Starlette's application around the router is not
     # needed: it would wrap every request twice more.
-    router = Router(routes, redirect_slashes=False, default=_not_found)
+    router: ASGIApp = Router(routes, redirect_slashes=False, default=_not_found)
+    if custom is not None:
+        router = BesideOurs(custom, router)
     return Guard(router, browsers=CORSMiddleware(router, **_cors(backend)))
+
+
+def _enabled(http: HttpSection) -> list[Endpoint]:
+    """Return the operations that there are, without those that were taken away."""
+    gone = [module for flag, ones in _DISABLED.items() if getattr(http, flag) for module in ones]
+    kept = [module for module in _MODULES if module not in gone]
+    probes = [one for one in meta.endpoint.all if one.path in _PROBES and http.disable_meta]
+    return [*(declared for module in kept for declared in module.endpoint.all), *probes]
 
 
 def _most_exact_first(paths: Iterable[str]) -> list[str]:
@@ -82,7 +111,7 @@ def _most_exact_first(paths: Iterable[str]) -> list[str]:
 class _Fixed:
     """Answers always the same."""
 
-    access = PUBLIC
+    access = SOMEBODY
     wording = PROBLEMS
     streams = False
 

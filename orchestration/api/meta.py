@@ -37,7 +37,8 @@ async def readyz(call: Call) -> Response:
 
 @endpoint("GET", "/info", access=PUBLIC, gives=dict[str, Any])
 async def info(call: Call) -> Response:
-    """Say what is served and what it can do."""
+    """Say what this is and what it can do."""
+    open_to_all = call.backend.authority is None
     return json_response(
         {
             "version": VERSION,
@@ -49,6 +50,7 @@ async def info(call: Call) -> Response:
                 "langsmith": False,
                 "strict_resume": True,
             },
-            "graphs": list(call.backend.graphs.names),
+            # Anybody may ask this; who may not call need not know what there is.
+            **({"graphs": list(call.backend.graphs.names)} if open_to_all else {}),
         }
     )

@@ -10,12 +10,18 @@ from pydantic.json_schema import JsonSchemaMode
 
 from orchestration.api.endpoint import EVENTS, Endpoint
 from orchestration.api.problems import PROBLEMS, Wording
+from orchestration.graphs.sections import AuthSection
 
 Schema = dict[str, Any]
 _PARAMETER = re.compile(r"{(\w+)}")
 _SCHEMAS = "#/components/schemas/{model}"
 _TEXT: Schema = {"type": "string", "minLength": 1}
 _UUID: Schema = {"type": "string", "format": "uuid"}
+_SCHEMES: Schema = {
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
+_UNWELCOME = ("401", "403", "404", "429")
 _LATER = {429, 503}  # statuses that say when to come back
 _RETRY_AFTER: Schema = {
     "required": True,
@@ -48,6 +54,20 @@ def document(endpoints: Sequence[Endpoint], version: str, graphs: Iterable[str])
     }
 
 
+def secured(document: Schema, auth: AuthSection | None) -> None:
+    """Say in an API document what it takes to call; ``auth.openapi`` says it for handlers."""
+    given = auth.openapi if auth is not None else {}
+    schemes = given.get("securitySchemes") or _SCHEMES
+    document["components"]["securitySchemes"] = schemes
+    document["security"] = given.get("security") or [{name: []} for name in schemes]
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            if "security" not in operation:
+                answers = operation["responses"]
+                for status in _UNWELCOME:
+                    answers.setdefault(status, answers["400"])
+
+
 _Key = tuple[str, JsonSchemaMode]
 
 
@@ -74,6 +94,8 @@ def _operation(endpoint: Endpoint, schemas: Mapping[_Key, Schema], assistant: Sc
             **{str(status): _refusal(endpoint, status) for status in _refusals(endpoint)},
         },
     }
+    if endpoint.access.public:
+        operation["security"] = []
     if endpoint.body is not None:
         operation["requestBody"] = {
             "required": not endpoint.optional_body,

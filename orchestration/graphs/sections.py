@@ -205,7 +205,7 @@ class HttpSection(Section):
     configurable_headers: HeaderFilter | None = None
     logging_headers: HeaderFilter | None = None
     middleware_order: Literal["auth_first", "middleware_first"] = "middleware_first"
-    enable_custom_route_auth: bool = False
+    enable_custom_route_auth: bool | None = None
     mount_prefix: str = ""
     disable_assistants: bool = False
     disable_threads: bool = False

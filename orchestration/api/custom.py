@@ -1,0 +1,90 @@
+"""``http.app``: the project's own routes beside the service's, and what it takes to use them."""
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials
+from starlette.routing import Match
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from operations.errors import ConfigurationError
+from orchestration.api.access import Authority
+from orchestration.api.problems import problem, respond
+from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.targets import load_target
+
+# What a FastAPI application has by itself. The service's own pages are there.
+_OURS = frozenset({"/docs", "/docs/oauth2-redirect", "/openapi.json", "/redoc"})
+
+
+class CustomRoutes:
+    """An application of the project: its routes, its middleware, its answers to mistakes.
+
+    Its routes go before the service's. Where the service asks who calls, so do they.
+    """
+
+    def __init__(self, app: Starlette, state: Mapping[str, Any], guard: Authority | None) -> None:
+        self._app = app
+        self._state = state
+        self._guard = guard
+
+    def have(self, scope: Scope) -> bool:
+        """Return whether a request is for one of the routes."""
+        path: str = scope["path"]
+        if path in _OURS:
+            return False
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._app.routes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Have a request answered by the project."""
+        scope = {**scope, "state": dict(self._state)}
+        if self._guard is not None:
+            try:
+                principal, receive = await self._guard.authenticate(scope, receive)
+            except Exception as error:  # noqa: BLE001 - whatever it is, nobody gets in
+                await respond(problem(error), scope["path"])(scope, receive, send)
+                return
+            scope["user"] = principal.user
+            scope["auth"] = AuthCredentials(principal.permissions)
+        await self._app(scope, receive, send)
+
+
+class BesideOurs:
+    """An ASGI application: the project's routes, and for all the rest the service's."""
+
+    def __init__(self, custom: CustomRoutes, ours: ASGIApp) -> None:
+        self._custom = custom
+        self._ours = ours
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on."""
+        chosen = self._custom if self._custom.have(scope) else self._ours
+        await chosen(scope, receive, send)
+
+
+@asynccontextmanager
+async def open_custom_routes(
+    manifest: Manifest, authority: Authority | None
+) -> AsyncGenerator[CustomRoutes | None]:
+    """Open the application of ``http.app``, if there is one, for as long as the service is.
+
+    Raises:
+        ConfigurationError: it cannot be loaded, or is no Starlette or FastAPI application.
+    """
+    path = manifest.http.app
+    if path is None:
+        yield None
+        return
+    where = f"{manifest.file}: http.app"
+    app = load_target(path, folder=manifest.folder, where=where)
+    if not isinstance(app, Starlette):
+        raise ConfigurationError(
+            where,
+            f"{path} is a {type(app).__name__}, and not an application",
+            "Name a Starlette or FastAPI application.",
+        )
+    guard = None if manifest.http.enable_custom_route_auth is False else authority
+    async with app.router.lifespan_context(app) as state:
+        yield CustomRoutes(app, dict(state or {}), guard)

@@ -1,0 +1,62 @@
+"""Routes of a project's own, for the tests of ``http.app``."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+life: list[str] = []
+
+
+async def _hello(request: Request) -> Response:
+    user = request.user.identity if "user" in request.scope else None
+    return JSONResponse({"hello": user, "given": request.state.given, "life": life[-1]})
+
+
+async def _echo(request: Request) -> Response:
+    return JSONResponse(await request.json())
+
+
+async def _shadow(_: Request) -> Response:
+    return JSONResponse({"ok": "mine"})
+
+
+async def _inner(_: Request) -> Response:
+    return PlainTextResponse("inner")
+
+
+async def _broken(_: Request) -> Response:
+    raise ValueError("of the project")
+
+
+async def _marked(request: Request, go: Callable[[Request], Awaitable[Response]]) -> Response:
+    response = await go(request)
+    response.headers["x-marked"] = "yes"
+    return response
+
+
+@asynccontextmanager
+async def _lifespan(_: Any) -> AsyncIterator[dict[str, str]]:
+    life.append("begun")
+    yield {"given": "by the lifespan"}
+    life.append("ended")
+
+
+app = Starlette(
+    routes=[
+        Route("/hello", _hello),
+        Route("/echo", _echo, methods=["POST"]),
+        Route("/ok", _shadow),
+        Route("/broken", _broken),
+        Mount("/mounted", routes=[Route("/inner", _inner)]),
+    ],
+    middleware=[Middleware(BaseHTTPMiddleware, dispatch=_marked)],
+    lifespan=_lifespan,
+)
+nothing = "no application"
