@@ -45,8 +45,9 @@ class RunStore(Protocol):
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
         """Return every unfinished run, oldest first, after a start.
 
-        Those found running go back to pending with one crash more; those with ``crash_limit``
-        crashes end as ``error`` with ``failure`` and are not returned.
+        Those found running go back to pending, with one crash more; after a stop in order they
+        are what could not be put back, and not charged. Those with ``crash_limit`` crashes end as
+        ``error`` with ``failure`` and are not returned.
         """
         ...
 
