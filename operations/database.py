@@ -66,7 +66,7 @@ class Database:
         self._front = front
         self._readers = readers
 
-    def write(self, operation: Operation[T]) -> Future[T]:
+    def write(self, operation: Operation[T], *, synced: bool = True) -> Future[T]:
         """Queue an operation for the writer; operations take effect in the order of the calls.
 
         The future has what the operation returned, or raised, once its transaction is durable.
@@ -75,6 +75,10 @@ class Database:
         repeatable (nothing but its connection changes), and neither begins nor commits. It runs
         on the writer's thread. A waiter that is cancelled does not stop the write; an error that
         nobody looks at is dropped.
+
+        A write that need not be ``synced`` is durable only with the next one that is, or `sync`:
+        the future has its result once no death of this process can undo it, but a loss of power
+        still may.
 
         The future raises:
             DiskFull: there is no room. Later writes work once there is.
@@ -85,7 +89,11 @@ class Database:
         Raises:
             DatabaseClosed: the database is closing.
         """
-        return self._writer.submit(operation)
+        return self._writer.submit(operation, synced=synced)
+
+    def sync(self) -> Future[None]:
+        """Have everything written so far on the disk; the future raises as those of writes do."""
+        return self._writer.sync()
 
     def get(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
         """Return the first row of a point read by key, at once (about 10 µs), on the event loop.

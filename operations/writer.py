@@ -10,6 +10,7 @@ from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
 from operations.database_errors import DatabaseClosed, in_our_words
+from operations.migrations import touch
 
 T = TypeVar("T")
 Operation: TypeAlias = Callable[[sqlite3.Connection], T]
@@ -32,12 +33,18 @@ class Writer:
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._waiting = 0
         self._closing = False
+        self._syncing = True  # as the connection is opened
+        self._unsynced = False
+        self._changes = 0
         self.started: asyncio.Future[None] = self._loop.create_future()
         self.stopped: asyncio.Future[None] = self._loop.create_future()
         threading.Thread(target=self._run, name="database-writer", daemon=True).start()
 
-    def submit(self, operation: Operation[T]) -> asyncio.Future[T]:
+    def submit(self, operation: Operation[T], *, synced: bool = True) -> asyncio.Future[T]:
         """Queue ``operation`` behind what is queued; the future is resolved after its commit.
+
+        One that is not ``synced`` does not wait for the disk, unless it shares a transaction with
+        one that is; the next of those, or `sync`, takes it along.
 
         Raises:
             DatabaseClosed: the writer is stopping.
@@ -46,13 +53,17 @@ class Writer:
             raise DatabaseClosed(f"{self._path} is closed")
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
-        self._requests.put((operation, future))
+        self._requests.put((operation, future, synced))
         return future
 
+    def sync(self) -> asyncio.Future[None]:
+        """Have everything that is queued or committed on the disk."""
+        return self.submit(self._sync_rest)
+
     async def settled(self) -> None:
-        """Return once what was queued before is committed, or has failed."""
-        if self._waiting:
-            await asyncio.wait({self.submit(_nothing)})
+        """Return once what was queued before is committed and synced, or has failed."""
+        if self._waiting or self._unsynced:
+            await asyncio.wait({self.sync()})
 
     def stop(self) -> None:
         """Take no more operations, and end when those queued are done."""
@@ -86,14 +97,16 @@ class Writer:
     def _commit(self, connection: sqlite3.Connection, batch: "list[_Request]") -> "list[_Outcome]":
         """Make one transaction of a batch, as long as all of it can be done."""
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            self._begin(connection, batch)
         except sqlite3.Error as error:
-            return [(future, None, self._in_our_words(error)) for _, future in batch]
+            return [(future, None, self._in_our_words(error)) for _, future, _ in batch]
         try:
             outcomes: list[_Outcome] = [
-                (future, operation(connection), None) for operation, future in batch
+                (future, operation(connection), None) for operation, future, _ in batch
             ]
             connection.execute("COMMIT")
+            if connection.total_changes != self._changes:
+                self._unsynced = not self._syncing
         except BaseException as error:  # noqa: BLE001 - an operation must not take the writer down
             _roll_back(connection)
             if len(batch) == 1:
@@ -106,15 +119,31 @@ class Writer:
     ) -> "list[_Outcome]":
         """Do a batch again with a savepoint each, so that an operation that raises fails alone."""
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            outcomes = [self._attempt(connection, *request) for request in batch]
+            self._begin(connection, batch)
+            outcomes = [
+                self._attempt(connection, operation, future) for operation, future, _ in batch
+            ]
             connection.execute("COMMIT")
+            self._unsynced = self._unsynced or not self._syncing
         except sqlite3.Error:
             # SQLite gave up the transaction as a whole, over a full disk as a rule: what is small
             # may still find room.
             _roll_back(connection)
             return [outcome for request in batch for outcome in self._commit(connection, [request])]
         return outcomes
+
+    def _begin(self, connection: sqlite3.Connection, batch: "list[_Request]") -> None:
+        """Begin a transaction whose commit waits for the disk if any operation asks for that."""
+        syncing = any(synced for _, _, synced in batch)
+        if syncing != self._syncing:
+            connection.execute(f"PRAGMA synchronous = {'FULL' if syncing else 'NORMAL'}")
+            self._syncing = syncing
+        self._changes = connection.total_changes
+        connection.execute("BEGIN IMMEDIATE")
+
+    def _sync_rest(self, connection: sqlite3.Connection) -> None:
+        if self._unsynced:
+            touch(connection)
 
     def _attempt(
         self,
@@ -152,7 +181,7 @@ class Writer:
         _resolve(self.stopped, None, None if opening else error)
 
 
-_Request: TypeAlias = tuple[Operation[Any], asyncio.Future[Any]]
+_Request: TypeAlias = tuple[Operation[Any], asyncio.Future[Any], bool]
 _Outcome: TypeAlias = tuple[asyncio.Future[Any], Any, BaseException | None]
 
 
@@ -169,7 +198,3 @@ def _resolve(future: asyncio.Future[Any], result: object, error: BaseException |
 def _roll_back(connection: sqlite3.Connection) -> None:
     with suppress(sqlite3.Error):  # whatever it reports, it has rolled back
         connection.rollback()
-
-
-def _nothing(_: sqlite3.Connection) -> None:
-    pass

@@ -1,7 +1,7 @@
 """Waiting for a run inside a request."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 from starlette.responses import Response
@@ -21,10 +21,11 @@ def waiting(
     """Return the response that waits for ``run``; ``cancel`` it if the client goes away."""
     if run.done is None:
         raise RuntimeError("only a submitted run can be waited for")
-    loop = call.backend.loop
+    loop, runs = call.backend.loop, call.backend.runs
     where = place(run)
     return WaitResponse(
         run.done,
+        announce=None if run.announced else (lambda: runs.announce(run)),
         headers={"content-location": where, "location": f"{where}/join", **(headers or {})},
         keep_alive=call.backend.settings.keep_alive,
         leave=(lambda: loop.cancel(run, Ending.INTERRUPT)) if cancel else None,
@@ -39,8 +40,8 @@ def _wake(awake: asyncio.Future[None]) -> None:
 class WaitResponse(Response):
     """An ASGI response with the outcome of a run; white space keeps a long wait alive.
 
-    A run that ends within ``keep_alive`` seconds is answered plainly. ``leave`` is called when
-    the client goes away first.
+    A run that ends within ``keep_alive`` seconds is answered plainly; before anything is said of
+    one that has not, it is ``announce``d. ``leave`` is called when the client goes away first.
     """
 
     def __init__(
@@ -50,8 +51,10 @@ class WaitResponse(Response):
         headers: Mapping[str, str],
         keep_alive: float,
         leave: Callable[[], None] | None,
+        announce: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._done = done
+        self._announce = announce
         self._head = headers
         self._keep_alive = keep_alive
         self._leave = leave
@@ -60,10 +63,11 @@ class WaitResponse(Response):
         """Wait, then answer."""
         watch = asyncio.create_task(self._watch(receive)) if self._leave is not None else None
         try:
-            if await self._ended():
-                await self._plain(scope["path"])(scope, receive, send)
-            else:
-                await self._trickle(send)
+            while not await self._ended():
+                if await self._announced():
+                    await self._trickle(send)
+                    return
+            await self._plain(scope["path"])(scope, receive, send)
         finally:
             if watch is not None:
                 watch.cancel()
@@ -91,6 +95,15 @@ class WaitResponse(Response):
                 timer.cancel()
                 self._done.remove_done_callback(ended)
         return self._done.done()
+
+    async def _announced(self) -> bool:
+        """Return whether the client may be told of the run; if not, the store cannot write."""
+        if self._announce is not None:
+            try:
+                await self._announce()
+            except StorageUnavailable:
+                return False
+        return True
 
     def _plain(self, path: str) -> Response:
         try:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
+from types import CoroutineType
 from typing import Any, TypeVar
 
 from orchestration.graphs.node_threads import NodeExit
@@ -27,7 +28,7 @@ def _make_task(
     code: Coroutine[Any, Any, T] | Generator[Any, None, T],
     **given: Any,
 ) -> asyncio.Task[T]:
-    if _in_a_run.get() and isinstance(code, Coroutine):
+    if _in_a_run.get() and (type(code) is CoroutineType or isinstance(code, Coroutine)):
         code = _Contained(code)
     return asyncio.Task(code, loop=loop, **given)
 

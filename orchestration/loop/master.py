@@ -306,7 +306,7 @@ class MasterLoop:
         task.add_done_callback(self._tasks.discard)
 
     async def _attempt(self, run: Run, token: str, claimed: Awaitable[bool]) -> None:
-        left: Exception = Draining()
+        left: Exception | None = None
         outcome = None
         try:
             outcome = await self._outcome(run, token, claimed)
@@ -315,7 +315,7 @@ class MasterLoop:
         finally:
             self._scheduler.release(run)
         if outcome is None:
-            self._leave(run, left)
+            self._leave(run, left or Draining())
         else:
             self._end(run, outcome)
 

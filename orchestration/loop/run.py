@@ -123,6 +123,7 @@ class Run:
     the store keeps of its acceptance besides, and means nothing to the loop.
     ``stamp`` is metadata that a thread gets if the run creates it. ``principal`` is who it is for
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
+    A run that is not ``announced`` is one of which no client is told anything before it has ended.
     """
 
     run_id: str
@@ -143,6 +144,7 @@ class Run:
     delay: float = 0.0
     timeout: float | None = None
     firing: Firing | None = None
+    announced: bool = True
     attempt: int = 0
     crashes: int = 0
     stamp: Mapping[str, Any] = field(default_factory=dict[str, Any])

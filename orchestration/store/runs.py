@@ -109,14 +109,15 @@ class RunStore:
     def accept(self, *runs: Run) -> Awaitable[bool]:
         """Keep pending runs; see the port."""
         if len(runs) == 1 and runs[0].receipt is None:
-            return self._database.write(partial(_accept, runs[0], self._ttl))
+            accept = partial(_accept, runs[0], self._ttl)
+            return self._database.write(accept, synced=runs[0].announced)
         accept = partial(_accept_all, runs, self._ttl)
         return self._database.write(with_receipt(accept, runs[0].receipt, lambda _: runs))
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         """Mark a pending run as running; see the port."""
         parameters = (token, now(), run.run_id)
-        return self._database.write(partial(_change, _CLAIM, parameters))
+        return self._database.write(partial(_change, _CLAIM, parameters), synced=run.announced)
 
     def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
         """Write how a run ended; see the port."""
@@ -144,6 +145,15 @@ class RunStore:
         # After a stop in order, what is found working is what could not be put back: no crash.
         charge = (1, 0) if self._database.crashed else (0, 1)
         return self._database.write(partial(_recover, crash_limit, failure, told, charge))
+
+    async def announce(self, run: Run) -> None:
+        """Have a run that was not ``announced`` so durable that clients may be told of it.
+
+        Raises:
+            StorageUnavailable: it could not be made so; nothing may be said yet.
+        """
+        await self._database.sync()
+        run.announced = True
 
     def get(self, run_id: str) -> sqlite3.Row | None:
         """Return the row of a run."""

@@ -268,3 +268,38 @@ async def test_closing_interrupts_a_read_that_would_never_end(path: Path) -> Non
         await begun.wait()
     outcomes = await asyncio.gather(*reads, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DatabaseClosed] * 6
+
+
+def patience(connection: sqlite3.Connection) -> int:
+    """Write, and return whether the commit waits for the disk (2), or not (1)."""
+    note("a")(connection)
+    level: int = connection.execute("PRAGMA synchronous").fetchone()[0]
+    return level
+
+
+async def test_a_write_waits_for_the_disk_unless_nothing_in_its_batch_has_to(path: Path) -> None:
+    async with open_database(path, [NOTES]) as database:
+        alone = [await database.write(patience, synced=synced) for synced in (False, True, False)]
+        held = Held(database)
+        mixed = [database.write(patience, synced=synced) for synced in (False, True)]
+        held.release()
+        assert (alone, await asyncio.gather(*mixed)) == ([1, 2, 1], [2, 2])
+        assert len(bodies(database)) == 5
+
+
+@pytest.mark.parametrize(
+    ("before", "commits"), [([False], 1), ([True], 0), ([False, True], 0), ([True, False], 1)]
+)
+async def test_a_sync_writes_only_if_something_may_not_be_on_the_disk(
+    path: Path, before: list[bool], commits: int
+) -> None:
+    statements: list[str] = []
+    async with open_database(path, [NOTES]) as database:
+        for synced in before:
+            await database.write(note("a"), synced=synced)
+        await database.write(lambda c: c.set_trace_callback(statements.append))
+        await database.sync()
+        await database.sync()
+        await database.write(lambda c: c.set_trace_callback(None))
+        assert len([each for each in statements if each.startswith("UPDATE")]) == commits
+        assert "PRAGMA synchronous = NORMAL" not in statements
