@@ -1,5 +1,8 @@
 """The store that graphs share, over HTTP."""
 
+import asyncio
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +183,30 @@ async def test_a_failing_function_for_vectors_is_named_with_its_error(tmp_path: 
     assert (put.status_code, search.status_code) == (424, 424)
     assert "store.index" in put.json()["detail"]
     assert "ConnectionError: no model there" in put.json()["detail"]
+
+
+async def test_an_item_with_more_texts_than_it_may_have_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "many_meanings.py").write_text(MEANINGS)
+    index = {"embed": "./many_meanings.py:embed", "dims": 2}
+    item = {"namespace": ["a"], "key": "k", "value": {"t": ["x"] * 300}, "index": ["t[*]"]}
+    async with open_client(tmp_path, "echo", manifest={"store": {"index": index}}) as client:
+        put = await client.put(ITEMS, json=item)
+    assert put.status_code == 422
+    assert put.json()["errors"][0]["pointer"] == "/index"
+
+
+async def test_the_service_sweeps_what_has_expired(tmp_path: Path) -> None:
+    ttl = {"default_ttl": 1e-9, "sweep_interval_minutes": 1e-5}
+    item = {"namespace": ["a"], "key": "k", "value": {}}
+    async with open_client(tmp_path, "echo", manifest={"store": {"ttl": ttl}}) as client:
+        await client.put(ITEMS, json=item)
+        await asyncio.to_thread(_wait_for_the_sweep, tmp_path / "data" / "masterloop.db")
+
+
+def _wait_for_the_sweep(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as beside:
+        while beside.execute("SELECT 1 FROM items").fetchone():
+            pass
 
 
 @pytest.mark.parametrize(("given", "shown"), [({}, False), ({"ttl": None}, True)])

@@ -151,7 +151,9 @@ def test_input_output_and_state_are_told_apart() -> None:
 KINDS = ("input", "output", "state")
 
 
-@pytest.mark.parametrize("context", [Model, Data, Author])
+@pytest.mark.parametrize(
+    "context", [Model, Data, Author, Annotated[dict[str, int], ["unhashable"]]]
+)
 def test_the_context_is_the_schema_of_the_config_too(context: Any) -> None:
     schemas = graph_schemas(graph_of(Messages, context_schema=context))
     assert schemas["context_schema"] is not None

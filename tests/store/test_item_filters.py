@@ -128,6 +128,7 @@ def test_a_value_is_found_by_itself(value: dict[str, Any]) -> None:
         ({str(number): 1 for number in range(1000)}, ""),
         ({"a": {"b": {str(number): 1 for number in range(17)}}}, "/a/b"),
         ({"a": [1] * 10_000}, ""),
+        ({"a": {"$eq": b"bytes"}}, "/a/$eq"),
         ({"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": 1}}}}}}}}}, "/a/b/c/d/e/f/g/h/i"),
     ],
 )
