@@ -33,7 +33,8 @@ def keep_events(backend: Backend, run: Run, *, recovered: bool = False) -> None:
     # Of what was sent before a crash, the last may not be stored: no number is given out twice.
     after = backend.events.last(run.run_id) + _UNSEEN if recovered else 0
     kept = not run.ephemeral or run.repeatable
-    run.stream.keep(after, EventKeeper(backend.events, run.run_id) if kept else None)
+    keeper = EventKeeper(backend.events, run.run_id) if kept else None
+    run.stream.keep(after, keeper, run.run_id if kept else "")
 
 
 def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventStream:
@@ -95,13 +96,6 @@ async def _missed(
         missed.append(event)
         after = event.number
     return missed if before is None else missed[:-1]
-
-
-def follow_thread(call: Call, thread_id: str) -> EventStream:
-    """Return the stream of everything that happens on a thread from now on."""
-    loop = call.backend.loop
-    listener = loop.watch(thread_id)
-    return _stream(call, listener, {}, lambda _: loop.unwatch(thread_id, listener))
 
 
 def _stream(

@@ -89,6 +89,14 @@ class RunConfig(TypedDict, total=False):
 
 
 @with_config(_CLOSED)
+class LangSmithTracer(TypedDict, total=False):
+    """Where LangSmith is to put the trace of a run."""
+
+    project_name: str | None
+    example_id: str | None
+
+
+@with_config(_CLOSED)
 class CheckpointRef(TypedDict, total=False):
     """A checkpoint of a thread."""
 
@@ -123,6 +131,7 @@ class RunCreate(Body):
     after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] | None = None
     webhook: str | None = None
     feedback_keys: list[str] | None = None
+    langsmith_tracer: LangSmithTracer | None = None
     strict_resume: bool = False
     priority: Annotated[int, Field(ge=0, le=10)] | None = None
     timeout: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
@@ -170,6 +179,18 @@ class JoinHow(Query):
     """What a joined stream shows, and whether the run depends on it."""
 
     stream_mode: list[str] | None = None
+    cancel_on_disconnect: bool = False
+
+
+class ThreadStreamHow(Query):
+    """What the stream of a thread shows."""
+
+    stream_mode: list[Literal["run_modes", "lifecycle", "state_update"]] | None = None
+
+
+class JoinRunHow(Query):
+    """Whether a run depends on who waits for it."""
+
     cancel_on_disconnect: bool = False
 
 

@@ -13,7 +13,7 @@ from orchestration.api.access import Access
 from orchestration.api.documents import run_document, selected
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.following import follow_again
-from orchestration.api.models import CancelHow, JoinHow, Page, RunList, RunsCancel
+from orchestration.api.models import CancelHow, JoinHow, JoinRunHow, Page, RunList, RunsCancel
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.loop.errors import ThreadNotFound
@@ -102,12 +102,17 @@ async def explain_run_by_id(call: Call) -> Response:
     return _why(call)
 
 
-@endpoint("GET", "/threads/{thread_id}/runs/{run_id}/join", access=Access("threads", "read"))
-async def join_run(call: Call) -> Response:
+@endpoint(
+    "GET",
+    "/threads/{thread_id}/runs/{run_id}/join",
+    access=Access("threads", "read"),
+    query=JoinRunHow,
+)
+async def join_run(call: Call, how: JoinRunHow) -> Response:
     """Wait for a run to end and answer with its output."""
     run = _live(call)
     if run is not None:
-        return waiting(call, run, cancel=False)
+        return waiting(call, run, cancel=how.cancel_on_disconnect)
     row = _row(call)
     if row["status"] in (RunStatus.ERROR, RunStatus.TIMEOUT):
         failure = Failure(**orjson.loads(row["error"]))
@@ -126,10 +131,15 @@ async def join_run(call: Call) -> Response:
 )
 async def join_stream(call: Call, how: JoinHow) -> Response:
     """Stream what happens in a run from now on, or from ``Last-Event-ID`` if it is resumable."""
-    run = _live(call)
-    if run is None:
-        _row(call)
-    return await follow_again(call, run, call.uuid("run_id"), how)
+    return await _join_stream(call, how)
+
+
+@endpoint(
+    "GET", "/runs/{run_id}/stream", access=Access("threads", "read"), query=JoinHow, gives=EVENTS
+)
+async def join_stream_by_id(call: Call, how: JoinHow) -> Response:
+    """Stream what happens in a run, whatever thread it is on."""
+    return await _join_stream(call, how)
 
 
 @endpoint(
@@ -177,6 +187,13 @@ def _why(call: Call) -> Response:
         status = _row(call)["status"]
         return json_response({"place": "gone", "ahead": 0, "why": f"it has ended: {status}"})
     return json_response(call.backend.loop.standing(run))
+
+
+async def _join_stream(call: Call, how: JoinHow) -> Response:
+    run = _live(call)
+    if run is None:
+        _row(call)
+    return await follow_again(call, run, call.uuid("run_id"), how)
 
 
 def _live(call: Call) -> Run | None:

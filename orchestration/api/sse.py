@@ -18,7 +18,8 @@ class EventStream(Response):
 
     ``keep_alive`` is how many seconds a silent stream goes without a comment, ``send_timeout``
     how many a client may take to accept what is sent. ``leave`` is called with whether the client
-    went away before the end.
+    went away before the end. Events that are ``numbered`` have ids, those ``of_thread`` such as
+    name their run, too.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class EventStream(Response):
         before: Iterable[StreamEvent] = (),
         wanted: Callable[[StreamEvent], bool] | None = None,
         numbered: bool = False,
+        of_thread: bool = False,
     ) -> None:
         self._listener = listener
         self._head = headers
@@ -41,6 +43,7 @@ class EventStream(Response):
         self._before = before
         self._wanted = wanted
         self._numbered = numbered
+        self._of_thread = of_thread
         self._ended = False
         self._gone = False
 
@@ -109,14 +112,21 @@ class EventStream(Response):
             # On a thread's stream the end of a run is not the last.
             self._ended = event.name == "end"
             if self._wanted is None or self._wanted(event):
-                frames.append(_frame(event, numbered=self._numbered))
+                frames.append(_frame(event, self._identify(event)))
         return b"".join(frames)
 
+    def _identify(self, event: StreamEvent) -> str:
+        if not event.number:
+            return ""
+        if self._of_thread:
+            return f"{event.origin}:{event.number}" if event.origin else ""
+        return str(event.number) if self._numbered else ""
 
-def _frame(event: StreamEvent, *, numbered: bool) -> bytes:
+
+def _frame(event: StreamEvent, event_id: str) -> bytes:
     # JSON text has no line breaks; a name has those that its author gave a node, and could forge
     # a field with them.
     name = " ".join(event.name.splitlines()).encode()
-    if numbered and event.number:
-        return b"id: %d\nevent: %s\ndata: %s\n\n" % (event.number, name, event.data)
+    if event_id:
+        return b"id: %s\nevent: %s\ndata: %s\n\n" % (event_id.encode(), name, event.data)
     return b"event: %s\ndata: %s\n\n" % (name, event.data)

@@ -26,7 +26,7 @@ _KWARGS = frozenset(
     {
         "input", "command", "context", "stream_mode", "stream_subgraphs", "interrupt_before",
         "interrupt_after", "checkpoint", "checkpoint_id", "durability", "webhook", "feedback_keys",
-        "strict_resume",
+        "langsmith_tracer",        "strict_resume",
     }
 )  # fmt: skip
 

@@ -14,7 +14,6 @@ from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import extracted, living_document, selected, thread_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
-from orchestration.api.following import follow_thread
 from orchestration.api.idempotency import Once
 from orchestration.api.models import (
     ThreadCreate,
@@ -23,9 +22,11 @@ from orchestration.api.models import (
     ThreadPatch,
     ThreadSearch,
     ThreadsPrune,
+    ThreadStreamHow,
     TimeToLive,
 )
 from orchestration.api.problems import Problem
+from orchestration.api.thread_stream import follow_thread
 from orchestration.api.updates import update_thread
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending
@@ -183,12 +184,18 @@ async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     return json_response({"pruned_count": len(pruned)})
 
 
-@endpoint("GET", "/threads/{thread_id}/stream", access=Access("threads", "read"), gives=EVENTS)
-async def stream_thread(call: Call) -> Response:
-    """Stream what happens on a thread from now on, run after run."""
+@endpoint(
+    "GET",
+    "/threads/{thread_id}/stream",
+    access=Access("threads", "read"),
+    query=ThreadStreamHow,
+    gives=EVENTS,
+)
+async def stream_thread(call: Call, how: ThreadStreamHow) -> Response:
+    """Stream what happens on a thread, run after run, from now or ``Last-Event-ID`` on."""
     thread_id = call.uuid("thread_id")
     thread_row(call, thread_id)
-    return follow_thread(call, thread_id)
+    return await follow_thread(call, thread_id, how)
 
 
 async def _go_through(call: Call, thread_id: str, body: ThreadCreate) -> None:

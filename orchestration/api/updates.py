@@ -5,12 +5,15 @@ from http import HTTPStatus
 from typing import Any
 
 import orjson
+from orjson import Fragment
 
 from operations.errors import StorageUnavailable
 from orchestration.api.checkpoints import require_checkpoint
 from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
+from orchestration.api.thread_stream import STATE_UPDATE
 from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.streams import StreamEvent
 
 
 async def update_thread(
@@ -45,7 +48,11 @@ async def update_thread(
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"{type(error).__name__}: {error}"
             ) from error
-        await backend.threads.show(thread_id, await backend.states.shown(graph_id, thread_id))
+        shown = await backend.states.shown(graph_id, thread_id)
+        await backend.threads.show(thread_id, shown)
+    values = Fragment(shown.values) if shown.values is not None else None
+    told = orjson.dumps({"thread_id": thread_id, "checkpoint": updated, "values": values})
+    backend.loop.tell(thread_id, StreamEvent(0, STATE_UPDATE, told))
     return updated
 
 

@@ -6,8 +6,6 @@ from contextlib import contextmanager
 from functools import partial
 from random import Random
 
-import orjson
-
 from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
 from orchestration.loop.admission import Admission, Limits
@@ -31,7 +29,7 @@ from orchestration.loop.run import (
 )
 from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
-from orchestration.loop.streams import Listener, StreamEvent
+from orchestration.loop.streams import Listener, StreamEvent, run_done
 from orchestration.loop.threadlog import ThreadLogs
 from orchestration.loop.worker import PATIENCE, Worker
 
@@ -117,6 +115,11 @@ class MasterLoop:
             del self._watchers[thread_id]
         for run in self._threads.get(thread_id, ()):
             run.stream.untap(listener.put_nowait)
+
+    def tell(self, thread_id: str, event: StreamEvent) -> None:
+        """Give an event that is no run's to those who watch a thread."""
+        for watcher in self._watchers.get(thread_id, ()):
+            watcher.put_nowait(event)
 
     @contextmanager
     def hold(self, thread_id: str) -> Generator[None]:
@@ -374,9 +377,7 @@ class MasterLoop:
         run.stream.close()
         if run.log is not None:
             run.log.end(run, outcome)
-        for watcher in self._watchers.get(run.thread_id, ()):
-            done = orjson.dumps({"status": "run_done", "run_id": run.run_id})
-            watcher.put_nowait(StreamEvent(0, "metadata", done))
+        self.tell(run.thread_id, run_done(run.run_id))
         if run.done is not None and not run.done.done():
             run.done.set_result(outcome)
         self._admission.finished()

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
+import orjson
+
 LISTENER_LIMIT = 10_000  # events waiting for one slow listener
 LISTENER_BYTES = 8 * 1024**2  # of their data
 HISTORY_LIMIT = 50_000  # events kept in memory of one resumable run
@@ -18,14 +20,23 @@ HISTORY_BYTES = 16 * 1024**2  # of their data
 
 @dataclass(frozen=True, slots=True)
 class StreamEvent:
-    """One event: its number within the run (from 1), its name, its data as JSON text."""
+    """One event: its number within the run (from 1), its name, its data as JSON text.
+
+    ``origin`` is the run, of an event that can be asked for again.
+    """
 
     number: int
     name: str
     data: bytes
+    origin: str = ""
 
 
 Tap = Callable[[StreamEvent], None]
+
+
+def run_done(run_id: str) -> StreamEvent:
+    """Return what those who watch a thread are told when a run on it has ended."""
+    return StreamEvent(0, "metadata", orjson.dumps({"status": "run_done", "run_id": run_id}))
 
 
 class Keeper(Protocol):
@@ -105,13 +116,16 @@ class RunStream:
     A tap is called with every event as it comes; unlike a listener it outlives the run.
     """
 
-    __slots__ = ("_closed", "_history", "_keeper", "_listeners", "_number", "_size", "_taps")
+    __slots__ = (
+        "_closed", "_history", "_keeper", "_listeners", "_number", "_origin", "_size", "_taps",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
         self._taps: list[Tap] = []
         self._history: deque[StreamEvent] | None = None
         self._keeper: Keeper | None = None
+        self._origin = ""
         self._number = 0
         self._size = 0
         self._closed = False
@@ -136,14 +150,16 @@ class RunStream:
         if self._keeper is not None:
             await self._keeper.room()
 
-    def keep(self, after: int = 0, keeper: Keeper | None = None) -> None:
+    def keep(self, after: int = 0, keeper: Keeper | None = None, origin: str = "") -> None:
         """Keep events for those who come later, numbering on from ``after``.
 
-        ``keeper`` keeps those, too, for which there is no place in memory.
+        ``keeper`` keeps those, too, for which there is no place in memory; events that it has
+        say that they are of ``origin``.
         """
         self._number = max(self._number, after)
         self._history = deque()
         self._keeper = keeper
+        self._origin = origin
 
     def tap(self, tap: Tap) -> None:
         """Call ``tap`` with every event."""
@@ -158,7 +174,7 @@ class RunStream:
         if self._closed:
             return
         self._number += 1
-        event = StreamEvent(self._number, name, data)
+        event = StreamEvent(self._number, name, data, self._origin)
         if self._history is not None:
             self._remember(self._history, event)
         if self._keeper is not None:

@@ -163,7 +163,9 @@ class ThreadLog:
             whose,
             data,
         )
-        return ThreadEvent(self.number, method, text, channel or method, namespace)
+        return ThreadEvent(
+            self.number, method, text, channel=channel or method, namespace=namespace
+        )
 
     def listen(self, after: int | None = None, *, unseen: bool = False) -> Listener:
         """Return a listener for what comes, and for what is kept of the events past ``after``.

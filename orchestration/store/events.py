@@ -68,7 +68,7 @@ class EventStore:
         """Return the kept events past ``number``, those appended a moment ago included."""
         await self._database.settled()
         rows = await self._database.read(lambda c: c.execute(_AFTER, (run_id, number)).fetchall())
-        return [StreamEvent(row[0], row[1], row[2].encode()) for row in rows]
+        return [StreamEvent(row[0], row[1], row[2].encode(), run_id) for row in rows]
 
     def _written(self, run_id: str, number: int, size: int, written: asyncio.Future[None]) -> None:
         self._waiting -= size

@@ -76,6 +76,13 @@ _PENDING = f"""
 SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending' ORDER BY created_at, run_id
 """  # noqa: S608 - constants
 
+_RESUMABLE = """
+SELECT run_id FROM runs INDEXED BY runs_of_thread
+WHERE thread_id = :thread_id AND NOT ephemeral AND resumable
+    AND (:since IS NULL OR created_at >= (SELECT created_at FROM runs WHERE run_id = :since))
+    AND (:since IS NULL OR run_id >= :since)
+ORDER BY created_at, run_id
+"""
 # A run is its thread's; one that has none is its own.
 _DEAD = """
 SELECT * FROM runs
@@ -171,6 +178,14 @@ class RunStore:
             "offset": offset,
         }
         return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
+
+    async def resumable(self, thread_id: str, since: str | None) -> list[sqlite3.Row]:
+        """Return the ids of the runs of a thread whose events are kept, oldest first.
+
+        ``since``: that run, if it is one of them, and those after it.
+        """
+        parameters = {"thread_id": thread_id, "since": since}
+        return await self._database.read(lambda c: c.execute(_RESUMABLE, parameters).fetchall())
 
     async def dead_letters(
         self, limit: int, offset: int, visible: Visible = None

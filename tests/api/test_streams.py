@@ -226,6 +226,35 @@ async def test_a_joined_stream_can_take_the_run_along_too(tmp_path: Path) -> Non
         assert (await run.done).status == "interrupted"
 
 
+@pytest.mark.parametrize(("cancel", "status"), [("1", "interrupted"), ("0", "success")])
+async def test_who_waits_for_a_run_can_take_it_along_too(
+    tmp_path: Path, cancel: str, status: str
+) -> None:
+    async with open_socket(tmp_path, "holder", keep_alive=0.01) as (service, client):
+        name = f"waited for {cancel}"
+        path = await new_run(client, await new_thread(client), "holder", name)
+        await plays.gates[name].reached.wait()
+        run = service.loop.all_live()[0]
+        query = {"cancel_on_disconnect": cancel}
+        async with client.stream("GET", f"{path}/join", params=query) as waiting:
+            assert waiting.status_code == 200
+        if cancel == "0":
+            plays.gates[name].opened.set()
+        assert run.done is not None
+        assert (await run.done).status == status
+
+
+async def test_a_run_is_joined_by_its_id_alone(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "telling") as client:
+        path = await finished(client, 3, stream_resumable=True)
+        headers = {"last-event-id": "-1"}
+        on_thread = await client.get(f"{path}/stream", headers=headers)
+        alone = await client.get(f"/runs/{path.rpartition('/')[2]}/stream", headers=headers)
+        missing = await client.get(f"/runs/{NOBODY}/stream")
+    assert alone.text == on_thread.text
+    assert (missing.status_code, missing.headers["content-type"]) == (404, PROBLEM)
+
+
 async def test_a_replay_says_where_events_could_not_be_kept(tmp_path: Path) -> None:
     async with open_client(tmp_path, "telling") as client:
         path = await finished(client, 5, stream_resumable=True)

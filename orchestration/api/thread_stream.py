@@ -1,0 +1,87 @@
+"""The stream of a thread: run after run, resumed after a break, with changes of its state."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+
+from orchestration.api.endpoint import Call
+from orchestration.api.models import ThreadStreamHow
+from orchestration.api.problems import Problem
+from orchestration.api.sse import EventStream
+from orchestration.loop.streams import StreamEvent, run_done
+
+STATE_UPDATE = "state_update"
+_EVENT_ID = re.compile(r"([0-9a-f-]{36}):([0-9]{1,15})")
+_EVERYTHING = frozenset({"-1", "0"})
+_LIFECYCLE = frozenset({"metadata", "error"})
+
+
+async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> EventStream:
+    """Return the stream of what happens on a thread: what is missed of it, then what comes.
+
+    Missed are the kept events past ``Last-Event-ID``, which names a resumable run and one of its
+    events, and all those of the resumable runs after it; ``-1`` stands for before the first.
+    """
+    loop, settings = call.backend.loop, call.backend.settings
+    listener = loop.watch(thread_id)
+    try:
+        missed = [event async for event in _missed(call, thread_id)]
+    except BaseException:
+        loop.unwatch(thread_id, listener)
+        raise
+    seen: dict[str, int] = {}
+    wanted = _wanted(how)
+
+    def is_new(event: StreamEvent) -> bool:
+        # What was published while the missed ones were read is among both.
+        if event.origin:
+            if event.number <= seen.get(event.origin, 0):
+                return False
+            seen[event.origin] = event.number
+        return wanted(event)
+
+    return EventStream(
+        listener,
+        headers={},
+        keep_alive=settings.keep_alive,
+        send_timeout=settings.send_timeout,
+        leave=lambda _: loop.unwatch(thread_id, listener),
+        before=missed,
+        wanted=is_new,
+        of_thread=True,
+    )
+
+
+async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
+    last = call.header(b"last-event-id")
+    if last is None:
+        return
+    found = _EVENT_ID.fullmatch(last)
+    if found is None and last not in _EVERYTHING:
+        raise _unknown(last)
+    run_id, number = (found[1], int(found[2])) if found else (None, 0)
+    rows = await call.backend.runs.resumable(thread_id, run_id)
+    if run_id is not None and (not rows or rows[0]["run_id"] != run_id):
+        raise _unknown(last)
+    for row in rows:
+        for event in await call.backend.events.after(row["run_id"], number):
+            yield event
+        number = 0
+        if call.backend.loop.live(row["run_id"]) is None:
+            yield run_done(row["run_id"])
+
+
+def _wanted(how: ThreadStreamHow) -> Callable[[StreamEvent], bool]:
+    modes = frozenset(how.stream_mode or ["run_modes"])
+
+    def wanted(event: StreamEvent) -> bool:
+        if event.name == STATE_UPDATE:
+            return STATE_UPDATE in modes
+        return "run_modes" in modes or ("lifecycle" in modes and event.name in _LIFECYCLE)
+
+    return wanted
+
+
+def _unknown(last: str) -> Problem:
+    detail = f"Last-Event-ID: not an id of an event on this thread: {last[:64]!r}"
+    return Problem(HTTPStatus.BAD_REQUEST, detail)

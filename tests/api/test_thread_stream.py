@@ -1,0 +1,114 @@
+"""The stream of a thread: resumed after a break, cut to what is asked for."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api import plays
+from tests.api.client import NOBODY, PROBLEM, Part, new_run, new_thread, open_socket, parts
+
+SHOWN = {"stream_mode": ["updates"], "stream_resumable": True}
+
+
+@asynccontextmanager
+async def thread_stream(
+    client: httpx.AsyncClient, thread_id: str, last: str | None = None, **params: Any
+) -> AsyncIterator[AsyncIterator[Part]]:
+    headers = {} if last is None else {"last-event-id": last}
+    path = f"/threads/{thread_id}/stream"
+    async with client.stream("GET", path, headers=headers, params=params) as response:
+        assert response.status_code == 200
+        yield parts(response)
+
+
+async def take(stream: AsyncIterator[Part], number: int) -> list[Part]:
+    return [await anext(stream) for _ in range(number)]
+
+
+async def ran(client: httpx.AsyncClient, thread_id: str, text: str, **more: Any) -> str:
+    path = await new_run(client, thread_id, "echo", text, **{**SHOWN, **more})
+    await client.get(f"{path}/join")
+    return path.rpartition("/")[2]
+
+
+async def test_a_thread_s_stream_goes_on_after_the_last_event_that_was_seen(tmp_path: Path) -> None:
+    async with open_socket(tmp_path, "echo") as (_, client):
+        thread_id = await new_thread(client)
+        first = await ran(client, thread_id, "one")
+        await ran(client, thread_id, "unkept", stream_resumable=False)
+        second = await ran(client, thread_id, "two")
+        async with thread_stream(client, thread_id, "-1") as stream:
+            whole = await take(stream, 8)
+            third = await ran(client, thread_id, "three")
+            live = await take(stream, 4)
+        async with thread_stream(client, thread_id, whole[1].id) as stream:
+            rest = await take(stream, 10)
+    ids = [f"{run}:{number}" for run in (first, second, third) for number in (1, 2, 3, 0)]
+    expected = [None if name.endswith(":0") else name for name in ids]
+    assert [part.id for part in whole + live] == expected
+    assert [part.data.get("status") for part in (whole[3], whole[7], live[3])] == ["run_done"] * 3
+    assert rest == (whole + live)[2:]
+
+
+async def test_what_happens_while_the_missed_is_read_comes_once(tmp_path: Path) -> None:
+    async with open_socket(tmp_path, "holder") as (_, client):
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "once", **SHOWN)
+        await plays.gates["once"].reached.wait()
+        async with thread_stream(client, thread_id, "0") as stream:
+            begun = await take(stream, 2)
+            plays.gates["once"].opened.set()
+            ended = await take(stream, 4)
+    run_id = path.rpartition("/")[2]
+    assert [part.id for part in begun + ended] == [
+        *(f"{run_id}:{number}" for number in range(1, 6)), None,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("last", ["1", "x", f"{NOBODY}:1", "", "-2"])
+async def test_an_id_that_is_none_of_the_thread_s_is_refused(tmp_path: Path, last: str) -> None:
+    async with open_socket(tmp_path, "echo") as (_, client):
+        thread_id = await new_thread(client)
+        refused = await client.get(f"/threads/{thread_id}/stream", headers={"last-event-id": last})
+    assert (refused.status_code, refused.headers["content-type"]) == (400, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("modes", "seen"),
+    [
+        (["run_modes"], ["metadata", "updates", "end", "metadata"]),
+        (["lifecycle"], ["metadata", "metadata"]),
+        (["state_update"], ["state_update"]),
+        (["lifecycle", "state_update"], ["metadata", "metadata", "state_update"]),
+        (["run_modes", "state_update"], ["metadata", "updates", "end", "metadata", "state_update"]),
+    ],
+)
+async def test_a_thread_s_stream_shows_what_is_asked_for(
+    tmp_path: Path, modes: list[str], seen: list[str]
+) -> None:
+    async with open_socket(tmp_path, "echo", drain_grace=0.01) as (service, client):
+        thread_id = await new_thread(client)
+        async with thread_stream(client, thread_id, stream_mode=modes) as stream:
+            await ran(client, thread_id, "one", stream_resumable=False)
+            update = {"values": {"text": "two"}, "as_node": "echo"}
+            updated = await client.post(f"/threads/{thread_id}/state", json=update)
+            await service.loop.drain()
+            shown = [part async for part in stream]
+    assert [part.event for part in shown] == [*seen, "shutdown"]
+    if "state_update" in modes:
+        assert shown[-2].data == {
+            "thread_id": thread_id,
+            "checkpoint": updated.json()["checkpoint"],
+            "values": {"text": "two", "log": ["one"]},
+        }
+
+
+async def test_a_mode_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    async with open_socket(tmp_path, "echo") as (_, client):
+        path = f"/threads/{await new_thread(client)}/stream"
+        refused = await client.get(path, params={"stream_mode": "values"})
+    assert refused.status_code == 422
