@@ -110,7 +110,8 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         "graph_id": assistant.graph_id,
         "assistant_id": assistant.assistant_id,
     }
-    if "checkpoint_id" in configurable and not (body.checkpoint or body.checkpoint_id):
+    named = thread_id is not None and "checkpoint_id" in configurable
+    if named and not (body.checkpoint or body.checkpoint_id):
         kwargs["checkpoint_id"] = str(configurable["checkpoint_id"])
     if "checkpoint" in kwargs or "checkpoint_id" in kwargs:
         await _require_start(call, thread_id, kwargs)

@@ -283,7 +283,7 @@ async def test_patching_the_state_merges_metadata(tmp_path: Path) -> None:
         {"config": {"configurable": {"checkpoint_id": NOBODY}}},
     ],
 )
-@pytest.mark.parametrize("where", ["/threads/{}/runs", "/threads/{}/runs/wait", "/runs/stream"])
+@pytest.mark.parametrize("where", ["/threads/{}/runs", "/threads/{}/runs/stream"])
 async def test_a_run_that_is_to_begin_at_no_checkpoint_is_refused(
     tmp_path: Path, asked: dict[str, Any], where: str
 ) -> None:
@@ -295,6 +295,13 @@ async def test_a_run_that_is_to_begin_at_no_checkpoint_is_refused(
     assert (refused.status_code, refused.headers["content-type"]) == (404, PROBLEM)
     assert refused.json()["detail"] == f"Checkpoint {NOBODY} not found"
     assert len(runs) == 1
+
+
+async def test_a_run_without_a_thread_has_no_checkpoint_to_begin_at(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        body = {"assistant_id": "echo", "checkpoint_id": NOBODY}
+        refused = await client.post("/runs/wait", json=body)
+    assert (refused.status_code, refused.headers["content-type"]) == (404, PROBLEM)
 
 
 async def test_a_run_begins_at_the_checkpoint_that_it_names(tmp_path: Path) -> None:
