@@ -3,8 +3,9 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 
@@ -34,6 +35,7 @@ from orchestration.graphs.states import ThreadStates
 from orchestration.journal import Journal
 from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
+from orchestration.retention.events import EventSweeper
 from orchestration.retention.sweeper import ThreadSweeper
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
@@ -142,6 +144,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
             in_background(sweeper, "sweeper of threads"),
+            _forgetting_events(manifest, backend.events),
             in_background(KeySweeper(backend.keys), "idempotency keys"),
         ):
             yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
@@ -177,6 +180,13 @@ def _item_store(manifest: Manifest, database: Database) -> ItemStore:
 def _item_sweeper(manifest: Manifest, items: ItemStore) -> Sweeper:
     minutes = manifest.store.ttl.sweep_interval_minutes or SWEEP_INTERVAL
     return Sweeper(items.sweep, minutes * 60)
+
+
+def _forgetting_events(manifest: Manifest, events: EventStore) -> AbstractAsyncContextManager[None]:
+    minutes = manifest.masterloop.events_ttl
+    if minutes is None:
+        return nullcontext()
+    return in_background(EventSweeper(events, timedelta(minutes=minutes)), "sweeper of events")
 
 
 def _thread_ttl(manifest: Manifest) -> Ttl | None:

@@ -250,3 +250,4 @@ class MasterloopSection(Section):
 
     assistants: dict[str, AssistantLimits] = Field(default_factory=dict)
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
+    events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

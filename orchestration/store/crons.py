@@ -24,12 +24,12 @@ _SORTS = frozenset(
     }
 )  # fmt: skip
 _THREAD = "SELECT 1 FROM threads WHERE thread_id = ?"
-_DUE = """
+DUE = """
 SELECT * FROM crons
 WHERE next_run_date <= ? AND cron_id NOT IN (SELECT value FROM json_each(?))
 ORDER BY next_run_date LIMIT ?
 """
-_NEXT_DUE = "SELECT min(next_run_date) FROM crons WHERE next_run_date > ?"
+NEXT_DUE = "SELECT min(next_run_date) FROM crons WHERE next_run_date > ?"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +143,12 @@ class CronStore:
     async def due(self, at: datetime, *, without: Collection[str], limit: int) -> list[Cron]:
         """Return what is due at ``at``, longest first; ``without`` are ids to leave out."""
         parameters = (as_text(at), orjson.dumps(list(without)).decode(), limit)
-        rows = await self._database.read(lambda c: c.execute(_DUE, parameters).fetchall())
+        rows = await self._database.read(lambda c: c.execute(DUE, parameters).fetchall())
         return [_cron(row) for row in rows]
 
     def next_due(self, after: datetime) -> datetime | None:
         """Return when the first cron that is not due yet will be."""
-        row = self._database.get(_NEXT_DUE, (as_text(after),))
+        row = self._database.get(NEXT_DUE, (as_text(after),))
         return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
 
     async def skip(self, firing: Firing) -> bool:

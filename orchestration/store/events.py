@@ -18,11 +18,28 @@ SELECT run_id, ?, ?, ? FROM runs WHERE run_id = ?
 """
 _AFTER = "SELECT number, name, data FROM run_events WHERE run_id = ? AND number > ? ORDER BY number"
 _LAST = "SELECT max(number) FROM run_events WHERE run_id = ?"
+PART = 1_000  # events that are forgotten in one transaction
+_ENDED = "resumable AND NOT ephemeral AND status NOT IN ('pending', 'running')"
+OLDEST = f"SELECT run_id, updated_at FROM runs WHERE {_ENDED} ORDER BY updated_at LIMIT 1"  # noqa: S608 - constants
+_FORGET = f"""
+DELETE FROM run_events WHERE (run_id, number) IN (
+    SELECT run_id, number FROM run_events WHERE run_id = ? LIMIT {PART})
+"""  # noqa: S608 - constants
+_FORGOTTEN = "UPDATE runs SET resumable = FALSE WHERE run_id = ?"
 _log = structlog.get_logger(__name__)
 
 
 def _append(row: tuple[int, str, str, str], connection: sqlite3.Connection) -> None:
     connection.execute(_APPEND, row)
+
+
+def _forget(before: str, connection: sqlite3.Connection) -> bool:
+    run = connection.execute(OLDEST).fetchone()
+    if run is None or run["updated_at"] >= before:
+        return False
+    if connection.execute(_FORGET, (run["run_id"],)).rowcount < PART:
+        connection.execute(_FORGOTTEN, (run["run_id"],))
+    return True
 
 
 class EventStore:
@@ -69,6 +86,15 @@ class EventStore:
         await self._database.settled()
         rows = await self._database.read(lambda c: c.execute(_AFTER, (run_id, number)).fetchall())
         return [StreamEvent(row[0], row[1], row[2].encode(), run_id) for row in rows]
+
+    def oldest(self) -> str | None:
+        """Return when the run ended whose events have been kept for the longest since."""
+        row = self._database.get(OLDEST)
+        return None if row is None else str(row["updated_at"])
+
+    async def forget(self, before: str) -> bool:
+        """Delete some events of a run that ended before; False if there are none."""
+        return await self._database.write(partial(_forget, before))
 
     def _written(self, run_id: str, number: int, size: int, written: asyncio.Future[None]) -> None:
         self._waiting -= size

@@ -9,12 +9,12 @@ from operations.database import Database
 from orchestration.store.thread_rows import delete_thread
 from orchestration.store.ttl import Ttl
 
-PART = 100  # checkpoints, and 1,000 events, that are deleted in one transaction
-_EXPIRED = """
+PART = 100  # checkpoints that are deleted in one transaction; ten times as many runs or events
+EXPIRED = """
 SELECT thread_id, ttl_minutes, ttl_strategy, updated_at, expires_at FROM threads
 WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
 """
-_NEXT = "SELECT min(expires_at) FROM threads WHERE expires_at IS NOT NULL"
+NEXT = "SELECT min(expires_at) FROM threads WHERE expires_at IS NOT NULL"
 _POSTPONE = "UPDATE threads SET expires_at = ? WHERE thread_id = ? AND expires_at = ?"
 _UNTOUCHED = """
 SELECT 1 FROM threads
@@ -27,6 +27,10 @@ DELETE FROM run_events WHERE (run_id, number) IN (
     SELECT run_id, number FROM run_events
     WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = ? AND NOT ephemeral)
     LIMIT {10 * PART})
+"""  # noqa: S608 - constants
+_SOME_RUNS = f"""
+DELETE FROM runs WHERE run_id IN (
+    SELECT run_id FROM runs WHERE thread_id = ? AND NOT ephemeral LIMIT {10 * PART})
 """  # noqa: S608 - constants
 _SOME = f"""
 (thread_id, checkpoint_ns, checkpoint_id) IN (
@@ -60,7 +64,7 @@ class ExpiryStore:
     async def expired(self, at: datetime, limit: int) -> list[Expired]:
         """Return the threads to look at, longest expired first."""
         parameters = (_text(at), limit)
-        rows = await self._database.read(lambda c: c.execute(_EXPIRED, parameters).fetchall())
+        rows = await self._database.read(lambda c: c.execute(EXPIRED, parameters).fetchall())
         return [
             Expired(
                 row["thread_id"],
@@ -73,7 +77,7 @@ class ExpiryStore:
 
     def next_expiry(self) -> datetime | None:
         """Return when the first thread is to be looked at, which may be past."""
-        row = self._database.get(_NEXT)
+        row = self._database.get(NEXT)
         return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
 
     async def postpone(self, thread: Expired, until: str) -> None:
@@ -99,7 +103,7 @@ def _delete_part(thread: Expired, connection: sqlite3.Connection) -> bool | None
     if execute(_UNTOUCHED, key).fetchone() is None:
         return None
     one = (thread.thread_id,)
-    if execute(_SOME_EVENTS, one).rowcount:
+    if execute(_SOME_EVENTS, one).rowcount or execute(_SOME_RUNS, one).rowcount:
         return True
     execute(_SOME_WRITES, one)
     if execute(_SOME_CHECKPOINTS, one).rowcount == PART:

@@ -115,3 +115,23 @@ async def test_nothing_but_the_ttl_can_be_included(tmp_path: Path) -> None:
         thread_id = await new_thread(client)
         answer = await client.get(f"/threads/{thread_id}?include=runs")
     assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+
+
+async def test_what_a_run_streamed_is_forgotten_where_that_is_configured(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "echo", "x", stream_resumable=True)
+        await client.get(f"{path}/join")
+        kept = await client.get(f"{path}/stream", headers={"last-event-id": "-1"})
+    with closing(sqlite3.connect(tmp_path / "data/masterloop.db")) as database, database:
+        database.execute("UPDATE runs SET updated_at = '2025-01-01'")
+    manifest = {"masterloop": {"events_ttl": 10_080}}
+    async with open_client(tmp_path, "echo", manifest=manifest) as client:
+        while "values" in (text := await _replayed(client, path)):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert "event: values" in kept.text
+    assert text.endswith("event: end\ndata: null\n\n")
+
+
+async def _replayed(client: httpx.AsyncClient, path: str) -> str:
+    return (await client.get(f"{path}/stream", headers={"last-event-id": "-1"})).text

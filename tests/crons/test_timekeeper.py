@@ -11,6 +11,7 @@ from orchestration.crons.timekeeper import AT_ONCE, LONGEST_REST, LONGEST_WAIT, 
 from orchestration.loop.errors import Draining, QueueFull, RateLimited, ThreadBusy, ThreadNotFound
 from orchestration.loop.rate import Allowance
 from orchestration.loop.run import Firing
+from orchestration.store.crons import DUE, NEXT_DUE
 from tests.crons.watch import new_cron, open_watch, utc
 
 NOON = "2026-06-01 12:00:30"
@@ -201,14 +202,11 @@ async def test_a_firing_that_is_not_as_the_cron_is_now_takes_no_run(tmp_path: Pa
 
 async def test_what_is_due_is_found_by_its_index(tmp_path: Path) -> None:
     async with open_watch(tmp_path, NOON) as watch:
+        of_thread = "DELETE FROM crons WHERE thread_id = ?"
+        of_assistant = "DELETE FROM crons WHERE assistant_id = ?"
         plans = [
-            watch.database.all(f"EXPLAIN QUERY PLAN {sql}", parameters)
-            for sql, parameters in (
-                ("SELECT * FROM crons WHERE next_run_date <= ? ORDER BY next_run_date", ("x",)),
-                ("SELECT min(next_run_date) FROM crons WHERE next_run_date > ?", ("x",)),
-                ("DELETE FROM crons WHERE thread_id = ?", ("x",)),
-                ("DELETE FROM crons WHERE assistant_id = ?", ("x",)),
-            )
+            watch.database.all(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?"))
+            for sql in (DUE, NEXT_DUE, of_thread, of_assistant)
         ]
-        steps = [row["detail"] for plan in plans for row in plan]
-        assert all(step.startswith("SEARCH") for step in steps), steps
+        steps = [row["detail"] for plan in plans for row in plan if "crons" in row["detail"]]
+        assert [step.split(" USING ")[0] for step in steps] == ["SEARCH crons"] * 4

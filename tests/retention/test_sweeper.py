@@ -8,7 +8,7 @@ from orchestration.loop.run import Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
 from orchestration.retention.sweeper import AT_ONCE, LONGEST_REST
 from orchestration.store.crons import CronStore
-from orchestration.store.expiry import PART
+from orchestration.store.expiry import EXPIRED, NEXT, PART
 from orchestration.store.ttl import Ttl
 from tests.crons.watch import new_cron, utc
 from tests.retention.broom import INTERVAL, open_broom
@@ -108,10 +108,7 @@ async def test_with_a_default_it_expects_threads_that_nobody_tells_of(tmp_path: 
 
 async def test_what_is_expired_is_found_by_its_index(tmp_path: Path) -> None:
     async with open_broom(tmp_path) as broom:
-        for sql in (
-            "SELECT * FROM threads WHERE expires_at <= ? ORDER BY expires_at LIMIT 16",
-            "SELECT min(expires_at) FROM threads WHERE expires_at IS NOT NULL",
-        ):
-            (step,) = broom.shelf.database.all(f"EXPLAIN QUERY PLAN {sql}", ("x",) * sql.count("?"))
+        for sql in (EXPIRED, NEXT):
+            (step,) = broom.shelf.database.all(f"EXPLAIN QUERY PLAN {sql}", (1,) * sql.count("?"))
             assert step["detail"].startswith("SEARCH threads USING")
             assert "threads_expiring" in step["detail"]
