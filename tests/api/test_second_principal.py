@@ -80,6 +80,7 @@ CASES: dict[str, list[Case]] = {
     "GET /threads/{thread_id}/runs/{run_id}": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}/why": [GONE],
     "GET /runs/{run_id}/why": [GONE],
+    "GET /runs/{run_id}/stream": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}/join": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}/stream": [GONE],
     "POST /threads/{thread_id}/runs/{run_id}/cancel": [GONE, gone(action="rollback")],
