@@ -9,7 +9,6 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
-from langgraph.store.base import TTLConfig
 from starlette.types import ASGIApp
 
 from operations.background import in_background
@@ -25,7 +24,6 @@ from orchestration.api.custom import open_custom_routes
 from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
 from orchestration.crons.timekeeper import Timekeeper
-from orchestration.graphs.embedding import load_embeddings
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.node_tasks import contain_exits
@@ -37,6 +35,7 @@ from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
 from orchestration.retention.events import EventSweeper
 from orchestration.retention.sweeper import ThreadSweeper
+from orchestration.shared_store import open_shared_store
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
@@ -45,10 +44,7 @@ from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.expiry import ExpiryStore
 from orchestration.store.idempotency import KeyStore, KeySweeper
-from orchestration.store.item_vectors import MeaningIndex
-from orchestration.store.items import ItemStore
 from orchestration.store.runs import RunStore
-from orchestration.store.sweeping import Sweeper
 from orchestration.store.threads import ThreadStore
 from orchestration.store.ttl import Ttl
 from orchestration.webhooks.configuration import headers, url_policy
@@ -56,7 +52,6 @@ from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
 
 DATABASE = "masterloop.db"
-SWEEP_INTERVAL = 5.0  # minutes, unless store.ttl.sweep_interval_minutes says otherwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,19 +68,19 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     """Open the service on its data folder; unfinished runs go on at once.
 
     Raises:
-        ConfigurationError: a graph or the function that makes vectors cannot be loaded, or
-            webhooks cannot be sent as configured.
+        ConfigurationError: a graph or the store cannot be loaded, or webhooks cannot be sent as
+            configured.
         DatabaseInUse, DatabaseCorrupt, SchemaMismatch: the data folder cannot be used.
     """
     folder: Path = settings.data_dir
     urls = url_policy(manifest)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
+        open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
         open_custom_routes(manifest, authority) as custom,
     ):
-        items = _item_store(manifest, database)
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())
@@ -139,7 +134,6 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         )
         recovered = await _recover(backend)
         async with (
-            in_background(_item_sweeper(manifest, items), "sweeper of items"),
             in_background(deliverer, "webhooks"),
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
@@ -161,25 +155,6 @@ async def _closing(loop: MasterLoop, threads: NodeThreads) -> AsyncGenerator[Non
     finally:
         await loop.aclose()
         threads.shutdown(wait=False, cancel_futures=True)
-
-
-def _item_store(manifest: Manifest, database: Database) -> ItemStore:
-    """Return the store that graphs and clients share, as ``store`` of the manifest has it."""
-    section = manifest.store
-    embeddings = load_embeddings(manifest)
-    index = None
-    if section.index is not None and embeddings is not None:
-        index = MeaningIndex(embeddings, dims=section.index.dims, fields=section.index.fields)
-    ttl: TTLConfig = {
-        "refresh_on_read": section.ttl.refresh_on_read,
-        "default_ttl": section.ttl.default_ttl,
-    }
-    return ItemStore(database, index=index, ttl=ttl)
-
-
-def _item_sweeper(manifest: Manifest, items: ItemStore) -> Sweeper:
-    minutes = manifest.store.ttl.sweep_interval_minutes or SWEEP_INTERVAL
-    return Sweeper(items.sweep, minutes * 60)
 
 
 def _forgetting_events(manifest: Manifest, events: EventStore) -> AbstractAsyncContextManager[None]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+from langgraph.store.base import BaseStore
+
 from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.api.access import Authority
@@ -18,7 +20,6 @@ from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.idempotency import KeyStore
-from orchestration.store.items import ItemStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 
@@ -45,7 +46,7 @@ class Backend:
     events: EventStore
     states: ThreadStates
     checkpoints: CheckpointSaver
-    items: ItemStore
+    items: BaseStore
     deliveries: DeliveryStore
     crons: CronStore
     timekeeper: Timekeeper

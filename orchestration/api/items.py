@@ -16,6 +16,7 @@ from orchestration.api.models import Json, Limit, Offset
 from orchestration.api.problems import Problem
 from orchestration.store.item_filters import FilterRefused
 from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
+from orchestration.store.items import ItemStore
 
 endpoint = Endpoints()
 
@@ -163,7 +164,8 @@ async def delete_item(call: Call, body: ItemDelete) -> Response:
 )
 async def search_items(call: Call, body: ItemSearch) -> Response:
     """Find items: those that were put last first, or the nearest in meaning to a query."""
-    if body.query and not call.backend.items.searches_by_meaning:
+    ours = call.backend.items
+    if body.query and isinstance(ours, ItemStore) and not ours.searches_by_meaning:
         raise _refused(
             "/query",
             "there is no search by meaning here: store.index of langgraph.json names no function "
@@ -216,6 +218,8 @@ def _refusals() -> Generator[None]:
     """Answer what the store does not take, and what the user's embedding function did not make."""
     try:
         yield
+    except NotImplementedError as error:  # by a store of the project's own: it has no ttl, perhaps
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     except FilterRefused as error:
         raise _refused(f"/filter{error.pointer}", str(error)) from error
     except TooManyTexts as error:

@@ -6,7 +6,7 @@ that somebody else may have written (pickles, any class in a checkpoint), the de
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -129,8 +129,17 @@ class StoreTtl(Section):
 class StoreSection(Section):
     """``store``: the long-term memory."""
 
+    path: Reference | None = None
     index: Index | None = None
     ttl: StoreTtl = StoreTtl()
+
+    @model_validator(mode="after")
+    def _one_store(self) -> Self:
+        for key in ("index", "ttl"):
+            if self.path is not None and key in self.model_fields_set:
+                fix = "A store of your own has its own; leave this key out, or path."
+                raise mistake("this is for the store that comes with the server", fix, key)
+        return self
 
 
 class ThreadTtl(Section):

@@ -1,0 +1,47 @@
+"""The store that graphs and clients share: ours, or the project's own."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from langgraph.store.base import BaseStore, TTLConfig
+
+from operations.background import in_background
+from operations.database import Database
+from orchestration.graphs.custom_store import open_custom_store
+from orchestration.graphs.embedding import load_embeddings
+from orchestration.graphs.manifest import Manifest
+from orchestration.store.item_vectors import MeaningIndex
+from orchestration.store.items import ItemStore
+from orchestration.store.sweeping import Sweeper
+
+SWEEP_INTERVAL = 5.0  # minutes, unless store.ttl.sweep_interval_minutes says otherwise
+
+
+@asynccontextmanager
+async def open_shared_store(manifest: Manifest, database: Database) -> AsyncGenerator[BaseStore]:
+    """Open the store that ``store`` of the manifest describes; what expires is swept meanwhile.
+
+    Raises:
+        ConfigurationError: what it names cannot be loaded, or is no such thing.
+    """
+    if manifest.store.path is not None:
+        async with open_custom_store(manifest, manifest.store.path) as custom:
+            yield custom
+        return
+    items = _item_store(manifest, database)
+    minutes = manifest.store.ttl.sweep_interval_minutes or SWEEP_INTERVAL
+    async with in_background(Sweeper(items.sweep, minutes * 60), "sweeper of items"):
+        yield items
+
+
+def _item_store(manifest: Manifest, database: Database) -> ItemStore:
+    section = manifest.store
+    embeddings = load_embeddings(manifest)
+    index = None
+    if section.index is not None and embeddings is not None:
+        index = MeaningIndex(embeddings, dims=section.index.dims, fields=section.index.fields)
+    ttl: TTLConfig = {
+        "refresh_on_read": section.ttl.refresh_on_read,
+        "default_ttl": section.ttl.default_ttl,
+    }
+    return ItemStore(database, index=index, ttl=ttl)
