@@ -2,10 +2,10 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import time
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import orjson
 from langgraph.store.base import (
@@ -28,6 +28,7 @@ from orchestration.store.item_namespaces import as_text, from_text, list_namespa
 from orchestration.store.item_vectors import MeaningIndex
 from orchestration.store.runs import now
 
+_Found: TypeAlias = tuple[Sequence[sqlite3.Row], list[SearchItem]]
 _SWEPT_AT_ONCE = 500  # items; other writes come between
 _STALE = 0.01  # of the time to live may pass before a read prolongs it
 
@@ -124,17 +125,16 @@ class ItemStore(BaseStore):
 
     async def _search(self, op: SearchOp) -> list[SearchItem]:
         search = rows.Search(op.namespace_prefix, op.filter or {}, self._clock())
-        scores: Mapping[int, float] = {}
         if op.query and self._index is not None:
             vector = await self._index.of_query(op.query)
-            finding = partial(self._index.nearest, search, vector, op.limit, op.offset)
             async with self._ranking:
-                found, scores = await self._database.read(finding)
+                ranking = partial(_nearest, search, op, self._index, vector)
+                found, items = await self._database.read(ranking)
         else:
-            found = await self._database.read(partial(search.page, op.limit, op.offset))
+            found, items = await self._database.read(partial(_page, search, op))
         if op.refresh_ttl:
             self._refresh(found)
-        return [SearchItem(**_fields(row), score=scores.get(row["item_id"])) for row in found]
+        return items
 
     async def _list_namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
         return await self._database.read(partial(list_namespaces, op, self._clock()))
@@ -162,6 +162,25 @@ class ItemStore(BaseStore):
         ]
         if stale:
             self._database.write(partial(rows.refresh, stale, at))
+
+
+# Many values may be large: they are parsed where they are read, not on the event loop.
+
+
+def _page(search: rows.Search, op: SearchOp, connection: sqlite3.Connection) -> _Found:
+    found = search.page(op.limit, op.offset, connection)
+    return found, [SearchItem(**_fields(row)) for row in found]
+
+
+def _nearest(
+    search: rows.Search,
+    op: SearchOp,
+    index: MeaningIndex,
+    vector: bytes,
+    connection: sqlite3.Connection,
+) -> _Found:
+    found, scores = index.nearest(search, vector, op.limit, op.offset, connection)
+    return found, [SearchItem(**_fields(row), score=scores[row["item_id"]]) for row in found]
 
 
 def _fields(row: sqlite3.Row) -> dict[str, Any]:

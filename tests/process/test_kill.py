@@ -210,3 +210,21 @@ async def test_a_request_that_is_repeated_after_a_kill_makes_no_second_run(
     assert told[0] == told[1]
     until(lambda: not rows(server.database, "SELECT run_id FROM runs"), why=lambda: server.log)
     assert server.effects.steps("once") == {1: 2 if path == "/runs/batch" else 1}
+
+
+@pytest.mark.timeout(60)
+def test_items_and_versions_that_were_answered_outlive_a_kill(server: Server) -> None:
+    server.start()
+    for number in range(20):
+        item = {"namespace": ["kept"], "key": str(number), "value": {"n": number}}
+        assert server.http.put("/store/items", json=item).is_success
+        path = "/assistants/counter"
+        assert server.http.patch(path, json={"metadata": {"n": number}}).is_success
+    server.kill9()
+
+    server.start()
+    found = server.http.post("/store/items/search", json={"limit": 100}).json()["items"]
+    assert [item["value"]["n"] for item in found] == list(reversed(range(20)))
+    versions = server.http.post("/assistants/counter/versions", json={"limit": 100}).json()
+    assert [version["version"] for version in versions] == list(reversed(range(1, 22)))
+    assert integrity(server.database) == "ok"
