@@ -1,7 +1,6 @@
 """The HTTP application."""
 
 from collections.abc import Iterable
-from http import HTTPStatus
 from typing import Any
 
 import orjson
@@ -30,7 +29,8 @@ from orchestration.api.custom import BesideOurs, CustomRoutes
 from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document, secured
-from orchestration.api.problems import PROBLEMS, Problem, respond
+from orchestration.api.prefix import Below
+from orchestration.api.problems import PROBLEMS, not_found, respond
 from orchestration.api.reference import page
 from orchestration.api.resource import Resource
 from orchestration.graphs.sections import HttpSection
@@ -92,6 +92,8 @@ def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
     router: ASGIApp = Router(routes, redirect_slashes=False, default=_not_found)
     if custom is not None:
         router = BesideOurs(custom, router)
+    if prefix := backend.manifest.http.mount_prefix.strip("/"):
+        router = Below(router, prefix)
     return Guard(router, browsers=CORSMiddleware(router, **_cors(backend)))
 
 
@@ -124,8 +126,7 @@ class _Fixed:
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     path: str = scope["path"]
-    found = Problem(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:200]}; see /openapi.json")
-    await respond(found, path)(scope, receive, send)
+    await respond(not_found(path), path)(scope, receive, send)
 
 
 def _cors(backend: Backend) -> dict[str, Any]:

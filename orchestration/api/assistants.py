@@ -27,8 +27,10 @@ from orchestration.api.models import (
 from orchestration.api.problems import Problem
 from orchestration.api.submission import default_assistant, find_assistant, require_graph
 from orchestration.api.threads import delete_threads
+from orchestration.graphs.arguments import reserved
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.schemas import graph_drawing, graph_schemas, subgraph_schemas
+from orchestration.graphs.users import auth_configurable
 from orchestration.store.assistants import Assistant, AssistantExists, AssistantQuery
 
 endpoint = Endpoints()
@@ -266,7 +268,10 @@ def _assistant(call: Call) -> Assistant:
 
 def _open(call: Call, assistant: Assistant) -> Any:
     require_graph(call.backend, assistant.graph_id)
-    config = cast("RunnableConfig", dict(assistant.config))
+    given: Mapping[str, Any] = assistant.config.get("configurable") or {}
+    own = {key: value for key, value in given.items() if not reserved(key)}
+    configurable = {**own, **auth_configurable(call.on_behalf)}
+    config = cast("RunnableConfig", {**assistant.config, "configurable": configurable})
     return call.backend.graphs.open(
         assistant.graph_id, config, checkpointed=True, access="assistants.read"
     )

@@ -180,7 +180,7 @@ async def _list_checkpoints(call: Call, thread: Thread, params: Document) -> Doc
     graph_id = _graph(call, thread)
     if graph_id is None:
         return {"checkpoints": []}
-    states = await call.backend.states.history(
+    states = await call.states.history(
         graph_id,
         thread.thread_id,
         limit=given.limit,
@@ -256,7 +256,7 @@ async def _state(call: Call, thread: Thread, checkpoint: Mapping[str, Any]) -> D
     graph_id = _graph(call, thread)
     if graph_id is None:
         return EMPTY
-    return await call.backend.states.get(graph_id, thread.thread_id, checkpoint)
+    return await call.states.get(graph_id, thread.thread_id, checkpoint)
 
 
 def _graph(call: Call, thread: Thread) -> str | None:

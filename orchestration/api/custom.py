@@ -32,8 +32,7 @@ class CustomRoutes:
 
     def have(self, scope: Scope) -> bool:
         """Return whether a request is for one of the routes."""
-        path: str = scope["path"]
-        if path in _OURS:
+        if scope["path"].removeprefix(scope.get("root_path", "")) in _OURS:
             return False
         return any(route.matches(scope)[0] is not Match.NONE for route in self._app.routes)
 

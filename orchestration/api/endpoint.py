@@ -29,6 +29,7 @@ from orchestration.api.ingress import parse_json, read_body
 from orchestration.api.problems import PROBLEMS, Problem, Wording
 from orchestration.api.unknown import known, refuse, validated
 from orchestration.graphs.own_store import OwnStore
+from orchestration.graphs.states import ThreadStates
 from orchestration.store.idempotency import Receipt
 from orchestration.store.visibility import Visible, stamped
 
@@ -114,6 +115,12 @@ class Call:
         if self.backend.authority is None:
             return None
         return {"user": dict(self.principal.user), "namespace": self.grant.namespace}
+
+    @property
+    def states(self) -> ThreadStates:
+        """The states of threads, as graphs that are made for the caller see them."""
+        states = self.backend.states
+        return states if self.backend.authority is None else states.on_behalf_of(self.on_behalf)
 
     @property
     def items(self) -> BaseStore:

@@ -73,6 +73,11 @@ def unauthorised(detail: str) -> Problem:
     return Problem(HTTPStatus.UNAUTHORIZED, detail, headers=CHALLENGE)
 
 
+def not_found(path: str) -> Problem:
+    """Return the refusal of a path that nothing answers."""
+    return Problem(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:200]}; see /openapi.json")
+
+
 def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, with its answers
     """Return the problem that ``error`` is to a client."""
     match error:

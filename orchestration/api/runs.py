@@ -176,7 +176,7 @@ async def delete_run(call: Call) -> Response:
     await backend.runs.delete(row["thread_id"], row["run_id"])
     if row["graph_id"] in backend.graphs:
         with backend.loop.hold(row["thread_id"]):
-            state = await backend.states.shown(row["graph_id"], row["thread_id"])
+            state = await call.states.shown(row["graph_id"], row["thread_id"])
             await backend.threads.show(row["thread_id"], state)
     return no_content()
 

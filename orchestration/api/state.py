@@ -146,9 +146,7 @@ async def _state(
     graph_id = graph_of(call, thread_id)
     if graph_id is None:
         return json_response(selected_state(EMPTY, asked.select))
-    state = await call.backend.states.get(
-        graph_id, thread_id, checkpoint, subgraphs=bool(asked.subgraphs)
-    )
+    state = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=bool(asked.subgraphs))
     return json_response(dumps(selected_state(state, asked.select)))
 
 
@@ -158,7 +156,7 @@ async def _history(call: Call, body: HistorySearch) -> Response:
     if graph_id is None:
         return json_response([])
     try:
-        states = await call.backend.states.history(
+        states = await call.states.history(
             graph_id,
             thread_id,
             limit=body.limit,

@@ -12,6 +12,7 @@ from operations.egress import UrlRefused
 from orchestration.api.backend import Backend
 from orchestration.api.checkpoints import require_checkpoint
 from orchestration.api.endpoint import Call, as_uuid
+from orchestration.api.header_config import configurable_headers
 from orchestration.api.models import RunCreate
 from orchestration.api.problems import Problem
 from orchestration.loop.errors import ThreadNotFound
@@ -91,7 +92,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     require_graph(call.backend, assistant.graph_id)
     if body.webhook is not None:
         _check_webhook(call.backend, body.webhook)
-    config = _merged_config(assistant, body.config)
+    config = _told(call, _merged_config(assistant, body.config))
     kwargs: dict[str, Any] = {"stream_mode": body.stream_mode, "config": config}
     for name in _KWARGS & body.model_fields_set:
         value = getattr(body, name)
@@ -131,7 +132,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         ephemeral=ephemeral,
         resumable=body.stream_resumable,
         create_thread=thread_id is None or body.if_not_exists == "create",
-        tenant=_tenant(configurable),
+        tenant=_tenant(call, configurable),
         receipt=call.receipt,
         repeatable=call.receipt is not None,
         delay=body.after_seconds or 0.0,
@@ -192,6 +193,15 @@ def _check_webhook(backend: Backend, url: str) -> None:
         ) from error
 
 
+def _told(call: Call, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a config with the headers of the request that runs are to know."""
+    wanted = call.backend.manifest.http.configurable_headers
+    if wanted is None:
+        return config
+    headers = configurable_headers(call.headers, wanted)
+    return {**config, "configurable": {**(config.get("configurable") or {}), **headers}}
+
+
 def _merged_config(assistant: Assistant, asked: Mapping[str, Any] | None) -> Mapping[str, Any]:
     config = assistant.config
     if not asked:
@@ -229,6 +239,9 @@ def _priority(body: RunCreate, configurable: Mapping[str, Any]) -> int:
     return priority
 
 
-def _tenant(configurable: Mapping[str, Any]) -> str | None:
+def _tenant(call: Call, configurable: Mapping[str, Any]) -> str | None:
+    """Return whose limits a run counts against: the caller's, where it is asked who that is."""
+    if call.backend.authority is not None:
+        return call.principal.identity[:255]
     tenant = configurable.get("tenant")
     return tenant[:255] if isinstance(tenant, str) else None

@@ -41,14 +41,14 @@ async def update_thread(
     with backend.loop.hold(thread_id):
         await require_checkpoint(backend, thread_id, checkpoint)
         try:
-            updated = await backend.states.update(graph_id, thread_id, supersteps, checkpoint)
+            updated = await call.states.update(graph_id, thread_id, supersteps, checkpoint)
         except StorageUnavailable:
             raise
         except Exception as error:  # reducers are user code, and may raise anything
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY, f"{type(error).__name__}: {error}"
             ) from error
-        shown = await backend.states.shown(graph_id, thread_id)
+        shown = await call.states.shown(graph_id, thread_id)
         await backend.threads.show(thread_id, shown)
     values = Fragment(shown.values) if shown.values is not None else None
     told = orjson.dumps({"thread_id": thread_id, "checkpoint": updated, "values": values})

@@ -9,6 +9,7 @@ from langgraph.types import StateSnapshot, StateUpdate
 from orchestration.graphs.arguments import as_command
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.snapshots import thread_state
+from orchestration.graphs.users import auth_configurable
 from orchestration.loop.run import ThreadState
 
 Document = dict[str, Any]
@@ -33,8 +34,13 @@ EMPTY: Document = {
 class ThreadStates:
     """Reads and changes the state of a thread through the graph that last ran on it."""
 
-    def __init__(self, graphs: GraphRegistry) -> None:
+    def __init__(self, graphs: GraphRegistry, principal: Mapping[str, Any] | None = None) -> None:
         self._graphs = graphs
+        self._who = auth_configurable(principal)
+
+    def on_behalf_of(self, principal: Mapping[str, Any] | None) -> "ThreadStates":
+        """Return the same for somebody: functions that make graphs are told who it is."""
+        return ThreadStates(self._graphs, principal)
 
     async def get(
         self,
@@ -45,7 +51,7 @@ class ThreadStates:
         subgraphs: bool = False,
     ) -> Document:
         """Return the state of a thread, now or at a checkpoint."""
-        config = _config(thread_id, checkpoint)
+        config = self._config(thread_id, checkpoint)
         async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
             return state_document(await graph.aget_state(config, subgraphs=subgraphs))
 
@@ -60,8 +66,8 @@ class ThreadStates:
         checkpoint: Mapping[str, Any] | None = None,
     ) -> list[Document]:
         """Return a thread's states, newest first."""
-        config = _config(thread_id, checkpoint)
-        earlier = _config(thread_id, {"checkpoint_id": before}) if before else None
+        config = self._config(thread_id, checkpoint)
+        earlier = self._config(thread_id, {"checkpoint_id": before}) if before else None
         async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
             states = graph.aget_state_history(
                 config, filter=dict(metadata) if metadata else None, before=earlier, limit=limit
@@ -79,7 +85,7 @@ class ThreadStates:
 
         An update has ``values`` or a ``command``, and the node ``as_node`` that is to have made it.
         """
-        config = _config(thread_id, checkpoint)
+        config = self._config(thread_id, checkpoint)
         config["metadata"] = {"graph_id": graph_id}
         steps = [[_update(one) for one in step] for step in supersteps]
         opening = self._graphs.open(graph_id, config, checkpointed=True, access="threads.update")
@@ -89,9 +95,16 @@ class ThreadStates:
 
     async def shown(self, graph_id: str, thread_id: str) -> ThreadState:
         """Return what the thread shows of its latest checkpoint."""
-        config = _config(thread_id, None)
+        config = self._config(thread_id, None)
         async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
             return thread_state(await graph.aget_state(config))
+
+    def _config(self, thread_id: str, checkpoint: Mapping[str, Any] | None) -> RunnableConfig:
+        configurable = {**self._who, "thread_id": thread_id, "checkpoint_ns": ""}
+        for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map"):
+            if checkpoint and checkpoint.get(key) is not None:
+                configurable[key] = checkpoint[key]
+        return {"configurable": configurable}
 
 
 def _update(asked: Mapping[str, Any]) -> StateUpdate:
@@ -148,11 +161,3 @@ def _checkpoint(config: Mapping[str, Any]) -> Document:
         for key in ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
         if key in configurable
     }
-
-
-def _config(thread_id: str, checkpoint: Mapping[str, Any] | None) -> RunnableConfig:
-    configurable: dict[str, Any] = {"thread_id": thread_id, "checkpoint_ns": ""}
-    for key in ("checkpoint_ns", "checkpoint_id", "checkpoint_map"):
-        if checkpoint and checkpoint.get(key) is not None:
-            configurable[key] = checkpoint[key]
-    return {"configurable": configurable}

@@ -15,6 +15,7 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
+from langgraph_sdk.runtime import ServerRuntime
 from typing_extensions import TypedDict
 
 
@@ -115,6 +116,12 @@ async def _know(_: State, config: RunnableConfig, runtime: Runtime[Any]) -> Stat
             "server": info.user.identity,
         }
     }
+
+
+def for_somebody(runtime: ServerRuntime[Any]) -> Any:
+    """Make a graph for whoever it is; only Alice has one."""
+    assert runtime.ensure_user().identity == "alice"
+    return _chain(("echo", _echo)).compile()
 
 
 async def _remember(state: State, runtime: Runtime[Any]) -> State:

@@ -101,6 +101,30 @@ async def test_parts_of_the_api_can_be_taken_away(
         assert gone not in (await client.get("/openapi.json")).json()["paths"]
 
 
+async def test_everything_can_be_below_a_prefix(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_http(mount_prefix="/my/api")) as client:
+        body = {"assistant_id": "echo", "input": {"text": 1}}
+        assert (await client.post("/my/api/runs/wait", json=body)).json()["log"] == [1]
+        assert (await client.get("/my/api/hello")).status_code == 200
+        assert (await client.get("/my/api/docs")).status_code == 200
+        assert (await client.get("/livez")).status_code == 200
+        for path in ("/runs/wait", "/hello", "/my/apis/ok", "/"):
+            missing = await client.get(path)
+            assert (missing.status_code, missing.headers["content-type"]) == (404, PROBLEM)
+
+
+async def test_runs_know_the_headers_that_they_are_to_know(tmp_path: Path) -> None:
+    wanted = {"includes": ["x-user-*", "*-org", "x*"], "excludes": ["x-user-secret"]}
+    manifest = {"http": {"configurable_headers": wanted}}
+    sent = {"X-User-Id": "u1", "x-user-secret": "s", "my-org": "acme", "x-api-key": "k"}
+    async with open_client(tmp_path, "looking", manifest=manifest) as client:
+        run = {"assistant_id": "looking", "input": {}}
+        answer = await client.post("/runs/wait", headers=sent, json=run)
+        seen = answer.json()["seen"]["configurable"]
+        assert (seen["x-user-id"], seen["my-org"]) == ("u1", "acme")
+        assert not {"x-user-secret", "x-api-key"} & seen.keys()
+
+
 async def test_probes_stay(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo", manifest={"http": {"disable_meta": True}}) as client:
         paths = ("/info", "/docs", "/openapi.json", "/ok", "/livez", "/readyz")

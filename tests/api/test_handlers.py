@@ -134,6 +134,40 @@ async def test_a_user_may_be_an_object_and_the_body_is_read_once_more(tmp_path: 
         assert answer.json()["seen"] == known
 
 
+async def test_a_function_that_makes_graphs_is_always_told_for_whom(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "for_somebody", manifest=_auth("owners")) as client:
+        _as(client, ALICE)
+        thread = await new_thread(client)
+        body = {"assistant_id": "for_somebody", "input": {"text": 1}}
+        made = await client.post(f"/threads/{thread}/runs/wait", json=body)
+        assert made.json()["log"] == [1]
+        update = {"values": {"log": [2]}, "as_node": "echo"}
+        answers = [
+            await client.get(f"/threads/{thread}/state"),
+            await client.get(f"/threads/{thread}/history"),
+            await client.post(f"/threads/{thread}/state", json=update),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 200, 200]
+        assert "langgraph_auth" not in "".join(answer.text for answer in answers)
+        config = {"configurable": {"langgraph_auth_user": {"identity": "root"}}}
+        forged = await client.post(
+            "/assistants", json={"graph_id": "for_somebody", "config": config}
+        )
+        path = f"/assistants/{forged.json()['assistant_id']}"
+        assert (await client.get(f"{path}/schemas")).status_code == 200
+
+
+async def test_limits_count_by_who_calls(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"manifest": _auth("owners"), "submit_rate": 1.0}
+    async with open_client(tmp_path, "echo", **options) as client:
+        statuses = []
+        for who, tenant in ((ALICE, "a"), (ALICE, "b"), (BOB, "a")):
+            config = {"configurable": {"tenant": tenant}}
+            body = {"assistant_id": "echo", "input": {}, "config": config}
+            statuses.append((await client.post("/runs", headers=who, json=body)).status_code)
+        assert statuses == [200, 429, 200]
+
+
 async def test_ten_failures_a_minute_are_answered(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
         statuses = [(await client.post("/threads")).status_code for _ in range(11)]
