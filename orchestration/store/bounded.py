@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.store.contains import add_json_contains
 
-PATIENCE = 2.0  # seconds
+PATIENCE = 5.0  # seconds
 STEPS = 2_000  # of SQLite's machine between two looks at the clock: some 0.1 ms
 
 

@@ -23,8 +23,12 @@ _HAS_TERM = """
 EXISTS (SELECT 1 FROM thread_terms AS other WHERE other.term = {name}
     AND other.created_at = threads.created_at AND other.thread_id = threads.thread_id)
 """
+_HAS_VALUE = """
+(instr(threads.state_values, :text{number})
+    AND json_extract(threads.state_values, :path{number}) IS :value{number})
+"""
 _MOST = 8  # of a kind that go into one statement; of more, all are looked at in Python
-_PLAIN_KEY = re.compile(r"[\w -]{1,128}")  # one that needs no care in SQLite's JSON paths
+_PLAIN = re.compile(r"[A-Za-z0-9_ -]{1,128}")  # text that looks the same in JSON, and in its paths
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +116,11 @@ def conditions(query: ThreadQuery, parameters: dict[str, Any]) -> Iterator[Condi
         yield _contained("metadata", part, f"part{number}", parameters)
     if query.values:
         for number, (path, value) in enumerate(islice(_plain_values("$", query.values), _MOST)):
-            # Without calling Python, which would take the interpreter's lock for every thread.
-            parameters |= {f"path{number}": path, f"value{number}": value}
-            yield Condition(f"json_extract(threads.state_values, :path{number}) IS :value{number}")
+            # Without calling Python, which would take the interpreter's lock for every thread; most
+            # are out even before their JSON is parsed.
+            text = _text(value) if isinstance(value, str) and _PLAIN.fullmatch(value) else ""
+            parameters |= {f"path{number}": path, f"value{number}": value, f"text{number}": text}
+            yield Condition(_HAS_VALUE.format(number=number))
         yield _contained("state_values", query.values, "values", parameters)
 
 
@@ -128,7 +134,7 @@ def _contained(
 def _plain_values(path: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the paths to plain values, outside of lists, that SQLite can look up itself."""
     for key, value in part.items():
-        if not _PLAIN_KEY.fullmatch(key):
+        if not _PLAIN.fullmatch(key):
             continue
         if isinstance(value, dict):
             yield from _plain_values(f'{path}."{key}"', value)

@@ -1,0 +1,203 @@
+"""Measure how long searches of threads take among few and among many; print a table.
+
+    .venv/bin/python load/search_scale.py [--sizes 1000 100000] [--times 200]
+
+Two servers run side by side, each on a data folder of its own that was filled beforehand, and are
+asked in turn, so that whatever else the machine does befalls both.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from random import Random
+from statistics import quantiles
+from typing import Any
+
+import httpx
+
+from operations.database_file import open_to_write
+from operations.migrations import load_migrations
+from orchestration.service import DATABASE
+from orchestration.store import migrations
+from orchestration.store.thread_metadata import insert_thread
+
+BUSY = 20  # threads with a run that waits
+SEARCH, COUNT = "/threads/search", "/threads/count"
+GRAPH = """
+from langgraph.graph import START, StateGraph
+builder = StateGraph(dict)
+builder.add_node("node", lambda state: state)
+builder.add_edge(START, "node")
+graph = builder.compile()
+"""
+SHOW = """
+UPDATE threads SET status = ?, updated_at = ?, state_updated_at = ?, state_values = ?
+WHERE thread_id = ?
+"""
+
+
+def shapes(size: int) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return the requests to measure, by what they ask for."""
+    sorts = ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
+    half, one = {"graph_id": "g1"}, {"tag": f"t{size // 2}"}
+    ids = [thread_id(place) for place in range(0, size, size // 10)]
+    return {
+        **{
+            f"{sort} {order}": (SEARCH, {"sort_by": sort, "sort_order": order})
+            for sort in sorts
+            for order in ("desc", "asc")
+        },
+        **{
+            f"status {status}": (SEARCH, {"status": status})
+            for status in ("idle", "busy", "interrupted", "error")
+        },
+        "metadata of one": (SEARCH, {"metadata": one}),
+        "metadata of half": (SEARCH, {"metadata": half}),
+        "of half, by updated_at": (SEARCH, {"metadata": half, "sort_by": "updated_at"}),
+        "two keys, of one": (SEARCH, {"metadata": {**half, **one}}),
+        "two keys, of a tenth": (SEARCH, {"metadata": {**half, "kind": 3}}),
+        "nested, of one": (SEARCH, {"metadata": {"deep": {"tags": [one["tag"]]}}}),
+        "owner and status": (SEARCH, {"metadata": {"owner": "u3"}, "status": "error"}),
+        "ten ids": (SEARCH, {"ids": ids}),
+        "values, within an owner's": (
+            SEARCH,
+            {"metadata": {"owner": "u3"}, "values": {"text": "no"}},
+        ),
+        "page 50": (SEARCH, {"offset": 500}),
+        "offset of half": (SEARCH, {"offset": size // 2}),
+        "values alone": (SEARCH, {"values": {"text": "nobody"}}),
+        "count": (COUNT, {}),
+        "count idle": (COUNT, {"status": "idle"}),
+        "count of one": (COUNT, {"metadata": one}),
+        "count of half": (COUNT, {"metadata": half}),
+    }
+
+
+def thread_id(place: int) -> str:
+    """Return the id of a thread: spread over the table, as random ones are."""
+    return f"{place * 2654435761 % 2**32:08x}-0000-4000-8000-{place:012x}"
+
+
+def fill(folder: Path, size: int) -> None:
+    """Make a data folder with so many threads."""
+    rng = Random(size)
+    with open_to_write(folder / DATABASE, load_migrations(migrations.__name__), 5) as connection:
+        connection.execute("BEGIN")
+        for place in range(size):
+            metadata = {
+                "graph_id": f"g{place % 2}",
+                "kind": place % 10,
+                "tag": f"t{place}",
+                "owner": f"u{place % (size // 100)}",
+                "deep": {"tags": [f"t{place}", "all"]},
+            }
+            insert_thread(connection, thread_id(place), date(rng), metadata)
+            status = rng.choices(("idle", "interrupted", "error"), (97, 2, 1))[0]
+            values = json.dumps({"text": f"x{place}", "reply": "y" * 500})
+            shown = (status, date(rng), date(rng), values, thread_id(place))
+            connection.execute(SHOW, shown)
+        connection.execute("COMMIT")
+
+
+def date(rng: Random) -> str:
+    """Return some moment of a year."""
+    seconds = 1_767_225_600 + rng.random() * 31_536_000
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{moment}.{rng.randrange(10**6):06}+00:00"
+
+
+@contextmanager
+def serving(folder: Path, size: int) -> Iterator[httpx.Client]:
+    """Serve a data folder with so many threads; some of them are busy."""
+    fill(folder / "data", size)
+    (folder / "graph.py").write_text(GRAPH)
+    (folder / "langgraph.json").write_text(json.dumps({"graphs": {"graph": "./graph.py:graph"}}))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [
+        str(Path(sys.executable).parent / "masterloop"),
+        "serve",
+        "--config",
+        "langgraph.json",
+    ]
+    environment = {**os.environ, "MASTERLOOP_DATA_DIR": str(folder / "data")}
+    server = subprocess.Popen(  # noqa: S603 - our own command
+        [*command, "--port", str(port)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            wait_until_ready(client)
+            for place in range(BUSY):
+                path = f"/threads/{thread_id(place)}/runs"
+                body = {"assistant_id": "graph", "after_seconds": 86_400}
+                client.post(path, json=body).raise_for_status()
+            yield client
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait()
+
+
+def wait_until_ready(client: httpx.Client) -> None:
+    """Return once the server answers.
+
+    Raises:
+        TimeoutError: it does not within 30 s.
+    """
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if client.get("/readyz").is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise TimeoutError("the server is not ready")
+
+
+def took(client: httpx.Client, path: str, body: dict[str, Any]) -> float:
+    """Return how long an answer takes, in milliseconds; a search may be given up."""
+    began = time.perf_counter()
+    response = client.post(path, json=body)
+    if response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
+        response.raise_for_status()
+    return (time.perf_counter() - began) * 1_000
+
+
+def measure(sizes: Sequence[int], times: int) -> None:
+    """Print the 95th percentiles, and how they have grown from the first size to the last."""
+    print("| asked for |", " | ".join(f"{size:,}" for size in sizes), "| ratio |")
+    print("|---|", "---|" * (len(sizes) + 1), sep="")
+    with ExitStack() as stack:
+        clients = []
+        for size in sizes:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            (folder / "data").mkdir(mode=0o700)
+            clients.append((stack.enter_context(serving(folder, size)), shapes(size)))
+        for name in shapes(sizes[0]):
+            taken: list[list[float]] = [[] for _ in sizes]
+            for _ in range(times):
+                for (client, asked), milliseconds in zip(clients, taken, strict=True):
+                    milliseconds.append(took(client, *asked[name]))
+            p95 = [quantiles(milliseconds, n=20)[-1] for milliseconds in taken]
+            shown = " | ".join(f"{one:.2f} ms" for one in p95)
+            print(f"| {name} | {shown} | {p95[-1] / p95[0]:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 100_000])
+    parser.add_argument("--times", type=int, default=200)
+    given = parser.parse_args()
+    measure(given.sizes, given.times)
