@@ -127,7 +127,7 @@ class Database:
         return await self._readers.read(query)
 
     async def settled(self) -> None:
-        """Return once every write queued so far is durable, or has failed."""
+        """Return once every write queued so far is made, or has failed."""
         await self._writer.settled()
 
     def _fetch(self, sql: str, parameters: Sequence[Any], limit: int) -> list[sqlite3.Row]:

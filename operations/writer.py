@@ -61,9 +61,9 @@ class Writer:
         return self.submit(self._sync_rest)
 
     async def settled(self) -> None:
-        """Return once what was queued before is committed and synced, or has failed."""
-        if self._waiting or self._unsynced:
-            await asyncio.wait({self.sync()})
+        """Return once what was queued before is committed, or has failed."""
+        if self._waiting:
+            await asyncio.wait({self.submit(_nothing)})
 
     def stop(self) -> None:
         """Take no more operations, and end when those queued are done."""
@@ -193,6 +193,10 @@ def _resolve(future: asyncio.Future[Any], result: object, error: BaseException |
     else:
         future.set_exception(error)
         future.exception()  # looked at: asyncio logs nothing if nobody else does
+
+
+def _nothing(_: sqlite3.Connection) -> None:
+    pass
 
 
 def _roll_back(connection: sqlite3.Connection) -> None:
