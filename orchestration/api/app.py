@@ -1,12 +1,10 @@
 """The HTTP application."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestration.api import (
@@ -29,6 +27,7 @@ from orchestration.api.custom import BesideOurs, CustomRoutes
 from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document, secured
+from orchestration.api.paths import Paths
 from orchestration.api.prefix import Below
 from orchestration.api.problems import PROBLEMS, not_found, respond
 from orchestration.api.reference import page
@@ -69,32 +68,24 @@ def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
     by_path: dict[str, dict[str, Endpoint]] = {}
     for declared in endpoints:
         by_path.setdefault(declared.path, {})[declared.method] = declared
-    routes: list[BaseRoute] = [
-        Route(path, Resource(backend, path, by_path[path])) for path in _most_exact_first(by_path)
-    ]
+    resources = {path: Resource(backend, path, methods) for path, methods in by_path.items()}
     described = document(endpoints, meta.VERSION, backend.graphs.names)
     if backend.authority is not None:
         secured(described, backend.manifest.auth)
-    pages = (
-        []
-        if backend.manifest.http.disable_meta
-        else [
-            Route(path, Resource(backend, path, {"GET": _Fixed(body, media_type)}))
-            for path, body, media_type in (
-                ("/openapi.json", orjson.dumps(described), "application/json"),
-                ("/docs", page(described), "text/html"),
-            )
-        ]
-    )
-    routes += pages
-    # Errors are answered by the resources, so Starlette's application around the router is not
+    if not backend.manifest.http.disable_meta:
+        for path, body, media_type in (
+            ("/openapi.json", orjson.dumps(described), "application/json"),
+            ("/docs", page(described), "text/html"),
+        ):
+            resources[path] = Resource(backend, path, {"GET": _Fixed(body, media_type)})
+    # Errors are answered by the resources, so Starlette's application around the paths is not
     # needed: it would wrap every request twice more.
-    router: ASGIApp = Router(routes, redirect_slashes=False, default=_not_found)
+    app: ASGIApp = Paths(resources, otherwise=_not_found)
     if custom is not None:
-        router = BesideOurs(custom, router)
+        app = BesideOurs(custom, app)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
-        router = Below(router, prefix)
-    return Guard(router, browsers=CORSMiddleware(router, **_cors(backend)))
+        app = Below(app, prefix)
+    return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)))
 
 
 def _enabled(http: HttpSection) -> list[Endpoint]:
@@ -103,11 +94,6 @@ def _enabled(http: HttpSection) -> list[Endpoint]:
     kept = [module for module in _MODULES if module not in gone]
     probes = [one for one in meta.endpoint.all if one.path in _PROBES and http.disable_meta]
     return [*(declared for module in kept for declared in module.endpoint.all), *probes]
-
-
-def _most_exact_first(paths: Iterable[str]) -> list[str]:
-    """Order paths so that none hides another: routes are tried in turn, the busiest come first."""
-    return sorted(paths, key=lambda path: path.count("{"))
 
 
 class _Fixed:
