@@ -1,5 +1,6 @@
 """Commands to a thread, in LangGraph's thread protocol: start, answer, look, begin elsewhere."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -26,6 +27,7 @@ from orchestration.api.protocol import (
     StateParams,
     refuse,
 )
+from orchestration.api.state import up_to_date
 from orchestration.api.submission import new_run
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
@@ -35,6 +37,7 @@ endpoint = Endpoints()
 Document = dict[str, Any]
 Params = TypeVar("Params", bound=BaseModel)
 _ALIASES = {"multitaskStrategy": "multitask_strategy"}  # as LangGraph's client in JavaScript sends
+_ASKING = 5.0  # seconds for a run to stop that has asked something
 _STATUSES = {"idle": "completed", "busy": "running", "interrupted": "interrupted"}
 
 
@@ -88,10 +91,20 @@ async def _done(call: Call, body: CommandBody) -> Document:
     given = {_ALIASES.get(name, name): value for name, value in body.params.items()}
     asked = {**given, "metadata": given.get("metadata") or {}, "thread_id": UUID(thread_id)}
     call = await call.may("threads", action, asked)
+    if do in (_start, _respond):
+        await _all_asked(call, thread_id)
     thread = _thread(call, thread_id)
     if do is not _start and not thread.known:
         raise ThreadNotFound(thread_id)
     return await do(call, thread, {key: asked[key] for key in asked if key != "thread_id"})
+
+
+async def _all_asked(call: Call, thread_id: str) -> None:
+    """Wait for a run that has asked something to stop there: clients answer at once."""
+    log = call.backend.loop.logs.find(thread_id)
+    runs = call.backend.loop.on_thread(thread_id)
+    if log is not None and log.asked and runs and runs[0].done is not None:
+        await asyncio.wait({runs[0].done}, timeout=_ASKING)
 
 
 async def _start(call: Call, thread: Thread, params: Document) -> Document:
@@ -111,20 +124,27 @@ def _elsewhere(body: RunCreate) -> bool:
 
 async def _respond(call: Call, thread: Thread, params: Document) -> Document:
     given = _parsed(RespondParams, params)
+    log = call.backend.loop.logs.find(thread.thread_id)
+    busy = thread.status == "busy" and log is not None
+    pending = log.asked if busy and log is not None else thread.interrupts
     for interrupt_id in given.answers():
-        if interrupt_id not in thread.interrupts:
-            pending = ", ".join(sorted(thread.interrupts)) or "none"
+        if interrupt_id not in pending:
+            known = ", ".join(sorted(pending)) or "none"
             _refuse(
                 404,
                 "no_such_interrupt",
-                f"{interrupt_id[:64]!r} waits for no answer on this thread; pending: {pending}",
+                f"{interrupt_id[:64]!r} waits for no answer on this thread; pending: {known}",
             )
+    if log is not None:
+        log.asked.difference_update(given.answers())
     body = {
         "assistant_id": thread.assistant,
         "command": given.command(),
         "config": given.config,
         "metadata": given.metadata,
-        "multitask_strategy": "reject",  # a run that works may be answering just that
+        # Of a run that goes on beside its question the answer waits for the end. Otherwise a run
+        # that works is answering just that.
+        "multitask_strategy": "enqueue" if busy else "reject",
     }
     return await _submit(call, thread, _parsed(RunCreate, body))
 
@@ -180,6 +200,7 @@ async def _list_checkpoints(call: Call, thread: Thread, params: Document) -> Doc
     graph_id = _graph(call, thread)
     if graph_id is None:
         return {"checkpoints": []}
+    await up_to_date(call, thread.thread_id)
     states = await call.states.history(
         graph_id,
         thread.thread_id,
@@ -256,6 +277,7 @@ async def _state(call: Call, thread: Thread, checkpoint: Mapping[str, Any]) -> D
     graph_id = _graph(call, thread)
     if graph_id is None:
         return EMPTY
+    await up_to_date(call, thread.thread_id)
     return await call.states.get(graph_id, thread.thread_id, checkpoint)
 
 

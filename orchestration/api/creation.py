@@ -9,11 +9,12 @@ from starlette.responses import Response
 
 from orchestration.api import answers
 from orchestration.api.access import Access
+from orchestration.api.batch import Batch
 from orchestration.api.documents import Document, accepted_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
 from orchestration.api.following import follow, follow_again, keep_events, place
 from orchestration.api.idempotency import Once
-from orchestration.api.models import Batch, JoinHow, RunCreate
+from orchestration.api.models import JoinHow, RunCreate
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota

@@ -148,9 +148,6 @@ class RunCreate(Body):
         return super().changed({**value, **value.get("kwargs", {})})
 
 
-Batch = Annotated[list[RunCreate], Field(max_length=1000)]
-
-
 class RunsCancel(Body):
     """Which runs to cancel: those named, or all of a status."""
 

@@ -146,8 +146,15 @@ async def _state(
     graph_id = graph_of(call, thread_id)
     if graph_id is None:
         return json_response(selected_state(EMPTY, asked.select))
+    await up_to_date(call, thread_id)
     state = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=bool(asked.subgraphs))
     return json_response(dumps(selected_state(state, asked.select)))
+
+
+async def up_to_date(call: Call, thread_id: str) -> None:
+    """Wait for what a run that works has written so far: who follows it knows of that already."""
+    if call.backend.loop.on_thread(thread_id):
+        await call.backend.checkpoints.settled()
 
 
 async def _history(call: Call, body: HistorySearch) -> Response:
@@ -155,6 +162,7 @@ async def _history(call: Call, body: HistorySearch) -> Response:
     graph_id = graph_of(call, thread_id)
     if graph_id is None:
         return json_response([])
+    await up_to_date(call, thread_id)
     try:
         states = await call.states.history(
             graph_id,

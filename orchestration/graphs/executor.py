@@ -3,12 +3,14 @@
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
+from dataclasses import asdict
 from typing import Any, Literal, Protocol, cast
 
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import GraphDrained
+from langgraph.errors import GraphDrained, ParentCommand
 from langgraph.runtime import RunControl
 from langgraph.store.base import BaseStore
+from langgraph.types import Command
 
 from orchestration.graphs.arguments import (
     Call,
@@ -84,6 +86,8 @@ class LangGraphExecutor:
             return await self._execute(run, control)
         except GraphDrained as drained:
             raise Drained(str(drained)) from drained
+        except ParentCommand as handed_on:
+            return await self._hand_on(run, handed_on)
         except Exception as error:
             self._publish_error(run, error)
             raise
@@ -137,6 +141,14 @@ class LangGraphExecutor:
         )
         async with opening as graph:
             return await _drive(run, graph, config, control)
+
+    async def _hand_on(self, run: Run, handed_on: ParentCommand) -> ThreadState:
+        """Tell a command for the graph that this one is a node of, somewhere else."""
+        if run.stream.wanted:
+            # LangGraph has put in its place the namespace of the graph around this one: none.
+            command = {**asdict(handed_on.args[0]), "graph": Command.PARENT}
+            run.stream.publish("command", dumps(command))
+        return await self.settle(run) or ThreadState(values=None)
 
     def _publish_error(self, run: Run, error: BaseException) -> None:
         if run.stream.wanted:

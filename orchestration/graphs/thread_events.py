@@ -36,7 +36,6 @@ class ThreadEvents(RunEvents):
         self._tokens_asked = bool(_TOKENS & self._asked)
         self._held: tuple[Namespace, bytes] | None = None
         self._following = False
-        self._requested: set[str] = set()
         self._writing: dict[str, str] = {}  # a model's call -> the message it writes
         self._tool_calls: dict[str, str] = {}  # a task -> the tool call that it does
         self._typed = False
@@ -130,9 +129,9 @@ class ThreadEvents(RunEvents):
 
     def _request(self, namespace: Namespace, interrupt: Interrupt) -> None:
         """Ask what a node wants to know; of a subgraph's question its parents tell again."""
-        if interrupt.id in self._requested:
+        if interrupt.id in self._log.asked:
             return
-        self._requested.add(interrupt.id)
+        self._log.asked.add(interrupt.id)
         # The protocol says "payload"; LangGraph's client in Python reads "value".
         value = interrupt.value
         asked = {"interrupt_id": interrupt.id, "payload": value, "value": value}
@@ -172,6 +171,9 @@ class ThreadEvents(RunEvents):
         else:
             events = (self._named(message, str(metadata.get("run_id"))),)
         for event in events:
+            if event["event"] == "message-start" and node is not None:
+                told = {**(event.get("metadata") or {}), "langgraph_node": node}
+                event = {**event, "metadata": told}  # noqa: PLW2901 - the same, with its node
             self._log.publish("messages", namespace, dumps(event), node=node)
 
     def _named(self, event: Mapping[str, Any], call: str) -> Mapping[str, Any]:

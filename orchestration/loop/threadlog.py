@@ -45,12 +45,14 @@ class ThreadLog:
     """The events of one thread and those who listen.
 
     ``begin`` and ``end`` frame the events of a run. A reader who names no number is given those
-    of the latest run. ``seen`` is how far the reader who is furthest has come.
+    of the latest run. ``seen`` is how far the reader who is furthest has come, ``asked`` holds
+    the ids of the questions of the run that works or was the last to.
     """
 
     number: int = 0
     seen: int = 0
     graphs: dict[tuple[str, ...], Branch] = field(default_factory=dict)
+    asked: set[str] = field(default_factory=set)
     size: int = 0
     _events: deque[ThreadEvent] = field(default_factory=deque)
     _listeners: list[Listener] = field(default_factory=list)
@@ -82,6 +84,7 @@ class ThreadLog:
         """Note that a run works; one that was cut off begins again when it is taken up."""
         self._origin = self.number
         self.graphs.clear()
+        self.asked.clear()
         self.lifecycle((), "running", graph_name=run.graph_id)
 
     def end(self, run: Run, outcome: Outcome) -> None:

@@ -1,5 +1,6 @@
 """Commands to a thread: runs started, questions answered, states looked at, all of it refused."""
 
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -7,11 +8,12 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from orchestration.api import commands
 from tests.api.client import NOBODY, open_client, open_socket
-from tests.api.test_thread_log import lives, to_the_end
+from tests.api.test_thread_log import events, lives, to_the_end
+from tests.clients.graphs import MANIFEST
 
 Answer = dict[str, Any]
-TWICE = {"graphs": {"twice": "tests.clients.plays:asking_twice"}}
 
 
 async def send(client: httpx.AsyncClient, thread: str, method: str, **params: Any) -> Answer:
@@ -81,8 +83,8 @@ async def test_the_input_of_a_run_answers_the_question_that_waits(tmp_path: Path
 
 async def test_several_questions_are_answered_at_once(tmp_path: Path) -> None:
     thread = str(uuid4())
-    async with open_socket(tmp_path, manifest=TWICE) as (_, client):
-        await run(client, thread, "twice", {})
+    async with open_socket(tmp_path, manifest=MANIFEST) as (_, client):
+        await run(client, thread, "asking_twice", {})
         asked = await questions(client, thread)
         answers = [
             {"interrupt_id": asked["first?"], "namespace": [], "response": 1},
@@ -95,8 +97,8 @@ async def test_several_questions_are_answered_at_once(tmp_path: Path) -> None:
 
 async def test_of_several_questions_those_not_answered_are_asked_again(tmp_path: Path) -> None:
     thread = str(uuid4())
-    async with open_socket(tmp_path, manifest=TWICE) as (_, client):
-        await run(client, thread, "twice", {})
+    async with open_socket(tmp_path, manifest=MANIFEST) as (_, client):
+        await run(client, thread, "asking_twice", {})
         asked = await questions(client, thread)
         await send(client, thread, "input.respond", interrupt_id=asked["first?"], response=1)
         again = await questions(client, thread)
@@ -104,6 +106,24 @@ async def test_of_several_questions_those_not_answered_are_asked_again(tmp_path:
         await send(client, thread, "input.respond", interrupt_id=again["second?"], response=2)
         assert lives(await to_the_end(client, thread)) == ["running", "completed"]
         assert sorted((await values(client, thread))["log"]) == ["first 1", "second 2"]
+
+
+async def test_a_question_is_answered_while_the_run_that_asked_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_ASKING", 0.0)
+    thread, held = str(uuid4()), {"messages": [{"type": "human", "content": str(uuid4())}]}
+    async with open_socket(tmp_path, manifest=MANIFEST) as (_, client):
+        params = {"assistant_id": "asking_aside", "input": held}
+        await send(client, thread, "run.start", **params)
+        async with aclosing(events(client, thread, ["input"])) as stream:
+            asked = (await anext(stream)).data["params"]["data"]["interrupt_id"]
+        answer = await send(client, thread, "input.respond", interrupt_id=asked, response=1)
+        again = await send(client, thread, "input.respond", interrupt_id=asked, response=2)
+        await client.post("/runs/wait", json={"assistant_id": "opening", "input": held})
+        await client.get(f"/threads/{thread}/runs/{answer['result']['run_id']}/join")
+        assert (await values(client, thread))["log"] == ["first 1"]
+    assert again["error"] == "no_such_interrupt"
 
 
 async def test_an_answer_can_bring_an_update(tmp_path: Path) -> None:

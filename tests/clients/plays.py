@@ -13,7 +13,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
-from langgraph.types import interrupt
+from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
 _gates: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -84,6 +84,11 @@ async def _begin(_: Talk) -> Talk:
     return {"log": ["begun"]}
 
 
+async def _hand_on(_: Talk) -> Command[str]:
+    said = {"messages": [{"type": "ai", "content": "over to you"}]}
+    return Command(graph=Command.PARENT, goto="taker", update=said)
+
+
 async def _call_tool(_: Talk) -> Talk:
     call = ToolCall(name="add", args={"one": 1, "other": 2}, id="call-1", type="tool_call")
     return {"messages": [AIMessage("", tool_calls=[call])]}
@@ -115,8 +120,11 @@ chat = _built(("answer", _answer))
 asking = _built(("ask", _ask))
 asking_twice = _side_by_side(first=_ask_first, second=_ask_second)
 asking_within = _built(("team", asking.compile()), ("answer", _answer))
+teaming = _built(("team", chat.compile()))
+asking_aside = _side_by_side(first=_ask_first, hold=_hold)
 failing = _built(("begin", _begin), ("fail", _fail))
 waiting = _built(("begin", _begin), ("wait", _wait))
 holding = _built(("begin", _begin), ("hold", _hold))
 opening = _built(("open", _open))
+handing = _built(("hand_on", _hand_on))
 adding = _built(("call", _call_tool), ("tools", ToolNode([add])))

@@ -121,4 +121,83 @@ for (const [version, { Client }] of Object.entries({ current, newest })) {
   test(`${version}: a thread that is not there is an error with its status`, async () => {
     await assert.rejects(client.threads.get(randomUUID()), (error) => error.status === 404);
   });
+
+  test(`${version}: every method is answered, with every option`, async () => {
+    const { assistants, crons, runs, store, threads } = client;
+    const metadata = { of: version };
+    const page = { metadata, limit: 5, offset: 0 };
+
+    const made = await assistants.create({ graphId: "chat", name: "mine", metadata, config: {} });
+    const id = made.assistant_id;
+    await assistants.get(id);
+    await assistants.update(id, { graphId: "chat", name: "yours", metadata });
+    await assistants.getVersions(id, page);
+    await assistants.setLatest(id, 1);
+    await assistants.getGraph(id, { xray: 1 });
+    await assistants.getSchemas(id);
+    await assistants.getSubgraphs(id, { recurse: true });
+    await assistants.search({ ...page, graphId: "chat", sortBy: "name", sortOrder: "asc" });
+    await assistants.search({ ...page, select: ["name"] });
+    await assistants.count?.({ metadata, graphId: "chat" });
+
+    const thread = await threads.create({ metadata, ifExists: "do_nothing", graphId: "chat" });
+    const on = thread.thread_id;
+    await threads.get(on, { include: ["ttl"] });
+    await threads.update(on, { metadata });
+    await runs.wait(on, id, {
+      input,
+      config: { tags: ["one"], recursion_limit: 20, configurable: { tone: "dry" } },
+      metadata,
+      multitaskStrategy: "enqueue",
+      onCompletion: "keep",
+      ifNotExists: "create",
+      durability: "sync",
+      onDisconnect: "continue",
+      feedbackKeys: ["liked"],
+      raiseError: true,
+    });
+    const [run] = await runs.list(on, { limit: 1, offset: 0, status: "success" });
+    await runs.list(on, { select: ["run_id"] });
+    await runs.join(on, run.run_id, { cancelOnDisconnect: true });
+    await all(runs.joinStream(on, run.run_id, { streamMode: "values", cancelOnDisconnect: true }));
+    await runs.createBatch([{ assistantId: id, input }]);
+    const state = await threads.getState(on, undefined, { subgraphs: true });
+    await threads.getState(on, state.checkpoint, { subgraphs: true });
+    await threads.getHistory(on, { limit: 2, before: { configurable: state.checkpoint } });
+    await threads.updateState(on, { values: { log: ["more"] }, asNode: "answer" });
+    await threads.search({ ...page, status: "idle", sortBy: "created_at", sortOrder: "desc" });
+    await threads.search({ ...page, select: ["thread_id"] });
+    await threads.count?.({ metadata, status: "idle" });
+    await threads.copy(on);
+    const ahead = new Date(Date.now() + 3_600_000).toISOString();
+    const cron = await crons.create(id, { schedule: "0 0 1 1 *", input, metadata });
+    await crons.createForThread(on, id, { schedule: "0 0 1 1 *", endTime: ahead });
+    await crons.search({ assistantId: id, limit: 5, offset: 0 });
+    await crons.count?.({ assistantId: id });
+    await crons.delete(cron.cron_id);
+    await runs.delete(on, run.run_id);
+    await threads.delete(on);
+
+    const namespace = ["js", version];
+    await store.putItem(namespace, "key", { text: "kept" }, { index: false, ttl: 10 });
+    await store.getItem(namespace, "key", { refreshTtl: true });
+    await store.searchItems(namespace, { filter: { text: "kept" }, limit: 5, refreshTtl: false });
+    await store.listNamespaces({ prefix: ["js"], maxDepth: 2, limit: 5 });
+    await store.deleteItem(namespace, "key");
+    await assistants.delete(id, { deleteThreads: true });
+  });
+
+  test(`${version}: a thread is followed from run to run`, async () => {
+    const { thread_id } = await client.threads.create();
+    const stop = new AbortController();
+    const follow = client.threads.joinStream(thread_id, {
+      streamMode: ["run_modes"],
+      lastEventId: "-1",
+      signal: stop.signal,
+    });
+    const first = follow.next();
+    await client.runs.wait(thread_id, "chat", { input });
+    assert.ok((await first).value.event);
+    stop.abort();
+  });
 }
