@@ -13,6 +13,7 @@ from langgraph.store.base import BaseStore
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 from starlette.responses import Response
 from starlette.types import Receive, Scope
+from uuid_utils import uuid7
 
 from orchestration.api.access import (
     ANONYMOUS,
@@ -41,16 +42,21 @@ EVENTS = "text/event-stream"  # what an operation gives that answers with server
 class Asked(BaseModel):
     """What a request asks for, as an authorisation sees it and may change it.
 
-    ``place`` is the field that an authorisation is shown as the ``namespace``.
+    ``place`` is the field that an authorisation is shown as the ``namespace``, ``named`` the id
+    that is made up where none is given, before it is asked.
     """
 
     place: ClassVar[str] = ""
+    named: ClassVar[str] = ""
 
     def shown(self) -> dict[str, Any]:
-        """Return what an authorisation is shown: the fields that were given, and metadata."""
-        value = {name: getattr(self, name) for name in self.model_fields_set}
-        if "metadata" in type(self).model_fields:
-            value["metadata"] = dict(value.get("metadata") or {})
+        """Return what an authorisation is shown: every field, and metadata to write into."""
+        fields = type(self).model_fields
+        value = {name: getattr(self, name) for name in fields}
+        if "metadata" in fields:
+            value["metadata"] = dict(value["metadata"] or {})
+        if self.named and value[self.named] is None:
+            value[self.named] = UUID(int=uuid7().int)
         if self.place:
             value.pop(self.place, None)
             given = getattr(self, self.place)

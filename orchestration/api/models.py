@@ -1,7 +1,7 @@
 """The bodies and query strings of the API, with LangGraph's names."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Required, Self
+from typing import Annotated, Any, ClassVar, Literal, Required, Self
 from uuid import UUID
 
 from pydantic import BeforeValidator, ConfigDict, Field, with_config
@@ -139,9 +139,9 @@ class RunCreate(Body):
     def shown(self) -> Json:
         """Return what an authorisation is shown: what LangGraph keeps apart is in ``kwargs``."""
         given = super().shown()
-        value = {name: given.pop(name) for name in _OF_A_RUN & given.keys()}
-        given["config"] = dict(given.get("config") or {})
-        return {**value, "kwargs": given}
+        value = {name: given.pop(name) for name in _OF_A_RUN}
+        given["config"] = dict(given["config"] or {})
+        return {"thread_id": None, **value, "kwargs": given}
 
     def changed(self, value: Mapping[str, Any]) -> Self:
         """Return the request as an authorisation left it."""
@@ -249,6 +249,7 @@ Ttl = Annotated[TimeToLive, BeforeValidator(_in_minutes)]
 class ThreadCreate(Body):
     """A new thread; one with ``supersteps`` has gone through them already."""
 
+    named: ClassVar[str] = "thread_id"
     thread_id: UUID | None = None
     metadata: Json | None = None
     if_exists: Literal["raise", "do_nothing"] = "raise"
@@ -345,6 +346,7 @@ class HistorySearch(Body):
 class AssistantCreate(Body):
     """A new assistant."""
 
+    named: ClassVar[str] = "assistant_id"
     graph_id: Annotated[str, Field(min_length=1, max_length=255)]
     assistant_id: UUID | None = None
     name: Annotated[str, Field(max_length=255)] | None = None

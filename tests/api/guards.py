@@ -95,6 +95,44 @@ async def person(
     return Person(query_params.get("as", "nobody"))
 
 
+# Handlers that rely on what LangGraph's server shows them, and change it.
+shaping = Auth()
+
+
+@shaping.authenticate
+async def anybody() -> str:
+    return "carl"
+
+
+@shaping.on.threads.create
+async def name_thread(ctx: Auth.types.AuthContext, value: Any) -> None:
+    value["metadata"]["told"] = str(value["thread_id"])
+    assert value["if_exists"] in {"raise", "do_nothing"}
+
+
+@shaping.on.threads.create_run
+async def tell_run(ctx: Auth.types.AuthContext, value: Any) -> None:
+    assert value["thread_id"] is None or value["thread_id"].version
+    assert (ctx.resource, ctx.action) == ("threads", "create_run")
+    value["kwargs"]["config"].setdefault("configurable", {})["plan"] = "gold"
+
+
+@shaping.on.threads.search
+async def only_filter(ctx: Auth.types.AuthContext, value: Any) -> dict[str, Any]:
+    assert (value["limit"], value["offset"]) == (10, 0)
+    return {"told": {"$eq": "nothing"}}
+
+
+@shaping.on.assistants.create
+async def filter_alone(ctx: Auth.types.AuthContext, value: Any) -> dict[str, Any]:
+    return {"owner": ctx.user.identity}
+
+
+@shaping.on.assistants.read
+async def not_understood(ctx: Auth.types.AuthContext, value: Any) -> Any:
+    return {"owner": {"$like": "c%"}}
+
+
 nobody = Auth()
 
 # Everything but runs.

@@ -157,6 +157,29 @@ async def test_a_function_that_makes_graphs_is_always_told_for_whom(tmp_path: Pa
         assert (await client.get(f"{path}/schemas")).status_code == 200
 
 
+async def test_handlers_see_and_change_what_is_asked_for(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "looking", manifest=_auth("shaping")) as client:
+        thread = (await client.post("/threads")).json()
+        assert thread["metadata"] == {"told": thread["thread_id"]}
+        run = {"assistant_id": "looking", "input": {}}
+        for path in ("/runs/wait", f"/threads/{thread['thread_id']}/runs/wait"):
+            seen = (await client.post(path, json=run)).json()["seen"]
+            assert seen["configurable"]["plan"] == "gold"
+        assert (await client.post("/threads/search")).json() == []
+
+
+async def test_what_a_filter_asks_for_is_written_into_what_is_made(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("shaping")) as client:
+        given = {"graph_id": "echo", "metadata": {"owner": "other", "kept": 1}}
+        made = await client.post("/assistants", json=given)
+        assert made.json()["metadata"] == {"owner": "carl", "kept": 1}
+
+
+async def test_a_filter_that_is_not_understood_shows_nothing(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("shaping")) as client:
+        assert (await client.get("/assistants/echo")).status_code == 500
+
+
 async def test_limits_count_by_who_calls(tmp_path: Path) -> None:
     options: dict[str, Any] = {"manifest": _auth("owners"), "submit_rate": 1.0}
     async with open_client(tmp_path, "echo", **options) as client:

@@ -24,6 +24,8 @@ ITEM = {"namespace": ["notes"], "key": "k", "value": {"text": CANARY}}
 HERS = {"metadata": {"owner": "alice"}}
 SCHEDULE = {"schedule": "0 0 1 1 *", "assistant_id": "echo"}
 RUN = {"assistant_id": "echo", "input": {"text": "his"}}
+CRON_WITH_HERS = {"schedule": "0 0 1 1 *", "assistant_id": "{assistant_id}"}
+WITH_HERS = {"assistant_id": "{assistant_id}", "input": {"text": "his"}}
 COMMANDS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("run.start", {"assistant_id": "echo", "input": {}}),
     ("input.respond", {"interrupt_id": "x", "response": 1}),
@@ -63,7 +65,7 @@ def makes(body: Any, status: int = 200) -> Case:
 
 
 CASES: dict[str, list[Case]] = {
-    "POST /runs/wait": [makes(RUN)],
+    "POST /runs/wait": [makes(RUN), Case(404, body=WITH_HERS, with_keys=Case(200, body=WITH_HERS))],
     "POST /runs/stream": [makes(RUN)],
     "POST /runs": [makes(RUN)],
     "POST /runs/batch": [makes([RUN])],
@@ -152,7 +154,10 @@ CASES: dict[str, list[Case]] = {
     "GET /assistants/{assistant_id}/schemas": [SHARED],
     "GET /assistants/{assistant_id}/subgraphs": [SHARED],
     "GET /assistants/{assistant_id}/subgraphs/{namespace}": [SHARED],
-    "POST /runs/crons": [makes(SCHEDULE)],
+    "POST /runs/crons": [
+        makes(SCHEDULE),
+        Case(404, body=CRON_WITH_HERS, with_keys=Case(200, body=CRON_WITH_HERS)),
+    ],
     "POST /threads/{thread_id}/runs/crons": [
         gone(SCHEDULE),
         gone({**SCHEDULE, "if_not_exists": "create"}),

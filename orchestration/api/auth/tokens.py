@@ -75,7 +75,8 @@ class Tokens:
     async def _key(self, header: Mapping[str, Any]) -> jwt.PyJWK:
         kid = header.get("kid")
         found = self._named(kid)
-        if found is None or self._stale(_FRESH):
+        # Only who has an unknown key waits for a look that somebody else takes.
+        if found is None or (self._stale(_FRESH) and not self._looking.locked()):
             async with self._looking:
                 if self._stale(REFETCH) and (self._named(kid) is None or self._stale(_FRESH)):
                     self._looked = self._clock()
