@@ -176,8 +176,9 @@ def took(client: httpx.Client, path: str, body: dict[str, Any]) -> float:
 
 
 def measure(sizes: Sequence[int], times: int) -> None:
-    """Print the 95th percentiles, and how they have grown from the first size to the last."""
-    print("| asked for |", " | ".join(f"{size:,}" for size in sizes), "| ratio |")
+    """Print medians and 95th percentiles, and how both grow from the first size to the last."""
+    heads = [f"p50, p95 at {size:,}" for size in sizes]
+    print("| asked for |", " | ".join(heads), "| ratios |")
     print("|---|", "---|" * (len(sizes) + 1), sep="")
     with ExitStack() as stack:
         clients = []
@@ -190,9 +191,10 @@ def measure(sizes: Sequence[int], times: int) -> None:
             for _ in range(times):
                 for (client, asked), milliseconds in zip(clients, taken, strict=True):
                     milliseconds.append(took(client, *asked[name]))
-            p95 = [quantiles(milliseconds, n=20)[-1] for milliseconds in taken]
-            shown = " | ".join(f"{one:.2f} ms" for one in p95)
-            print(f"| {name} | {shown} | {p95[-1] / p95[0]:.2f} |", flush=True)
+            parts = [quantiles(milliseconds, n=20) for milliseconds in taken]
+            shown = " | ".join(f"{part[9]:.2f}, {part[-1]:.2f} ms" for part in parts)
+            ratios = [parts[-1][place] / parts[0][place] for place in (9, -1)]
+            print(f"| {name} | {shown} | {ratios[0]:.2f}, {ratios[1]:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from uuid_utils import uuid7
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.loop.run import Failure, Run
-from orchestration.store.contains import Contains
+from orchestration.store.bounded import fetch
 from orchestration.store.visibility import Visible
 
 KEPT = timedelta(days=7)  # from a delivery's creation, once there is nothing more to do for it
@@ -44,9 +44,8 @@ _FORGET = "DELETE FROM webhook_deliveries WHERE due_at IS NULL AND created_at < 
 _PAGE = """
 SELECT delivery_id, run_id, thread_id, url, status, created_at, due_at, attempts, attempted_at,
     answer, error
-FROM webhook_deliveries
-WHERE (? IS NULL OR run_id = ?) AND (? IS NULL OR json_contains(metadata, ?))
-ORDER BY created_at DESC LIMIT ? OFFSET ?
+FROM webhook_deliveries WHERE {conditions}
+ORDER BY created_at DESC LIMIT :limit OFFSET :offset
 """
 
 
@@ -119,10 +118,29 @@ class DeliveryStore:
     async def page(
         self, run_id: str | None, limit: int, offset: int, visible: Visible = None
     ) -> list[sqlite3.Row]:
-        """Return deliveries without their payloads, newest first."""
-        part = orjson.dumps(visible) if visible else None
-        parameters = (run_id, run_id, part, part, min(limit, PAGE), offset)
-        return await self._database.read(Contains(_PAGE, parameters).fetchall)
+        """Return deliveries without their payloads, newest first.
+
+        Raises:
+            SearchTooWide: it took too long to find what is ``visible``.
+        """
+        parameters = {
+            "run_id": run_id,
+            "visible": orjson.dumps(visible or {}),
+            "limit": min(limit, PAGE),
+            "offset": offset,
+        }
+        sql = page_sql(one_run=run_id is not None, visible=bool(visible))
+        return await self._database.read(lambda connection: fetch(connection, sql, parameters))
+
+
+def page_sql(*, one_run: bool, visible: bool) -> str:
+    """Return what selects a page of deliveries: of all runs or one, of all callers or one."""
+    conditions = ["TRUE"]
+    if one_run:
+        conditions.append("run_id = :run_id")
+    if visible:
+        conditions.append("json_contains(metadata, :visible)")
+    return _PAGE.format(conditions=" AND ".join(conditions))
 
 
 def _insert(

@@ -84,7 +84,7 @@ WHERE thread_id = :thread_id AND NOT ephemeral AND resumable
 ORDER BY created_at, run_id
 """
 # A run is its thread's; one that has none is its own.
-_DEAD = """
+DEAD = """
 SELECT * FROM runs
 WHERE dead_letter IS NOT NULL AND (? IS NULL OR json_contains(
     CASE WHEN ephemeral THEN metadata
@@ -193,7 +193,7 @@ class RunStore:
         """Return the runs that were given up, newest first."""
         part = orjson.dumps(visible) if visible else None
         parameters = (part, part, min(limit, RUNS_PAGE), offset)
-        return await self._database.read(Contains(_DEAD, parameters).fetchall)
+        return await self._database.read(Contains(DEAD, parameters).fetchall)
 
     async def delete(self, thread_id: str, run_id: str) -> bool:
         """Delete a run that has ended, with its checkpoints; False if there is none."""

@@ -12,7 +12,8 @@ import pytest
 from orchestration.store import bounded, thread_search
 from orchestration.store.bounded import SearchTooWide
 from orchestration.store.contains import contains
-from orchestration.store.runs import of_thread_sql
+from orchestration.store.deliveries import page_sql
+from orchestration.store.runs import DEAD, of_thread_sql
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
 from tests.store.crowd import add_run, crowd
 
@@ -108,6 +109,27 @@ def test_the_runs_of_a_thread_come_from_an_index_whatever_their_status(tmp_path:
             found = [row["status"] for row in connection.execute(sql, asked)]
             wanted = ["running", "error", "success"]
             assert found == [one for one in wanted if status in (None, one)]
+
+
+@pytest.mark.parametrize("visible", [False, True])
+def test_a_run_s_deliveries_are_found_by_their_run_and_all_by_their_date(
+    tmp_path: Path, visible: bool
+) -> None:
+    parameters = {"run_id": "a", "visible": b"{}", "limit": 10, "offset": 0}
+    with crowd(tmp_path, 10) as connection:
+        plans = [
+            _plan(connection, page_sql(one_run=one_run, visible=visible), parameters)
+            for one_run in (True, False)
+        ]
+    assert plans[0].startswith("SEARCH webhook_deliveries USING INDEX webhook_deliveries_of_run")
+    assert plans[1] == "SCAN webhook_deliveries USING INDEX webhook_deliveries_created"
+
+
+def test_dead_letters_are_walked_by_their_date(tmp_path: Path) -> None:
+    with crowd(tmp_path, 10) as connection:
+        plan = _plan(connection, DEAD, (None, None, 10, 0))
+    assert plan.startswith("SCAN runs USING INDEX runs_dead")
+    assert "TEMP B-TREE" not in plan
 
 
 def _expected(rows: list[dict[str, Any]], query: ThreadQuery) -> list[str]:
