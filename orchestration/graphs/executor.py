@@ -192,7 +192,7 @@ async def _drive(
     modes = run.kwargs.get("stream_mode") or _DEFAULT_MODES
     modes = (modes,) if isinstance(modes, str) else modes
     nested = bool(run.kwargs.get("stream_subgraphs"))
-    events = _events(run, modes, nested=nested)
+    events = _events(run, graph, modes, nested=nested)
     keeps = checkpointed(run)
     handle = call.options["control"] = _Control(run)
     if keeps:
@@ -221,10 +221,11 @@ def _with_own_store(run: Run, graph: Graph) -> Graph:
     return theirs
 
 
-def _events(run: Run, modes: Sequence[str], *, nested: bool) -> RunEvents:
+def _events(run: Run, graph: Graph, modes: Sequence[str], *, nested: bool) -> RunEvents:
     if run.log is None:
         return RunEvents(run, modes, nested=nested)
-    return ThreadEvents(run, run.log, modes, nested=nested)
+    transformers = graph.stream_transformers
+    return ThreadEvents(run, run.log, modes, nested=nested, transformers=transformers)
 
 
 async def _follow(run: Run, graph: Graph, call: Call, events: RunEvents) -> None:

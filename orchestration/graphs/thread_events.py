@@ -1,7 +1,16 @@
 """The events of a run in the log of its thread, in the words of LangGraph's event protocol."""
 
-from collections.abc import AsyncIterator, Callable, Collection, Generator, Iterable, Mapping
-from contextlib import contextmanager
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from contextlib import aclosing, contextmanager
 from typing import Any
 
 from langchain_core.language_models._compat_bridge import message_to_events
@@ -11,6 +20,7 @@ from langgraph.types import Interrupt
 from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.snapshots import INTERRUPT_KEY
+from orchestration.graphs.transformers import Factory, Transformers
 from orchestration.loop.run import Run
 from orchestration.loop.threadlog import ThreadLog
 
@@ -29,7 +39,15 @@ class ThreadEvents(RunEvents):
     Whoever asked for tokens in the older form gets them; the log has none of them then.
     """
 
-    def __init__(self, run: Run, log: ThreadLog, modes: Collection[str], *, nested: bool) -> None:
+    def __init__(
+        self,
+        run: Run,
+        log: ThreadLog,
+        modes: Collection[str],
+        *,
+        nested: bool,
+        transformers: Sequence[Factory] = (),
+    ) -> None:
         super().__init__(run, modes, nested=True)
         self._log = log
         self._subgraphs_asked = nested
@@ -39,6 +57,12 @@ class ThreadEvents(RunEvents):
         self._writing: dict[str, str] = {}  # a model's call -> the message it writes
         self._tool_calls: dict[str, str] = {}  # a task -> the tool call that it does
         self._typed = False
+        self._muted = False  # whether a transformer keeps from others what is being taken
+        self._transformers = (
+            Transformers(transformers, self._tell_extension)
+            if transformers and not self._tokens_asked
+            else None
+        )
         self._narrators: dict[str, Callable[[Namespace, Any], None]] = {
             "checkpoints": self._tell_checkpoint,
             "custom": self._tell_custom,
@@ -52,7 +76,8 @@ class ThreadEvents(RunEvents):
     @property
     def graph_modes(self) -> list[str]:
         """The stream modes to ask LangGraph for."""
-        return sorted({*super().graph_modes, *_MODES})
+        wanted = set() if self._transformers is None else self._transformers.modes
+        return sorted({*super().graph_modes, *_MODES, *wanted})
 
     @property
     def options(self) -> dict[str, Any]:
@@ -67,7 +92,11 @@ class ThreadEvents(RunEvents):
     async def follow(self, chunks: AsyncIterator[Any]) -> None:
         """Take what ``astream`` yields, to its end."""
         with self._to_the_end():
-            await super().follow(chunks)
+            if self._transformers is None:
+                await super().follow(chunks)
+                return
+            async with aclosing(self._transformed(chunks, self._transformers)) as transformed:
+                await super().follow(transformed)
 
     async def follow_events(self, events: AsyncIterator[Any], run_id: str) -> None:
         """Take what ``astream_events`` yields, to its end."""
@@ -80,7 +109,7 @@ class ThreadEvents(RunEvents):
         if asked and (not namespace or self._subgraphs_asked):
             super().take(namespace, mode, payload)
         narrate = self._narrators.get(mode)
-        if narrate is None:
+        if narrate is None or self._muted:
             return
         if mode != "checkpoints":
             self._release()
@@ -97,6 +126,19 @@ class ThreadEvents(RunEvents):
             if waiting := chunk["interrupts"]:
                 payload = {**_fields(payload), INTERRUPT_KEY: waiting}
         self.take(chunk["ns"], chunk["type"], payload)
+
+    async def _transformed(
+        self, chunks: AsyncIterator[Any], transformers: Transformers
+    ) -> AsyncGenerator[Any]:
+        try:
+            async for chunk in chunks:
+                shown, kept = await transformers.show(chunk)
+                self._muted = not kept
+                yield shown
+            await transformers.aclose()
+        except BaseException as error:
+            await transformers.afail(error)
+            raise
 
     @contextmanager
     def _to_the_end(self) -> Generator[None]:
@@ -157,6 +199,10 @@ class ThreadEvents(RunEvents):
 
     def _tell_custom(self, namespace: Namespace, payload: Any) -> None:
         self._log.publish("custom", namespace, dumps({"payload": payload}))
+
+    def _tell_extension(self, name: str, item: Any) -> None:
+        data = dumps({"name": name, "payload": item})
+        self._log.publish("custom", (), data, channel=f"custom:{name}")
 
     def _tell_tool(self, namespace: Namespace, payload: Any) -> None:
         self._log.publish("tools", namespace, dumps(payload))

@@ -4,6 +4,6 @@ from typing import Any
 
 GRAPHS = (
     "adding", "asking", "asking_aside", "asking_twice", "asking_within", "chat", "failing",
-    "handing", "holding", "opening", "teaming", "waiting",
+    "handing", "holding", "opening", "redacting", "teaming", "waiting",
 )  # fmt: skip
 MANIFEST: dict[str, Any] = {"graphs": {name: f"tests.clients.plays:{name}" for name in GRAPHS}}

@@ -13,6 +13,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
+from langgraph.stream import ProtocolEvent, StreamChannel, StreamTransformer
 from langgraph.types import Command, interrupt
 from typing_extensions import TypedDict
 
@@ -84,6 +85,27 @@ async def _begin(_: Talk) -> Talk:
     return {"log": ["begun"]}
 
 
+class _Redacting(StreamTransformer):
+    """Keeps a word out of the stream, and counts the parts that it was shown."""
+
+    required_stream_modes = ("messages", "updates")
+    before_builtins = True
+
+    def init(self) -> dict[str, Any]:
+        self._count: StreamChannel[int] = StreamChannel("seen")
+        return {"seen": self._count}
+
+    def process(self, event: ProtocolEvent) -> bool:
+        if event["method"] == "updates":
+            self._count.push(1)
+            return False
+        if event["method"] == "messages":
+            delta = event["params"]["data"][0].get("delta", {})
+            if delta.get("text") == "hello":
+                delta["text"] = "*****"
+        return True
+
+
 async def _hand_on(_: Talk) -> Command[str]:
     said = {"messages": [{"type": "ai", "content": "over to you"}]}
     return Command(graph=Command.PARENT, goto="taker", update=said)
@@ -127,4 +149,5 @@ waiting = _built(("begin", _begin), ("wait", _wait))
 holding = _built(("begin", _begin), ("hold", _hold))
 opening = _built(("open", _open))
 handing = _built(("hand_on", _hand_on))
+redacting = _built(("answer", _answer)).compile(transformers=[_Redacting])
 adding = _built(("call", _call_tool), ("tools", ToolNode([add])))

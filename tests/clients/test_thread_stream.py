@@ -145,6 +145,22 @@ async def test_of_several_questions_one_is_named(tmp_path: Path) -> None:
         assert texts(await stream.output)[-1] == "you said answered yes"
 
 
+async def test_the_transformers_of_a_graph_change_what_is_told(tmp_path: Path) -> None:
+    async with (
+        open_async(tmp_path) as client,
+        client.threads.stream(assistant_id="redacting") as stream,
+    ):
+        await stream.run.start(input=HELLO)
+        got = [part async for part in stream.subscribe(["messages", "updates", "custom:seen"])]
+        values = await stream.output
+    told = [part["params"]["data"] for part in got]
+    deltas = [each["delta"]["text"] for each in told if each.get("event") == "content-block-delta"]
+    assert deltas == ["you", " ", "said", " ", "*****"]
+    assert [each for each in told if "payload" in each] == [{"name": "seen", "payload": 1}]
+    assert not any(part["method"] == "updates" for part in got)
+    assert texts(values) == ["hello", "you said hello"]
+
+
 async def test_an_error_is_raised(tmp_path: Path) -> None:
     async with (
         open_async(tmp_path) as client,
