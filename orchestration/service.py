@@ -33,17 +33,17 @@ from orchestration.graphs.states import ThreadStates
 from orchestration.journal import Journal
 from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
-from orchestration.retention.events import EventSweeper
-from orchestration.retention.sweeper import ThreadSweeper
+from orchestration.retention.sweeper import Sweeper
+from orchestration.retention.threads import ThreadSweeper
 from orchestration.shared_store import open_shared_store
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
-from orchestration.store.events import EventStore
+from orchestration.store.events import EventStore, OldEvents
 from orchestration.store.expiry import ExpiryStore
-from orchestration.store.idempotency import KeyStore, KeySweeper
+from orchestration.store.idempotency import KeyStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.store.ttl import Ttl
@@ -138,8 +138,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
             in_background(sweeper, "sweeper of threads"),
-            _forgetting_events(manifest, backend.events),
-            in_background(KeySweeper(backend.keys), "idempotency keys"),
+            _forgetting_events(manifest, database),
+            in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
         ):
             yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
 
@@ -157,11 +157,12 @@ async def _closing(loop: MasterLoop, threads: NodeThreads) -> AsyncGenerator[Non
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _forgetting_events(manifest: Manifest, events: EventStore) -> AbstractAsyncContextManager[None]:
+def _forgetting_events(manifest: Manifest, database: Database) -> AbstractAsyncContextManager[None]:
     minutes = manifest.masterloop.events_ttl
     if minutes is None:
         return nullcontext()
-    return in_background(EventSweeper(events, timedelta(minutes=minutes)), "sweeper of events")
+    old = OldEvents(database, timedelta(minutes=minutes))
+    return in_background(Sweeper(old, "events"), "sweeper of events")
 
 
 def _thread_ttl(manifest: Manifest) -> Ttl | None:

@@ -13,7 +13,7 @@ from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.states import ThreadStates
 from orchestration.loop.master import MasterLoop
-from orchestration.retention.sweeper import ThreadSweeper
+from orchestration.retention.threads import ThreadSweeper
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore

@@ -1,72 +1,39 @@
-"""Sweeps threads whose time to live is over: little by little, between everything else."""
+"""Deletes what is old, some in each write, whenever there is something that old."""
 
-import math
-from collections.abc import Callable
-from contextlib import AbstractContextManager
-from datetime import datetime, timedelta
 from typing import Protocol
 
 import anyio
 import structlog
 
-from operations.alarm import Alarm, Clock, Sleep, utc_now
+from operations.alarm import Alarm, Sleep
 from operations.errors import StorageUnavailable
-from orchestration.loop.errors import ThreadBusy
-from orchestration.store.expiry import Expired, ExpiryStore
-from orchestration.store.ttl import Ttl
 
-AT_ONCE = 16  # threads; their deletions share commits
+SHORTEST_REST = 60.0  # seconds between two sweeps
 LONGEST_REST = 3_600.0  # seconds until the wall clock is looked at again, in case it was set
-_STORE_PAUSE = 60.0  # seconds until a store that failed is tried again
 
 _log = structlog.get_logger("masterloop")
 
-Hold = Callable[[str], AbstractContextManager[None]]
 
+class Ageing(Protocol):
+    """Things that are deleted once they are old."""
 
-class Checkpoints(Protocol):
-    """What can be pruned."""
+    async def sweep(self) -> int:
+        """Delete some that are too old; return how many, 0 when there are no more."""
+        ...
 
-    async def aprune(self, thread_ids: list[str], *, strategy: str) -> None:
-        """Delete checkpoints of threads; see `BaseCheckpointSaver`."""
+    def next_sweep(self) -> float:
+        """Return in how many seconds there is something to sweep, at the earliest."""
         ...
 
 
-class ThreadSweeper:
-    """Deletes, or prunes to the latest checkpoint, each thread whose time is over.
+class Sweeper:
+    """Sweeps one kind of things, named by ``what`` in the log."""
 
-    ``hold`` lets no run of a thread start meanwhile, or raises ThreadBusy: what works is never
-    touched. It sleeps until the first thread expires; it sweeps at most every ``interval`` seconds
-    and then ``limit`` threads. ``default`` is what threads get that are made from now on.
-    """
-
-    def __init__(
-        self,
-        store: ExpiryStore,
-        checkpoints: Checkpoints,
-        hold: Hold,
-        *,
-        interval: float,
-        limit: int,
-        default: Ttl | None,
-        clock: Clock = utc_now,
-        sleep: Sleep = anyio.sleep,
-    ) -> None:
-        self._store = store
-        self._checkpoints = checkpoints
-        self._hold = hold
-        self._interval = interval
-        self._limit = limit
-        self._default = default
-        self._clock = clock
+    def __init__(self, things: Ageing, what: str, *, sleep: Sleep = anyio.sleep) -> None:
+        self._things = things
+        self._what = what
         self._alarm = Alarm(sleep)
         self._closed = False
-        self._swept = 0
-        self._not_before = clock()
-
-    def wake(self) -> None:
-        """Look again: a thread was given a time to live."""
-        self._alarm.ring()
 
     def close(self) -> None:
         """Begin nothing more; ``run`` returns once what is under way has ended."""
@@ -74,65 +41,16 @@ class ThreadSweeper:
         self._alarm.ring()
 
     async def run(self) -> None:
-        """Sweep whenever a thread expires, until closed."""
+        """Sweep until closed."""
         while not self._closed:
-            at = self._clock()
             try:
-                if at >= self._not_before:
-                    await self._sweep(at)
-                pause = self._until_next()
+                while await self._sweep_some():
+                    pass
+                pause = self._things.next_sweep()
             except StorageUnavailable as error:
-                _log.warning("threads cannot be swept; trying again", error=str(error))
-                pause = _STORE_PAUSE
-            await self._alarm.rest(pause)
+                _log.warning("sweeping failed; trying again", what=self._what, error=str(error))
+                pause = SHORTEST_REST
+            await self._alarm.rest(min(max(pause, SHORTEST_REST), LONGEST_REST))
 
-    async def _sweep(self, at: datetime) -> None:
-        """Deal with what is expired; there is none at all on most days."""
-        self._swept = left = 0
-        while left < self._limit and not self._closed:
-            threads = await self._store.expired(at, min(AT_ONCE, self._limit - left))
-            if not threads:
-                break
-            left += len(threads)
-            async with anyio.create_task_group() as work:
-                for thread in threads:
-                    work.start_soon(self._deal_with, thread, at)
-        if left:
-            self._not_before = at + timedelta(seconds=self._interval)
-        if self._swept:
-            _log.info("threads have expired", threads=self._swept)
-
-    def _until_next(self) -> float:
-        """Return the seconds until there may be something to sweep."""
-        now = self._clock()
-        expiry = self._store.next_expiry()
-        seconds = math.inf if expiry is None else (expiry - now).total_seconds()
-        if self._default is not None:  # which threads get that nobody tells of
-            seconds = min(seconds, self._default.minutes * 60)
-        wait = (self._not_before - now).total_seconds()
-        return max(wait, min(max(0.0, seconds), LONGEST_REST))
-
-    async def _deal_with(self, thread: Expired, at: datetime) -> None:
-        ends, now = thread.ends(), at.isoformat(timespec="microseconds")
-        if ends > now:  # it was updated since
-            await self._store.postpone(thread, ends)
-            return
-        try:
-            with self._hold(thread.thread_id):
-                done = await self._end(thread)
-        except ThreadBusy:
-            done = False
-        if not done:
-            await self._store.postpone(thread, thread.ttl.after(now))
-            return
-        self._swept += 1
-
-    async def _end(self, thread: Expired) -> bool:
-        """Do what its time to live says; return whether the thread is no more."""
-        if thread.ttl.strategy == "keep_latest":
-            await self._checkpoints.aprune([thread.thread_id], strategy="keep_latest")
-            return False
-        more: bool | None = True
-        while more:
-            more = await self._store.delete_part(thread)
-        return more is not None
+    async def _sweep_some(self) -> bool:
+        return not self._closed and await self._things.sweep() > 0

@@ -2,10 +2,12 @@
 
 import asyncio
 import sqlite3
+from datetime import datetime, timedelta
 from functools import partial
 
 import structlog
 
+from operations.alarm import Clock, utc_now
 from operations.database import Database
 from operations.errors import StorageUnavailable
 from orchestration.loop.streams import StreamEvent
@@ -31,15 +33,6 @@ _log = structlog.get_logger(__name__)
 
 def _append(row: tuple[int, str, str, str], connection: sqlite3.Connection) -> None:
     connection.execute(_APPEND, row)
-
-
-def _forget(before: str, connection: sqlite3.Connection) -> bool:
-    run = connection.execute(OLDEST).fetchone()
-    if run is None or run["updated_at"] >= before:
-        return False
-    if connection.execute(_FORGET, (run["run_id"],)).rowcount < PART:
-        connection.execute(_FORGOTTEN, (run["run_id"],))
-    return True
 
 
 class EventStore:
@@ -87,15 +80,6 @@ class EventStore:
         rows = await self._database.read(lambda c: c.execute(_AFTER, (run_id, number)).fetchall())
         return [StreamEvent(row[0], row[1], row[2].encode(), run_id) for row in rows]
 
-    def oldest(self) -> str | None:
-        """Return when the run ended whose events have been kept for the longest since."""
-        row = self._database.get(OLDEST)
-        return None if row is None else str(row["updated_at"])
-
-    async def forget(self, before: str) -> bool:
-        """Delete some events of a run that ended before; False if there are none."""
-        return await self._database.write(partial(_forget, before))
-
     def _written(self, run_id: str, number: int, size: int, written: asyncio.Future[None]) -> None:
         self._waiting -= size
         if not written.cancelled() and (error := written.exception()) is not None:
@@ -132,3 +116,35 @@ def _tell(run_id: str, number: int, error: BaseException) -> None:
     _log.warning(
         "an event could not be kept", run_id=run_id, number=number, reason=type(error).__name__
     )
+
+
+class OldEvents:
+    """The events of runs that ended so long ago that they are to be forgotten; the runs stay."""
+
+    def __init__(self, database: Database, kept: timedelta, clock: Clock = utc_now) -> None:
+        self._database = database
+        self._kept = kept
+        self._clock = clock
+
+    async def sweep(self) -> int:
+        """Delete some of one run; return how many, 0 when there are no more."""
+        before = (self._clock() - self._kept).isoformat(timespec="microseconds")
+        return await self._database.write(partial(_forget, before))
+
+    def next_sweep(self) -> float:
+        """Return in how many seconds there is something to sweep, at the earliest."""
+        row = self._database.get(OLDEST)
+        if row is None:
+            return self._kept.total_seconds()
+        ended = datetime.fromisoformat(row["updated_at"])
+        return (ended + self._kept - self._clock()).total_seconds()
+
+
+def _forget(before: str, connection: sqlite3.Connection) -> int:
+    run = connection.execute(OLDEST).fetchone()
+    if run is None or run["updated_at"] >= before:
+        return 0
+    forgotten = connection.execute(_FORGET, (run["run_id"],)).rowcount
+    if forgotten < PART:
+        connection.execute(_FORGOTTEN, (run["run_id"],))
+    return forgotten or 1  # a run that had no events

@@ -1,28 +1,21 @@
 """Idempotency keys in SQLite: what a creation was first answered, for those who ask again."""
 
-import asyncio
 import sqlite3
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import structlog
-
 from operations.database import Database
-from operations.errors import StorageUnavailable
 from operations.writer import Operation
 from orchestration.loop.errors import AskedTwice
 
 KEPT = timedelta(hours=24)
 AT_ONCE = 500  # keys that one write of the sweeper forgets
-_PAUSE = 60.0  # seconds between two sweeps at least
 
 Document = Callable[[Any], tuple[bytes, str | None]]
-
-_log = structlog.get_logger(__name__)
 
 _INSERT = """
 INSERT INTO idempotency_keys (principal, key, fingerprint, expires_at, answer, run_id)
@@ -136,7 +129,7 @@ class KeyStore:
             self._under_way.discard(slot)
 
     async def sweep(self) -> int:
-        """Forget some of the keys that are too old; return how many."""
+        """Forget some of the keys that are too old; return how many, 0 when there are no more."""
         return await self._database.write(partial(_sweep, _text(self._clock())))
 
     def next_sweep(self) -> float:
@@ -145,36 +138,6 @@ class KeyStore:
         if row is None or row[0] is None:
             return KEPT.total_seconds()
         return (datetime.fromisoformat(row[0]) - self._clock()).total_seconds()
-
-
-class KeySweeper:
-    """Has old keys forgotten, a few in each write, whenever there is one that old."""
-
-    def __init__(self, keys: KeyStore) -> None:
-        self._keys = keys
-        self._closed = asyncio.Event()
-
-    async def run(self) -> None:
-        """Sweep until closed."""
-        while not self._closed.is_set():
-            pause = max(_PAUSE, await self._swept())
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._closed.wait()
-
-    def close(self) -> None:
-        """Sweep no more."""
-        self._closed.set()
-
-    async def _swept(self) -> float:
-        """Forget what is too old; return in how many seconds there is more."""
-        try:
-            while await self._keys.sweep() == AT_ONCE and not self._closed.is_set():
-                pass
-            return self._keys.next_sweep()
-        except StorageUnavailable as error:
-            _log.warning("old idempotency keys cannot be deleted; trying again", error=str(error))
-            return _PAUSE
 
 
 def _sweep(at: str, connection: sqlite3.Connection) -> int:

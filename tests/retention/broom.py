@@ -9,7 +9,7 @@ from pathlib import Path
 
 from operations.background import in_background
 from orchestration.loop.errors import ThreadBusy
-from orchestration.retention.sweeper import ThreadSweeper
+from orchestration.retention.threads import ThreadSweeper
 from orchestration.store.expiry import ExpiryStore
 from orchestration.store.ttl import Ttl
 from tests.operations.clock import Clock

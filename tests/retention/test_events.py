@@ -10,8 +10,8 @@ import pytest
 from operations.background import in_background
 from orchestration.loop.run import Outcome, RunStatus
 from orchestration.loop.streams import StreamEvent
-from orchestration.retention.events import EventSweeper
-from orchestration.store.events import OLDEST, PART
+from orchestration.retention.sweeper import Sweeper
+from orchestration.store.events import OLDEST, PART, OldEvents
 from tests.operations.clock import Clock
 from tests.store.shelf import Shelf, open_shelf
 
@@ -22,7 +22,8 @@ KEPT = timedelta(minutes=10)
 async def open_shelf_with_sweeper(folder: Path) -> AsyncGenerator[tuple[Shelf, Clock]]:
     async with open_shelf(folder) as shelf:
         clock = Clock(datetime.now(UTC))
-        sweeper = EventSweeper(shelf.events, KEPT, clock=clock, sleep=clock.sleep)
+        old = OldEvents(shelf.database, KEPT, clock)
+        sweeper = Sweeper(old, "events", sleep=clock.sleep)
         await stream(shelf, "first", 2)
         async with in_background(sweeper, "sweeper of events"):
             yield shelf, clock

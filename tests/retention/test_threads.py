@@ -6,7 +6,7 @@ import pytest
 
 from orchestration.loop.run import Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
-from orchestration.retention.sweeper import AT_ONCE, LONGEST_REST
+from orchestration.retention.threads import AT_ONCE, LONGEST_REST
 from orchestration.store.crons import CronStore
 from orchestration.store.expiry import EXPIRED, NEXT, PART
 from orchestration.store.ttl import Ttl
