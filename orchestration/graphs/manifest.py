@@ -12,17 +12,15 @@ from dotenv import load_dotenv
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
 from operations.errors import ConfigurationError, nearest
+from operations.sections import Names, Section, mistake
 from orchestration.graphs.sections import (
     AuthSection,
     CheckpointerSection,
     Graphs,
     HttpSection,
     MasterloopSection,
-    Names,
-    Section,
     StoreSection,
     WebhooksSection,
-    mistake,
 )
 
 DEFAULT_FILE = Path("langgraph.json")

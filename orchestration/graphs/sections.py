@@ -1,35 +1,19 @@
 """The sections of ``langgraph.json``, in LangGraph's words and units.
 
-A key with the value ``null`` counts as left out. Where LangGraph's default trusts a file
+Where LangGraph's default trusts a file
 that somebody else may have written (pickles, any class in a checkpoint), the default here does not.
 """
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    Strict,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
-from operations.errors import nearest
+from operations.sections import Count, Names, Positive, Section, mistake
 
 GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 JAVASCRIPT = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".jsx", ".tsx")
-
-
-def mistake(problem: str, fix: str, key: str = "") -> PydanticCustomError:
-    """Return an error for the value being validated, or for ``key`` below it."""
-    facts = {"problem": problem, "fix": fix, "key": key}
-    return PydanticCustomError("mistake", "{problem}. {fix}", facts)
 
 
 def _reference(value: str) -> str:
@@ -63,32 +47,11 @@ def _network(text: object) -> IPv4Network | IPv6Network:
         raise mistake(f"found {text!r}", 'It has to be a network, such as "10.0.0.0/8".') from None
 
 
-Names = Annotated[tuple[str, ...], Strict(strict=False)]
 Networks = Annotated[
     tuple[Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)], ...],
     Strict(strict=False),
 ]
 Reference = Annotated[str, AfterValidator(_reference)]
-Positive = Annotated[FiniteFloat, Field(gt=0)]
-Count = Annotated[int, Field(ge=1)]
-
-
-class Section(BaseModel):
-    """An object in ``langgraph.json``. It refuses keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, strict=True)
-    unused: ClassVar[frozenset[str]] = frozenset()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        known = cls.model_fields.keys() | cls.unused
-        for key in value:
-            if key not in known:
-                raise mistake("there is no such key", nearest(key, known), key)
-        return {k: v for k, v in value.items() if v is not None and k not in cls.unused}
 
 
 class GraphSpec(Section):

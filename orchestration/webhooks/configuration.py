@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 from operations.egress import UrlPolicy
 from operations.errors import ConfigurationError
+from operations.templates import fill_in
 from orchestration.graphs.manifest import Manifest
 
-_TEMPLATE = re.compile(r"\$?\{\{\s*env\.(\w+)\s*\}\}")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _OURS = frozenset(
@@ -47,22 +47,9 @@ def headers(manifest: Manifest, environment: Mapping[str, str]) -> dict[str, str
         where = f"{manifest.file}: webhooks.headers.{name}"
         if not _NAME.fullmatch(name) or name.lower() in _OURS:
             raise ConfigurationError(where, "this header cannot be set", "Use another name.")
-        value = _filled_in(where, template, manifest.webhooks.env_prefix, environment)
+        value = fill_in(template, environment, where=where, prefix=manifest.webhooks.env_prefix)
         if not _VALUE.fullmatch(value):
             problem = "the value has characters that a header cannot have"
             raise ConfigurationError(where, problem, "Use printable ASCII on one line.")
         found[name.lower()] = value
     return found
-
-
-def _filled_in(where: str, template: str, prefix: str, environment: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        name = match[1]
-        if not name.startswith(prefix):
-            problem = f"{name} must not be given away"
-            raise ConfigurationError(where, problem, f"Only {prefix}* can be used here.")
-        if name not in environment:
-            raise ConfigurationError(where, f"{name} is not set", f"Set {name}.")
-        return environment[name]
-
-    return _TEMPLATE.sub(value, template)
