@@ -26,7 +26,9 @@ RESERVED_KEYS = frozenset(
         "thread_id",
     )
 )
-RESERVED_PREFIXES = ("__", "langgraph_auth", "langgraph_request")
+RESERVED_PREFIXES = ("__", "langgraph_auth", "langgraph_request", "masterloop")
+
+CLIENT_KEY = "masterloop"  # where nodes find what the service lends them
 
 _PASSED_ON = ("tags", "recursion_limit", "max_concurrency", "run_name")
 _STRICT_RESUME = "__pregel_strict_resume"

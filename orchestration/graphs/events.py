@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from langgraph.types import Interrupt
 
 _BURST = 100  # events published before others get their turn
-_PRIVATE = ("__", "langgraph_")
+_PRIVATE = ("__", "langgraph_", "masterloop")
 _POINT = ("checkpoint_id", "thread_id", "checkpoint_ns", "checkpoint_map")
 
 

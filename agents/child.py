@@ -1,0 +1,178 @@
+"""A subprocess in a process group of its own. None of the group outlives it."""
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol, cast
+
+from agents.captured import Captured
+from agents.configuration import Resources, Subprocess
+from agents.errors import StartFailed
+
+# What every subprocess gets of the server's environment; secrets have other names.
+INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
+_LAST_WORDS = 1.0  # seconds after its end until its pipes are given up: somebody else holds them
+
+_STDIN, _STDOUT, _STDERR = range(3)
+
+
+class Listener(Protocol):
+    """Who is told of what a subprocess does."""
+
+    def wrote(self, data: bytes) -> None:
+        """Take the next bytes of its stdout."""
+        ...
+
+    def fell_silent(self) -> None:
+        """Learn that its stdout is closed."""
+        ...
+
+    def ended(self, exit_code: int) -> None:
+        """Learn that it has ended, and that all it wrote was read."""
+        ...
+
+
+class Child(asyncio.SubprocessProtocol):
+    """A running subprocess.
+
+    Not ``asyncio.subprocess.Process``, whose ``wait`` waits for whoever inherited the pipes, too.
+    """
+
+    def __init__(self, listener: Listener, error_limit: int) -> None:
+        self.stderr = Captured(error_limit)
+        self._listener = listener
+        self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._ending = False
+
+    @property
+    def pid(self) -> int:
+        """The id of the process, and of its group."""
+        return self._running.get_pid()
+
+    def write(self, data: bytes) -> None:
+        """Have ``data`` written to its stdin; if nobody reads there any more, nothing happens."""
+        stdin = cast("asyncio.WriteTransport | None", self._running.get_pipe_transport(_STDIN))
+        if stdin is not None and not stdin.is_closing():
+            stdin.write(data)
+
+    def close_stdin(self) -> None:
+        """Let it read the end of its stdin once it has read the rest."""
+        stdin = cast("asyncio.WriteTransport | None", self._running.get_pipe_transport(_STDIN))
+        if stdin is not None:
+            stdin.close()
+
+    async def end(self, grace: float) -> None:
+        """End the group: SIGTERM, so many seconds of grace, SIGKILL."""
+        self._ending = True
+        if self._gone.done():
+            self._running.close()
+            return
+        self.close_stdin()
+        if self._running.get_returncode() is None:
+            self._signal(signal.SIGTERM)
+            await asyncio.wait({self._gone}, timeout=grace)
+        self._signal(signal.SIGKILL)
+        await asyncio.wait({self._gone}, timeout=_LAST_WORDS)
+        self._running.close()
+
+    @property
+    def _running(self) -> asyncio.SubprocessTransport:
+        if self._transport is None:
+            raise RuntimeError("the subprocess was never started")
+        return self._transport
+
+    def _signal(self, number: signal.Signals) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    # The event loop's side.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.SubprocessTransport", transport)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        if fd == _STDERR:
+            self.stderr.append(data)
+        else:
+            self._listener.wrote(data)
+
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        if fd == _STDOUT:  # most likely because it is about to end
+            asyncio.get_running_loop().call_later(_LAST_WORDS, self._tell_of_silence)
+
+    def process_exited(self) -> None:
+        if not self._ending:
+            self._signal(signal.SIGKILL)  # what it started and left behind
+        asyncio.get_running_loop().call_later(_LAST_WORDS, self._finish)
+
+    def _tell_of_silence(self) -> None:
+        if not self._gone.done():
+            self._listener.fell_silent()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self._finish()
+
+    def _finish(self) -> None:
+        if not self._gone.done():
+            self._gone.set_result(None)
+            self._listener.ended(self._running.get_returncode() or 0)
+
+
+async def spawn(
+    section: Subprocess,
+    listener: Listener,
+    *,
+    root: Path,
+    error_limit: int,
+    arguments: Sequence[str] | None = None,
+) -> Child:
+    """Start the subprocess of ``section``, with other ``arguments`` if they are given.
+
+    Raises:
+        StartFailed: there is no such command or folder, or it may not be executed.
+    """
+    argv = [section.argv[0], *(section.argv[1:] if arguments is None else arguments)]
+    loop = asyncio.get_running_loop()
+    try:
+        _, child = await loop.subprocess_exec(
+            lambda: Child(listener, error_limit),
+            *argv,
+            env=environment_of(section, os.environ),
+            cwd=root / section.folder,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise StartFailed(f"{argv[0]!r} cannot be started: {error}") from error
+    _limit(child.pid, section.resources)
+    return child
+
+
+def environment_of(section: Subprocess, environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of a subprocess: what is named, and nothing else."""
+    names = (*INHERITED, *section.inherit)
+    return {name: environment[name] for name in names if name in environment} | section.env
+
+
+def _limit(pid: int, resources: Resources) -> None:
+    """Limit a process that has just begun; there is no other way that does not slow every start."""
+    prlimit: Callable[[int, int, tuple[int, int]], object] | None
+    prlimit = getattr(resource, "prlimit", None)
+    if prlimit is None:  # not Linux
+        return
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_AS: resources.memory,
+        resource.RLIMIT_CPU: resources.cpu,
+        resource.RLIMIT_NOFILE: resources.files,
+        resource.RLIMIT_FSIZE: resources.file_size,
+        resource.RLIMIT_NPROC: resources.processes,
+    }
+    with suppress(ProcessLookupError, PermissionError):
+        for kind, limit in limits.items():
+            if limit is not None:
+                prlimit(pid, kind, (limit, limit))

@@ -1,0 +1,129 @@
+"""The kind ``command``: a subprocess for each task. No shell ever sees its arguments."""
+
+import asyncio
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from agents.agent import Context, Lost, Task
+from agents.captured import Captured
+from agents.child import Child, environment_of, spawn
+from agents.configuration import PLACEHOLDER, CommandPool, Limits
+from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
+
+
+class CommandAgent:
+    """Runs its command for each task; the result is what that wrote to stdout and stderr."""
+
+    def __init__(self, section: CommandPool, name: str, root: Path) -> None:
+        self.limits: Limits = section.limits
+        self.capabilities = frozenset(section.capabilities or (name,))
+        self._section = section
+        self._root = root
+        self._running: Child | None = None
+
+    async def start(self, lost: Lost) -> None:  # noqa: ARG002 - there is nothing to lose
+        """See that the command is there."""
+        try:
+            await self.probe()
+        except AgentLost as error:
+            raise StartFailed(error.reason) from error
+
+    async def invoke(self, task: Task, context: Context) -> Any:
+        """Run the command with the task's input in its arguments, and wait for its end."""
+        section = self._section
+        arguments = [_filled_in(part, task.input, argument=True) for part in section.argv[1:]]
+        stdin = _filled_in(section.stdin, task.input, argument=False)
+        output = _Output(self.limits.output, context)
+        try:
+            child = await spawn(
+                section,
+                output,
+                root=self._root,
+                error_limit=self.limits.output,
+                arguments=arguments,
+            )
+        except StartFailed as error:
+            raise AgentLost(error.reason, started=False) from error
+        context.started = True
+        self._running = child
+        try:
+            child.write(stdin.encode())
+            child.close_stdin()
+            await asyncio.wait({output.exit_code})
+        finally:
+            await asyncio.shield(self.aclose())
+        return _judged(output, child, self.limits.error_output)
+
+    async def probe(self) -> None:
+        """Look whether the command is still there."""
+        name = self._section.argv[0]
+        path = environment_of(self._section, os.environ).get("PATH")
+        folder = self._root / self._section.folder
+        found = shutil.which(folder / name if "/" in name else name, path=path)
+        if found is None:
+            raise AgentLost(f"there is no command {name!r}", started=False)
+
+    async def aclose(self) -> None:
+        """End the subprocess of a task, if there is one, and its group."""
+        child, self._running = self._running, None
+        if child is not None:
+            await child.end(self._section.end_grace)
+
+
+class _Output:
+    """Takes what a command writes."""
+
+    def __init__(self, limit: int, context: Context) -> None:
+        self.stdout = Captured(limit)
+        self.exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._context = context
+
+    def wrote(self, data: bytes) -> None:
+        self.stdout.append(data)
+        self._context.publish(data.decode("utf-8", "replace"))
+
+    def fell_silent(self) -> None:
+        pass
+
+    def ended(self, exit_code: int) -> None:
+        self.exit_code.set_result(exit_code)
+
+
+def _judged(output: _Output, child: Child, error_limit: int) -> dict[str, Any]:
+    exit_code = output.exit_code.result()
+    if exit_code:
+        shown = Captured(error_limit)
+        shown.append(child.stderr.text().encode())
+        raise TaskFailed(f"it ended with exit code {exit_code}. It wrote:\n{shown.text()}")
+    return {
+        "stdout": output.stdout.text(),
+        "stderr": child.stderr.text(),
+        "cut": {"stdout": output.stdout.cut, "stderr": child.stderr.cut},
+    }
+
+
+def _filled_in(template: str, given: Any, *, argument: bool) -> str:
+    """Return ``template`` with values of the input in place of its ``{names}``.
+
+    Raises:
+        TaskRejected: a value is missing or no scalar, or would be read as an option.
+    """
+    values: Mapping[str, Any] = given if isinstance(given, dict) else {}
+
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
+        found = values.get(name)
+        if not isinstance(found, str | int | float):
+            raise TaskRejected(f"the input needs {name!r}, a string or a number")
+        text = str(found)
+        if "\0" in text:
+            raise TaskRejected(f"{name!r} has a NUL character in it")
+        if argument and match.start() == 0 and text.startswith("-"):
+            raise TaskRejected(f"{name!r} must not begin with '-': it would be read as an option")
+        return text
+
+    return PLACEHOLDER.sub(value, template)

@@ -1,0 +1,172 @@
+"""The kind ``process``: a subprocess that speaks JSON-RPC 2.0, a message a line, over stdio."""
+
+import asyncio
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import orjson
+import psutil
+
+from agents.agent import Context, Lost, Task
+from agents.child import Child, spawn
+from agents.configuration import Limits, ProcessPool
+from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
+from agents.lines import Lines, LineTooLong
+
+PROTOCOL = 1
+_SHOWN = 80  # bytes of a line that makes no sense
+_STANDING_STILL = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
+
+
+class ProcessAgent:
+    """Sends a task as the request ``invoke``; notifications ``event`` come before its answer.
+
+    Whatever is no such message ends the agent: nothing that follows could be trusted.
+    """
+
+    def __init__(self, section: ProcessPool, name: str, root: Path) -> None:
+        self.limits: Limits = section.limits
+        self.capabilities = frozenset(section.capabilities or (name,))
+        self._section = section
+        self._root = root
+        self._child: Child | None = None
+        self._lines = Lines(section.limits.line)
+        self._numbers = count(1)
+        self._answers: dict[int, asyncio.Future[Any]] = {}
+        self._context: Context | None = None
+        self._broken: str | None = None
+        self._lost: Lost = _unheard
+
+    async def start(self, lost: Lost) -> None:
+        """Start the subprocess, and have it say what it can do."""
+        limit = self.limits.error_output
+        self._child = await spawn(self._section, self, root=self._root, error_limit=limit)
+        try:
+            greeting = await self._call("initialize", {"protocol": PROTOCOL})
+        except (AgentLost, TaskFailed) as error:
+            raise StartFailed(f"it did not start: {error}") from error
+        said = greeting.get("capabilities") if isinstance(greeting, dict) else None
+        if said and not self._section.capabilities:
+            self.capabilities = frozenset(map(str, said))
+        self._lost = lost
+
+    async def invoke(self, task: Task, context: Context) -> Any:
+        """Have the subprocess do ``task``."""
+        params = {
+            "task_id": task.task_id,
+            "capability": task.capability,
+            "input": task.input,
+            "thread_id": context.thread_id,
+            "run_id": context.run_id,
+        }
+        number, answer = self._ask("invoke", params)
+        context.started = True
+        self._context = context
+        try:
+            await asyncio.wait({answer})
+        except asyncio.CancelledError:
+            self._send({"method": "cancel", "params": {"id": number}})
+            await asyncio.wait({answer})  # the work has stopped only when it says so
+            raise
+        finally:
+            self._answers.pop(number, None)
+            self._context = None
+        return answer.result()
+
+    async def probe(self) -> None:
+        """Have it answer a ping; while it works, look whether it was stopped."""
+        if self._context is None:
+            await self._call("ping", {})
+        elif psutil.Process(self._running.pid).status() in _STANDING_STILL:
+            raise AgentLost("it was stopped")
+
+    async def aclose(self) -> None:
+        """End the process group."""
+        self._lost = _unheard
+        self._break("it was closed")
+        if self._child is not None:
+            await self._child.end(self._section.end_grace)
+
+    @property
+    def _running(self) -> Child:
+        if self._child is None:
+            raise AgentLost("it was never started", started=False)
+        return self._child
+
+    async def _call(self, method: str, params: Any) -> Any:
+        number, answer = self._ask(method, params)
+        try:
+            return await answer
+        finally:
+            self._answers.pop(number, None)
+
+    def _ask(self, method: str, params: Any) -> "tuple[int, asyncio.Future[Any]]":
+        if self._broken is not None:
+            raise AgentLost(self._broken, started=False)
+        number = next(self._numbers)
+        self._send({"id": number, "method": method, "params": params})
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        return number, answer
+
+    def _send(self, message: dict[str, Any]) -> None:
+        try:
+            line = orjson.dumps({"jsonrpc": "2.0", **message}) + b"\n"
+        except TypeError as error:
+            raise TaskRejected(f"the task cannot be put into JSON: {error}") from error
+        if len(line) > self.limits.line:
+            raise TaskRejected(f"the task is longer than {self.limits.line} bytes")
+        self._running.write(line)
+
+    # The subprocess's side.
+
+    def wrote(self, data: bytes) -> None:
+        """Take what it wrote; after the first thing that makes no sense, take nothing more."""
+        if self._broken is not None:
+            return
+        try:
+            for line in self._lines.feed(data):
+                self._take(line)
+        except LineTooLong as error:
+            self._break(f"it wrote a line of more than {error.limit} bytes")
+        except (ValueError, TypeError, KeyError, AttributeError):
+            self._break(f"it wrote what is no JSON-RPC message: {data[:_SHOWN]!r}")
+
+    def fell_silent(self) -> None:
+        """Give it up: it can answer nothing any more."""
+        self._break("it closed its stdout")
+
+    def ended(self, exit_code: int) -> None:
+        """Give it up: it is gone."""
+        self._break(f"it ended with exit code {exit_code}")
+
+    def _take(self, line: bytes) -> None:
+        message = orjson.loads(line)
+        if message.get("method") == "event":
+            if self._context is not None:
+                self._context.publish(message["params"]["data"])
+            return
+        answer = self._answers.get(message["id"])
+        if answer is None or answer.done():  # of somebody who does not wait any more
+            return
+        if "error" in message:
+            error = message["error"]
+            answer.set_exception(TaskFailed(str(error["message"])))
+        else:
+            answer.set_result(message["result"])
+
+    def _break(self, reason: str) -> None:
+        if self._broken is not None:
+            return
+        self._broken = reason
+        stderr = "" if self._child is None else self._child.stderr.text()
+        lost = AgentLost(reason, stderr)
+        for answer in self._answers.values():
+            if not answer.done():
+                answer.set_exception(lost)
+                answer.exception()  # seen: its caller may have left
+        self._lost(lost)
+
+
+def _unheard(lost: AgentLost) -> None:
+    """Tell nobody: it has not started, or is being closed."""

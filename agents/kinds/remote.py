@@ -1,0 +1,93 @@
+"""The kind ``remote``: an assistant of another server with LangGraph's API."""
+
+from contextlib import aclosing
+from typing import Any, cast
+
+import httpx
+from langgraph_sdk.client import LangGraphClient
+from langgraph_sdk.errors import APIError
+
+from agents.agent import Context, Lost, Task
+from agents.configuration import Limits, RemotePool
+from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
+
+_CONNECT = 5.0  # seconds
+
+
+class RemoteAgent:
+    """Has each task done by a stateless run, which is cancelled when the task is."""
+
+    def __init__(self, section: RemotePool, name: str) -> None:
+        self.limits: Limits = section.limits
+        self.capabilities = frozenset(section.capabilities or (name,))
+        self._assistant = section.assistant
+        # Built by hand: get_client would send whatever API keys it finds in the environment.
+        self._http = httpx.AsyncClient(
+            base_url=section.url,
+            headers=section.headers,
+            timeout=httpx.Timeout(None, connect=_CONNECT),
+            follow_redirects=False,
+            trust_env=False,
+        )
+        self._client = LangGraphClient(self._http)
+
+    async def start(self, lost: Lost) -> None:  # noqa: ARG002 - only a probe tells
+        """See that the server answers and has the assistant."""
+        try:
+            await self.probe()
+        except (httpx.HTTPError, AgentLost) as error:
+            raise StartFailed(f"{self._http.base_url}: {_why(error)}") from error
+
+    async def invoke(self, task: Task, context: Context) -> Any:
+        """Stream a run; its custom events are the task's, its last values the result."""
+        result: Any = None
+        try:
+            stream = self._client.runs.stream(
+                None,
+                self._assistant,
+                input=task.input,
+                stream_mode=["values", "custom"],
+                on_disconnect="cancel",
+                metadata={"task_id": task.task_id, "capability": task.capability},
+                on_run_created=lambda _: setattr(context, "started", True),
+            )
+            async with aclosing(cast("Any", stream)):
+                async for part in stream:
+                    match part.event:
+                        case "custom":
+                            context.publish(part.data)
+                        case "values":
+                            result = part.data
+                        case "error":
+                            raise TaskFailed(_said(part.data))
+                        case _:
+                            pass
+        except httpx.HTTPStatusError as error:
+            if error.response.is_client_error:
+                raise TaskRejected(f"the server says: {_why(error)}") from error
+            raise AgentLost(_why(error), started=context.started) from error
+        except httpx.HTTPError as error:
+            raise AgentLost(_why(error), started=context.started) from error
+        return result
+
+    async def probe(self) -> None:
+        """Ask for the schema of the assistant, which a server that cannot run it does not have."""
+        answer = await self._http.get(f"/assistants/{self._assistant}")
+        if answer.is_error:
+            raise AgentLost(f"the server answers {answer.status_code} for {self._assistant!r}")
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, APIError):
+        return error.message
+    return str(error) or type(error).__name__
+
+
+def _said(data: Any) -> str:
+    if isinstance(data, dict) and "message" in data:
+        return f"{data.get('error', 'error')}: {data['message']}"
+    return str(data)

@@ -1,0 +1,69 @@
+"""From what the configuration says of a pool to the agents that sit in it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from agents.agent import Agent
+from agents.configuration import CommandPool, McpPool, ProcessPool, RemotePool
+from agents.kinds.command import CommandAgent
+from agents.kinds.process import ProcessAgent
+from agents.provisioning import Make
+from operations.errors import ConfigurationError
+from operations.templates import fill_in
+
+Makeable = ProcessPool | CommandPool | McpPool | RemotePool
+
+
+def maker(name: str, section: Makeable, root: Path, environment: Mapping[str, str]) -> Make:
+    """Return what makes an agent of the pool ``name``; paths are relative to ``root``.
+
+    Raises:
+        ConfigurationError: a variable that the section names is not set, or what its kind needs
+            is not installed.
+    """
+    where = f"masterloop.agents.{name}"
+
+    def filled(values: Mapping[str, str], key: str) -> dict[str, str]:
+        return {
+            name: fill_in(value, environment, where=f"{where}.{key}.{name}")
+            for name, value in values.items()
+        }
+
+    match section:
+        case ProcessPool():
+            process = section.model_copy(update={"env": filled(section.env, "env")})
+            return lambda: ProcessAgent(process, name, root)
+        case CommandPool():
+            command = section.model_copy(update={"env": filled(section.env, "env")})
+            return lambda: CommandAgent(command, name, root)
+        case RemotePool():
+            remote = section.model_copy(update={"headers": filled(section.headers, "headers")})
+            return _remote(name, remote)
+        case McpPool():
+            server = section.server
+            if server is not None:
+                env = filled(server.env, "server.env")
+                server = server.model_copy(update={"env": env})
+            headers = filled(section.headers, "headers")
+            return _mcp(
+                section.model_copy(update={"server": server, "headers": headers}), root, where
+            )
+
+
+def _remote(name: str, section: RemotePool) -> Make:
+    from agents.kinds.remote import RemoteAgent  # noqa: PLC0415 - slow, and seldom needed
+
+    return lambda: RemoteAgent(section, name)
+
+
+def _mcp(section: McpPool, root: Path, where: str) -> Make:
+    try:
+        from agents.kinds.mcp_server import McpAgent  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError as error:
+        fix = "Install it: pip install 'mcp>=2'."
+        raise ConfigurationError(where, f"the kind mcp needs {error.name!r}", fix) from error
+
+    def make() -> Agent:
+        return McpAgent(section, root)
+
+    return make

@@ -1,0 +1,15 @@
+"""A command for the tests of the kind `command`."""
+
+import sys
+import time
+
+deed, text = sys.argv[1:3]
+if deed == "fail":
+    sys.exit("it failed on purpose")
+sys.stdout.write(sys.stdin.read() if deed == "read" else text)
+sys.stdout.flush()
+if deed == "hang":
+    time.sleep(3600)
+if deed == "flood":
+    sys.stdout.write("x" * 1_000_000 + "the end")
+    sys.stderr.write("y" * 1_000_000 + "the end")

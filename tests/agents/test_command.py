@@ -1,0 +1,88 @@
+"""The kind `command`: templates without a shell, output within bounds."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from agents.agent import Task
+from agents.configuration import CommandPool
+from agents.errors import AgentLost, TaskFailed, TaskRejected
+from agents.making import maker
+from tests.agents.kinds import Ear, command, started
+
+
+def given(**values: object) -> Task:
+    return Task(task_id="1", capability="tool", input=values)
+
+
+async def test_its_result_is_what_it_wrote(tmp_path: Path) -> None:
+    make = maker("tool", command("read", "-", stdin="{text}, {count} times"), tmp_path, {})
+    async with started(make) as (agent, _):
+        assert agent.capabilities == {"tool"}
+        result = await agent.invoke(given(text="bravo", count=3), Ear().context)
+    assert result == {"stdout": "bravo, 3 times", "stderr": "", "cut": {"stdout": 0, "stderr": 0}}
+
+
+async def test_of_much_output_the_beginning_and_the_end_are_kept(tmp_path: Path) -> None:
+    section = command("flood", "the beginning", limits={"output": 1000})
+    async with started(maker("tool", section, tmp_path, {})) as (agent, _):
+        result = await agent.invoke(given(), Ear().context)
+    assert result["stdout"].startswith("the beginning")
+    assert result["stdout"].endswith("the end")
+    assert result["cut"] == {"stdout": 999_020, "stderr": 999_007}
+    assert "999020 bytes cut" in result["stdout"]
+    assert len(result["stdout"]) < 1100
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ({}, "the input needs 'text'"),
+        ({"text": ["a"]}, "the input needs 'text'"),
+        ({"text": None}, "the input needs 'text'"),
+        ({"text": "--help"}, "must not begin with '-'"),
+        ({"text": "a\0b"}, "NUL"),
+    ],
+)
+async def test_an_input_that_does_not_fit_is_rejected(
+    values: dict[str, object], complaint: str, tmp_path: Path
+) -> None:
+    async with started(maker("tool", command("echo", "{text}"), tmp_path, {})) as (agent, _):
+        ear = Ear()
+        with pytest.raises(TaskRejected, match=complaint):
+            await agent.invoke(given(**values), ear.context)
+        assert not ear.context.started
+
+
+@pytest.mark.parametrize("text", ["$(id)", "; rm -rf /", "a b\tc", "{text}", "*", "~", "%PATH%"])
+async def test_no_shell_sees_what_it_is_given(text: str, tmp_path: Path) -> None:
+    async with started(maker("tool", command("echo", "x{text}"), tmp_path, {})) as (agent, _):
+        result = await agent.invoke(given(text=text), Ear().context)
+    assert result["stdout"] == f"x{text}"
+
+
+async def test_an_exit_code_fails_the_task_with_what_it_wrote_to_stderr(tmp_path: Path) -> None:
+    async with started(maker("tool", command("fail", "-"), tmp_path, {})) as (agent, _):
+        with pytest.raises(TaskFailed, match=r"exit code 1\. It wrote:\nit failed on purpose"):
+            await agent.invoke(given(), Ear().context)
+
+
+async def test_a_probe_misses_a_command_that_is_gone(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text("#!/bin/sh\necho hello")
+    tool.chmod(0o755)
+    section = CommandPool(kind="command", argv=("./tool",))
+    async with started(maker("tool", section, tmp_path, {})) as (agent, _):
+        assert (await agent.invoke(given(), Ear().context))["stdout"] == "hello\n"
+        tool.unlink()
+        with pytest.raises(AgentLost, match=r"no command '\./tool'"):
+            await agent.probe()
+        with pytest.raises(AgentLost) as caught:
+            await agent.invoke(given(), Ear().context)
+    assert not caught.value.started
+
+
+def test_the_command_itself_cannot_be_a_template() -> None:
+    with pytest.raises(ValidationError, match="Only arguments can be"):
+        CommandPool(kind="command", argv=("{which}",))

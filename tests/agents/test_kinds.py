@@ -1,0 +1,134 @@
+"""What every kind of agent does alike."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from agents.errors import AgentLost, StartFailed, TaskFailed
+from tests.agents.kinds import (
+    Ear,
+    Kind,
+    Opening,
+    commands,
+    graphs,
+    mcp_over_http,
+    mcp_over_stdio,
+    processes,
+    remotes,
+    started,
+    task,
+)
+
+KINDS = [processes, commands, graphs, remotes, mcp_over_stdio, mcp_over_http]
+every_kind = pytest.mark.parametrize("opening", KINDS, ids=lambda opening: opening.__name__)
+
+
+@every_kind
+async def test_it_says_what_it_can_do_and_does_one_task_after_the_other(
+    opening: Opening, tmp_path: Path
+) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, losses):
+        assert agent.capabilities == {"play"}
+        said = [
+            kind.said(await agent.invoke(task("echo", text=text), Ear().context))
+            for text in ("a", "ünï\n", '{"x"}; $(rm) `rm` "')
+        ]
+    assert said == ["a", "ünï\n", '{"x"}; $(rm) `rm` "']
+    assert losses == []
+
+
+@every_kind
+async def test_it_marks_a_task_as_started_before_it_can_have_an_effect(
+    opening: Opening, tmp_path: Path
+) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, _):
+        ear = Ear()
+        await agent.invoke(task("echo"), ear.context)
+        assert ear.context.started
+
+
+@every_kind
+async def test_it_publishes_events_while_it_works(opening: Opening, tmp_path: Path) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, _):
+        ear = Ear()
+        work = asyncio.create_task(agent.invoke(task("hang", text="begun"), ear.context))
+        await ear.something.wait()
+        assert "begun" in str(ear.heard[0])
+        assert not work.done()
+        await agent.probe()  # it can be counted on, though it is busy
+        work.cancel()
+        await asyncio.wait({work}, timeout=5)
+
+
+@every_kind
+async def test_a_failed_task_costs_nothing_but_the_task(opening: Opening, tmp_path: Path) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, losses):
+        with pytest.raises(TaskFailed, match="it failed on purpose"):
+            await agent.invoke(task("fail"), Ear().context)
+        assert kind.said(await agent.invoke(task("echo", text="a"), Ear().context)) == "a"
+        assert losses == []
+
+
+@every_kind
+async def test_a_cancelled_task_stops_and_the_next_one_is_done(
+    opening: Opening, tmp_path: Path
+) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, losses):
+        ear = Ear()
+        work = asyncio.create_task(agent.invoke(task("hang", text="begun"), ear.context))
+        await ear.something.wait()
+        work.cancel()
+        await asyncio.wait({work}, timeout=5)
+        assert work.cancelled()
+        assert kind.said(await agent.invoke(task("echo", text="a"), Ear().context)) == "a"
+        assert losses == []
+
+
+@every_kind
+async def test_a_probe_of_one_that_is_idle_is_answered(opening: Opening, tmp_path: Path) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, _):
+        await agent.probe()
+
+
+@every_kind
+async def test_one_that_cannot_start_says_why_and_can_be_closed(
+    opening: Opening, tmp_path: Path
+) -> None:
+    async with opening(tmp_path) as kind:
+        agent = kind.broken()
+        with pytest.raises(StartFailed) as caught:
+            await agent.start(lambda _: None)
+        assert len(str(caught.value)) > 20, "it says nothing"
+        await agent.aclose()
+
+
+@every_kind
+async def test_it_can_be_closed_twice(opening: Opening, tmp_path: Path) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, _):
+        await agent.aclose()
+
+
+MORTAL = [processes, mcp_over_stdio, mcp_over_http]
+
+
+@pytest.mark.parametrize("opening", MORTAL, ids=lambda opening: opening.__name__)
+async def test_one_that_dies_loses_its_task_and_fails_its_probes(
+    opening: Opening, tmp_path: Path
+) -> None:
+    async with opening(tmp_path) as kind:
+        await _see_it_die(kind, over_pipes=opening is not mcp_over_http)
+
+
+async def _see_it_die(kind: Kind, *, over_pipes: bool) -> None:
+    async with started(kind.make) as (agent, losses):
+        ear = Ear()
+        with pytest.raises(AgentLost) as caught:
+            await agent.invoke(task("die"), ear.context)
+        assert ear.context.started
+        with pytest.raises(Exception, match=r"\w"):
+            await agent.probe()
+        if over_pipes:
+            assert "exit code 7" in str(caught.value)
+            assert "these are my last words" in str(caught.value)
+            assert [lost.reason for lost in losses] == ["it ended with exit code 7"]
