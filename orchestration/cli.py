@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration.commands import examining, keys, running, runs, serving
+from orchestration.commands import agents, examining, keys, running, runs, serving
 
 app = typer.Typer(
     name="masterloop",
@@ -23,6 +23,7 @@ app.command()(serving.serve)
 app.command()(running.run)
 app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
+app.add_typer(agents.app, name="agents")
 app.command()(examining.doctor)
 
 

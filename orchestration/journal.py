@@ -1,9 +1,11 @@
-"""What the loop reports, in the log: one line per run that ended, more only when it matters."""
+"""What the loop and the pools report, in the log: a line per run that ended, more if it matters."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 
 import structlog
 
+from agents import events as agents
 from orchestration.loop.events import (
     Event,
     RunEnded,
@@ -15,29 +17,33 @@ from orchestration.loop.events import (
 )
 from orchestration.loop.run import RunStatus
 
+_INFO: Mapping[type, str] = {
+    RunEnded: "run ended",
+    RunRequeued: "run requeued",
+    RunRejected: "run rejected",
+    agents.PoolResized: "pool resized",
+}
+_WARNING: Mapping[type, str] = {
+    WriteFailed: "the store could not write; trying again",
+    StateUnknown: "the state after a run could not be read",
+    ZombieLeft: "a run ignores its cancellation",
+    agents.StartMissed: "an agent did not start",
+    agents.SeatLost: "an agent was given up",
+    agents.PoolDegraded: "a pool restarts its agents too often",
+}
+
 
 class Journal:
-    """Takes the loop's events and writes those that people want to read."""
+    """Takes events and writes those that people want to read."""
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("masterloop")
 
-    def __call__(self, event: Event) -> None:
+    def __call__(self, event: Event | agents.Event) -> None:
         """Write ``event``, or not."""
-        match event:
-            case RunEnded(status=RunStatus.SUCCESS):
-                return
-            case RunEnded():
-                self._log.info("run ended", **asdict(event))
-            case RunRequeued():
-                self._log.info("run requeued", **asdict(event))
-            case RunRejected():
-                self._log.info("run rejected", **asdict(event))
-            case WriteFailed():
-                self._log.warning("the store could not write; trying again", **asdict(event))
-            case StateUnknown():
-                self._log.warning("the state after a run could not be read", **asdict(event))
-            case ZombieLeft():
-                self._log.warning("a run ignores its cancellation", **asdict(event))
-            case _:
-                return
+        if isinstance(event, RunEnded) and event.status is RunStatus.SUCCESS:
+            return
+        if text := _INFO.get(type(event)):
+            self._log.info(text, **asdict(event))
+        elif text := _WARNING.get(type(event)):
+            self._log.warning(text, **asdict(event))

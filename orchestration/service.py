@@ -16,6 +16,7 @@ from operations.database import Database, open_database
 from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
+from orchestration.agency import Agency
 from orchestration.api.app import build_app
 from orchestration.api.auth.opening import open_authority
 from orchestration.api.backend import Backend
@@ -32,6 +33,7 @@ from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.states import ThreadStates
 from orchestration.journal import Journal
 from orchestration.loop.admission import Limits
+from orchestration.loop.events import harmless
 from orchestration.loop.master import MasterLoop
 from orchestration.retention.sweeper import Sweeper
 from orchestration.retention.threads import ThreadSweeper
@@ -84,6 +86,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())
+        journal = Journal()
+        agency = Agency(manifest, graphs, harmless(journal))
         threads = _node_threads(settings)
         assistants = AssistantStore(database)
         await _name_graphs(graphs, assistants)
@@ -93,9 +97,9 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         runs = RunStore(database, None if manifest.http.disable_webhooks else deliverer.wake, ttl)
         loop = MasterLoop(
             runs,
-            LangGraphExecutor(graphs, saver.fence),
+            LangGraphExecutor(graphs, saver.fence, agency.client),
             _limits(manifest, settings),
-            Journal(),
+            journal,
             Random(),
         )
         crons = CronStore(database)
@@ -130,11 +134,13 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             keys=KeyStore(database),
             webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
+            agents=agency.pools,
             authority=authority,
         )
         recovered = await _recover(backend)
         async with (
             in_background(deliverer, "webhooks"),
+            agency.pools.running(),
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
             in_background(sweeper, "sweeper of threads"),

@@ -248,3 +248,49 @@ class Ready(TypedDict):
     """Whether the service takes runs; what is missing stands beside the status."""
 
     status: Literal["ok", "not ready"]
+
+
+class AgentPool(TypedDict):
+    """A pool of agents."""
+
+    pool: str
+    kind: Literal["graph", "process", "command", "mcp", "remote"]
+    state: Literal["healthy", "starting", "degraded", "drained"]
+    reason: str | None
+    capabilities: list[str]
+    strategy: Literal["round-robin", "least-loaded", "fastest", "sticky"]
+    min: int
+    max: int
+    seats: int
+    in_flight: int
+    waiting: int
+
+
+class AgentProbe(TypedDict):
+    """A probe: when it began, how many seconds it took, what was wrong."""
+
+    at: str
+    took: float
+    error: str | None
+
+
+class AgentSeat(TypedDict):
+    """A seat of a pool, and how its agents have done; times are seconds."""
+
+    seat: int
+    state: Literal["waiting", "starting", "free", "leased", "stopping", "suspect", "ending"]
+    retiring: bool
+    trouble: str | None
+    backoff_until: str | None
+    tasks: int
+    failures: int
+    error_rate: float
+    latency: float | None
+    restarts: int
+    probes: list[AgentProbe]
+
+
+class AgentPoolDetails(AgentPool):
+    """A pool of agents with its seats."""
+
+    agents: list[AgentSeat]

@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestration.api import (
+    agents,
     assistants,
     commands,
     creation,
@@ -44,6 +45,7 @@ _MODULES = (
     assistants,
     crons,
     items,
+    agents,
     deliveries,
     meta,
 )

@@ -5,6 +5,7 @@ from typing import Protocol
 
 from langgraph.store.base import BaseStore
 
+from agents.pools import AgentPools
 from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.api.access import Authority
@@ -54,4 +55,5 @@ class Backend:
     keys: KeyStore
     webhook_urls: UrlPolicy
     readiness: Readiness
+    agents: AgentPools
     authority: Authority | None = None

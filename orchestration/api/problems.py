@@ -16,6 +16,7 @@ from langgraph.store.base import InvalidNamespaceError
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from agents.errors import PoolNotFound
 from operations.errors import StorageFull, StorageUnavailable
 from orchestration.api.quota import rate_limit
 from orchestration.graphs.registry import GraphNotMade
@@ -57,6 +58,7 @@ _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ThreadBusy: HTTPStatus.CONFLICT,
     errors.ThreadNotFound: HTTPStatus.NOT_FOUND,
     ThreadExists: HTTPStatus.CONFLICT,
+    PoolNotFound: HTTPStatus.NOT_FOUND,
     AssistantExists: HTTPStatus.CONFLICT,
     InvalidNamespaceError: HTTPStatus.UNPROCESSABLE_ENTITY,  # one that an authorisation made
     SearchTooWide: HTTPStatus.UNPROCESSABLE_ENTITY,

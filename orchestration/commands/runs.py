@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestration.commands.remote import DEFAULT_URL, Url, service_at
-from orchestration.commands.terminal import FAILED, Json, as_json, console, give_up
+from orchestration.commands.terminal import FAILED, Json, as_json, console, give_up, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def list_runs(
     if json:
         typer.echo(as_json(found[:limit]))
     elif found:
-        _print_table(found[:limit])
+        print_table(found[:limit], COLUMNS)
     else:
         typer.echo("There are none.", err=True)
 
@@ -139,12 +139,3 @@ def _print(value: Any, *, json: bool) -> None:
         typer.echo(as_json(value))
     else:
         console().print_json(as_json(value))
-
-
-def _print_table(runs: list[dict[str, Any]]) -> None:
-    shown = [name for name in COLUMNS if any(run.get(name) for run in runs)]
-    rows = [shown, *([str(run.get(name) or "") for name in shown] for run in runs)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:  # ids are for copying: never cut, however narrow the terminal
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo("  ".join(cells).rstrip())

@@ -1,7 +1,7 @@
 """What the commands have in common: options, where output goes, and how errors are told."""
 
 import json
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -43,3 +43,21 @@ def configuration_errors_told() -> Generator[None]:
         yield
     except ConfigurationError as error:
         give_up(str(error), MISUSED)
+
+
+def print_table(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+    """Print those of the columns that anything has a value for."""
+    shown = [name for name in columns if any(_cell(one.get(name)) for one in found)]
+    rows = [shown, *([_cell(one.get(name)) for name in shown] for one in found)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:  # ids are for copying: never cut, however narrow the terminal
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        typer.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    if isinstance(value, list):
+        return ",".join(map(str, value))
+    return "" if value is None else str(value).partition("\n")[0]

@@ -13,6 +13,7 @@ from langgraph.store.base import BaseStore
 from langgraph.types import Command
 
 from orchestration.graphs.arguments import (
+    CLIENT_KEY,
     Call,
     Graph,
     checkpointed,
@@ -64,9 +65,15 @@ class GraphSource(Protocol):
 class LangGraphExecutor:
     """Executes runs on LangGraph graphs; holds nothing of a run."""
 
-    def __init__(self, graphs: GraphSource, fence: Callable[[str], Callable[[], None]]) -> None:
+    def __init__(
+        self,
+        graphs: GraphSource,
+        fence: Callable[[str], Callable[[], None]],
+        client: Callable[[Run], Any] | None = None,
+    ) -> None:
         self._graphs = graphs
         self._fence = fence
+        self._client = client  # makes what the nodes of a run find in their config
 
     async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
         """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
@@ -133,6 +140,8 @@ class LangGraphExecutor:
     async def _execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
         keeps = checkpointed(run)
         config = run_config(run)
+        if self._client is not None:
+            config.setdefault("configurable", {})[CLIENT_KEY] = self._client(run)
         graph = self._graphs.fixed(run.graph_id, checkpointed=keeps)
         if graph is not None:
             return await _drive(run, graph, config, control)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self, cast
 from dotenv import load_dotenv
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
 
+from agents.configuration import GraphPool
 from operations.errors import ConfigurationError, nearest
 from operations.sections import Names, Section, mistake
 from orchestration.graphs.sections import (
@@ -111,6 +112,14 @@ class Manifest(Section):
             if name not in self.graphs:
                 key = f"masterloop.assistants.{name}"
                 raise mistake("there is no such graph", nearest(name, self.graphs), key)
+        return self
+
+    @model_validator(mode="after")
+    def _agents_of_known_graphs(self) -> Self:
+        for name, pool in self.masterloop.agents.items():
+            if isinstance(pool, GraphPool) and pool.graph not in self.graphs:
+                key = f"masterloop.agents.{name}.graph"
+                raise mistake("there is no such graph", nearest(pool.graph, self.graphs), key)
         return self
 
     @model_validator(mode="after")

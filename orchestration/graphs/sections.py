@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
+from agents.configuration import Pools
 from operations.sections import Count, Names, Positive, Section, mistake
 
 GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -221,5 +222,6 @@ class MasterloopSection(Section):
     """``masterloop``: what LangGraph has no words for."""
 
     assistants: dict[str, AssistantLimits] = Field(default_factory=dict)
+    agents: Pools = Field(default_factory=dict)
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
     events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

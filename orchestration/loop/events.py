@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
 from orchestration.loop.run import Ending, RunStatus
 
@@ -100,12 +101,13 @@ Event = (
     | WriteFailed
 )
 Emit = Callable[[Event], None]
+T = TypeVar("T")
 
 
-def harmless(emit: Emit) -> Emit:
+def harmless(emit: Callable[[T], None]) -> Callable[[T], None]:
     """Return ``emit`` such that it never raises: to report a run must not cost the run."""
 
-    def guarded(event: Event) -> None:
+    def guarded(event: T) -> None:
         with suppress(Exception):
             emit(event)
 

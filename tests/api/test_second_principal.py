@@ -181,6 +181,10 @@ CASES: dict[str, list[Case]] = {
         gives({"namespaces": []}, {"prefix": ["hers"]}),
         gives({"namespaces": []}, {"suffix": ["alone"]}),
     ],
+    "GET /agents": [gives([])],  # the server's, for everybody
+    "GET /agents/{pool}": [Case(404)],
+    "POST /agents/{pool}/drain": [Case(403)],
+    "POST /agents/{pool}/restart": [Case(403)],
     "GET /webhooks/deliveries": [gives([])],
     "GET /ok": [Case(200)],
     "GET /livez": [Case(200)],

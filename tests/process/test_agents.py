@@ -1,0 +1,153 @@
+"""Agents of a real server that do their worst under load."""
+
+import itertools
+import json
+import os
+import random
+import signal
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from tests.process.server import Server, until
+
+ROOT = Path(__file__).parents[2]
+PLAYERS = ROOT / "tests/agents/players"
+TASKS = 200
+MEMORY = 64 * 2**20  # bytes that a server may gain
+
+# What an agent does with a task, and what may come of it: a result, or an error in these words.
+DEEDS: dict[str, tuple[str, ...]] = {
+    "echo": (),
+    "events": (),
+    "fork": (),
+    "fail": ("it failed on purpose",),
+    "die": ("it ended with exit code 7",),
+    "fork_and_die": ("it ended with exit code 1",),
+    "stop": ("it was stopped", "missed", "longer than"),
+    "long_line": ("it wrote a line of more than",),
+    "binary": ("no JSON-RPC message",),
+    "partial": ("it ended with exit code 0",),
+    # uvloop leaves a copy of it open in the subprocess, so that only its silence is noticed.
+    "close_stdout": ("it closed its stdout", "longer than"),
+    "ignore_term": ("longer than",),
+}
+
+
+@pytest.fixture
+def chaos(tmp_path: Path) -> "Server":
+    """A server, not started yet, with a pool of eight agents that are given little time."""
+    pool = {
+        "kind": "process",
+        "argv": [sys.executable, str(PLAYERS / "worker.py")],
+        "seats": 8,
+        "end_grace": 0.3,
+        "waiting": TASKS,
+        "limits": {"task_timeout": 3, "cancel_grace": 0.5},
+        "probe": {"period": 1, "timeout": 0.5, "failures": 2},
+        "restart": {"first": 0.05, "most": 0.2, "intensity": 1000},
+    }
+    file = tmp_path / "langgraph.json"
+    file.write_text(
+        json.dumps(
+            {
+                "dependencies": [str(ROOT)],
+                "graphs": {"asker": "tests.agents.players.asker:asker"},
+                "masterloop": {"agents": {"workers": pool}},
+            }
+        )
+    )
+    return Server(tmp_path, file)
+
+
+@pytest.mark.timeout(180)
+def test_whatever_agents_do_every_task_ends_and_nothing_is_left(chaos: Server) -> None:
+    try:
+        _play(chaos)
+    finally:
+        chaos.close()
+
+
+def _play(server: Server) -> None:
+    server.start()
+    rng = random.Random(1)
+    kinds = list(itertools.islice(itertools.cycle(DEEDS), TASKS))
+    rng.shuffle(kinds)
+    process = psutil.Process(server.pid)
+    _ask(server, "echo")  # what is loaded on first use
+    before = process.memory_info().rss
+    over = threading.Event()
+    killer = threading.Thread(target=_kill_now_and_then, args=(process, rng, over))
+    killer.start()
+    try:
+        with ThreadPoolExecutor(40) as callers:
+            outcomes = list(callers.map(lambda do: _ask(server, do), kinds))
+    finally:
+        over.set()
+        killer.join()
+    assert not [outcome for outcome in map(_judge, kinds, outcomes) if outcome]
+    assert process.memory_info().rss - before < MEMORY
+    assert _ask(server, "echo") == {"tasks": [_task("echo")], "answers": ["hello"]}
+    _leaves_nothing(server, process)
+
+
+def _task(do: str) -> dict[str, Any]:
+    return {"do": do, "text": "hello", "count": 2000}
+
+
+def _ask(server: Server, do: str) -> dict[str, Any]:
+    """Have a run give one task to an agent; return its values, or its error."""
+    with httpx.Client(base_url=server.url, timeout=120) as client:
+        body = {"assistant_id": "asker", "input": {"tasks": [_task(do)]}}
+        values: dict[str, Any] = client.post("/runs/wait", json=body).json()
+    return values
+
+
+def _judge(do: str, values: dict[str, Any]) -> str | None:
+    """Return what is wrong with an outcome; an agent may be killed under any task."""
+    if "answers" in values:
+        return None if not DEEDS[do] else f"{do}: {values}"
+    said = values["__error__"]["message"]
+    allowed = (*DEEDS[do], "exit code -9", "it was stopped", "missed 2 probes")
+    return None if any(words in said for words in allowed) else f"{do}: {said}"
+
+
+def _kill_now_and_then(server: psutil.Process, rng: random.Random, over: threading.Event) -> None:
+    """Kill one agent and stop another, again and again."""
+    while not over.wait(0.7):
+        agents = server.children()
+        for number in (signal.SIGKILL, signal.SIGSTOP):
+            if agents:
+                victim = rng.choice(agents)
+                with suppress(psutil.NoSuchProcess):
+                    victim.send_signal(number)
+
+
+def _leaves_nothing(server: Server, process: psutil.Process) -> None:
+    """Stop the server; of it, its agents and what they forked, nothing is left."""
+    family = process.children(recursive=True)
+    assert family, "there should be agents"
+    groups = {os.getpgid(child.pid) for child in family}
+    server.stop()
+    until(lambda: not [one for one in psutil.process_iter() if _in(one, groups)], limit=5)
+    sleepers = [one for one in psutil.process_iter(["cmdline"]) if _is_forked(one)]
+    assert sleepers == []
+
+
+def _in(one: psutil.Process, groups: set[int]) -> bool:
+    try:
+        return os.getpgid(one.pid) in groups and one.status() != psutil.STATUS_ZOMBIE
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        return False
+
+
+def _is_forked(one: psutil.Process) -> bool:
+    command = one.info["cmdline"] or []
+    return "import time; time.sleep(3600)" in command
