@@ -5,12 +5,12 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from orchestration.api.models import RunCreate
+from orchestration.api.models import RunCreate, StatelessRun
 
 _NAMES = {to_camel(name): name for name in RunCreate.model_fields if "_" in name}
 
 
-class BatchRun(RunCreate):
+class BatchRun(StatelessRun):
     """One run of many; LangGraph's JS client sends its fields in camel case, here alone."""
 
     @model_validator(mode="before")

@@ -14,7 +14,7 @@ from orchestration.api.documents import Document, accepted_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
 from orchestration.api.following import follow, follow_again, keep_events, place
 from orchestration.api.idempotency import Once
-from orchestration.api.models import JoinHow, RunCreate
+from orchestration.api.models import JoinHow, RunCreate, StatelessRun
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota
@@ -65,11 +65,11 @@ _STREAMED = Once(_one, _streamed_again, _run_id)
     "POST",
     "/runs/wait",
     access=Access("threads", "create_run"),
-    body=RunCreate,
+    body=StatelessRun,
     refuses=(404, 429),
     once=_WAITED,
 )
-async def wait_stateless(call: Call, body: RunCreate) -> Response:
+async def wait_stateless(call: Call, body: StatelessRun) -> Response:
     """Run without a thread and answer with the output."""
     return await _wait(call, body, None)
 
@@ -78,12 +78,12 @@ async def wait_stateless(call: Call, body: RunCreate) -> Response:
     "POST",
     "/runs/stream",
     access=Access("threads", "create_run"),
-    body=RunCreate,
+    body=StatelessRun,
     refuses=(404, 429),
     gives=EVENTS,
     once=_STREAMED,
 )
-async def stream_stateless(call: Call, body: RunCreate) -> Response:
+async def stream_stateless(call: Call, body: StatelessRun) -> Response:
     """Run without a thread and stream what happens."""
     return await _stream(call, body, None)
 
@@ -92,12 +92,12 @@ async def stream_stateless(call: Call, body: RunCreate) -> Response:
     "POST",
     "/runs",
     access=Access("threads", "create_run"),
-    body=RunCreate,
+    body=StatelessRun,
     refuses=(404, 429),
     gives=answers.Run,
     once=_CREATED,
 )
-async def create_stateless(call: Call, body: RunCreate) -> Response:
+async def create_stateless(call: Call, body: StatelessRun) -> Response:
     """Run without a thread, in the background."""
     return await _create(call, body, None)
 

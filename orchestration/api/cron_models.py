@@ -3,10 +3,22 @@
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from orchestration.api.endpoint import Body
-from orchestration.api.models import Json, Limit, Nodes, Offset, RunConfig, SortOrder, StreamModes
+from orchestration.api.models import (
+    EITHER,
+    AssistantRef,
+    Json,
+    Limit,
+    Nodes,
+    Offset,
+    RunConfig,
+    SortOrder,
+    StreamModes,
+    UuidText,
+    Webhook,
+)
 
 CronField = Literal[
     "cron_id", "assistant_id", "thread_id", "end_time", "schedule", "timezone", "created_at",
@@ -26,13 +38,15 @@ def _in_utc(time: datetime) -> datetime:
         raise ValueError("must be a time between the years 1 and 9999") from None
 
 
-UtcTime = Annotated[datetime, AfterValidator(_in_utc)]
+UtcTime = Annotated[datetime, Field(strict=False), AfterValidator(_in_utc)]
 
 
 class ThreadCronCreate(Body):
     """What to run on a thread, how, and when."""
 
-    assistant_id: Annotated[str, Field(min_length=1, max_length=255)]
+    model_config = ConfigDict(json_schema_extra=EITHER)
+
+    assistant_id: AssistantRef
     schedule: str
     timezone: str | None = None
     end_time: UtcTime | None = None
@@ -44,7 +58,7 @@ class ThreadCronCreate(Body):
     checkpoint_during: bool | None = None
     interrupt_before: Nodes | None = None
     interrupt_after: Nodes | None = None
-    webhook: str | None = None
+    webhook: Webhook | None = None
     multitask_strategy: Literal["reject", "interrupt", "rollback", "enqueue"] | None = None
     if_not_exists: Literal["create", "reject"] | None = None
     stream_mode: StreamModes | None = None
@@ -62,6 +76,8 @@ class CronCreate(ThreadCronCreate):
 class CronPatch(Body):
     """What to change of a cron. A field that is null stays, but ``end_time``: null removes it."""
 
+    model_config = ConfigDict(json_schema_extra=EITHER)
+
     schedule: str | None = None
     timezone: str | None = None
     end_time: UtcTime | None = None
@@ -73,7 +89,7 @@ class CronPatch(Body):
     context: Json | None = None
     interrupt_before: Nodes | None = None
     interrupt_after: Nodes | None = None
-    webhook: str | None = None
+    webhook: Webhook | None = None
     stream_mode: StreamModes | None = None
     stream_subgraphs: bool | None = None
     stream_resumable: bool | None = None
@@ -83,8 +99,8 @@ class CronPatch(Body):
 class CronFilter(Body):
     """Which crons."""
 
-    assistant_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
-    thread_id: str | None = None
+    assistant_id: AssistantRef | None = None
+    thread_id: UuidText | None = None
     enabled: bool | None = None
     metadata: Json | None = None
 

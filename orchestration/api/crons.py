@@ -91,7 +91,12 @@ async def patch_cron(call: Call, body: CronPatch) -> Response:
     if body.on_run_completed is not None and old.thread_id is not None:
         raise _unfit("on_run_completed", "this cron runs on a thread, which stays")
     new = _patched(call, old, body)
-    await cron_run(call, new)
+    try:
+        await cron_run(call, new)
+    except Problem as refused:
+        if refused.status != HTTPStatus.BAD_REQUEST:
+            raise
+        raise Problem(HTTPStatus.CONFLICT, refused.detail) from refused  # with what it has already
     before, after = asdict(old), asdict(new)
     changes = {name: value for name, value in after.items() if value != before[name]}
     if not await call.backend.crons.update(old.cron_id, changes):

@@ -77,9 +77,9 @@ class Asked(BaseModel):
 
 
 class Body(Asked):
-    """The base of request bodies: a field that is not declared is refused, never dropped."""
+    """The base of request bodies: what is not declared is refused, never dropped or converted."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class Query(Asked):
@@ -174,8 +174,8 @@ def as_uuid(text: str, name: str) -> str:
     try:
         value = str(UUID(text))
     except ValueError:
-        value = ""
-    if value != text.lower():
+        value = None
+    if value is None or value != text.lower():
         detail = f"Invalid {name}: must be a UUID, found {text[:64]!r}"
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -32,7 +32,8 @@ _ORDERED = {"type": ["number", "string"]}
 _OPERATORS = {
     "type": "object",
     "properties": {
-        **dict.fromkeys(("$eq", "$ne"), _SCALAR),
+        "$eq": {},
+        "$ne": {},
         **dict.fromkeys(("$gt", "$gte", "$lt", "$lte"), _ORDERED),
     },
     "additionalProperties": False,
@@ -42,9 +43,7 @@ _FILTER = {
     "type": "object",
     "maxProperties": 16,
     "propertyNames": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
-    "additionalProperties": {
-        "anyOf": [_SCALAR, {"type": "array", "items": _SCALAR, "maxItems": 7}, _OPERATORS]
-    },
+    "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}, _OPERATORS]},
 }
 
 

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Required, Self
 from uuid import UUID
 
-from pydantic import BeforeValidator, ConfigDict, Field, with_config
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, with_config
+from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from orchestration.api.endpoint import Body, Query
@@ -17,8 +18,34 @@ StreamMode = Literal[
 RunStatusName = Literal["pending", "running", "error", "success", "timeout", "interrupted"]
 ThreadStatusName = Literal["idle", "busy", "interrupted", "error"]
 Nodes = Literal["*"] | list[str]
-Limit = Annotated[int, Field(ge=1, le=1000)]
-Offset = Annotated[int, Field(ge=0, le=2**31)]
+
+
+def _whole(value: Any) -> Any:
+    """Return a number as an integer if it is one: JSON has only one kind of number."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+WHOLE = BeforeValidator(_whole)  # after the bounds, or they are not described
+Id = Annotated[UUID, Field(strict=False)]  # JSON has no UUIDs but as text
+UuidText = Annotated[str, WithJsonSchema({"type": "string", "format": "uuid"})]
+# The API document puts what it is for the graphs of its service in the place of this.
+ANY_ASSISTANT = {"type": "string", "format": "assistant"}
+AssistantRef = Annotated[
+    str,
+    Field(min_length=1, max_length=255),
+    WithJsonSchema(ANY_ASSISTANT),
+]
+Webhook = Annotated[
+    str,
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^https?://[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+(/[!-~]*)?$",
+        }
+    ),
+]
+Limit = Annotated[int, Field(ge=1, le=1000), WHOLE]
+Offset = Annotated[int, Field(ge=0, le=2**31), WHOLE]
 SortOrder = Literal["asc", "desc"]
 RunField = Literal[
     "run_id", "thread_id", "assistant_id", "created_at", "updated_at", "status", "metadata",
@@ -51,7 +78,19 @@ def _listed(value: Any) -> Any:
 StreamModes = Annotated[list[StreamMode], BeforeValidator(_listed)]
 
 
-_CLOSED = ConfigDict(extra="forbid")
+_CONFIGURED: JsonDict = {
+    "type": "object",
+    "required": ["configurable"],
+    "properties": {"configurable": {"type": "object", "minProperties": 1}},
+}
+EITHER: JsonDict = {  # context or config.configurable
+    "not": {
+        "type": "object",
+        "required": ["context", "config"],
+        "properties": {"context": {"type": "object", "minProperties": 1}, "config": _CONFIGURED},
+    }
+}
+_CLOSED = ConfigDict(extra="forbid", strict=True)
 _OF_A_RUN = frozenset(
     {
         "assistant_id", "metadata", "multitask_strategy", "if_not_exists", "after_seconds",
@@ -82,9 +121,9 @@ class RunConfig(TypedDict, total=False):
 
     tags: list[str] | None
     metadata: Json | None
-    recursion_limit: Annotated[int, Field(ge=1, le=100_000)] | None
+    recursion_limit: Annotated[int, Field(ge=1, le=100_000), WHOLE] | None
     configurable: Json | None
-    max_concurrency: Annotated[int, Field(ge=1)] | None
+    max_concurrency: Annotated[int, Field(ge=1), WHOLE] | None
     run_name: str | None
 
 
@@ -109,7 +148,9 @@ class CheckpointRef(TypedDict, total=False):
 class RunCreate(Body):
     """What to run, and how."""
 
-    assistant_id: Annotated[str, Field(min_length=1, max_length=255)]
+    model_config = ConfigDict(json_schema_extra=EITHER)
+
+    assistant_id: AssistantRef
     input: Any = None
     command: Command | None = None
     config: RunConfig | None = None
@@ -129,11 +170,11 @@ class RunCreate(Body):
     on_disconnect: Literal["cancel", "continue"] = "continue"
     on_completion: Literal["delete", "keep"] = "delete"
     after_seconds: Annotated[float, Field(ge=0, le=31_536_000)] | None = None
-    webhook: str | None = None
+    webhook: Webhook | None = None
     feedback_keys: list[str] | None = None
     langsmith_tracer: LangSmithTracer | None = None
     strict_resume: bool = False
-    priority: Annotated[int, Field(ge=0, le=10)] | None = None
+    priority: Annotated[int, Field(ge=0, le=10), WHOLE] | None = None
     timeout: Annotated[float, Field(gt=0, le=31_536_000)] | None = None
 
     def shown(self) -> Json:
@@ -148,8 +189,33 @@ class RunCreate(Body):
         return super().changed({**value, **value.get("kwargs", {})})
 
 
+@with_config(_CLOSED)
+class StatelessCommand(Command, total=False):
+    """What to tell a graph; without a thread nothing waits that could be resumed."""
+
+    resume: Annotated[Any, WithJsonSchema({"type": "null"})]
+
+
+class StatelessRun(RunCreate):
+    """What to run without a thread, and how."""
+
+    command: StatelessCommand | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - narrower in what is documented only
+
+
 class RunsCancel(Body):
     """Which runs to cancel: those named, or all of a status."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["status"], "properties": {"status": {"type": "string"}}},
+                {
+                    "required": ["run_ids"],
+                    "properties": {"run_ids": {"type": "array", "minItems": 1}},
+                },
+            ]
+        }
+    )
 
     thread_id: str | None = None
     run_ids: list[str] | None = None
@@ -250,7 +316,7 @@ class ThreadCreate(Body):
     """A new thread; one with ``supersteps`` has gone through them already."""
 
     named: ClassVar[str] = "thread_id"
-    thread_id: UUID | None = None
+    thread_id: Id | None = None
     metadata: Json | None = None
     if_exists: Literal["raise", "do_nothing"] = "raise"
     supersteps: Supersteps | None = None
@@ -273,7 +339,7 @@ class ThreadPatch(Body):
 class ThreadFilter(Body):
     """Which threads."""
 
-    ids: list[UUID] | None = None
+    ids: list[Id] | None = None
     metadata: Json | None = None
     values: Json | None = None
     status: ThreadStatusName | None = None
@@ -293,7 +359,7 @@ class ThreadSearch(ThreadFilter):
 class ThreadsPrune(Body):
     """Threads to delete, or to keep only the latest checkpoint of."""
 
-    thread_ids: Annotated[list[UUID], Field(max_length=1000)]
+    thread_ids: Annotated[list[Id], Field(max_length=1000)]
     strategy: Literal["delete", "keep_latest"] = "delete"
 
 
@@ -346,9 +412,11 @@ class HistorySearch(Body):
 class AssistantCreate(Body):
     """A new assistant."""
 
+    model_config = ConfigDict(json_schema_extra=EITHER)
     named: ClassVar[str] = "assistant_id"
+
     graph_id: Annotated[str, Field(min_length=1, max_length=255)]
-    assistant_id: UUID | None = None
+    assistant_id: Id | None = None
     name: Annotated[str, Field(max_length=255)] | None = None
     description: str | None = None
     config: RunConfig | None = None
@@ -359,6 +427,8 @@ class AssistantCreate(Body):
 
 class AssistantPatch(Body):
     """What to change of an assistant."""
+
+    model_config = ConfigDict(json_schema_extra=EITHER)
 
     graph_id: Annotated[str, Field(min_length=1, max_length=255)] | None = None
     name: Annotated[str, Field(max_length=255)] | None = None
@@ -397,7 +467,7 @@ class AssistantVersions(Body):
 class AssistantLatest(Body):
     """The version that an assistant is to have."""
 
-    version: Annotated[int, Field(ge=1, le=2**53)]
+    version: Annotated[int, Field(ge=1, le=2**53), WHOLE]
 
 
 class AssistantDelete(Query):

@@ -9,6 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from orchestration.api.endpoint import EVENTS, Endpoint
+from orchestration.api.models import ANY_ASSISTANT
 from orchestration.api.problems import PROBLEMS, Wording
 from orchestration.graphs.sections import AuthSection
 
@@ -38,7 +39,7 @@ def document(endpoints: Sequence[Endpoint], version: str, graphs: Iterable[str])
     for endpoint in endpoints:
         operation = _operation(endpoint, schemas, assistant)
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
-    return {
+    described = {
         "openapi": "3.1.0",
         "info": {
             "title": "Masterloop",
@@ -52,6 +53,19 @@ def document(endpoints: Sequence[Endpoint], version: str, graphs: Iterable[str])
             "responses": _responses(PROBLEMS, *(endpoint.wording for endpoint in endpoints)),
         },
     }
+    filled: Schema = _with_assistants(described, assistant)
+    return filled
+
+
+def _with_assistants(node: Any, assistant: Schema) -> Any:
+    """Return ``node`` with what an assistant is called here wherever one can be named."""
+    if isinstance(node, dict):
+        if node.get("format") == ANY_ASSISTANT["format"]:
+            return assistant
+        return {key: _with_assistants(inner, assistant) for key, inner in node.items()}
+    if isinstance(node, list):
+        return [_with_assistants(inner, assistant) for inner in node]
+    return node
 
 
 def secured(document: Schema, auth: AuthSection | None) -> None:
@@ -110,7 +124,7 @@ def _answer(endpoint: Endpoint, status: int, schemas: Mapping[_Key, Schema]) -> 
         case None:
             pass
         case given if given == EVENTS:
-            answer["content"] = {EVENTS: {"schema": {"type": "string"}}}
+            answer["content"] = {EVENTS: {"schema": {}}}
         case _:
             schema = schemas[f"{endpoint.name} {status}", "serialization"]
             answer["content"] = {"application/json": {"schema": schema}}

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Literal, get_args
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
@@ -16,6 +16,18 @@ ErrorCode = Literal[
     "invalid_argument", "unknown_command", "unknown_error", "no_such_run", "no_such_namespace",
     "no_such_interrupt", "no_such_checkpoint", "permission_denied", "not_supported",
 ]  # fmt: skip
+METHODS = [
+    "run.start",
+    "input.respond",
+    "input.inject",
+    "agent.getTree",
+    "state.get",
+    "state.listCheckpoints",
+    "state.fork",
+    "subscription.subscribe",
+    "subscription.unsubscribe",
+    "subscription.reconnect",
+]
 CHANNELS = (
     "values", "updates", "messages", "tools", "lifecycle", "input", "checkpoints", "tasks",
     "custom",
@@ -114,7 +126,11 @@ class CommandBody(Part):
     """A command to a thread: its number, its method, and what the method takes."""
 
     id: Number
-    method: Annotated[str, Field(min_length=1, max_length=255)]
+    method: Annotated[
+        str,
+        Field(min_length=1, max_length=255),
+        WithJsonSchema({"enum": METHODS}),
+    ]
     params: Json = {}  # noqa: RUF012 - pydantic copies it
 
 

@@ -30,6 +30,7 @@ endpoint = Endpoints()
     body=RunsCancel,
     query=CancelHow,
     gives=None,
+    refuses=(404,),
 )
 async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     """Cancel runs by their ids, or all of a status."""

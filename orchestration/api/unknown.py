@@ -100,9 +100,9 @@ def known(adapter: TypeAdapter[Any], place: Place) -> set[str]:
 def _members(whole: Mapping[str, Any], node: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the schemas that ``node`` stands for: where it refers to, the members of a union."""
     if "$ref" in node:
-        yield from _members(whole, whole["$defs"][node["$ref"].rpartition("/")[2]])
-    elif "anyOf" in node:
-        for member in node["anyOf"]:
-            yield from _members(whole, member)
+        name = node["$ref"].rpartition("/")[2]
+        yield from _members(whole, whole["$defs"].get(name, {}))
     else:
         yield node
+        for member in node.get("anyOf", ()):
+            yield from _members(whole, member)

@@ -27,7 +27,7 @@ async def update_thread(
     Each update of a superstep has ``values`` or a ``command``, and ``as_node``.
 
     Raises:
-        Problem: 400, the thread has no graph; 404, no such checkpoint; 422, the graph refuses.
+        Problem: 409, the thread has no graph, or the graph refuses; 404, no such checkpoint.
         ThreadBusy: a run works on it.
         ThreadNotFound: there is no such thread.
     """
@@ -35,7 +35,7 @@ async def update_thread(
     graph_id = graph_of(call, thread_id)
     if graph_id is None:
         raise Problem(
-            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.CONFLICT,
             "the thread has no graph yet: run something on it, or name a graph_id in its metadata",
         )
     with backend.loop.hold(thread_id):
@@ -45,9 +45,7 @@ async def update_thread(
         except StorageUnavailable:
             raise
         except Exception as error:  # reducers are user code, and may raise anything
-            raise Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY, f"{type(error).__name__}: {error}"
-            ) from error
+            raise Problem(HTTPStatus.CONFLICT, f"{type(error).__name__}: {error}") from error
         shown = await call.states.shown(graph_id, thread_id)
         await backend.threads.show(thread_id, shown)
     values = Fragment(shown.values) if shown.values is not None else None

@@ -85,7 +85,7 @@ async def test_a_thread_without_runs_has_an_empty_state_and_no_history(tmp_path:
         refused = await client.post(f"/threads/{thread_id}/state", json={"values": {"log": [1]}})
     assert (state["values"], state["next"], state["checkpoint"]) == ({}, [], None)
     assert history == []
-    assert (refused.status_code, "no graph yet" in refused.json()["detail"]) == (400, True)
+    assert (refused.status_code, "no graph yet" in refused.json()["detail"]) == (409, True)
 
 
 async def test_an_update_writes_a_checkpoint_that_the_thread_shows(tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ async def test_an_update_writes_a_checkpoint_that_the_thread_shows(tmp_path: Pat
 @pytest.mark.parametrize(
     ("body", "status", "detail"),
     [
-        ({"values": "x"}, 422, "InvalidUpdateError: Expected dict, got x"),
-        ({"values": {"log": 5}}, 422, "TypeError: can only concatenate list"),
-        ({"values": {}, "as_node": "nothing"}, 422, "Node nothing does not exist"),
+        ({"values": "x"}, 409, "InvalidUpdateError: Expected dict, got x"),
+        ({"values": {"log": 5}}, 409, "TypeError: can only concatenate list"),
+        ({"values": {}, "as_node": "nothing"}, 409, "Node nothing does not exist"),
         ({"values": {}, "checkpoint_id": "made up"}, 404, "Checkpoint made up not found"),
-        ({"values": {}, "checkpoint": {"checkpoint_ns": "no:1"}}, 422, "Subgraph no not found"),
+        ({"values": {}, "checkpoint": {"checkpoint_ns": "no:1"}}, 409, "Subgraph no not found"),
         ({"values": {}, "checkpoint": {"checkpoint_id": "x" * 300}}, 404, "not found"),
     ],
 )
@@ -246,8 +246,8 @@ async def test_a_thread_can_be_made_with_the_supersteps_that_it_has_gone_through
 @pytest.mark.parametrize(
     ("metadata", "supersteps", "status"),
     [
-        ({}, [{"updates": [{"values": {}, "as_node": "echo"}]}], 400),
-        ({"graph_id": "echo"}, [{"updates": [{"values": {}, "as_node": "nobody"}]}], 422),
+        ({}, [{"updates": [{"values": {}, "as_node": "echo"}]}], 409),
+        ({"graph_id": "echo"}, [{"updates": [{"values": {}, "as_node": "nobody"}]}], 409),
         ({"graph_id": "echo"}, [{"updates": []}], 422),
         ({"graph_id": "echo"}, [], 422),
         ({"graph_id": "echo"}, [{"updates": [{"value": {}}]}], 422),
