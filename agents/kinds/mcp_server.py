@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import anyio
 import httpx2
@@ -24,7 +24,7 @@ _UNREAD = 1_000  # messages that a server may be ahead
 _CONNECT = 5.0  # seconds
 _PAGES = 100  # of tools
 
-Incoming = SessionMessage | Exception
+Incoming: TypeAlias = SessionMessage | Exception
 
 
 class McpAgent:

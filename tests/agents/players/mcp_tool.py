@@ -10,7 +10,6 @@ from mcp.server.mcpserver.exceptions import ToolError
 server = MCPServer("play", log_level="ERROR")
 
 
-@server.tool()
 async def play(ctx: Context, do: str, text: str = "", count: int = 0) -> str:
     """Do what is said."""
     match do:
@@ -30,6 +29,8 @@ async def play(ctx: Context, do: str, text: str = "", count: int = 0) -> str:
             pass
     return text
 
+
+server.add_tool(play)
 
 if len(sys.argv) > 1:
     server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
