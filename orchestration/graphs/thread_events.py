@@ -234,6 +234,7 @@ class ThreadEvents(RunEvents):
     def _tell_task(self, namespace: Namespace, payload: Mapping[str, Any]) -> None:
         if "result" in payload:
             self._close_subgraphs(namespace, payload)
+            self._tool_calls.pop(payload["id"], None)
         else:
             self._note_tool_call(payload)
             if namespace and namespace not in self._log.graphs:

@@ -18,6 +18,7 @@ from orchestration.loop.streams import Listener, StreamEvent
 
 EVENTS = 10_000  # kept of one thread
 BYTES = 8 * 1024**2  # of their data
+BRANCHES = 1_000  # subgraphs of a run that are remembered, unless more work at once
 LINGER = 120.0  # seconds that a log outlives its last run and its last reader
 IDLE_BYTES = 64 * 1024**2  # kept of all threads on which nothing happens
 _OPEN = frozenset({"started", "running"})
@@ -115,6 +116,7 @@ class ThreadLog:
             known.status = event
         else:
             self.graphs[namespace] = Branch(graph_name or "", event)
+            self._prune()
         data = {"event": event, "graph_name": graph_name, "error": error, "cause": cause}
         told = {key: value for key, value in data.items() if value is not None}
         self.publish("lifecycle", namespace, orjson.dumps(told))
@@ -192,6 +194,14 @@ class ThreadLog:
         """Let all readers take what is left and then see the end."""
         for listener in self._listeners:
             listener.close()
+
+    def _prune(self) -> None:
+        """Forget the subgraph that ended first, if there are too many."""
+        if len(self.graphs) > BRANCHES:
+            over = (name for name, one in self.graphs.items() if name and one.status not in _OPEN)
+            first = next(over, None)
+            if first is not None:
+                del self.graphs[first]
 
     def _unfinished(self) -> Iterable[tuple[str, ...]]:
         return [name for name, branch in self.graphs.items() if name and branch.status in _OPEN]

@@ -311,3 +311,30 @@ async def test_a_deleted_thread_leaves_no_log(tmp_path: Path) -> None:
         await to_the_end(client, thread)
         await client.delete(f"/threads/{thread}")
         assert service.loop.logs.find(thread) is None
+
+
+async def test_a_run_goes_on_to_be_told_after_a_restart(tmp_path: Path) -> None:
+    thread, gate = str(uuid4()), gates["told after a restart"]
+    async with open_socket(tmp_path, "holder", drain_grace=0.01) as (service, client):
+        await start(client, thread, "holder", {"text": "told after a restart"})
+        await gate.reached.wait()
+        async with aclosing(events(client, thread, ["lifecycle"])) as stream:
+            before = await anext(stream)
+            await service.loop.drain()
+            assert [part async for part in stream if part.event == "lifecycle"] == []
+    gate.opened.set()
+    async with open_socket(tmp_path, "holder") as (_, client):
+        after = await to_the_end(client, thread, since=before.data["seq"])
+    assert lives(after) == ["running", "completed"]
+
+
+async def test_a_run_that_is_cut_short_by_another_is_told_before_it(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "holder", "echo") as (_, client):
+        await start(client, thread, "holder", {"text": "cut short by another"})
+        await gates["cut short by another"].reached.wait()
+        async with aclosing(events(client, thread, ["lifecycle"])) as stream:
+            first = await anext(stream)
+            await start(client, thread, "echo", {"text": "x"}, multitaskStrategy="interrupt")
+            got = [first, *[await anext(stream) for _ in range(3)]]
+    assert lives(got) == ["running", "interrupted", "running", "completed"]

@@ -53,6 +53,19 @@ def test_the_end_of_a_run_ends_its_subgraphs() -> None:
     assert statuses(log) == ["running", "started", "started", *["interrupted"] * 3]
 
 
+def test_of_many_subgraphs_those_that_ended_first_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threadlog, "BRANCHES", 3)
+    log, run = ThreadLog(), a_run()
+    log.begin(run)
+    for name in ("a:1", "b:2", "c:3", "d:4"):
+        log.lifecycle((name,), "started", graph_name=name)
+        if name != "b:2":
+            log.lifecycle((name,), "completed")
+    assert list(log.graphs) == [(), ("b:2",), ("d:4",)]
+
+
 def test_the_end_of_a_run_that_never_began_is_not_that_of_the_one_that_works() -> None:
     log, working, waiting = ThreadLog(), a_run(1), a_run(2)
     for run in (working, waiting):
