@@ -53,16 +53,17 @@ async def create_thread(call: Call, body: ThreadCreate) -> Response:
     thread_id = str(body.thread_id or uuid7())
     if body.thread_id is not None and _of_a_run_alone(call, thread_id):
         raise ThreadExists(thread_id)
+    ttl = _ttl(body.ttl)
     try:
         metadata = call.stamped(body.metadata)
-        await call.backend.threads.create(thread_id, metadata, call.receipt, _ttl(body.ttl))
+        await call.backend.threads.create(thread_id, metadata, call.receipt, ttl)
     except ThreadExists:
         if body.if_exists == "raise" or call.backend.threads.get(thread_id, call.visible) is None:
             raise
     else:
         await _go_through(call, thread_id, body)
-    if body.ttl is not None:
-        call.backend.sweeper.wake()
+    if ttl is not None:
+        call.backend.sweeper.expect(ttl)
     return json_response(living_document(thread_row(call, thread_id)))
 
 
@@ -89,11 +90,12 @@ async def get_thread(call: Call, query: ThreadInclude) -> Response:
 async def patch_thread(call: Call, body: ThreadPatch) -> Response:
     """Merge metadata into a thread's, and say how long it lives."""
     thread_id, metadata = call.uuid("thread_id"), call.kept(body.metadata)
-    ttl: Change = (_ttl(body.ttl) or "never") if "ttl" in body.model_fields_set else "same"
-    if not await call.backend.threads.patch(thread_id, metadata, call.visible, ttl):
+    ttl = _ttl(body.ttl)
+    change: Change = (ttl or "never") if "ttl" in body.model_fields_set else "same"
+    if not await call.backend.threads.patch(thread_id, metadata, call.visible, change):
         raise ThreadNotFound(thread_id)
-    if body.ttl is not None:
-        call.backend.sweeper.wake()
+    if ttl is not None:
+        call.backend.sweeper.expect(ttl)
     if call.header(b"prefer") == "return=minimal":
         return no_content()
     return json_response(living_document(thread_row(call, thread_id)))

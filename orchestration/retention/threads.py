@@ -62,11 +62,12 @@ class ThreadSweeper:
         self._alarm = Alarm(sleep)
         self._closed = False
         self._swept = 0
-        self._not_before = clock()
+        self._not_before = self._looks_at = clock()
 
-    def wake(self) -> None:
-        """Look again: a thread was given a time to live."""
-        self._alarm.ring()
+    def expect(self, ttl: Ttl) -> None:
+        """Look again in time: a thread was just given so long to live."""
+        if self._clock() + timedelta(minutes=ttl.minutes) < self._looks_at:
+            self._alarm.ring()
 
     def close(self) -> None:
         """Begin nothing more; ``run`` returns once what is under way has ended."""
@@ -84,6 +85,7 @@ class ThreadSweeper:
             except StorageUnavailable as error:
                 _log.warning("threads cannot be swept; trying again", error=str(error))
                 pause = _STORE_PAUSE
+            self._looks_at = self._clock() + timedelta(seconds=pause)
             await self._alarm.rest(pause)
 
     async def _sweep(self, at: datetime) -> None:

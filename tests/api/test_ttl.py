@@ -88,7 +88,7 @@ async def test_a_thread_is_gone_when_its_time_is_over(tmp_path: Path) -> None:
         thread_id = await new_thread(client, ttl=30)
         await client.get(await new_run(client, thread_id, "echo", "x") + "/join")
         expire(tmp_path, thread_id)
-        await new_thread(client, ttl=30)  # which has the sweeper look
+        await new_thread(client, ttl=1)  # which has the sweeper look
         while (await client.get(f"/threads/{thread_id}")).status_code != 404:  # noqa: ASYNC110
             await asyncio.sleep(0)
         assert (await client.get(f"/threads/{thread_id}/runs")).status_code == 404

@@ -36,7 +36,7 @@ class Broom:
             expires_at = ttl.after(self.clock().isoformat())
             sql = "UPDATE threads SET expires_at = ? WHERE thread_id = ?"
             await self.shelf.database.write(lambda c: c.execute(sql, (expires_at, thread_id)))
-        await self.wake()
+            await self.expect(ttl)
 
     async def touch(self, thread_id: str) -> None:
         """Let the thread have been updated now, by the clock."""
@@ -44,9 +44,9 @@ class Broom:
         sql = "UPDATE threads SET updated_at = ? WHERE thread_id = ?"
         await self.shelf.database.write(lambda c: c.execute(sql, (at, thread_id)))
 
-    async def wake(self) -> None:
-        """Let the sweeper look again."""
-        self.sweeper.wake()
+    async def expect(self, ttl: Ttl) -> None:
+        """Let the sweeper hear of a time to live, and get up if it has to."""
+        self.sweeper.expect(ttl)
         for _ in range(10):
             await asyncio.sleep(0)
 

@@ -31,6 +31,11 @@ async def test_it_sleeps_until_the_first_thread_expires(tmp_path: Path) -> None:
         assert await broom.clock.next_alarm() == LONGEST_REST
         await broom.add("short", 10)
         assert await broom.clock.next_alarm() == pytest.approx(600)
+        broom.clock.move(60)
+        await broom.add("longer", 20)
+        assert await broom.clock.next_alarm() == pytest.approx(540)
+        await broom.add("shorter", 1)
+        assert await broom.clock.next_alarm() == pytest.approx(60)
 
 
 async def test_all_that_hangs_on_a_thread_goes_with_it(tmp_path: Path) -> None:
