@@ -191,11 +191,22 @@ async def test_limits_count_by_who_calls(tmp_path: Path) -> None:
         assert statuses == [200, 429, 200]
 
 
-async def test_ten_failures_a_minute_are_answered(tmp_path: Path) -> None:
+async def test_ten_guesses_a_minute_are_looked_at(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
-        statuses = [(await client.post("/threads")).status_code for _ in range(11)]
+        statuses = []
+        for number in range(11):
+            guess = {"authorization": f"Bearer {number}"}
+            statuses.append((await client.post("/threads", headers=guess)).status_code)
         assert statuses == [401] * 10 + [429]
         assert (await client.post("/threads", headers=ALICE)).status_code == 200
+        assert (await client.post("/threads")).status_code == 401  # no guess
+
+
+async def test_the_same_mistake_again_is_no_guess(tmp_path: Path) -> None:
+    eve = {"authorization": "Bearer eve"}
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        statuses = {(await client.post("/threads", headers=eve)).status_code for _ in range(20)}
+        assert statuses == {401}
 
 
 async def test_an_auth_that_knows_nobody_is_refused_at_the_start(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
-"""Whoever keeps trying credentials that are none is told to wait."""
+"""Whoever tries one wrong credential after the other is told to wait."""
 
 from collections import OrderedDict
 from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from http import HTTPStatus
 from typing import Any
 
@@ -11,23 +13,33 @@ from starlette.types import Receive, Scope
 from orchestration.api.access import Access, Authority, Grant, Principal
 from orchestration.api.problems import Problem
 
-_FAILURES = 10.0  # a minute and address
+_FAILURES = 10  # a minute and address
 _MINUTE = 60.0  # seconds
 _ADDRESSES = 1_000  # remembered, the most recent ones
+_CREDENTIALS = frozenset({b"authorization", b"x-api-key", b"cookie"})
+
+
+@dataclass(slots=True)
+class _Address:
+    """What was tried of late from one address, as hashes."""
+
+    limiter: AsyncLimiter = field(default_factory=lambda: AsyncLimiter(_FAILURES, _MINUTE))
+    tried: OrderedDict[bytes, None] = field(default_factory=OrderedDict[bytes, None])
 
 
 class FailureLimit:
-    """An authority that refuses, more and more briefly, whom another does not know.
+    """An authority that lets nobody guess: of one address, ten wrong credentials a minute.
 
-    Those who are known are never hit: behind a proxy, everybody has its address.
+    To send none, or the same again, is no guess. Those who are known are never hit: behind a
+    proxy, everybody has its address.
     """
 
     def __init__(self, inner: Authority) -> None:
         self._inner = inner
-        self._limiters: OrderedDict[str, AsyncLimiter] = OrderedDict()
+        self._addresses: OrderedDict[str, _Address] = OrderedDict()
 
     async def authenticate(self, scope: Scope, receive: Receive) -> tuple[Principal, Receive]:
-        """Return who calls; 429 for who was not known ten times in the last minute."""
+        """Return who calls; 429 from the eleventh wrong credential of a minute on."""
         try:
             return await self._inner.authenticate(scope, receive)
         except Problem as refused:
@@ -42,21 +54,27 @@ class FailureLimit:
         return await self._inner.authorise(principal, access, value)
 
     async def _count(self, scope: Scope, refused: Problem) -> None:
-        limiter = self._limiter((scope.get("client") or ("",))[0])
-        if limiter.has_capacity():
-            await limiter.acquire()  # does not wait: there is capacity, and nobody else ran since
+        tried = [pair for pair in scope["headers"] if pair[0] in _CREDENTIALS]
+        if not tried:
             return
-        raise Problem(
-            HTTPStatus.TOO_MANY_REQUESTS,
-            f"too many failed attempts: {_FAILURES:.0f} a minute are answered",
-            headers={"retry-after": f"{_MINUTE / _FAILURES:.0f}"},
-        ) from refused
+        guess = sha256(repr(tried).encode()).digest()
+        address = self._address((scope.get("client") or ("",))[0])
+        if guess in address.tried:
+            return
+        if not address.limiter.has_capacity():
+            raise Problem(
+                HTTPStatus.TOO_MANY_REQUESTS,
+                f"too many wrong credentials: {_FAILURES} a minute are looked at",
+                headers={"retry-after": f"{_MINUTE / _FAILURES:.0f}"},
+            ) from refused
+        await address.limiter.acquire()  # does not wait: there is capacity, and nobody ran since
+        address.tried[guess] = None
+        if len(address.tried) > _FAILURES:
+            address.tried.popitem(last=False)
 
-    def _limiter(self, address: str) -> AsyncLimiter:
-        limiter = self._limiters.get(address)
-        if limiter is None:
-            limiter = self._limiters[address] = AsyncLimiter(_FAILURES, _MINUTE)
-            if len(self._limiters) > _ADDRESSES:
-                self._limiters.popitem(last=False)
-        self._limiters.move_to_end(address)
-        return limiter
+    def _address(self, name: str) -> _Address:
+        found = self._addresses.setdefault(name, _Address())
+        self._addresses.move_to_end(name)
+        if len(self._addresses) > _ADDRESSES:
+            self._addresses.popitem(last=False)
+        return found
