@@ -29,43 +29,12 @@ def nested(levels: int) -> str:
     return f'{{"assistant_id": "echo", "input": {"[" * levels}{"]" * levels}}}'
 
 
+# The numbered ones are tried against a real server: tests/process/test_bad_inputs.py.
 BODIES: dict[str, tuple[int, bytes | str]] = {
-    # 8: what is no object where one is expected. Nothing at all is no JSON.
-    "nothing": (400, b""),
-    "null": (422, "null"),
-    "a list": (422, "[]"),
-    "a string": (422, '"x"'),
-    # 9
-    "65 levels": (422, nested(65)),
-    "300 levels": (422, nested(300)),
-    "1025 levels": (400, nested(1_025)),
-    "100000 levels": (400, nested(100_000)),
-    # 10
-    "NaN": (400, echoing("NaN")),
-    "Infinity": (400, echoing("Infinity")),
-    "-Infinity": (400, echoing("-Infinity")),
-    # 11: the parser already has no number for the first two, so it is no JSON to it.
-    "1e400": (400, echoing("1e400")),
-    "5000 digits": (400, echoing("9" * 5_000)),
-    "2^63": (422, echoing(str(2**63))),
-    "2^64+1": (422, echoing(str(2**64 + 1))),
     "-2^63-1": (422, echoing(str(-(2**63) - 1))),
     "30 digits": (422, echoing("1" * 30)),
-    # 12
-    "broken UTF-8": (400, b'{"assistant_id": "\xff"}'),
-    "UTF-16": (400, '{"assistant_id": "echo"}'.encode("utf-16")),
-    "a BOM": (400, b"\xef\xbb\xbf" + echoing("1").encode()),
-    # 13: the parser refuses it, so it is no JSON.
-    "a lone surrogate": (400, echoing('"\\ud800"')),
     "a lone surrogate as key": (400, echoing('{"\\udfff": 1}')),
-    # 14: in names of ours; in a graph's own data they are data.
-    "NUL in an id": (422, '{"assistant_id": "echo\\u0000"}'),
-    "a line break in an id": (422, '{"assistant_id": "echo\\n"}'),
-    "bidi override in an id": (422, '{"assistant_id": "echo\\u202e"}'),
-    # 16
-    "a million keys": (422, json.dumps({f"key{n}": 1 for n in range(250_000)})),
     "99000 unknown keys": (422, json.dumps({f"key{n}": 1 for n in range(99_000)})),
-    "a key of 3 MB": (422, json.dumps({"k" * 3_000_000: 1})),
     "an id of 3 MB": (422, json.dumps({"assistant_id": "k" * 3_000_000})),
     "90000 stream modes": (
         422,
