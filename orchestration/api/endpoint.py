@@ -370,16 +370,8 @@ def _parse_query(call: Call, model: type[Query]) -> Query:
     for name, info in model.model_fields.items():
         if name in given:
             many = "list" in str(info.annotation)
-            values[name] = _listed(given[name]) if many else _joined(given[name][-1])
+            values[name] = _listed(given[name]) if many else given[name][-1]
     return model.model_validate(values)
-
-
-def _joined(text: str) -> str:
-    """Return a parameter; what others separate by commas comes as JSON from the JS client."""
-    if text.startswith('["'):
-        parsed = parse_json(text.encode())
-        return ",".join(map(str, parsed)) if isinstance(parsed, list) else text
-    return text
 
 
 def _listed(given: list[str]) -> list[Any] | None:

@@ -9,6 +9,7 @@ from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
 from orchestration.api.endpoint import Body, Query
+from orchestration.api.ingress import parse_json
 
 Json = dict[str, Any]
 StreamMode = Literal[
@@ -73,6 +74,14 @@ AssistantSort = Literal["assistant_id", "graph_id", "name", "created_at", "updat
 
 def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
+
+
+def _joined(text: str) -> str:
+    """Return what is separated by commas, as it is or as JSON, as the JS client has it."""
+    if not text.startswith("["):
+        return text
+    parsed = parse_json(text.encode())
+    return ",".join(map(str, parsed)) if isinstance(parsed, list) else text
 
 
 StreamModes = Annotated[list[StreamMode], BeforeValidator(_listed)]
@@ -326,7 +335,9 @@ class ThreadCreate(Body):
 class ThreadInclude(Query):
     """What to show of a thread besides: a list with commas between; there is ``ttl``."""
 
-    include: Annotated[str, Field(pattern=r"^(|ttl)(,ttl)*$")] | None = None
+    include: Annotated[str, BeforeValidator(_joined), Field(pattern=r"^(|ttl)(,ttl)*$")] | None = (
+        None
+    )
 
 
 class ThreadPatch(Body):
