@@ -12,6 +12,7 @@ import re
 import secrets
 import stat
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -122,7 +123,8 @@ class KeyFolder:
                 return None
             known = self._known[key_id] = (found.st_ino, entry.key)
         if time.time() - found.st_mtime > _NOTED:
-            os.utime(path)
+            with suppress(OSError):  # revoked this very moment, or a disk that takes no more
+                os.utime(path)
         return known[1]
 
     def _entry(self, path: Path) -> KeyEntry | None:

@@ -108,7 +108,10 @@ def _serve(config: Path, host: str, port: int, jobs: int | None) -> None:
 
 
 def _refuse_strangers(host: str, config: Path, *, known_open: bool) -> None:
-    if known_open or _is_loopback(host):
+    if _is_loopback(host):
+        return
+    if known_open:
+        typer.echo(f"Warning: whoever reaches {host} can use this service as it is.", err=True)
         return
     with configuration_errors_told():
         from operations.settings import load_settings  # noqa: PLC0415 - pydantic

@@ -25,7 +25,7 @@ _MAKING = frozenset({"create", "create_run"})
 class BuiltIn:
     """Knows who has a key of the data folder, or a token of the configured issuer."""
 
-    def __init__(self, keys: KeyFolder | None, tokens: Tokens | None) -> None:
+    def __init__(self, keys: KeyFolder, tokens: Tokens | None) -> None:
         self._keys = keys
         self._tokens = tokens
 
@@ -34,7 +34,7 @@ class BuiltIn:
         token = _credential(scope)
         if not token:
             raise unauthorised("send an API key as x-api-key, or as Authorization: Bearer")
-        if self._keys is not None and token.startswith("ml_"):
+        if token.startswith("ml_"):
             key = self._keys.verify(token)
             if key is not None:
                 return _principal(key.owner, key.scope, **_of_key(key)), receive

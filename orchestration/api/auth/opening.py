@@ -70,7 +70,7 @@ async def open_authority(
             audience=settings.oidc_audience,
             jwks_url=settings.oidc_jwks_url,
         )
-        yield FailureLimit(BuiltIn(keys if keys.exists else None, tokens))
+        yield FailureLimit(BuiltIn(keys, tokens))
 
 
 def _handlers(manifest: Manifest, path: str, settings: Settings) -> Handlers:
