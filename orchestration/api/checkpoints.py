@@ -10,13 +10,20 @@ from orchestration.api.backend import Backend
 from orchestration.api.problems import Problem
 
 
+class CheckpointNotFound(Problem):
+    """There is no such checkpoint on the thread."""
+
+    def __init__(self, checkpoint_id: str) -> None:
+        super().__init__(HTTPStatus.NOT_FOUND, f"Checkpoint {checkpoint_id[:64]} not found")
+
+
 async def require_checkpoint(
     backend: Backend, thread_id: str, checkpoint: Mapping[str, Any]
 ) -> None:
     """Refuse one that does not exist: LangGraph would begin again from nothing.
 
     Raises:
-        Problem: 404, the thread has no such checkpoint.
+        CheckpointNotFound: the thread has none of that id.
     """
     checkpoint_id = checkpoint.get("checkpoint_id")
     if checkpoint_id is None:
@@ -24,4 +31,4 @@ async def require_checkpoint(
     place = {"thread_id": thread_id, "checkpoint_ns": checkpoint.get("checkpoint_ns") or ""}
     config: RunnableConfig = {"configurable": {**place, "checkpoint_id": checkpoint_id}}
     if await backend.checkpoints.aget_tuple(config) is None:
-        raise Problem(HTTPStatus.NOT_FOUND, f"Checkpoint {checkpoint_id[:64]} not found")
+        raise CheckpointNotFound(checkpoint_id)

@@ -89,7 +89,8 @@ async def _done(call: Call, body: CommandBody) -> Document:
     action, do = _METHODS[body.method]
     thread_id = call.uuid("thread_id")
     given = {_ALIASES.get(name, name): value for name, value in body.params.items()}
-    asked = {**given, "metadata": given.get("metadata") or {}, "thread_id": UUID(thread_id)}
+    metadata = {} if given.get("metadata") is None else given["metadata"]
+    asked = {**given, "metadata": metadata, "thread_id": UUID(thread_id)}
     call = await call.may("threads", action, asked)
     if do in (_start, _respond):
         await _all_asked(call, thread_id)
@@ -151,9 +152,6 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
 
 async def _fork(call: Call, thread: Thread, params: Document) -> Document:
     given = _parsed(ForkParams, params)
-    state = await _state(call, thread, {"checkpoint_id": given.checkpoint_id})
-    if state["created_at"] is None:
-        _refuse(404, "no_such_checkpoint", f"Checkpoint {given.checkpoint_id[:64]} not found")
     body = {
         "assistant_id": thread.assistant,
         "input": given.input,

@@ -8,6 +8,7 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from operations.errors import nearest
+from orchestration.api.checkpoints import CheckpointNotFound
 from orchestration.api.endpoint import Asked
 from orchestration.api.models import Command, Json, RunConfig
 from orchestration.api.problems import Problem, Wording
@@ -54,7 +55,13 @@ class Refusal(Problem):
 def refuse(problem: Problem, _instance: str, command: int | None = None) -> Response:
     """Put ``problem`` into the protocol's error, which names the command that it answers."""
     status = 400 if problem.status == 422 else problem.status  # noqa: PLR2004 - the protocol's
-    code = problem.code if isinstance(problem, Refusal) else _CODES.get(status, "unknown_error")
+    match problem:
+        case Refusal():
+            code = problem.code
+        case CheckpointNotFound():
+            code = "no_such_checkpoint"
+        case _:
+            code = _CODES.get(status, "unknown_error")
     body = {"type": "error", "id": command, "error": code, "message": problem.detail}
     return Response(
         orjson.dumps(body), status, headers=problem.headers, media_type="application/json"

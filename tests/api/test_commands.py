@@ -167,8 +167,11 @@ async def test_a_checkpoint_that_is_not_there_cannot_be_forked(tmp_path: Path) -
     thread = str(uuid4())
     async with open_socket(tmp_path, "echo") as (_, client):
         await run(client, thread, "echo", {"text": "one"})
-        answer = await send(client, thread, "state.fork", checkpoint_id=NOBODY)
-    assert (answer["status"], answer["error"]) == (404, "no_such_checkpoint")
+        forked = await send(client, thread, "state.fork", checkpoint_id=NOBODY)
+        config = {"configurable": {"checkpoint_id": NOBODY}}
+        started = await send(client, thread, "run.start", assistant_id="echo", config=config)
+    for answer in (forked, started):
+        assert (answer["status"], answer["error"]) == (404, "no_such_checkpoint")
 
 
 async def test_the_state_is_shown_in_part(tmp_path: Path) -> None:
@@ -210,6 +213,11 @@ async def test_the_tree_of_a_thread_without_a_log_is_its_root(tmp_path: Path) ->
             {"id": 1, "method": "run.start", "params": {"assistant_id": "echo", "config": 1}},
             "invalid_argument",
             "config",
+        ),
+        (
+            {"id": 1, "method": "run.start", "params": {"assistant_id": "echo", "metadata": []}},
+            "invalid_argument",
+            "metadata",
         ),
         ({"id": 1, "method": "input.inject", "params": {}}, "not_supported", "run"),
         ({"id": 1, "method": "subscription.subscribe"}, "not_supported", "stream/events"),
