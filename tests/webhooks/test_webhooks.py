@@ -66,7 +66,7 @@ async def test_disabled_webhooks_let_the_run_be_and_tell_nobody(tmp_path: Path) 
     ):
         response = await client.post("/runs/wait", json=echo(receiver.url))
         log = await client.get("/webhooks/deliveries")
-        assert (response.status_code, log.json(), receiver.requests) == (200, [], [])
+        assert (response.status_code, log.status_code, receiver.requests) == (200, 404, [])
 
 
 async def test_deliveries_are_signed_with_the_secret_of_the_settings(tmp_path: Path) -> None:
