@@ -3,11 +3,14 @@
 import asyncio
 import os
 import resource
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol, cast
+
+import psutil
 
 from agents.captured import Captured
 from agents.configuration import Resources, Subprocess
@@ -15,6 +18,11 @@ from agents.errors import StartFailed
 
 # What every subprocess gets of the server's environment; secrets have other names.
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
+# Has the kernel end a subprocess with the server, however that ends; from util-linux.
+_WITH_US: tuple[str, ...] = ()
+if setpriv := shutil.which("setpriv"):
+    _WITH_US = (setpriv, "--pdeathsig", "KILL", "--")
+_STANDING_STILL = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
 _LAST_WORDS = 1.0  # seconds after its end until its pipes are given up: somebody else holds them
 
 _STDIN, _STDOUT, _STDERR = range(3)
@@ -53,6 +61,14 @@ class Child(asyncio.SubprocessProtocol):
     def pid(self) -> int:
         """The id of the process, and of its group."""
         return self._running.get_pid()
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether it was stopped, or has ended."""
+        try:
+            return psutil.Process(self.pid).status() in _STANDING_STILL
+        except psutil.NoSuchProcess:
+            return True
 
     def write(self, data: bytes) -> None:
         """Have ``data`` written to its stdin; if nobody reads there any more, nothing happens."""
@@ -137,19 +153,31 @@ async def spawn(
         StartFailed: there is no such command or folder, or it may not be executed.
     """
     argv = [section.argv[0], *(section.argv[1:] if arguments is None else arguments)]
+    environment = environment_of(section, os.environ)
+    folder = root / section.folder
+    if not find(section, root):
+        raise StartFailed(f"there is no command {argv[0]!r}")
     loop = asyncio.get_running_loop()
     try:
         _, child = await loop.subprocess_exec(
             lambda: Child(listener, error_limit),
+            *_WITH_US,
             *argv,
-            env=environment_of(section, os.environ),
-            cwd=root / section.folder,
+            env=environment,
+            cwd=folder,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
         raise StartFailed(f"{argv[0]!r} cannot be started: {error}") from error
     _limit(child.pid, section.resources)
     return child
+
+
+def find(section: Subprocess, root: Path) -> str | None:
+    """Return where the command of ``section`` is, None if it is nowhere."""
+    name = section.argv[0]
+    path = environment_of(section, os.environ).get("PATH")
+    return shutil.which(root / section.folder / name if "/" in name else name, path=path)
 
 
 def environment_of(section: Subprocess, environment: Mapping[str, str]) -> dict[str, str]:

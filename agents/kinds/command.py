@@ -1,16 +1,14 @@
 """The kind ``command``: a subprocess for each task. No shell ever sees its arguments."""
 
 import asyncio
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from agents.agent import Context, Lost, Task
 from agents.captured import Captured
-from agents.child import Child, environment_of, spawn
+from agents.child import Child, find, spawn
 from agents.configuration import PLACEHOLDER, CommandPool, Limits
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
 
@@ -60,12 +58,8 @@ class CommandAgent:
 
     async def probe(self) -> None:
         """Look whether the command is still there."""
-        name = self._section.argv[0]
-        path = environment_of(self._section, os.environ).get("PATH")
-        folder = self._root / self._section.folder
-        found = shutil.which(folder / name if "/" in name else name, path=path)
-        if found is None:
-            raise AgentLost(f"there is no command {name!r}", started=False)
+        if find(self._section, self._root) is None:
+            raise AgentLost(f"there is no command {self._section.argv[0]!r}", started=False)
 
     async def aclose(self) -> None:
         """End the subprocess of a task, if there is one, and its group."""

@@ -37,6 +37,7 @@ class McpAgent:
         self._root = root
         self._client: Client | None = None
         self._closing = asyncio.Event()
+        self._working = False
         self._life: asyncio.Task[None] | None = None
         self._pipe: _Pipe | None = None
 
@@ -65,7 +66,7 @@ class McpAgent:
             context.publish({"progress": progress, "total": total, "message": message})
 
         client = self._connected
-        context.started = True
+        context.started = self._working = True
         try:
             result = await client.call_tool(
                 task.capability, task.input, progress_callback=progressed
@@ -74,11 +75,16 @@ class McpAgent:
             if error.code == wire.CONNECTION_CLOSED:
                 raise AgentLost(self._reason(self._life), self._stderr) from error
             raise TaskFailed(error.message) from error
+        finally:
+            self._working = False
         return _content(result)
 
     async def probe(self) -> None:
-        """Have the server answer something that every one answers."""
-        await self._connected.list_tools(cache_mode="bypass")
+        """Have the server answer something that every one answers; not while it works."""
+        if not self._working:
+            await self._connected.list_tools(cache_mode="bypass")
+        elif self._pipe is not None and self._pipe.stands_still:
+            raise AgentLost("it was stopped")
 
     async def aclose(self) -> None:
         """Disconnect; end the subprocess if it is ours."""
@@ -156,6 +162,10 @@ class _Pipe:
     @property
     def stderr(self) -> str:
         return "" if self._child is None else self._child.stderr.text()
+
+    @property
+    def stands_still(self) -> bool:
+        return self._child is not None and self._child.stands_still
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Any]:

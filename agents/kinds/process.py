@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import psutil
 
 from agents.agent import Context, Lost, Task
 from agents.child import Child, spawn
@@ -16,7 +15,6 @@ from agents.lines import Lines, LineTooLong
 
 PROTOCOL = 1
 _SHOWN = 80  # bytes of a line that makes no sense
-_STANDING_STILL = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
 
 
 class ProcessAgent:
@@ -78,7 +76,7 @@ class ProcessAgent:
         """Have it answer a ping; while it works, look whether it was stopped."""
         if self._context is None:
             await self._call("ping", {})
-        elif psutil.Process(self._running.pid).status() in _STANDING_STILL:
+        elif self._running.stands_still:
             raise AgentLost("it was stopped")
 
     async def aclose(self) -> None:

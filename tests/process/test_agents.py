@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import threading
@@ -71,6 +72,22 @@ def chaos(tmp_path: Path) -> "Server":
 def test_whatever_agents_do_every_task_ends_and_nothing_is_left(chaos: Server) -> None:
     try:
         _play(chaos)
+    finally:
+        chaos.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="agents would have to end themselves")
+def test_agents_do_not_outlive_a_server_that_was_killed(chaos: Server) -> None:
+    try:
+        chaos.start()
+        process = psutil.Process(chaos.pid)
+        until(lambda: len(process.children()) == 8)
+        agents = process.children()
+        chaos.submit("asker", {"tasks": [{"do": "ignore_term"}]})
+        until(lambda: httpx.get(f"{chaos.url}/agents").json()[0]["in_flight"] == 1)
+        chaos.kill9()
+        until(lambda: not any(agent.is_running() for agent in agents))
     finally:
         chaos.close()
 
