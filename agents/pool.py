@@ -262,8 +262,8 @@ class AgentPool:
         finally:
             del self._seats[seat.number]
             self._changed(seat)
-            if not self._draining:
-                self._add_seats(self._section.seats.min - self._staying)
+        if not self._draining:
+            self._add_seats(self._section.seats.min - self._staying)
 
     def _opened(self, seat: Seat) -> None:
         self._prober.add(seat)

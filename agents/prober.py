@@ -61,6 +61,7 @@ class Prober:
         self._in_flight: dict[_Round, _InFlight] = {}  # those whose outcome is open
         self._tasks: set[asyncio.Task[None]] = set()  # those and the ones that are being cancelled
         self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf
         self._closed = False
 
     @property
@@ -98,10 +99,11 @@ class Prober:
         while self._heap and self._is_stale(self._heap[0][2]):
             heappop(self._heap)
         due = self._heap[0][0] if self._heap and not self._closed else math.inf
-        if self._timer is not None and self._timer.when() == due and not self._timer.cancelled():
+        if due == self._due:
             return
         if self._timer is not None:
             self._timer.cancel()
+        self._due = due  # kept here: what uvloop returns for a time that is past does not know it
         self._timer = None if due == math.inf else self._loop.call_at(due, self._ring)
 
     def _is_stale(self, what: _Round | _InFlight) -> bool:
@@ -110,7 +112,7 @@ class Prober:
         return self._rounds.get(what.subject) is not what
 
     def _ring(self) -> None:
-        self._timer = None
+        self._timer, self._due = None, math.inf
         now = self._loop.time()
         while self._heap and self._heap[0][0] <= now:
             what = heappop(self._heap)[2]

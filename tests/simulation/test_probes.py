@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 
 import pytest
+import uvloop
 
 from agents.configuration import Probing
 from agents.prober import Prober
@@ -151,3 +152,29 @@ def test_of_one_who_is_gone_nothing_is_told() -> None:
         return begun[0].told
 
     assert simulate(6, main) == 0
+
+
+def test_it_keeps_time_on_uvloop_too() -> None:
+    async def main() -> int:
+        told = asyncio.Event()
+
+        class Quick:
+            count = 0
+
+            async def probe(self) -> None:
+                pass
+
+            def probed(self, began: float, took: float, error: str | None) -> None:
+                self.count += 1
+                if self.count == 100:
+                    told.set()
+
+        quick = Quick()
+        prober = Prober(Probing(period=1e-6, jitter=0.5), Random(1))
+        prober.add(quick)
+        prober.add(Quick())
+        await told.wait()
+        prober.close()
+        return quick.count
+
+    assert uvloop.run(main()) >= 100
