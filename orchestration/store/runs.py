@@ -24,6 +24,8 @@ from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, add_delivery, with_delivery
 from orchestration.store.idempotency import keep_output, with_receipt
+from orchestration.store.run_lists import DEAD, RESUMABLE, of_thread_sql
+from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.ttl import Ttl
 from orchestration.store.visibility import Visible
@@ -59,10 +61,7 @@ WHERE thread_id = :thread_id AND status = :status
 _CHANGE_STATUS = "UPDATE threads SET status = :status WHERE thread_id = :thread_id"
 _RELEASE_THREAD = "UPDATE threads SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
 # SQLite uses an index of some of the runs only for its very condition.
-_UNFINISHED_ONES = frozenset({"pending", "running"})
 _UNFINISHED = "status IN ('pending', 'running')"
-_FAILED_ONES = frozenset({"error", "timeout", "interrupted"})
-_FAILED = "status IN ('error', 'timeout', 'interrupted')"
 _CRASHED = f"""
 UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + ?, attempt = attempt - ?
 WHERE {_UNFINISHED} AND status = 'running'
@@ -75,23 +74,6 @@ RETURNING *
 _PENDING = f"""
 SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending' ORDER BY created_at, run_id
 """  # noqa: S608 - constants
-
-_RESUMABLE = """
-SELECT run_id FROM runs INDEXED BY runs_of_thread
-WHERE thread_id = :thread_id AND NOT ephemeral AND resumable
-    AND (:since IS NULL OR created_at >= (SELECT created_at FROM runs WHERE run_id = :since))
-    AND (:since IS NULL OR run_id >= :since)
-ORDER BY created_at, run_id
-"""
-# A run is its thread's; one that has none is its own.
-DEAD = """
-SELECT * FROM runs
-WHERE dead_letter IS NOT NULL AND (? IS NULL OR json_contains(
-    CASE WHEN ephemeral THEN metadata
-        ELSE (SELECT threads.metadata FROM threads WHERE threads.thread_id = runs.thread_id) END,
-    ?))
-ORDER BY updated_at DESC LIMIT ? OFFSET ?
-"""
 
 RUNS_PAGE = 1_000  # rows a caller may ask for at once
 
@@ -185,7 +167,7 @@ class RunStore:
         ``since``: that run, if it is one of them, and those after it.
         """
         parameters = {"thread_id": thread_id, "since": since}
-        return await self._database.read(lambda c: c.execute(_RESUMABLE, parameters).fetchall())
+        return await self._database.read(lambda c: c.execute(RESUMABLE, parameters).fetchall())
 
     async def dead_letters(
         self, limit: int, offset: int, visible: Visible = None
@@ -207,22 +189,6 @@ class RunStore:
         return written
 
 
-def of_thread_sql(status: str | None) -> str:
-    """Return what selects the runs of a thread, of one status or all, from the index for them."""
-    index, condition = "runs_of_thread", "TRUE"
-    if status in _UNFINISHED_ONES:
-        index, condition = "runs_unfinished", f"{_UNFINISHED} AND status = :status"
-    elif status in _FAILED_ONES:
-        index, condition = "runs_failed", f"{_FAILED} AND status = :status"
-    elif status is not None:
-        condition = "status = :status"
-    return f"""
-        SELECT * FROM runs INDEXED BY {index}
-        WHERE thread_id = :thread_id AND NOT ephemeral AND {condition}
-        ORDER BY created_at DESC, run_id DESC LIMIT :limit OFFSET :offset
-    """  # noqa: S608 - constants
-
-
 def now() -> str:
     """Return the present, UTC, in ISO 8601 with microseconds."""
     return datetime.now(UTC).isoformat(timespec="microseconds")
@@ -239,7 +205,10 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
         if named is None:
             cron = {} if run.firing is None else {"cron_id": run.firing.cron_id}
             metadata = {**run.stamp, **_names(run), **cron}
-            insert_thread(connection, run.thread_id, run.created_at, metadata, ttl)
+            known = None
+            if not run.stamp and not cron:
+                known = terms_of_names(run.graph_id, run.assistant_id)
+            insert_thread(connection, run.thread_id, run.created_at, metadata, ttl, found=known)
         elif tuple(named) != (run.graph_id, run.assistant_id):
             metadata = read_metadata(connection, run.thread_id) or {}
             write_metadata(connection, run.thread_id, {**metadata, **_names(run)})

@@ -5,6 +5,7 @@ unless the document has empty members, or lists of anything but plain values.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -38,6 +39,12 @@ def check_size(metadata: Mapping[str, Any]) -> None:
 def terms(metadata: Mapping[str, Any]) -> set[bytes]:
     """Return the terms of metadata."""
     return {_term(path, value) for path, value in _values((), metadata)}
+
+
+@lru_cache(maxsize=1_024)
+def terms_of_names(graph_id: str, assistant_id: str) -> frozenset[bytes]:
+    """Return the terms of what a run tells its thread, which is the same over and over."""
+    return frozenset(terms({"graph_id": graph_id, "assistant_id": assistant_id}))
 
 
 def sayable(part: Any) -> bool:

@@ -26,11 +26,16 @@ def insert_thread(
     at: str,
     metadata: Mapping[str, Any],
     ttl: Ttl | None = None,
+    *,
+    found: Iterable[bytes] | None = None,
 ) -> None:
-    """Insert a thread that does not exist; it lives for ``ttl``, or for ever."""
+    """Insert a thread that does not exist; it lives for ``ttl``, or for ever.
+
+    ``found`` are the terms of its metadata, where they are known already.
+    """
     life = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.after(at))
     connection.execute(_INSERT, (thread_id, at, at, orjson.dumps(metadata).decode(), *life))
-    _execute(connection, _ADD_TERM, terms(metadata), at, thread_id)
+    _execute(connection, _ADD_TERM, terms(metadata) if found is None else found, at, thread_id)
 
 
 def read_metadata(connection: sqlite3.Connection, thread_id: str) -> dict[str, Any] | None:

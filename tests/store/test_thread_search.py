@@ -13,7 +13,7 @@ from orchestration.store import bounded, thread_search
 from orchestration.store.bounded import SearchTooWide
 from orchestration.store.contains import contains
 from orchestration.store.deliveries import page_sql
-from orchestration.store.runs import DEAD, of_thread_sql
+from orchestration.store.run_lists import DEAD, of_thread_sql
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
 from tests.store.crowd import add_run, crowd
 
@@ -63,7 +63,7 @@ def _steps(connection: sqlite3.Connection, query: ThreadQuery) -> int:
 
 @pytest.mark.timeout(60)
 def test_a_page_costs_the_same_among_many_threads_as_among_few(tmp_path: Path) -> None:
-    with crowd(tmp_path, 1_000) as few, crowd(tmp_path, 10_000) as many:
+    with crowd(tmp_path, 1_000) as few, crowd(tmp_path, 5_000) as many:
         costs = {name: (_steps(few, query), _steps(many, query)) for name, query in SHAPES.items()}
     counting = 2 * 8 * thread_search.FEW  # to find out that many meet each of two conditions
     grown = {name: cost for name, cost in costs.items() if cost[1] > 2 * cost[0] + counting}
@@ -78,7 +78,7 @@ def _plan(connection: sqlite3.Connection, sql: str, parameters: Any) -> str:
 @pytest.mark.timeout(60)
 def test_no_search_scans_the_threads_or_sorts_many(tmp_path: Path) -> None:
     sorted_few = {"busy", "ids", "by status", "up by status", "half by status"}
-    with crowd(tmp_path, 10_000) as connection:
+    with crowd(tmp_path, 4_000) as connection:
         for name, query in SHAPES.items():
             search = ThreadSearch(query)
             plan = _plan(connection, search.page_sql(connection), search.parameters)
