@@ -41,6 +41,7 @@ T = TypeVar("T")
 BUSY_TIMEOUT = 5.0  # seconds that a write waits for another process's lock
 FRONT_TIMEOUT = 0.1  # seconds that a read on the event loop may wait, and so hold it up
 READERS = 4  # threads for the longer reads
+ROOM = 1024**2  # bytes that there has to be room for before writes are taken again
 ROWS = 1_000  # rows of a read on the event loop
 
 
@@ -126,6 +127,21 @@ class Database:
         """
         return await self._readers.read(query)
 
+    async def refusal(self) -> DatabaseError | None:
+        """Return why nothing can be written at the moment; None if it can.
+
+        Nothing is written to find out, unless a write failed before: then 1 MiB is tried.
+        """
+        if self._writer.refused is None:
+            return None
+        try:
+            await self.write(_take_room)
+            await self.write(_give_room_back)
+        except DatabaseError as error:
+            return error
+        self._writer.refused = None
+        return None
+
     async def settled(self) -> None:
         """Return once every write queued so far is made, or has failed."""
         await self._writer.settled()
@@ -137,6 +153,15 @@ class Database:
                 return cursor.fetchmany(limit)
         except sqlite3.Error as error:
             raise in_our_words(error, self._path) from error
+
+
+def _take_room(connection: sqlite3.Connection) -> None:
+    connection.execute("CREATE TABLE IF NOT EXISTS room_tried (filler BLOB)")
+    connection.execute("INSERT INTO room_tried VALUES (zeroblob(?))", (ROOM,))
+
+
+def _give_room_back(connection: sqlite3.Connection) -> None:
+    connection.execute("DROP TABLE IF EXISTS room_tried")
 
 
 @asynccontextmanager

@@ -9,7 +9,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TypeAlias, TypeVar
 
-from operations.database_errors import DatabaseClosed, in_our_words
+from operations.database_errors import (
+    DatabaseBusy,
+    DatabaseClosed,
+    DatabaseError,
+    DiskFull,
+    in_our_words,
+)
 from operations.migrations import touch
 
 T = TypeVar("T")
@@ -32,6 +38,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._waiting = 0
+        self.refused: DatabaseError | None = None  # the last write that found no room, or no lock
         self._closing = False
         self._syncing = True  # as the connection is opened
         self._unsynced = False
@@ -171,6 +178,9 @@ class Writer:
 
     def _resolve_all(self, outcomes: "list[_Outcome]") -> None:
         self._waiting -= len(outcomes)
+        for _, _, error in outcomes:
+            if isinstance(error, DiskFull | DatabaseBusy):
+                self.refused = error
         for outcome in outcomes:
             _resolve(*outcome)
 

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from operations.background import in_background
 from operations.database import Database, open_database
+from operations.errors import StorageFull
 from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
@@ -240,11 +241,14 @@ def _limits(manifest: Manifest, settings: Settings) -> Limits:
     )
 
 
-def _readiness(loop: MasterLoop, database: Database) -> dict[str, str]:
+async def _readiness(loop: MasterLoop, database: Database) -> dict[str, str]:
     if loop.draining:
         return {"loop": "the service is stopping"}
     try:
         database.get("SELECT 1 FROM runs LIMIT 1")
     except Exception as error:  # noqa: BLE001 - whatever it is, it makes us not ready
         return {"database": str(error)}
-    return {}
+    refusal = await database.refusal()
+    if isinstance(refusal, StorageFull):
+        return {"database": "there is no room left in the data folder; reads go on"}
+    return {} if refusal is None else {"database": str(refusal)}

@@ -28,7 +28,7 @@ from orchestration.store.threads import ThreadStore
 class Readiness(Protocol):
     """Tells whether the service can take work."""
 
-    def __call__(self) -> dict[str, str]:
+    async def __call__(self) -> dict[str, str]:
         """Return what is not ready, and why; empty when everything is."""
         ...
 

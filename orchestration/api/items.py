@@ -43,7 +43,7 @@ _FILTER = {
     "type": "object",
     "maxProperties": 16,
     "propertyNames": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
-    "additionalProperties": {"anyOf": [_SCALAR, {"type": "array", "items": _SCALAR}, _OPERATORS]},
+    "additionalProperties": {"anyOf": [_SCALAR, {"type": "array"}, _OPERATORS]},
 }
 
 

@@ -30,7 +30,7 @@ async def livez(call: Call) -> Response:  # noqa: ARG001 - every handler takes i
 @endpoint("GET", "/readyz", access=PUBLIC, gives={200: answers.Ready, 503: answers.Ready})
 async def readyz(call: Call) -> Response:
     """Say whether the service takes runs, and if not, why."""
-    missing = call.backend.readiness()
+    missing = await call.backend.readiness()
     status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
     return json_response({"status": "not ready" if missing else "ok", **missing}, status)
 

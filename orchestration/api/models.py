@@ -41,7 +41,7 @@ Webhook = Annotated[
     WithJsonSchema(
         {
             "type": "string",
-            "pattern": r"^https?://[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)+(/[!-~]*)?$",
+            "pattern": r"^https?://[a-z]{1,20}(-[a-z0-9]{1,20})?(\.[a-z]{2,20}){1,4}(/[!-~]*)?$",
         }
     ),
 ]

@@ -1,6 +1,6 @@
 """What schemathesis is told beyond the API document, for which JSON Schema has no words.
 
-A schedule is one, its end is to come, an integer has 64 bits, no test waits for a run of next year.
+A schedule and a time zone are ones, its end is to come, an integer has 64 bits, no test waits for a run of next year.
 """
 
 from typing import Any
@@ -28,6 +28,10 @@ def _tamed(value: Any, name: str = "") -> Any:
 def _plain(value: Any, name: str) -> Any:
     if name == "schedule" and isinstance(value, str):
         return "0 0 1 1 *"
+    if name == "timezone" and isinstance(value, str):
+        return "Europe/Berlin"
+    if name == "query" and isinstance(value, str):
+        return None  # there is no search by meaning here
     if name == "end_time" and isinstance(value, str):
         return f"2999{value[4:]}"
     if type(value) is int and value not in _INTEGERS:

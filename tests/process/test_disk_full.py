@@ -48,12 +48,18 @@ def test_a_full_disk_refuses_runs_with_507_and_everything_can_be_read(server: Se
     refused = fill(server)
     assert refused.status_code == httpx.codes.INSUFFICIENT_STORAGE
     assert refused.headers["content-type"] == "application/problem+json"
+    assert server.http.get("/readyz").status_code == httpx.codes.SERVICE_UNAVAILABLE
+    assert "no room" in server.http.get("/readyz").json()["database"]
     assert run.status == "success"
     assert run.thread_status == "idle"
     assert run.join()["done"] == 1
     for path in ("/livez", f"/threads/{run.thread_id}/state", f"/threads/{run.thread_id}/runs"):
         assert server.http.get(path).is_success, path
     assert server.http.post("/threads/search", json={}).is_success
+
+    server.limit_files(resource.RLIM_INFINITY)
+    assert server.http.get("/readyz").is_success
+    assert finished(server).status == "success"
 
 
 def fill_to_the_last_byte(server: Server) -> None:
