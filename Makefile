@@ -12,12 +12,13 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test check lint coverage-report format requirements
+.PHONY: help venv demo test fuzz check lint coverage-report format requirements
 
 help:
 	@echo "make demo             see it work: starts the server and sends it a few runs"
 	@echo "make test             run the tests, and note what they cover (ARGS=... goes to pytest)"
 	@echo "make check            lint, types, contracts, tests, coverage: what must pass"
+	@echo "make fuzz             hold the API to its document with 100 examples an operation (minutes)"
 	@echo "make format           let ruff format the code and fix what it can"
 	@echo "make venv             only make .venv; the command is then $(BIN)/masterloop"
 	@echo "make requirements     pin the dependencies again (needs uv; ARGS=--upgrade to renew)"
@@ -31,6 +32,9 @@ test: .venv/.dev
 	@$(BIN)/coverage erase
 	@$(BIN)/coverage run -m pytest $(ARGS)
 	@$(BIN)/coverage combine --quiet
+
+fuzz: .venv/.dev
+	@FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/fuzz $(ARGS)
 
 check: lint test coverage-report
 

@@ -335,7 +335,7 @@ class ThreadCreate(Body):
 class ThreadInclude(Query):
     """What to show of a thread besides: a list with commas between; there is ``ttl``."""
 
-    include: Annotated[str, BeforeValidator(_joined), Field(pattern=r"^(|ttl)(,ttl)*$")] | None = (
+    include: Annotated[str, Field(pattern=r"^(|ttl)(,ttl)*$"), BeforeValidator(_joined)] | None = (
         None
     )
 
