@@ -19,9 +19,8 @@ from agents.errors import StartFailed
 # What every subprocess gets of the server's environment; secrets have other names.
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
 # Has the kernel end a subprocess with the server, however that ends; from util-linux.
-_WITH_US: tuple[str, ...] = ()
-if setpriv := shutil.which("setpriv"):
-    _WITH_US = (setpriv, "--pdeathsig", "KILL", "--")
+_SETPRIV = shutil.which("setpriv")
+_WITH_US = (_SETPRIV, "--pdeathsig", "KILL", "--") if _SETPRIV else ()
 _STANDING_STILL = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
 _LAST_WORDS = 1.0  # seconds after its end until its pipes are given up: somebody else holds them
 

@@ -1,6 +1,7 @@
 """The kind ``remote``: an assistant of another server with LangGraph's API."""
 
 from contextlib import aclosing
+from http import HTTPStatus
 from typing import Any, cast
 
 import httpx
@@ -28,6 +29,7 @@ class RemoteAgent:
             timeout=httpx.Timeout(None, connect=_CONNECT),
             follow_redirects=False,
             trust_env=False,
+            event_hooks={"response": [_forget_where_to_reconnect]},
         )
         self._client = LangGraphClient(self._http)
 
@@ -40,38 +42,22 @@ class RemoteAgent:
 
     async def invoke(self, task: Task, context: Context) -> Any:
         """Stream a run; its custom events are the task's, its last values the result."""
-        result: Any = None
+        context.started = True
         try:
-            stream = self._client.runs.stream(
-                None,
-                self._assistant,
-                input=task.input,
-                stream_mode=["values", "custom"],
-                on_disconnect="cancel",
-                metadata={"task_id": task.task_id, "capability": task.capability},
-                on_run_created=lambda _: setattr(context, "started", True),
-            )
-            async with aclosing(cast("Any", stream)):
-                async for part in stream:
-                    match part.event:
-                        case "custom":
-                            context.publish(part.data)
-                        case "values":
-                            result = part.data
-                        case "error":
-                            raise TaskFailed(_said(part.data))
-                        case _:
-                            pass
+            return await self._follow(task, context)
         except httpx.HTTPStatusError as error:
-            if error.response.is_client_error:
+            status = error.response.status_code
+            refused = status < HTTPStatus.INTERNAL_SERVER_ERROR
+            context.started = not refused and status != HTTPStatus.SERVICE_UNAVAILABLE
+            if refused:
                 raise TaskRejected(f"the server says: {_why(error)}") from error
             raise AgentLost(_why(error), started=context.started) from error
         except httpx.HTTPError as error:
+            context.started = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
             raise AgentLost(_why(error), started=context.started) from error
-        return result
 
     async def probe(self) -> None:
-        """Ask for the schema of the assistant, which a server that cannot run it does not have."""
+        """Ask the server for the assistant."""
         answer = await self._http.get(f"/assistants/{self._assistant}")
         if answer.is_error:
             raise AgentLost(f"the server answers {answer.status_code} for {self._assistant!r}")
@@ -79,6 +65,36 @@ class RemoteAgent:
     async def aclose(self) -> None:
         """Close the connections."""
         await self._http.aclose()
+
+    async def _follow(self, task: Task, context: Context) -> Any:
+        result: Any = None
+        stream = self._client.runs.stream(
+            None,
+            self._assistant,
+            input=task.input,
+            stream_mode=["values", "custom"],
+            on_disconnect="cancel",
+            metadata={"task_id": task.task_id, "capability": task.capability},
+        )
+        async with aclosing(cast("Any", stream)):
+            async for part in stream:
+                match part.event:
+                    case "custom":
+                        context.publish(part.data)
+                    case "values":
+                        result = part.data
+                    case "error":
+                        raise TaskFailed(_said(part.data))
+                    case "end":
+                        return result
+                    case _:
+                        pass
+        raise AgentLost("the stream of the run broke off")
+
+
+async def _forget_where_to_reconnect(response: httpx.Response) -> None:
+    """Keep the SDK from joining the run again: it was cancelled with the connection."""
+    response.headers.pop("location", None)
 
 
 def _why(error: Exception) -> str:

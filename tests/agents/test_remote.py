@@ -1,0 +1,99 @@
+"""The kind `remote`, with a real server at the other end."""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from agents.configuration import RemotePool
+from agents.errors import AgentLost, StartFailed, TaskRejected
+from agents.making import maker
+from agents.provisioning import Make
+from operations.errors import ConfigurationError
+from operations.keys import KeyFolder
+from tests.agents.kinds import GRAPH, Ear, free_port, mcp, started, task
+from tests.api.client import open_socket
+from tests.process.server import Server
+
+ROOT = Path(__file__).parents[2]
+PLAY = {"graphs": {"play": GRAPH}}
+
+
+def remote(url: object, folder: Path, key: str = "", assistant: str = "play") -> Make:
+    headers = {"x-api-key": "${{ env.PEER_KEY }}"} if key else {}
+    section = RemotePool(kind="remote", url=str(url), assistant=assistant, headers=headers)
+    return maker("play", section, folder, {"PEER_KEY": key})
+
+
+async def refused(make: Make) -> str:
+    agent = make()
+    with pytest.raises(StartFailed) as caught:
+        await agent.start(lambda _: None)
+    await agent.aclose()
+    return str(caught.value)
+
+
+async def test_it_shows_the_key_that_the_environment_has(tmp_path: Path) -> None:
+    _, key = KeyFolder(tmp_path / "data").create("bob", "run")
+    async with open_socket(tmp_path, manifest=PLAY) as (_, client):
+        assert "the server answers 401" in await refused(remote(client.base_url, tmp_path))
+        async with started(remote(client.base_url, tmp_path, key)) as (agent, _):
+            result = await agent.invoke(task("echo", text="a"), Ear().context)
+    assert result["said"] == "a"
+
+
+async def test_an_assistant_that_the_server_does_not_have_is_told(tmp_path: Path) -> None:
+    async with open_socket(tmp_path, manifest=PLAY) as (_, client):
+        said = await refused(remote(client.base_url, tmp_path, assistant="paly"))
+    assert "for 'paly'" in said
+
+
+async def test_what_the_server_refuses_is_a_rejected_task(tmp_path: Path) -> None:
+    async with (
+        open_socket(tmp_path, manifest=PLAY, max_body=1024) as (_, client),
+        started(remote(client.base_url, tmp_path)) as (agent, _),
+    ):
+        ear = Ear()
+        with pytest.raises(TaskRejected, match="1024"):
+            await agent.invoke(task("echo", text="x" * 2000), ear.context)
+        assert not ear.context.started
+        assert (await agent.invoke(task("echo", text="a"), ear.context))["said"] == "a"
+
+
+async def test_a_server_that_is_gone_had_not_started_the_task(tmp_path: Path) -> None:
+    agent = remote(f"http://127.0.0.1:{free_port()}", tmp_path)()
+    ear = Ear()
+    with pytest.raises(AgentLost) as caught:
+        await agent.invoke(task("echo"), ear.context)
+    assert not caught.value.started
+    await agent.aclose()
+
+
+@pytest.mark.process
+@pytest.mark.timeout(60)
+async def test_a_server_that_is_killed_under_a_task_loses_it(tmp_path: Path) -> None:
+    file = tmp_path / "langgraph.json"
+    file.write_text(json.dumps({**PLAY, "dependencies": [str(ROOT)]}))
+    server = Server(tmp_path, file)
+    try:
+        await asyncio.to_thread(server.start)
+        async with started(remote(server.url, tmp_path)) as (agent, _):
+            ear = Ear()
+            work = asyncio.create_task(agent.invoke(task("hang"), ear.context))
+            await ear.something.wait()
+            await asyncio.to_thread(server.kill9)
+            with pytest.raises(AgentLost) as caught:
+                await work
+            assert caught.value.started
+    finally:
+        server.close()
+
+
+async def test_without_the_extra_the_kind_mcp_says_how_to_install_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "agents.kinds.mcp_server", None)
+    with pytest.raises(ConfigurationError, match="pip install 'mcp>=2'"):
+        maker("clock", mcp(url="https://peer.example/mcp"), tmp_path, {})
