@@ -70,7 +70,7 @@ class Provisioner:
         if seat.over.done():
             return seat.over.result()
         began = self._loop.time()
-        seat.starting = True
+        seat.begin()
         over = seat.over
 
         def lost(error: AgentLost) -> None:
@@ -84,7 +84,6 @@ class Provisioner:
                 either, timeout=self._policy.start_timeout, return_when=asyncio.FIRST_COMPLETED
             )
         finally:
-            seat.starting = False
             start.cancel()
         if seat.over.done():
             return seat.over.result()

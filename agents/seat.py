@@ -46,7 +46,6 @@ class Seat:
         self.record = Record()
         self.resting_until: float | None = None  # seconds of the event loop
         self.trouble: str | None = None  # why its last agent went, or did not come
-        self.starting = False
         self.leased = False
         self.retired = False  # nobody sits here once its lease has ended
         self._pool = pool
@@ -55,6 +54,7 @@ class Seat:
         self._changed = changed
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[AgentLost | None] = self._loop.create_future()
+        self._starting = False
         self._renewing = False
         self._work: asyncio.Task[Any] | None = None
         self._patience: asyncio.TimerHandle | None = None
@@ -66,7 +66,7 @@ class Seat:
     def state(self) -> SeatState:
         """What it does at the moment."""
         if self.agent is None:
-            return SeatState.STARTING if self.starting else SeatState.WAITING
+            return SeatState.STARTING if self._starting else SeatState.WAITING
         if self._over.done():
             return SeatState.ENDING
         if self.leased:
@@ -82,13 +82,18 @@ class Seat:
 
     # The life of its agent.
 
+    def begin(self) -> None:
+        """Note that an agent is being started."""
+        self._starting = True
+        self._changed(self)
+
     def vacate(self) -> None:
         """Have nobody sit here, and be ready for the next one."""
         if self._patience is not None:
             self._patience.cancel()
         self.agent = self._work = self._patience = None
         self._missed = self._answered = 0
-        self._renewing = False
+        self._starting = self._renewing = False
         self._over = self._loop.create_future()
         self._changed(self)
 
@@ -163,6 +168,7 @@ class Seat:
                 self._stop(work, agent.limits.cancel_grace)
             took = self._loop.time() - began
             self.record.worked(took, failed=error in _FAILURES)
+            self._changed(self)
             self._emit(
                 TaskEnded(self._pool, self.number, task.capability, took, error, context.cut)
             )

@@ -1,8 +1,9 @@
-"""Which of the loop's events people read in the log."""
+"""Which events of the loop and of the pools people read in the log."""
 
 import pytest
 from structlog.testing import capture_logs
 
+from agents import events as agents
 from orchestration.journal import Journal
 from orchestration.loop.events import (
     Event,
@@ -30,9 +31,15 @@ from orchestration.loop.run import Ending, RunStatus
         (StateUnknown("r", "ValueError"), "warning"),
         (ZombieLeft("r", "g"), "warning"),
         (WriteFailed("r", "StorageFull", 1.0), "warning"),
+        (agents.SeatReady("p", 1, 0.1), None),
+        (agents.TaskEnded("p", 1, "c", 0.1, "TaskFailed", 0), None),
+        (agents.SeatLost("p", 1, "it ended", 1.0), "warning"),
+        (agents.StartMissed("p", 1, "it did not start", 1.0), "warning"),
+        (agents.PoolDegraded("p", "too often", 1.0), "warning"),
+        (agents.PoolResized("p", 2, 1), "info"),
     ],
 )
-def test_only_what_matters_is_written(event: Event, level: str | None) -> None:
+def test_only_what_matters_is_written(event: Event | agents.Event, level: str | None) -> None:
     with capture_logs() as entries:
         Journal()(event)
     assert [entry["log_level"] for entry in entries] == ([] if level is None else [level])

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -42,30 +43,38 @@ DEEDS: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.fixture
-def chaos(tmp_path: Path) -> "Server":
-    """A server, not started yet, with a pool of eight agents that are given little time."""
-    pool = {
+def _pool(**more: Any) -> dict[str, Any]:
+    return {
         "kind": "process",
         "argv": [sys.executable, str(PLAYERS / "worker.py")],
-        "seats": 8,
         "end_grace": 0.3,
-        "waiting": TASKS,
-        "limits": {"task_timeout": 3, "cancel_grace": 0.5},
-        "probe": {"period": 1, "timeout": 0.5, "failures": 2},
-        "restart": {"first": 0.05, "most": 0.2, "intensity": 1000},
+        **more,
     }
-    file = tmp_path / "langgraph.json"
-    file.write_text(
-        json.dumps(
-            {
-                "dependencies": [str(ROOT)],
-                "graphs": {"asker": "tests.agents.players.asker:asker"},
-                "masterloop": {"agents": {"workers": pool}},
-            }
-        )
+
+
+def _server(folder: Path, pool: dict[str, Any]) -> Server:
+    """Return a server, not started yet, with one pool."""
+    file = folder / "langgraph.json"
+    document = {
+        "dependencies": [str(ROOT)],
+        "graphs": {"asker": "tests.agents.players.asker:asker"},
+        "masterloop": {"agents": {"workers": pool}},
+    }
+    file.write_text(json.dumps(document))
+    return Server(folder, file)
+
+
+@pytest.fixture
+def chaos(tmp_path: Path) -> Server:
+    """A server with eight agents that are given little time."""
+    pool = _pool(
+        seats=8,
+        waiting=TASKS,
+        limits={"task_timeout": 3, "cancel_grace": 0.5},
+        probe={"period": 1, "timeout": 0.5, "failures": 2},
+        restart={"first": 0.05, "most": 0.2, "intensity": 1000},
     )
-    return Server(tmp_path, file)
+    return _server(tmp_path, pool)
 
 
 @pytest.mark.timeout(180)
@@ -87,9 +96,36 @@ def test_agents_do_not_outlive_a_server_that_was_killed(chaos: Server) -> None:
         chaos.submit("asker", {"tasks": [{"do": "ignore_term"}]})
         until(lambda: httpx.get(f"{chaos.url}/agents").json()[0]["in_flight"] == 1)
         chaos.kill9()
-        until(lambda: not any(agent.is_running() for agent in agents))
+        until(lambda: not any(map(_lives, agents)))
     finally:
         chaos.close()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("signals", [1, 2])
+def test_a_stop_waits_for_no_agent_to_start_and_leaves_none(tmp_path: Path, signals: int) -> None:
+    pool = _pool(seats=4, env={"STARTS_IN": "60"}, restart={"starts": 2})
+    server = _server(tmp_path, pool)
+    try:
+        server.start()
+        process = psutil.Process(server.pid)
+        until(lambda: len(process.children()) == 2)
+        agents = process.children()
+        began = time.monotonic()
+        for _ in range(signals):
+            server.process.send_signal(signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM
+        assert time.monotonic() - began < 5
+        until(lambda: not any(map(_lives, agents)))
+    finally:
+        server.close()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _play(server: Server) -> None:
