@@ -89,7 +89,7 @@ async def patch_cron(call: Call, body: CronPatch) -> Response:
     """Change a cron; if that changes when it is due, it is due anew from now on."""
     old = _cron(call)
     if body.on_run_completed is not None and old.thread_id is not None:
-        raise _unfit("on_run_completed", "this cron runs on a thread, which stays")
+        raise Problem(HTTPStatus.CONFLICT, "on_run_completed: this cron's thread stays as it is")
     new = _patched(call, old, body)
     try:
         await cron_run(call, new)

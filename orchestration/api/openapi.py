@@ -94,8 +94,22 @@ def _schemas(endpoints: Sequence[Endpoint]) -> tuple[Mapping[_Key, Schema], Sche
         for status, given in endpoint.gives.items():
             if given not in (None, EVENTS):
                 inputs.append((f"{endpoint.name} {status}", "serialization", TypeAdapter(given)))
-    schemas, rest = TypeAdapter.json_schemas(inputs, ref_template=_SCHEMAS)
-    return schemas, rest.get("$defs", {})
+    found, rest = TypeAdapter.json_schemas(inputs, ref_template=_SCHEMAS)
+    schemas, definitions = dict(found), rest.get("$defs", {})
+    for endpoint in endpoints:
+        if "select" in endpoint.fields or "select" in getattr(endpoint.query, "model_fields", ()):
+            for status in endpoint.gives:
+                key: _Key = (f"{endpoint.name} {status}", "serialization")
+                schemas[key] = _partial(schemas[key], definitions)
+    return schemas, definitions
+
+
+def _partial(schema: Schema, definitions: Schema) -> Schema:
+    """Return a schema of which only some fields may have been asked for."""
+    if "items" in schema:
+        return {**schema, "items": _partial(schema["items"], definitions)}
+    whole = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    return {name: part for name, part in whole.items() if name != "required"}
 
 
 def _operation(endpoint: Endpoint, schemas: Mapping[_Key, Schema], assistant: Schema) -> Schema:
