@@ -20,6 +20,7 @@ class StartMissed:
     pool: str
     seat: int
     reason: str
+    stderr: str
     retry_in: float
 
 
@@ -30,6 +31,7 @@ class SeatLost:
     pool: str
     seat: int
     reason: str
+    stderr: str
     retry_in: float
 
 

@@ -9,7 +9,7 @@ import anyio
 
 from agents.agent import Agent
 from agents.configuration import Restarts
-from agents.errors import AgentLost, AgentsError
+from agents.errors import AgentLost, StartFailed
 from agents.events import Emit, PoolDegraded, SeatClosed, SeatLost, SeatReady, StartMissed
 from agents.restarts import Backoff, Intensity
 from agents.seat import Seat
@@ -78,6 +78,7 @@ class Provisioner:
                 seat.lose(error)
 
         start = self._loop.create_task(agent.start(lost))
+        start.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # seen
         try:
             either: set[asyncio.Future[Any]] = {start, seat.over}
             await asyncio.wait(
@@ -89,14 +90,10 @@ class Provisioner:
             return seat.over.result()
         if not start.done():
             return AgentLost(f"it did not start within {self._policy.start_timeout:g} s")
-        error = start.exception()
-        if error is None:
+        failure = _failure(start)
+        if failure is None:
             self._emit(SeatReady(self._pool, seat.number, self._loop.time() - began))
-            return None
-        reason = (
-            str(error) if isinstance(error, AgentsError) else f"{type(error).__name__}: {error}"
-        )
-        return AgentLost(reason)
+        return failure
 
     async def _rested(self, seat: Seat, lost: AgentLost, pause: float, *, ran: bool) -> bool:
         """Wait until the next start is due; return False if it was asked for before."""
@@ -111,11 +108,20 @@ class Provisioner:
         seat.trouble = lost.reason
         seat.resting_until = until
         event = SeatLost if ran else StartMissed
-        self._emit(event(self._pool, seat.number, lost.reason, until - now))
+        self._emit(event(self._pool, seat.number, lost.reason, lost.stderr, until - now))
         asked, _ = await asyncio.wait({seat.over}, timeout=until - now)
         seat.resting_until = None
         seat.vacate()
         return not asked
+
+
+def _failure(start: "asyncio.Task[None]") -> AgentLost | None:
+    if start.cancelled():
+        return AgentLost("its start was cancelled")
+    error = start.exception()
+    if isinstance(error, StartFailed):
+        return AgentLost(error.reason, error.stderr)
+    return None if error is None else AgentLost(f"{type(error).__name__}: {error}")
 
 
 async def _close(agent: Agent) -> None:

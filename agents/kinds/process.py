@@ -42,7 +42,9 @@ class ProcessAgent:
         self._child = await spawn(self._section, self, root=self._root, error_limit=limit)
         try:
             greeting = await self._call("initialize", {"protocol": PROTOCOL})
-        except (AgentLost, TaskFailed) as error:
+        except AgentLost as error:
+            raise StartFailed(f"it did not start: {error.reason}", error.stderr) from error
+        except TaskFailed as error:
             raise StartFailed(f"it did not start: {error}") from error
         said = greeting.get("capabilities") if isinstance(greeting, dict) else None
         if said and not self._section.capabilities:

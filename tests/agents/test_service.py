@@ -77,6 +77,7 @@ async def test_an_error_of_an_agent_is_the_error_of_the_run(tmp_path: Path) -> N
         assert "these are my last words" in values["__error__"]["message"]
         shown = await pool(client)
     assert shown["state"] == "degraded"
+    assert "last words" not in str(shown), "what an agent writes is for its caller and for the log"
     assert shown["agents"][0]["backoff_until"] > "2026"
     assert shown["agents"][0]["restarts"] == 1
 
