@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from orchestration.api.app import ENDPOINTS
-from orchestration.api.models import RunCreate
+from orchestration.api.run_models import RunCreate
 
 PAGE = (Path(__file__).parent.parent / "docs/compatibility.md").read_text()
 ROW = re.compile(

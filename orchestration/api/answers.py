@@ -4,7 +4,9 @@ from typing import Any, Literal, NotRequired
 
 from typing_extensions import TypedDict
 
-from orchestration.api.models import Json, RunStatusName, ThreadStatusName
+from orchestration.api.fields import Json
+from orchestration.api.run_models import RunStatusName
+from orchestration.api.thread_models import ThreadStatusName
 
 
 class Run(TypedDict):

@@ -10,10 +10,7 @@ from starlette.responses import Response
 
 from orchestration.api import answers
 from orchestration.api.access import Access
-from orchestration.api.documents import assistant_document, selected, version_document
-from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
-from orchestration.api.idempotency import Once
-from orchestration.api.models import (
+from orchestration.api.assistant_models import (
     AssistantCreate,
     AssistantDelete,
     AssistantFilter,
@@ -24,6 +21,9 @@ from orchestration.api.models import (
     GraphQuery,
     SubgraphsQuery,
 )
+from orchestration.api.documents import assistant_document, selected, version_document
+from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
+from orchestration.api.idempotency import Once
 from orchestration.api.problems import Problem
 from orchestration.api.submission import default_assistant, find_assistant, require_graph
 from orchestration.api.threads import delete_threads

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from orchestration.api.models import RunCreate, StatelessRun
+from orchestration.api.run_models import RunCreate, StatelessRun
 
 _NAMES = {to_camel(name): name for name in RunCreate.model_fields if "_" in name}
 

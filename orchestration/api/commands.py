@@ -14,7 +14,6 @@ from starlette.responses import Response
 from orchestration.api.access import SOMEBODY, Action
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.following import keep_events
-from orchestration.api.models import RunCreate
 from orchestration.api.problems import invalid, problem
 from orchestration.api.protocol import (
     WORDING,
@@ -27,6 +26,7 @@ from orchestration.api.protocol import (
     StateParams,
     refuse,
 )
+from orchestration.api.run_models import RunCreate
 from orchestration.api.state import up_to_date
 from orchestration.api.submission import new_run
 from orchestration.graphs.jsontext import dumps

@@ -14,10 +14,10 @@ from orchestration.api.documents import Document, accepted_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
 from orchestration.api.following import follow, follow_again, keep_events, place
 from orchestration.api.idempotency import Once
-from orchestration.api.models import JoinHow, RunCreate, StatelessRun
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota
+from orchestration.api.run_models import JoinHow, RunCreate, StatelessRun
 from orchestration.api.submission import new_run
 from orchestration.loop.run import Run
 

@@ -6,12 +6,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from orchestration.api.endpoint import Body
-from orchestration.api.models import (
+from orchestration.api.fields import (
     EITHER,
     AssistantRef,
     Json,
     Limit,
-    Nodes,
     Offset,
     RunConfig,
     SortOrder,
@@ -19,6 +18,7 @@ from orchestration.api.models import (
     UuidText,
     Webhook,
 )
+from orchestration.api.run_models import Nodes
 
 CronField = Literal[
     "cron_id", "assistant_id", "thread_id", "end_time", "schedule", "timezone", "created_at",

@@ -11,8 +11,8 @@ from orchestration.api.access import ANONYMOUS, EVERYTHING, Grant, Principal
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
 from orchestration.api.following import keep_events
-from orchestration.api.models import RunCreate
 from orchestration.api.problems import Problem
+from orchestration.api.run_models import RunCreate
 from orchestration.api.submission import new_run
 from orchestration.crons.timekeeper import Unrunnable
 from orchestration.graphs.users import User

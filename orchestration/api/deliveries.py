@@ -6,7 +6,7 @@ from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import delivery_document
 from orchestration.api.endpoint import Call, Endpoints, json_response
-from orchestration.api.models import DeliveryList
+from orchestration.api.run_models import DeliveryList
 
 endpoint = Endpoints()
 

@@ -6,9 +6,9 @@ from http import HTTPStatus
 
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
-from orchestration.api.models import JoinHow
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota
+from orchestration.api.run_models import JoinHow
 from orchestration.api.sse import EventStream
 from orchestration.loop.run import Ending, Run
 from orchestration.loop.streams import Listener, StreamEvent

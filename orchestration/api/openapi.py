@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from orchestration.api.endpoint import EVENTS, Endpoint
-from orchestration.api.models import ANY_ASSISTANT
+from orchestration.api.fields import ANY_ASSISTANT
 from orchestration.api.problems import PROBLEMS, Wording
 from orchestration.graphs.sections import AuthSection
 

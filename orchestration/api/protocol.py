@@ -10,7 +10,7 @@ from starlette.responses import Response
 from operations.errors import nearest
 from orchestration.api.checkpoints import CheckpointNotFound
 from orchestration.api.endpoint import Asked
-from orchestration.api.models import Command, Json, RunConfig
+from orchestration.api.fields import Command, Json, RunConfig
 from orchestration.api.problems import Problem, Wording
 
 ErrorCode = Literal[

@@ -12,10 +12,11 @@ from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import run_document, selected
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
+from orchestration.api.fields import Page
 from orchestration.api.following import follow_again
-from orchestration.api.models import CancelHow, JoinHow, JoinRunHow, Page, RunList, RunsCancel
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
+from orchestration.api.run_models import CancelHow, JoinHow, JoinRunHow, RunList, RunsCancel
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
 from orchestration.store.visibility import sees

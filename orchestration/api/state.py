@@ -10,7 +10,8 @@ from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import selected_state
 from orchestration.api.endpoint import Call, Endpoints, json_response
-from orchestration.api.models import (
+from orchestration.api.problems import Problem
+from orchestration.api.thread_models import (
     HistoryQuery,
     HistorySearch,
     StateAt,
@@ -19,7 +20,6 @@ from orchestration.api.models import (
     SuperstepsUpdate,
     ThreadPatch,
 )
-from orchestration.api.problems import Problem
 from orchestration.api.threads import patch_thread
 from orchestration.api.updates import graph_of, update_thread
 from orchestration.graphs.jsontext import dumps

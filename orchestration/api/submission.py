@@ -13,8 +13,8 @@ from orchestration.api.backend import Backend
 from orchestration.api.checkpoints import require_checkpoint
 from orchestration.api.endpoint import Call, as_uuid
 from orchestration.api.header_config import configurable_headers
-from orchestration.api.models import RunCreate
 from orchestration.api.problems import Problem
+from orchestration.api.run_models import RunCreate
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 from orchestration.api.endpoint import Call
-from orchestration.api.models import ThreadStreamHow
 from orchestration.api.problems import Problem
+from orchestration.api.run_models import ThreadStreamHow
 from orchestration.api.sse import EventStream
 from orchestration.loop.streams import StreamEvent, run_done
 

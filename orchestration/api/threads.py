@@ -15,17 +15,17 @@ from orchestration.api.access import Access
 from orchestration.api.documents import extracted, living_document, selected, thread_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.idempotency import Once
-from orchestration.api.models import (
+from orchestration.api.problems import Problem
+from orchestration.api.run_models import ThreadStreamHow
+from orchestration.api.thread_models import (
     ThreadCreate,
     ThreadFilter,
     ThreadInclude,
     ThreadPatch,
     ThreadSearch,
     ThreadsPrune,
-    ThreadStreamHow,
     TimeToLive,
 )
-from orchestration.api.problems import Problem
 from orchestration.api.thread_stream import follow_thread
 from orchestration.api.updates import update_thread
 from orchestration.loop.errors import ThreadNotFound
