@@ -15,8 +15,10 @@ from orchestration.loop.run import Run
 
 Graph = Pregel[Any, Any, Any, Any]
 
+CLIENT_KEY = "masterloop"  # where nodes find what the service lends them
 RESERVED_KEYS = frozenset(
     (
+        CLIENT_KEY,
         "assistant_id",
         "checkpoint_id",
         "checkpoint_map",
@@ -26,9 +28,7 @@ RESERVED_KEYS = frozenset(
         "thread_id",
     )
 )
-RESERVED_PREFIXES = ("__", "langgraph_auth", "langgraph_request", "masterloop")
-
-CLIENT_KEY = "masterloop"  # where nodes find what the service lends them
+RESERVED_PREFIXES = ("__", "langgraph_auth", "langgraph_request")
 
 _PASSED_ON = ("tags", "recursion_limit", "max_concurrency", "run_name")
 _STRICT_RESUME = "__pregel_strict_resume"

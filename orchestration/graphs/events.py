@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, BaseMessageChunk, message_chunk_to_message
 
+from orchestration.graphs.arguments import CLIENT_KEY
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.snapshots import INTERRUPT_KEY, answer
 from orchestration.loop.run import Run, ThreadState
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from langgraph.types import Interrupt
 
 _BURST = 100  # events published before others get their turn
-_PRIVATE = ("__", "langgraph_", "masterloop")
+_PRIVATE = ("__", "langgraph_")
 _POINT = ("checkpoint_id", "thread_id", "checkpoint_ns", "checkpoint_map")
 
 
@@ -176,7 +177,8 @@ def _public(config: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if config is None:
         return None
     configurable = config["configurable"].items()
-    return {"configurable": {k: v for k, v in configurable if not k.startswith(_PRIVATE)}}
+    public = {k: v for k, v in configurable if k != CLIENT_KEY and not k.startswith(_PRIVATE)}
+    return {"configurable": public}
 
 
 def _checkpoint(payload: Mapping[str, Any]) -> dict[str, Any]:
