@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from agents.configuration import Limits
 from agents.errors import AgentLost
+from agents.network.message import Origin
 
 Lost = Callable[[AgentLost], None]
 Take = Callable[[Any], None]
@@ -27,6 +28,7 @@ class Context:
 
     thread_id: str | None = None
     run_id: str | None = None
+    origin: Origin | None = None  # of the messages that led to it
     take: Take = field(default=lambda _: None)  # gets each event
     most_events: int = 0  # 0: no cap
 

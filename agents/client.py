@@ -1,15 +1,19 @@
-"""What a node of a graph is given: the agents, as its run may use them."""
+"""What a node of a graph is given: the agents and the mailboxes, as its run may use them."""
 
 import asyncio
 from contextlib import AbstractAsyncContextManager
+from typing import Any
 
 from agents.lease import Lease
+from agents.network.message import DEFAULT_PRIORITY as MESSAGE_PRIORITY
+from agents.network.message import Draft, Origin, Receipt
+from agents.network.network import AgentNetwork
 from agents.pool import DEFAULT_PRIORITY
 from agents.pools import AgentPools
 
 
 class AgentClient:
-    """Leases agents in the name of one run.
+    """Leases agents and sends messages in the name of one run, or of an agent's task.
 
     A node finds it in its config, under ``configurable.masterloop``, and needs to import nothing.
     """
@@ -17,12 +21,16 @@ class AgentClient:
     def __init__(
         self,
         pools: AgentPools,
+        network: AgentNetwork,
+        origin: Origin,
         *,
         run_id: str | None = None,
         thread_id: str | None = None,
         priority: int = DEFAULT_PRIORITY,
     ) -> None:
         self._pools = pools
+        self._network = network
+        self._origin = origin
         self._run_id = run_id
         self._thread_id = thread_id
         self._priority = priority
@@ -44,4 +52,35 @@ class AgentClient:
             deadline=None if wait is None else asyncio.get_running_loop().time() + wait,
             thread_id=self._thread_id,
             run_id=self._run_id,
+            origin=self._origin,
         )
+
+    async def send(
+        self,
+        content: Any,
+        *,
+        to: str | None = None,
+        topic: str | None = None,
+        message_id: str | None = None,
+        priority: int = MESSAGE_PRIORITY,
+        ttl: float | None = None,
+        correlation_id: str | None = None,
+    ) -> Receipt:
+        """Send a message to the mailbox ``to``, or to all mailboxes of ``topic``.
+
+        It is durable then, and delivered later. A node that may be done again gives a
+        ``message_id``: of several with the same one, the first counts. ``ttl`` is seconds.
+
+        Raises:
+            MessageRefused, MailboxNotFound, MailboxFull: it was not sent.
+        """
+        draft = Draft(
+            content=content,
+            to=to,
+            topic=topic,
+            message_id=message_id,
+            priority=priority,
+            ttl=ttl,
+            correlation_id=correlation_id,
+        )
+        return await self._network.send(draft, self._origin)

@@ -1,4 +1,4 @@
-"""What pools report. Each is one fact; ``emit`` must take it without waiting."""
+"""What pools and mailboxes report. Each is one fact; ``emit`` must take it without waiting."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -102,6 +102,37 @@ class PoolResized:
     before: int
 
 
+@dataclass(frozen=True, slots=True)
+class MessageDelivered:
+    """A message was received, by attempt number ``attempt``, which took so many seconds."""
+
+    mailbox: str
+    offset: int
+    attempt: int
+    took: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRetried:
+    """A message was not received; it is tried again after so many seconds."""
+
+    mailbox: str
+    offset: int
+    attempt: int
+    error: str
+    retry_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class MessageDead:
+    """A message was not received, and is not tried again."""
+
+    mailbox: str
+    offset: int
+    attempts: int
+    error: str
+
+
 Event = (
     SeatReady
     | StartMissed
@@ -113,5 +144,8 @@ Event = (
     | TaskEnded
     | PoolDegraded
     | PoolResized
+    | MessageDelivered
+    | MessageRetried
+    | MessageDead
 )
 Emit = Callable[[Event], None]

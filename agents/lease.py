@@ -10,6 +10,7 @@ from uuid_utils import uuid7
 
 from agents.agent import Context, Task
 from agents.errors import AgentLost
+from agents.network.message import Origin
 from agents.seat import Seat
 from agents.waiting import Request
 
@@ -24,11 +25,19 @@ OnEvent = Callable[[Any], None]
 class Lease:
     """One agent, lent. If it is lost, another of its pool takes its place."""
 
-    def __init__(self, pool: "AgentPool", request: Request, seat: Seat, run_id: str | None) -> None:
+    def __init__(
+        self,
+        pool: "AgentPool",
+        request: Request,
+        seat: Seat,
+        run_id: str | None,
+        origin: Origin | None,
+    ) -> None:
         self._pool = pool
         self._request = request
         self._seat: Seat | None = seat
         self._run_id = run_id
+        self._origin = origin
         self._working = False
 
     @property
@@ -75,7 +84,9 @@ class Lease:
         tries = 1
         while True:
             seat = await self._seated()
-            context = Context(thread_id=self._request.thread_id, run_id=self._run_id)
+            context = Context(
+                thread_id=self._request.thread_id, run_id=self._run_id, origin=self._origin
+            )
             if on_event is not None:
                 # As part of whoever asks, although it is called from elsewhere: a stream writer of
                 # LangGraph's finds its run in a context variable.

@@ -19,6 +19,7 @@ from agents.errors import (
 )
 from agents.events import Emit, LeaseGranted, LeaseRefused, PoolResized
 from agents.lease import Lease
+from agents.network.message import Origin
 from agents.prober import Prober
 from agents.provisioning import Make, Provisioner
 from agents.scaling import Scaler
@@ -111,6 +112,7 @@ class AgentPool:
         deadline: float | None = None,
         thread_id: str | None = None,
         run_id: str | None = None,
+        origin: Origin | None = None,
     ) -> AsyncGenerator[Lease]:
         """Have an agent for the block, as soon as one is free.
 
@@ -129,7 +131,7 @@ class AgentPool:
             since=now,
             deadline=deadline,
         )
-        lease = Lease(self, request, await self.acquire(request), run_id)
+        lease = Lease(self, request, await self.acquire(request), run_id, origin)
         try:
             yield lease
         finally:

@@ -7,6 +7,7 @@ from typing import Self
 
 from agents.errors import LeaseTimeout, PoolNotFound, UnknownCapability
 from agents.lease import Lease
+from agents.network.message import Origin
 from agents.pool import DEFAULT_PRIORITY, AgentPool
 from operations.errors import nearest
 
@@ -42,11 +43,17 @@ class AgentPools:
         deadline: float | None = None,
         thread_id: str | None = None,
         run_id: str | None = None,
+        origin: Origin | None = None,
     ) -> AsyncGenerator[Lease]:
         """Have an agent that can do ``capability`` for the block; see ``AgentPool.lease``."""
         pool = await self.find(capability, deadline)
         async with pool.lease(
-            capability, priority=priority, deadline=deadline, thread_id=thread_id, run_id=run_id
+            capability,
+            priority=priority,
+            deadline=deadline,
+            thread_id=thread_id,
+            run_id=run_id,
+            origin=origin,
         ) as lease:
             yield lease
 

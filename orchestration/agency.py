@@ -1,14 +1,20 @@
-"""The pools of agents of a service, as its configuration and its graphs make them."""
+"""The agents of a service and their network, as its configuration and its graphs make them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from random import Random
 
 from agents.agent import Context
 from agents.client import AgentClient
 from agents.configuration import AnyPool, GraphPool
-from agents.events import Emit
+from agents.events import Emit, Event, SeatReady
 from agents.making import maker
+from agents.network.message import Message, Origin, sender_of
+from agents.network.network import AgentNetwork
+from agents.network.port import Mailboxes
 from agents.pool import AgentPool
 from agents.pools import AgentPools
 from agents.provisioning import Make
@@ -19,19 +25,25 @@ from orchestration.loop.run import Run
 
 
 class Agency:
-    """The pools, and what nodes are given to reach them. Nothing runs until the pools do."""
+    """The pools, their network, and what nodes are given to reach them."""
 
-    def __init__(self, manifest: Manifest, graphs: GraphRegistry, emit: Emit) -> None:
-        """Make the pools that the manifest names.
+    def __init__(
+        self, manifest: Manifest, graphs: GraphRegistry, mailboxes: Mailboxes, emit: Emit
+    ) -> None:
+        """Make the pools and mailboxes that the manifest names. Nothing runs yet.
 
         Raises:
             ConfigurationError: one cannot be made as configured.
         """
         self._manifest = manifest
         self._graphs = graphs
+        self._emit = emit
+        self.network = AgentNetwork(
+            manifest.masterloop.network, mailboxes, self._receive, emit=emit, rng=Random()
+        )
         self.pools = AgentPools(
             {
-                name: AgentPool(name, section, self._maker(name, section), emit, Random())
+                name: AgentPool(name, section, self._maker(name, section), self._heard, Random())
                 for name, section in manifest.masterloop.agents.items()
             }
         )
@@ -39,17 +51,54 @@ class Agency:
     @property
     def client(self) -> Callable[[Run], AgentClient] | None:
         """What makes the client for the nodes of a run; None if there are no agents."""
-        return self._client_of_run if len(self.pools) else None
+        return self._client_of_run if len(self.pools) or len(self.network) else None
+
+    @asynccontextmanager
+    async def running(self) -> AsyncGenerator[None]:
+        """Provision the pools and deliver messages meanwhile."""
+        async with self.pools.running(), self.network.running():
+            yield
+
+    def _heard(self, event: Event) -> None:
+        self._emit(event)
+        if isinstance(event, SeatReady):
+            self.network.somebody_is_back()
+
+    async def _receive(self, capability: str, message: Message) -> None:
+        """Have an agent do a task that is the message; what it returns is its acknowledgement."""
+        origin = Origin(sender=message.sender, metadata=message.metadata, hops=message.hops)
+        async with self.pools.lease(capability, priority=message.priority, origin=origin) as agent:
+            await agent.invoke(message.document())
 
     def _maker(self, name: str, section: AnyPool) -> Make:
         if isinstance(section, GraphPool):
-            return lambda: GraphAgent(section, name, self._graphs, self._client_of_task)
+            return lambda: GraphAgent(
+                section, name, self._graphs, partial(self._client_of_task, name)
+            )
         return maker(name, section, self._manifest.folder, os.environ)
 
     def _client_of_run(self, run: Run) -> AgentClient:
         return AgentClient(
-            self.pools, run_id=run.run_id, thread_id=run.thread_id, priority=run.priority
+            self.pools,
+            self.network,
+            Origin(sender=sender_of(f"graph:{run.graph_id}", _owner(run)), metadata=run.metadata),
+            run_id=run.run_id,
+            thread_id=run.thread_id,
+            priority=run.priority,
         )
 
-    def _client_of_task(self, context: Context) -> AgentClient:
-        return AgentClient(self.pools, run_id=context.run_id, thread_id=context.thread_id)
+    def _client_of_task(self, pool: str, context: Context) -> AgentClient:
+        cause = context.origin or Origin(sender="")
+        sender = sender_of(f"agent:{pool}", cause.owner)
+        return AgentClient(
+            self.pools,
+            self.network,
+            replace(cause, sender=sender),
+            run_id=context.run_id,
+            thread_id=context.thread_id,
+        )
+
+
+def _owner(run: Run) -> str | None:
+    """Return whom the run is for, None if nobody was asked."""
+    return None if run.principal is None else str(run.principal["user"]["identity"])

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration.commands import agents, examining, keys, running, runs, serving
+from orchestration.commands import agents, examining, keys, messages, running, runs, serving
 
 app = typer.Typer(
     name="masterloop",
@@ -24,6 +24,7 @@ app.command()(running.run)
 app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(agents.app, name="agents")
+app.add_typer(messages.app, name="messages")
 app.command()(examining.doctor)
 
 

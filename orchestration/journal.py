@@ -22,6 +22,7 @@ _INFO: Mapping[type, str] = {
     RunRequeued: "run requeued",
     RunRejected: "run rejected",
     agents.PoolResized: "pool resized",
+    agents.MessageRetried: "message not received",
 }
 _WARNING: Mapping[type, str] = {
     WriteFailed: "the store could not write; trying again",
@@ -30,6 +31,7 @@ _WARNING: Mapping[type, str] = {
     agents.StartMissed: "an agent did not start",
     agents.SeatLost: "an agent was given up",
     agents.PoolDegraded: "a pool restarts its agents too often",
+    agents.MessageDead: "a message is a dead letter",
 }
 
 

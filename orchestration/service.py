@@ -47,6 +47,8 @@ from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore, OldEvents
 from orchestration.store.expiry import ExpiryStore
 from orchestration.store.idempotency import KeyStore
+from orchestration.store.message_log import MessageLog
+from orchestration.store.messages import MessageStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.store.ttl import Ttl
@@ -88,7 +90,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())
         journal = Journal()
-        agency = Agency(manifest, graphs, harmless(journal))
+        mailboxes = MessageStore(database, manifest.masterloop.network)
+        agency = Agency(manifest, graphs, mailboxes, harmless(journal))
         threads = _node_threads(settings)
         assistants = AssistantStore(database)
         await _name_graphs(graphs, assistants)
@@ -136,16 +139,19 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             webhook_urls=urls,
             readiness=lambda: _readiness(loop, database),
             agents=agency.pools,
+            network=agency.network,
+            messages=MessageLog(database),
             authority=authority,
         )
         recovered = await _recover(backend)
         async with (
             in_background(deliverer, "webhooks"),
-            agency.pools.running(),
+            agency.running(),
             _closing(loop, threads),
             in_background(timekeeper, "crons"),
             in_background(sweeper, "sweeper of threads"),
             _forgetting_events(manifest, database),
+            _forgetting_messages(manifest, mailboxes),
             in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
         ):
             yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
@@ -170,6 +176,14 @@ def _forgetting_events(manifest: Manifest, database: Database) -> AbstractAsyncC
         return nullcontext()
     old = OldEvents(database, timedelta(minutes=minutes))
     return in_background(Sweeper(old, "events"), "sweeper of events")
+
+
+def _forgetting_messages(
+    manifest: Manifest, mailboxes: MessageStore
+) -> AbstractAsyncContextManager[None]:
+    if not manifest.masterloop.network.mailboxes:
+        return nullcontext()
+    return in_background(Sweeper(mailboxes, "messages"), "sweeper of messages")
 
 
 def _thread_ttl(manifest: Manifest) -> Ttl | None:

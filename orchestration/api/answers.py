@@ -296,3 +296,57 @@ class AgentPoolDetails(AgentPool):
     """A pool of agents with its seats."""
 
     agents: list[AgentSeat]
+
+
+class MessageReceipt(TypedDict):
+    """That a message is stored; the offset that it has in each mailbox, by their names."""
+
+    id: str
+    sender: str
+    offsets: dict[str, int]
+    duplicate: bool
+
+
+class Message(TypedDict):
+    """A message in a mailbox, and what became of it."""
+
+    id: str
+    offset: int
+    mailbox: str
+    sender: str
+    topic: str | None
+    correlation_id: str | None
+    priority: int
+    hops: int
+    content: Any
+    sent_at: str
+    expires_at: str | None
+    status: Literal["pending", "delivered", "dead", "expired", "dropped"]
+    failures: int
+    next_attempt_at: str | None
+    ended_at: str | None
+    last_error: str | None
+
+
+class Mailbox(TypedDict):
+    """A mailbox: its bound, how many messages it has by what became of them, and its trouble."""
+
+    mailbox: str
+    agent: str
+    topics: list[str]
+    capacity: int
+    full: Literal["reject", "drop-oldest"]
+    pending: int
+    in_flight: int
+    delivered: int
+    dead: int
+    expired: int
+    dropped: int
+    oldest_pending: str | None
+    trouble: str | None
+
+
+class Requeued(TypedDict):
+    """How many messages wait again."""
+
+    requeued: int

@@ -15,6 +15,7 @@ from orchestration.api import (
     crons,
     deliveries,
     items,
+    messages,
     meta,
     quota,
     runs,
@@ -46,6 +47,7 @@ _MODULES = (
     crons,
     items,
     agents,
+    messages,
     deliveries,
     meta,
 )

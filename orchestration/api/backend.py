@@ -5,6 +5,7 @@ from typing import Protocol
 
 from langgraph.store.base import BaseStore
 
+from agents.network.network import AgentNetwork
 from agents.pools import AgentPools
 from operations.egress import UrlPolicy
 from operations.settings import Settings
@@ -21,6 +22,7 @@ from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
 from orchestration.store.idempotency import KeyStore
+from orchestration.store.message_log import MessageLog
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 
@@ -56,4 +58,6 @@ class Backend:
     webhook_urls: UrlPolicy
     readiness: Readiness
     agents: AgentPools
+    network: AgentNetwork
+    messages: MessageLog
     authority: Authority | None = None

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from agents.errors import PoolNotFound
+from agents.network.errors import MailboxFull, MailboxNotFound, MessageRefused
 from operations.errors import StorageFull, StorageUnavailable
 from orchestration.api.quota import rate_limit
 from orchestration.graphs.registry import GraphNotMade
@@ -59,6 +60,8 @@ _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     errors.ThreadNotFound: HTTPStatus.NOT_FOUND,
     ThreadExists: HTTPStatus.CONFLICT,
     PoolNotFound: HTTPStatus.NOT_FOUND,
+    MailboxNotFound: HTTPStatus.NOT_FOUND,
+    MessageRefused: HTTPStatus.UNPROCESSABLE_ENTITY,
     AssistantExists: HTTPStatus.CONFLICT,
     InvalidNamespaceError: HTTPStatus.UNPROCESSABLE_ENTITY,  # one that an authorisation made
     SearchTooWide: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -80,7 +83,7 @@ def not_found(path: str) -> Problem:
     return Problem(HTTPStatus.NOT_FOUND, f"there is nothing at {path[:200]}; see /openapi.json")
 
 
-def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, with its answers
+def problem(error: Exception) -> Problem:  # noqa: C901, PLR0911 - a table of errors
     """Return the problem that ``error`` is to a client."""
     match error:
         case Problem():
@@ -89,6 +92,10 @@ def problem(error: Exception) -> Problem:  # noqa: PLR0911 - a table of errors, 
             return invalid(error)
         case errors.QueueFull():
             return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), error.retry_after, _OVERLOAD)
+        case MailboxFull():
+            return _later(
+                HTTPStatus.SERVICE_UNAVAILABLE, str(error), _jittered(_STOPPING), _OVERLOAD
+            )
         case errors.RateLimited():
             refused = _later(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.retry_after, _QUOTA)
             refused.headers.update(rate_limit(error.allowance))

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
 
 from agents.configuration import Pools
+from agents.network.configuration import NetworkSection
 from operations.sections import Count, Names, Positive, Section, mistake
 
 GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -223,5 +224,6 @@ class MasterloopSection(Section):
 
     assistants: dict[str, AssistantLimits] = Field(default_factory=dict)
     agents: Pools = Field(default_factory=dict)
+    network: NetworkSection = NetworkSection()
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
     events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

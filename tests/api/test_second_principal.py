@@ -185,6 +185,15 @@ CASES: dict[str, list[Case]] = {
     "GET /agents/{pool}": [Case(404)],
     "POST /agents/{pool}/drain": [Case(403)],
     "POST /agents/{pool}/restart": [Case(403)],
+    "POST /messages": [makes({"to": "notes", "content": "his"}, 202)],
+    "GET /messages": [Case(200)],  # the server's; what is counted is his, see test_messages.py
+    "GET /messages/{mailbox}": [Case(200), Case(200, [], params={"status": "dead"})],
+    "GET /messages/{mailbox}/dead-letters": [gives([])],
+    "POST /messages/{mailbox}/dead-letters/requeue": [
+        gives({"requeued": 0}, {}),
+        gives({"requeued": 0}, {"offsets": [1]}),
+    ],
+    "POST /messages/{mailbox}/replay": [gives({"requeued": 0}, {"after": 0})],
     "GET /webhooks/deliveries": [gives([])],
     "GET /ok": [Case(200)],
     "GET /livez": [Case(200)],
@@ -220,6 +229,8 @@ class World:
             self.alice.post("/runs/crons/count", json={}),
             self.alice.post("/store/items/search", json={}),
             self.alice.get("/dead-letters"),
+            self.alice.get("/messages"),
+            self.alice.get("/messages/notes"),
         ]
         answers = [await look for look in looks]
         assert [answer.status_code for answer in answers] == [200] * len(answers), answers
@@ -228,9 +239,9 @@ class World:
 
 @asynccontextmanager
 async def open_world(folder: Path, provider: str) -> AsyncGenerator[World]:
-    manifest: dict[str, Any] = {}
+    manifest: dict[str, Any] = {"masterloop": {"network": {"mailboxes": {"notes": {}}}}}
     if provider == "handlers":
-        manifest = {"auth": {"path": "tests.api.guards:owners"}}
+        manifest["auth"] = {"path": "tests.api.guards:owners"}
         who = [{"authorization": f"Bearer {name}"} for name in ("alice", "bob", "alice")]
     else:
         who = [_key(folder, *one) for one in (("alice", "run"), ("bob", "run"), ("root", "admin"))]
@@ -240,6 +251,9 @@ async def open_world(folder: Path, provider: str) -> AsyncGenerator[World]:
         with closing(sqlite3.connect(folder / "data" / DATABASE)) as database, database:
             database.execute(
                 "UPDATE runs SET dead_letter = 'poison' WHERE run_id = ?", (ids["run_id"],)
+            )
+            database.execute(
+                "UPDATE messages SET status = 'dead', ended_at = sent_at WHERE message_id = 'dead'"
             )
         yield World(alice, bob, _client(service, {}), ids)
         for gate in ("held", "loose"):
@@ -278,6 +292,9 @@ async def _made_by(alice: httpx.AsyncClient, maker: httpx.AsyncClient, gate: str
         f"/threads/{thread}/runs/crons",
         json={**SCHEDULE, "input": {"text": CANARY}, **marked},
     )
+    for name in ("dead", "waiting"):
+        message = {"to": "notes", "content": CANARY, "id": name}
+        assert (await alice.post("/messages", json=message)).status_code == 202
     for item in (ITEM, {**ITEM, "key": "only-hers"}, {**ITEM, "namespace": ["hers", "alone"]}):
         assert (await alice.put("/store/items", json=item)).status_code == 204
     return {
@@ -291,6 +308,7 @@ async def _made_by(alice: httpx.AsyncClient, maker: httpx.AsyncClient, gate: str
         "assistant_id": assistant.json()["assistant_id"],
         "cron_id": cron.json()["cron_id"],
         "namespace": "x",
+        "mailbox": "notes",
     }
 
 

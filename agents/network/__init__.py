@@ -1,0 +1,1 @@
+"""Messages between agents, graphs and clients: mailboxes that lose nothing."""

@@ -1,0 +1,190 @@
+"""Messages: sent, looked at, given up, put back; and the mailboxes that they are in."""
+
+import sqlite3
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from starlette.responses import Response
+
+from agents.network.delivery import Delivery
+from agents.network.message import Draft, Origin, sender_of
+from orchestration.api import answers
+from orchestration.api.access import Access
+from orchestration.api.endpoint import Call, Endpoints, json_response
+from orchestration.api.message_models import (
+    DeadLetterList,
+    MessageList,
+    MessageSend,
+    Replay,
+    Requeue,
+)
+
+endpoint = Endpoints()
+
+# LangGraph's authorisation has no word for messages: who may begin a run may send one.
+_SEND = Access("threads", "create_run")
+_LOOK = Access("threads", "search")
+
+
+@endpoint(
+    "POST",
+    "/messages",
+    access=_SEND,
+    body=MessageSend,
+    gives={202: answers.MessageReceipt},
+    refuses=(404, 503),
+)
+async def send_message(call: Call, body: MessageSend) -> Response:
+    """Send a message; it is durable once this is answered, and delivered after that."""
+    draft = Draft(
+        content=body.content,
+        to=body.to,
+        topic=body.topic,
+        message_id=body.id,
+        priority=body.priority,
+        ttl=body.ttl,
+        correlation_id=body.correlation_id,
+    )
+    receipt = await call.backend.network.send(draft, _origin(call))
+    document = {
+        "id": receipt.message_id,
+        "sender": receipt.sender,
+        "offsets": receipt.offsets,
+        "duplicate": receipt.duplicate,
+    }
+    return json_response(document, HTTPStatus.ACCEPTED)
+
+
+@endpoint("GET", "/messages", access=_LOOK, gives=list[answers.Mailbox])
+async def list_mailboxes(call: Call) -> Response:
+    """List the mailboxes with their messages, counted now."""
+    counts = await call.backend.messages.counts(call.visible)
+    return json_response([_mailbox(delivery, counts) for delivery in call.backend.network])
+
+
+@endpoint(
+    "GET", "/messages/{mailbox}", access=_LOOK, query=MessageList, gives=list[answers.Message]
+)
+async def list_messages(call: Call, query: MessageList) -> Response:
+    """List the messages of a mailbox beyond an offset, in their order; nothing is taken out."""
+    return await _page(call, query.after, query.limit, query.status)
+
+
+@endpoint(
+    "GET",
+    "/messages/{mailbox}/dead-letters",
+    access=_LOOK,
+    query=DeadLetterList,
+    gives=list[answers.Message],
+)
+async def list_dead_messages(call: Call, query: DeadLetterList) -> Response:
+    """List the messages of a mailbox that were tried too often."""
+    return await _page(call, query.after, query.limit, "dead")
+
+
+@endpoint(
+    "POST",
+    "/messages/{mailbox}/dead-letters/requeue",
+    access=_SEND,
+    body=Requeue,
+    optional_body=True,
+    gives=answers.Requeued,
+)
+async def requeue_messages(call: Call, body: Requeue) -> Response:
+    """Have dead letters delivered again, oldest first, as many as there is room for."""
+    delivery = call.backend.network[call.path("mailbox")]
+    revived = await call.backend.messages.revive(
+        delivery.name,
+        "dead",
+        capacity=delivery.section.capacity,
+        offsets=body.offsets,
+        visible=call.visible,
+    )
+    return _revived(delivery, revived)
+
+
+@endpoint(
+    "POST",
+    "/messages/{mailbox}/replay",
+    access=_SEND,
+    body=Replay,
+    optional_body=True,
+    gives=answers.Requeued,
+)
+async def replay_messages(call: Call, body: Replay) -> Response:
+    """Have what was delivered delivered again, from an offset on, as much as there is room for."""
+    delivery = call.backend.network[call.path("mailbox")]
+    revived = await call.backend.messages.revive(
+        delivery.name,
+        "delivered",
+        capacity=delivery.section.capacity,
+        after=body.after,
+        visible=call.visible,
+    )
+    return _revived(delivery, revived)
+
+
+def _origin(call: Call) -> Origin:
+    if call.backend.authority is None:
+        return Origin(sender="client")
+    sender = sender_of("user", call.principal.identity)
+    return Origin(sender=sender, metadata=call.stamped(None))
+
+
+async def _page(call: Call, after: int, limit: int, status: str | None) -> Response:
+    delivery = call.backend.network[call.path("mailbox")]
+    rows = await call.backend.messages.page(
+        delivery.name, after=after, limit=limit, status=status, visible=call.visible
+    )
+    return json_response([_document(row) for row in rows])
+
+
+def _revived(delivery: Delivery, revived: Any) -> Response:
+    for sender, rank in revived:
+        delivery.arrived(sender, rank)
+    return json_response({"requeued": len(revived)})
+
+
+def _document(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        "id": row["message_id"],
+        "offset": row["number"],
+        "mailbox": row["mailbox"],
+        "sender": row["sender"],
+        "topic": row["topic"],
+        "correlation_id": row["correlation_id"],
+        "priority": row["priority"],
+        "hops": row["hops"],
+        "content": orjson.Fragment(row["content"]),
+        "sent_at": row["sent_at"],
+        "expires_at": row["expires_at"],
+        "status": row["status"],
+        "failures": row["attempts"],
+        "next_attempt_at": row["due_at"],
+        "ended_at": row["ended_at"],
+        "last_error": row["error"],
+    }
+
+
+def _mailbox(delivery: Delivery, counts: Any) -> dict[str, Any]:
+    def count(status: str) -> int:
+        row = counts.get((delivery.name, status))
+        return 0 if row is None else row["messages"]
+
+    pending = counts.get((delivery.name, "pending"))
+    return {
+        "mailbox": delivery.name,
+        "agent": delivery.capability,
+        "topics": delivery.section.topics,
+        "capacity": delivery.section.capacity,
+        "full": delivery.section.full,
+        "pending": count("pending"),
+        "in_flight": delivery.in_flight,
+        "delivered": count("delivered"),
+        "dead": count("dead"),
+        "expired": count("expired"),
+        "dropped": count("dropped"),
+        "oldest_pending": None if pending is None else pending["oldest"],
+        "trouble": delivery.trouble,
+    }

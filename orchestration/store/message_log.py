@@ -1,0 +1,117 @@
+"""What people see and do of the messages in SQLite: pages, counts, dead letters."""
+
+import sqlite3
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import orjson
+
+from agents.network.port import Rank
+from operations.database import Database
+from orchestration.store.bounded import fetch
+from orchestration.store.contains import add_json_contains
+from orchestration.store.messages import waiting
+from orchestration.store.visibility import Visible
+
+PAGE = 1_000  # rows a caller may ask for at once
+
+_PAGE = """
+SELECT * FROM messages WHERE {conditions} ORDER BY number LIMIT :limit
+"""
+_COUNTS = """
+SELECT mailbox, status, count(*) AS messages, min(sent_at) AS oldest FROM messages
+WHERE {conditions} GROUP BY mailbox, status
+"""
+_REVIVE = """
+UPDATE messages SET status = 'pending', attempts = 0, due_at = NULL, ended_at = NULL,
+    error = NULL, expires_at = NULL
+WHERE number IN (
+    SELECT number FROM messages WHERE {conditions} ORDER BY number LIMIT :limit)
+RETURNING number, sender, priority
+"""
+
+
+class MessageLog:
+    """Reads messages, and puts back what is over."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def page(
+        self,
+        mailbox: str,
+        *,
+        after: int,
+        limit: int,
+        status: str | None = None,
+        visible: Visible = None,
+    ) -> list[sqlite3.Row]:
+        """Return messages of a mailbox whose offset is beyond ``after``, in their order.
+
+        Raises:
+            SearchTooWide: it took too long to find what is ``visible``.
+        """
+        values = _values(mailbox, visible, after=after, limit=min(limit, PAGE), status=status)
+        sql = page_sql(status=status is not None, visible=bool(visible))
+        return await self._database.read(lambda connection: fetch(connection, sql, values))
+
+    async def counts(self, visible: Visible = None) -> Mapping[tuple[str, str], sqlite3.Row]:
+        """Return how many messages there are, by mailbox and status, counted now.
+
+        Raises:
+            SearchTooWide: it took too long.
+        """
+        conditions = "json_contains(metadata, :visible)" if visible else "TRUE"
+        sql, values = _COUNTS.format(conditions=conditions), _values("", visible)
+        rows = await self._database.read(lambda connection: fetch(connection, sql, values))
+        return {(row["mailbox"], row["status"]): row for row in rows}
+
+    async def revive(
+        self,
+        mailbox: str,
+        status: str,
+        *,
+        capacity: int,
+        after: int = 0,
+        offsets: Collection[int] | None = None,
+        visible: Visible = None,
+    ) -> Sequence[tuple[str, Rank]]:
+        """Let messages that are over wait again, oldest first, as many as the mailbox has room for.
+
+        They do not expire any more. Return the sender and rank of each.
+        """
+        chosen = None if offsets is None else orjson.dumps(list(offsets)).decode()
+        values = _values(mailbox, visible, after=after, status=status, offsets=chosen)
+        conditions = _conditions(status=True, visible=bool(visible))
+        if offsets is not None:
+            conditions += " AND number IN (SELECT value FROM json_each(:offsets))"
+        sql = _REVIVE.format(conditions=conditions)
+        return await self._database.write(partial(_revive, sql, values, capacity))
+
+
+def page_sql(*, status: bool, visible: bool) -> str:
+    """Return what selects a page of messages: of every status or one, of all callers or one."""
+    return _PAGE.format(conditions=_conditions(status=status, visible=visible))
+
+
+def _conditions(*, status: bool, visible: bool) -> str:
+    conditions = "mailbox = :mailbox AND number > :after"
+    if status:
+        conditions += " AND status = :status"
+    if visible:
+        conditions += " AND json_contains(metadata, :visible)"
+    return conditions
+
+
+def _values(mailbox: str, visible: Visible, **more: Any) -> dict[str, Any]:
+    return {"mailbox": mailbox, "visible": orjson.dumps(visible or {}), **more}
+
+
+def _revive(
+    sql: str, values: Mapping[str, Any], capacity: int, connection: sqlite3.Connection
+) -> list[tuple[str, Rank]]:
+    add_json_contains(connection)
+    room = max(0, capacity - waiting(connection, values["mailbox"]))
+    rows = connection.execute(sql, {**values, "limit": room}).fetchall()
+    return [(row["sender"], Rank(row["priority"], row["number"])) for row in rows]
