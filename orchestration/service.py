@@ -115,6 +115,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             ExpiryStore(database),
             saver,
             loop.hold,
+            loop.gone,
             interval=section.sweep_interval_minutes * 60,
             limit=section.sweep_limit,
             default=ttl,

@@ -3,7 +3,6 @@
 import asyncio
 import sqlite3
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -234,14 +233,18 @@ def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
 async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
     """Delete threads of the caller with their runs, which are stopped first; return which."""
     deleted: list[str] = []
-    delete = partial(call.backend.threads.delete, visible=call.visible)
     for start in range(0, len(thread_ids), _AT_ONCE):
         page = thread_ids[start : start + _AT_ONCE]
         await _stop_runs(call, await call.backend.threads.among(page, call.visible))
-        found = await asyncio.gather(*map(delete, page))
+        found = await asyncio.gather(*(_delete(call, thread_id) for thread_id in page))
         deleted += [thread_id for thread_id, was in zip(page, found, strict=True) if was]
-    for thread_id in deleted:
-        call.backend.loop.logs.discard(thread_id)
+    return deleted
+
+
+async def _delete(call: Call, thread_id: str) -> bool:
+    deleted = await call.backend.threads.delete(thread_id, visible=call.visible)
+    if deleted:
+        call.backend.loop.gone(thread_id)
     return deleted
 
 

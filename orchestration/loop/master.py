@@ -31,6 +31,7 @@ from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
 from orchestration.loop.streams import Listener, StreamEvent, run_done
 from orchestration.loop.threadlog import ThreadLogs
+from orchestration.loop.watchers import Watchers
 from orchestration.loop.worker import PATIENCE, Worker
 
 POISON = Failure("PoisonRun", "the server died too often while this run was working")
@@ -54,7 +55,7 @@ class MasterLoop:
         self._worker = Worker(store, executor, limits, emit, rng)
         self._live: dict[str, Run] = {}
         self._threads: dict[str, list[Run]] = {}
-        self._watchers: dict[str, list[Listener]] = {}
+        self._watchers = Watchers()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.logs = ThreadLogs()
@@ -101,25 +102,26 @@ class MasterLoop:
 
     def watch(self, thread_id: str) -> Listener:
         """Return a listener for the events of all runs of a thread, those to come included."""
-        listener = Listener()
-        self._watchers.setdefault(thread_id, []).append(listener)
+        listener = self._watchers.enter(thread_id)
         for run in self._threads.get(thread_id, ()):
             run.stream.tap(listener.put_nowait)
         return listener
 
     def unwatch(self, thread_id: str, listener: Listener) -> None:
         """Forget a listener that ``watch`` returned."""
-        watchers = self._watchers[thread_id]
-        watchers.remove(listener)
-        if not watchers:
-            del self._watchers[thread_id]
-        for run in self._threads.get(thread_id, ()):
-            run.stream.untap(listener.put_nowait)
+        if self._watchers.leave(thread_id, listener):
+            for run in self._threads.get(thread_id, ()):
+                run.stream.untap(listener.put_nowait)
 
     def tell(self, thread_id: str, event: StreamEvent) -> None:
         """Give an event that is no run's to those who watch a thread."""
-        for watcher in self._watchers.get(thread_id, ()):
+        for watcher in self._watchers.of(thread_id):
             watcher.put_nowait(event)
+
+    def gone(self, thread_id: str) -> None:
+        """Let those who follow a thread that was deleted see its end."""
+        self._watchers.discard(thread_id)
+        self.logs.discard(thread_id)
 
     @contextmanager
     def hold(self, thread_id: str) -> Generator[None]:
@@ -211,9 +213,7 @@ class MasterLoop:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        for watchers in self._watchers.values():
-            for watcher in watchers:
-                watcher.close()
+        self._watchers.close()
         self.logs.close()
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
@@ -249,7 +249,7 @@ class MasterLoop:
         run.done = asyncio.get_running_loop().create_future()
         self._live[run.run_id] = run
         self._threads.setdefault(run.thread_id, []).append(run)
-        for watcher in self._watchers.get(run.thread_id, ()):
+        for watcher in self._watchers.of(run.thread_id):
             run.stream.tap(watcher.put_nowait)
         self._write_log(run)
 

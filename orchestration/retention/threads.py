@@ -36,8 +36,9 @@ class ThreadSweeper:
     """Deletes, or prunes to the latest checkpoint, each thread whose time is over.
 
     ``hold`` lets no run of a thread start meanwhile, or raises ThreadBusy: what works is never
-    touched. It sleeps until the first thread expires; it sweeps at most every ``interval`` seconds
-    and then ``limit`` threads. ``default`` is what threads get that are made from now on.
+    touched. ``gone`` is told of each that was deleted. It sleeps until the first thread expires;
+    it sweeps at most every ``interval`` seconds and then ``limit`` threads. ``default`` is what
+    threads get that are made from now on.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ThreadSweeper:
         store: ExpiryStore,
         checkpoints: Checkpoints,
         hold: Hold,
+        gone: Callable[[str], None],
         *,
         interval: float,
         limit: int,
@@ -55,6 +57,7 @@ class ThreadSweeper:
         self._store = store
         self._checkpoints = checkpoints
         self._hold = hold
+        self._gone = gone
         self._interval = interval
         self._limit = limit
         self._default = default
@@ -137,4 +140,7 @@ class ThreadSweeper:
         more: bool | None = True
         while more:
             more = await self._store.delete_part(thread)
-        return more is not None
+        if more is None:
+            return False
+        self._gone(thread.thread_id)
+        return True

@@ -1,7 +1,8 @@
 """The stream of a thread: resumed after a break, cut to what is asked for."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import pytest
 
 from tests.api import plays
 from tests.api.client import NOBODY, PROBLEM, Part, new_run, new_thread, open_socket, parts
+from tests.api.test_thread_log import events
+from tests.api.test_ttl import expire
 
+PATIENCE = 10.0  # seconds
 SHOWN = {"stream_mode": ["updates"], "stream_resumable": True}
 
 
 @asynccontextmanager
 async def thread_stream(
     client: httpx.AsyncClient, thread_id: str, last: str | None = None, **params: Any
-) -> AsyncIterator[AsyncIterator[Part]]:
+) -> AsyncGenerator[AsyncIterator[Part]]:
     headers = {} if last is None else {"last-event-id": last}
     path = f"/threads/{thread_id}/stream"
     async with client.stream("GET", path, headers=headers, params=params) as response:
@@ -112,3 +116,31 @@ async def test_a_mode_that_there_is_not_is_refused(tmp_path: Path) -> None:
         path = f"/threads/{await new_thread(client)}/stream"
         refused = await client.get(path, params={"stream_mode": "values"})
     assert refused.status_code == 422
+
+
+@pytest.mark.parametrize("how", ["deleted", "expired"])
+async def test_a_stream_ends_with_its_thread_whoever_has_the_id_next(
+    tmp_path: Path, how: str
+) -> None:
+    async with open_socket(tmp_path, "echo") as (_, client):
+        thread_id = await new_thread(client, ttl=30)
+        async with (
+            thread_stream(client, thread_id) as stream,
+            aclosing(events(client, thread_id, ["values"])) as followed,
+        ):
+            first = asyncio.ensure_future(anext(followed))
+            while not first.done():
+                await ran(client, thread_id, "begun")
+            if how == "deleted":
+                await client.delete(f"/threads/{thread_id}")
+            else:
+                expire(tmp_path, thread_id)
+                await new_thread(client, ttl=1)  # which has the sweeper look
+                while (await client.get(f"/threads/{thread_id}")).status_code != 404:  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+            await new_thread(client, thread_id=thread_id)
+            await ran(client, thread_id, "another's")
+            async with asyncio.timeout(PATIENCE):
+                seen = [part async for part in stream] + [part async for part in followed]
+    assert seen[-1].event == "shutdown"
+    assert "another's" not in str(seen)

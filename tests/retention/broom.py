@@ -86,6 +86,7 @@ async def open_broom(
             ExpiryStore(shelf.database),
             shelf.saver,
             hold,
+            lambda _: None,
             interval=INTERVAL,
             limit=limit,
             default=default,
