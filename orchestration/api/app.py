@@ -84,9 +84,8 @@ def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
             resources[path] = Resource(backend, path, {"GET": _Fixed(body, media_type)})
     # Errors are answered by the resources, so Starlette's application around the paths is not
     # needed: it would wrap every request twice more.
-    app: ASGIApp = Paths(resources, otherwise=_not_found)
-    if custom is not None:
-        app = BesideOurs(custom, app)
+    ours = Paths(resources, otherwise=_not_found)
+    app: ASGIApp = ours if custom is None else BesideOurs(custom, ours)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
         app = Below(app, prefix)
     return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)))

@@ -7,10 +7,11 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials
 from starlette.routing import Match
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from operations.errors import ConfigurationError
 from orchestration.api.access import Authority
+from orchestration.api.paths import Paths
 from orchestration.api.problems import problem, respond
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.targets import load_target
@@ -30,11 +31,12 @@ class CustomRoutes:
         self._state = state
         self._guard = guard
 
-    def have(self, scope: Scope) -> bool:
-        """Return whether a request is for one of the routes."""
+    def match(self, scope: Scope) -> Match:
+        """Return whether a request is for one of the routes: wholly, or but for its method."""
         if scope["path"].removeprefix(scope.get("root_path", "")) in _OURS:
-            return False
-        return any(route.matches(scope)[0] is not Match.NONE for route in self._app.routes)
+            return Match.NONE
+        matches = (route.matches(scope)[0] for route in self._app.routes)
+        return max(matches, key=lambda match: match.value, default=Match.NONE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have a request answered by the project."""
@@ -51,16 +53,20 @@ class CustomRoutes:
 
 
 class BesideOurs:
-    """An ASGI application: the project's routes, and for all the rest the service's."""
+    """An ASGI application: the project's routes, and for all the rest the service's.
 
-    def __init__(self, custom: CustomRoutes, ours: ASGIApp) -> None:
+    A path may have methods of both: `GET /threads` of the project beside `POST /threads`.
+    """
+
+    def __init__(self, custom: CustomRoutes, ours: Paths) -> None:
         self._custom = custom
         self._ours = ours
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        chosen = self._custom if self._custom.have(scope) else self._ours
-        await chosen(scope, receive, send)
+        match = self._custom.match(scope)
+        theirs = match is Match.FULL or (match is Match.PARTIAL and not self._ours.have(scope))
+        await (self._custom if theirs else self._ours)(scope, receive, send)
 
 
 @asynccontextmanager

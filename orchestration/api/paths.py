@@ -22,14 +22,24 @@ class Paths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
+        found = self._find(scope)
+        if found is None:
+            await self._otherwise(scope, receive, send)
+        else:
+            app, scope["path_params"] = found
+            await app(scope, receive, send)
+
+    def have(self, scope: Scope) -> bool:
+        """Return whether a request is for one of the paths."""
+        return self._find(scope) is not None
+
+    def _find(self, scope: Scope) -> tuple[ASGIApp, dict[str, str]] | None:
         parts: list[str] = scope["path"].removeprefix(scope.get("root_path", "")).split("/")
         for place in self._places.get((len(parts), parts[1] if len(parts) > 1 else ""), ()):
             found = place.find(parts)
             if found is not None:
-                scope["path_params"] = found
-                await place.app(scope, receive, send)
-                return
-        await self._otherwise(scope, receive, send)
+                return place.app, found
+        return None
 
 
 class _Place:

@@ -53,6 +53,7 @@ app = Starlette(
         Route("/hello", _hello),
         Route("/echo", _echo, methods=["POST"]),
         Route("/ok", _shadow),
+        Route("/threads", _shadow, methods=["GET"]),
         Route("/broken", _broken),
         Mount("/mounted", routes=[Route("/inner", _inner)]),
     ],

@@ -31,6 +31,15 @@ async def test_routes_of_the_project_are_served_within_its_lifespan(tmp_path: Pa
     assert life[-1] == "ended"
 
 
+async def test_a_path_may_have_methods_of_both(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_http()) as client:
+        assert (await client.get("/threads")).json() == {"ok": "mine"}
+        made = await client.post("/threads", json={})
+        assert (made.status_code, "thread_id" in made.json()) == (200, True)
+        assert (await client.put("/threads")).headers["allow"] == "OPTIONS, POST"
+        assert (await client.post("/hello")).headers["x-marked"] == "yes"
+
+
 async def test_who_is_not_known_does_not_get_to_them(tmp_path: Path) -> None:
     manifest = {**_http(), "auth": {"path": "tests.api.guards:owners"}}
     async with open_client(tmp_path, "echo", manifest=manifest) as client:
