@@ -35,8 +35,8 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     # Without authorisation the thread need not be there yet; with it, it could become another's.
     if backend.authority is not None and row is None:
         raise ThreadNotFound(thread_id)
-    log = logs.open(thread_id)
     since = body.since if body.since is not None else last_event_id(call)
+    log = logs.open(thread_id)
     # The clients' watches on the fate of runs; the end of an earlier one would end the next for
     # them, which they start only once they watch.
     watch = body.namespaces is None and frozenset(body.channels) == _WATCH

@@ -304,6 +304,14 @@ async def test_a_stream_that_makes_no_sense_is_refused(
     assert said in problem["message"]
 
 
+async def test_a_stream_that_is_refused_leaves_no_log(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, client_of(service.app) as client:
+        path, body = f"/threads/{NOBODY}/stream/events", {"channels": ["values"]}
+        refused = await client.post(path, json=body, headers={"last-event-id": "x"})
+        assert refused.status_code == 400
+        assert service.loop.logs.find(NOBODY) is None
+
+
 async def test_a_deleted_thread_leaves_no_log(tmp_path: Path) -> None:
     thread = str(uuid4())
     async with open_socket(tmp_path, "echo") as (service, client):
