@@ -55,7 +55,8 @@ async def create_thread(call: Call, body: ThreadCreate) -> Response:
     ttl = _ttl(body.ttl)
     try:
         metadata = call.stamped(body.metadata)
-        await call.backend.threads.create(thread_id, metadata, call.receipt, ttl)
+        receipt = None if body.supersteps else call.receipt
+        await call.backend.threads.create(thread_id, metadata, receipt, ttl)
     except ThreadExists:
         if body.if_exists == "raise" or call.backend.threads.get(thread_id, call.visible) is None:
             raise
@@ -208,6 +209,8 @@ async def _go_through(call: Call, thread_id: str, body: ThreadCreate) -> None:
     except Problem:
         await call.backend.threads.delete(thread_id)
         raise
+    if call.receipt is not None:  # only now is there what was asked for
+        await call.backend.threads.keep(thread_id, call.receipt)
 
 
 def _of_a_run_alone(call: Call, thread_id: str) -> bool:

@@ -83,6 +83,11 @@ class ThreadStore:
         if not await self._database.write(with_receipt(create, receipt, partial(_get, thread_id))):
             raise ThreadExists(thread_id)
 
+    async def keep(self, thread_id: str, receipt: Receipt) -> None:
+        """Keep ``receipt`` of the row of a thread that was created without."""
+        row = partial(_get, thread_id)
+        await self._database.write(with_receipt(lambda _: True, receipt, row))
+
     async def patch(
         self,
         thread_id: str,

@@ -164,6 +164,23 @@ async def test_a_refused_request_leaves_no_key(tmp_path: Path) -> None:
     assert (refused.status_code, made.status_code) == (404, 200)
 
 
+async def test_a_thread_with_a_history_is_answered_again_whole_or_not_at_all(
+    tmp_path: Path,
+) -> None:
+    def asked(node: str) -> dict[str, Any]:
+        steps = [{"updates": [{"values": {"text": "before"}, "as_node": node}]}]
+        return {"metadata": {"graph_id": "echo"}, "supersteps": steps}
+
+    async with open_client(tmp_path, "echo") as client:
+        refused = [
+            await client.post("/threads", json=asked("nothing"), headers=KEY) for _ in range(2)
+        ]
+        made = [await client.post("/threads", json=asked("echo"), headers=KEY) for _ in range(2)]
+    assert [answer.status_code for answer in refused] == [409, 409]
+    assert made[0].json()["values"]["text"] == "before"
+    assert made[1].json() == made[0].json()
+
+
 async def test_a_key_outlives_a_restart(tmp_path: Path) -> None:
     body = ask("holder", "restarted with a key")
     async with (
