@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
+from uuid import UUID
 
 import orjson
 from starlette.responses import Response
@@ -114,6 +115,8 @@ async def join_run(call: Call, how: JoinRunHow) -> Response:
     """Wait for a run to end and answer with its output."""
     run = _live(call)
     if run is not None:
+        if how.cancel_on_disconnect:
+            await _require_stoppable(call, run)
         return waiting(call, run, cancel=how.cancel_on_disconnect)
     row = _row(call)
     if row["status"] in (RunStatus.ERROR, RunStatus.TIMEOUT):
@@ -195,7 +198,21 @@ async def _join_stream(call: Call, how: JoinHow) -> Response:
     run = _live(call)
     if run is None:
         _row(call)
+    elif how.cancel_on_disconnect:
+        await _require_stoppable(call, run)
     return await follow_again(call, run, call.uuid("run_id"), how)
+
+
+async def _require_stoppable(call: Call, run: Run) -> None:
+    """Refuse who would stop a run by going away, and may only look at it.
+
+    Raises:
+        Problem: 403 or 404, they may not change it.
+    """
+    asked = {"thread_id": UUID(run.thread_id), "run_id": UUID(run.run_id)}
+    changing = await call.may("threads", "update", asked)
+    if not _is_own(changing, run.thread_id, run.metadata, ephemeral=run.ephemeral):
+        raise Problem(HTTPStatus.NOT_FOUND, f"Run {run.run_id} not found")
 
 
 def _live(call: Call) -> Run | None:

@@ -7,6 +7,7 @@ import pytest
 
 from operations.keys import KeyFolder, KeyScope
 from tests.api.client import PROBLEM, open_client
+from tests.api.plays import gates
 
 
 def _key(folder: Path, owner: str, scope: KeyScope = "run") -> dict[str, str]:
@@ -107,3 +108,33 @@ async def test_items_of_owners_are_apart_in_graphs_too(tmp_path: Path) -> None:
         assert (await client.get("/store/items", headers=bob, params=where)).json() is None
         everything = await client.post("/store/items/search", headers=bob)
         assert everything.json() == {"items": []}
+
+
+async def test_who_may_only_look_stops_no_run_by_going_away(tmp_path: Path) -> None:
+    read, run = (_key(tmp_path, "alice", scope) for scope in ("read", "run"))
+    async with open_client(tmp_path, "holder") as client:
+        thread = await client.post("/threads", headers=run)
+        path = f"/threads/{thread.json()['thread_id']}/runs"
+        body = {"assistant_id": "holder", "input": {"text": "looked at"}}
+        made = (await client.post(path, headers=run, json=body)).json()["run_id"]
+        places = (f"{path}/{made}/join", f"{path}/{made}/stream", f"/runs/{made}/stream")
+        query = {"cancel_on_disconnect": "true"}
+        refused = [await client.get(place, headers=read, params=query) for place in places]
+        gates["looked at"].opened.set()
+        joined = await client.get(places[0], headers=run, params=query)
+    assert [answer.status_code for answer in refused] == [403] * 3
+    assert joined.status_code == 200
+
+
+async def test_an_admin_who_changes_a_cron_leaves_it_to_its_owner(tmp_path: Path) -> None:
+    alice, bob, admin = _key(tmp_path, "alice"), _key(tmp_path, "bob"), _key(tmp_path, "x", "admin")
+    async with open_client(tmp_path, "echo") as client:
+        body = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "metadata": {"old": 1}}
+        cron = (await client.post("/runs/crons", headers=alice, json=body)).json()
+        path = f"/runs/crons/{cron['cron_id']}"
+        await client.patch(path, headers=admin, json={"metadata": {"new": 1}})
+        seen = await client.get(path, headers=alice)
+        await client.patch(path, headers=admin, json={"metadata": {"owner": "bob"}})
+        given = [(await client.get(path, headers=key)).status_code for key in (alice, bob)]
+    assert seen.json()["metadata"] == {"owner": "alice", "new": 1}
+    assert given == [404, 200]
