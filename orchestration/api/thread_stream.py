@@ -23,11 +23,11 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
     events, and all those of the resumable runs after it; ``-1`` stands for before the first.
     """
     loop, settings = call.backend.loop, call.backend.settings
-    listener = loop.watch(thread_id)
+    listener = loop.watchers.watch(thread_id)
     try:
         missed = [event async for event in _missed(call, thread_id)]
     except BaseException:
-        loop.unwatch(thread_id, listener)
+        loop.watchers.unwatch(thread_id, listener)
         raise
     seen: dict[str, int] = {}
     wanted = _wanted(how)
@@ -45,7 +45,7 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
         headers={},
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
-        leave=lambda _: loop.unwatch(thread_id, listener),
+        leave=lambda _: loop.watchers.unwatch(thread_id, listener),
         before=missed,
         wanted=is_new,
         of_thread=True,

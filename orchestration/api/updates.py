@@ -50,7 +50,7 @@ async def update_thread(
         await backend.threads.show(thread_id, shown)
     values = Fragment(shown.values) if shown.values is not None else None
     told = orjson.dumps({"thread_id": thread_id, "checkpoint": updated, "values": values})
-    backend.loop.tell(thread_id, StreamEvent(0, STATE_UPDATE, told))
+    backend.loop.watchers.tell(thread_id, StreamEvent(0, STATE_UPDATE, told))
     return updated
 
 

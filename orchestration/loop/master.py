@@ -29,7 +29,7 @@ from orchestration.loop.run import (
 )
 from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
-from orchestration.loop.streams import Listener, StreamEvent, run_done
+from orchestration.loop.streams import run_done
 from orchestration.loop.threadlog import ThreadLogs
 from orchestration.loop.watchers import Watchers
 from orchestration.loop.worker import PATIENCE, Worker
@@ -55,10 +55,10 @@ class MasterLoop:
         self._worker = Worker(store, executor, limits, emit, rng)
         self._live: dict[str, Run] = {}
         self._threads: dict[str, list[Run]] = {}
-        self._watchers = Watchers()
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self.logs = ThreadLogs()
+        self.watchers = Watchers(self.on_thread)
 
     @property
     def draining(self) -> bool:
@@ -100,27 +100,9 @@ class MasterLoop:
         """Return what a tenant may still submit; None if there is no limit."""
         return self._admission.allowance(tenant)
 
-    def watch(self, thread_id: str) -> Listener:
-        """Return a listener for the events of all runs of a thread, those to come included."""
-        listener = self._watchers.enter(thread_id)
-        for run in self._threads.get(thread_id, ()):
-            run.stream.tap(listener.put_nowait)
-        return listener
-
-    def unwatch(self, thread_id: str, listener: Listener) -> None:
-        """Forget a listener that ``watch`` returned."""
-        if self._watchers.leave(thread_id, listener):
-            for run in self._threads.get(thread_id, ()):
-                run.stream.untap(listener.put_nowait)
-
-    def tell(self, thread_id: str, event: StreamEvent) -> None:
-        """Give an event that is no run's to those who watch a thread."""
-        for watcher in self._watchers.of(thread_id):
-            watcher.put_nowait(event)
-
     def gone(self, thread_id: str) -> None:
         """Let those who follow a thread that was deleted see its end."""
-        self._watchers.discard(thread_id)
+        self.watchers.discard(thread_id)
         self.logs.discard(thread_id)
 
     @contextmanager
@@ -213,7 +195,7 @@ class MasterLoop:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()
-        self._watchers.close()
+        self.watchers.close()
         self.logs.close()
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
@@ -249,8 +231,7 @@ class MasterLoop:
         run.done = asyncio.get_running_loop().create_future()
         self._live[run.run_id] = run
         self._threads.setdefault(run.thread_id, []).append(run)
-        for watcher in self._watchers.of(run.thread_id):
-            run.stream.tap(watcher.put_nowait)
+        self.watchers.enter(run)
         self._write_log(run)
 
     def _settle(
@@ -377,7 +358,7 @@ class MasterLoop:
         run.stream.close()
         if run.log is not None:
             run.log.end(run, outcome)
-        self.tell(run.thread_id, run_done(run.run_id))
+        self.watchers.tell(run.thread_id, run_done(run.run_id))
         if run.done is not None and not run.done.done():
             run.done.set_result(outcome)
         self._admission.finished()

@@ -313,7 +313,7 @@ def test_a_drain_asks_first_cancels_then_and_leaves_everything_pending() -> None
         waiting = await stage.submit("waiting")
         delayed = await stage.submit("delayed", delay=1.0)
         await stage.quiet()
-        listener = stage.loop.watch("thread of rude")
+        listener = stage.loop.watchers.watch("thread of rude")
         draining = asyncio.create_task(stage.loop.drain())
         await stage.quiet()
         assert [work.drained for work in stage.executor.work.values()] == [True, True]
@@ -360,7 +360,7 @@ def test_suspects_run_one_at_a_time() -> None:
 def test_who_watches_a_thread_hears_of_runs_before_and_after() -> None:
     async def main(stage: Stage) -> None:
         first = await stage.submit("first", "thread")
-        listener = stage.loop.watch("thread")
+        listener = stage.loop.watchers.watch("thread")
         second = await stage.submit("second", "thread")
         for run in (first, second):
             await stage.quiet()
@@ -368,7 +368,7 @@ def test_who_watches_a_thread_hears_of_runs_before_and_after() -> None:
             stage.end(run.run_id)
         await stage.quiet()
         heard = [event.name for event in listener.take()]
-        stage.loop.unwatch("thread", listener)
+        stage.loop.watchers.unwatch("thread", listener)
         third = await stage.submit("third", "thread")
         third.stream.publish("custom", b"1")
         assert heard == ["custom", "end", "metadata"] * 2
