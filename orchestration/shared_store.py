@@ -10,9 +10,9 @@ from operations.database import Database
 from orchestration.graphs.custom_store import open_custom_store
 from orchestration.graphs.embedding import load_embeddings
 from orchestration.graphs.manifest import Manifest
+from orchestration.retention.sweeper import Sweeper
 from orchestration.store.item_vectors import MeaningIndex
 from orchestration.store.items import ItemStore
-from orchestration.store.sweeping import Sweeper
 
 SWEEP_INTERVAL = 5.0  # minutes, unless store.ttl.sweep_interval_minutes says otherwise
 
@@ -30,7 +30,8 @@ async def open_shared_store(manifest: Manifest, database: Database) -> AsyncGene
         return
     items = _item_store(manifest, database)
     minutes = manifest.store.ttl.sweep_interval_minutes or SWEEP_INTERVAL
-    async with in_background(Sweeper(items.sweep, minutes * 60), "sweeper of items"):
+    sweeper = Sweeper(items, "items", rest=minutes * 60)
+    async with in_background(sweeper, "sweeper of items"):
         yield items
 
 

@@ -8,7 +8,7 @@ import structlog
 from operations.alarm import Alarm, Sleep
 from operations.errors import StorageUnavailable
 
-SHORTEST_REST = 60.0  # seconds between two sweeps
+SHORTEST_REST = 60.0  # seconds between two sweeps, if nobody says otherwise
 LONGEST_REST = 3_600.0  # seconds until the wall clock is looked at again, in case it was set
 
 _log = structlog.get_logger("masterloop")
@@ -27,11 +27,19 @@ class Ageing(Protocol):
 
 
 class Sweeper:
-    """Sweeps one kind of things, named by ``what`` in the log."""
+    """Sweeps one kind of things, named by ``what`` in the log; rests ``rest`` seconds at least."""
 
-    def __init__(self, things: Ageing, what: str, *, sleep: Sleep = anyio.sleep) -> None:
+    def __init__(
+        self,
+        things: Ageing,
+        what: str,
+        *,
+        rest: float = SHORTEST_REST,
+        sleep: Sleep = anyio.sleep,
+    ) -> None:
         self._things = things
         self._what = what
+        self._rest = rest
         self._alarm = Alarm(sleep)
         self._closed = False
 
@@ -49,8 +57,8 @@ class Sweeper:
                 pause = self._things.next_sweep()
             except StorageUnavailable as error:
                 _log.warning("sweeping failed; trying again", what=self._what, error=str(error))
-                pause = SHORTEST_REST
-            await self._alarm.rest(min(max(pause, SHORTEST_REST), LONGEST_REST))
+                pause = self._rest
+            await self._alarm.rest(max(self._rest, min(pause, LONGEST_REST)))
 
     async def _sweep_some(self) -> bool:
         return not self._closed and await self._things.sweep() > 0
