@@ -138,6 +138,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         delay=body.after_seconds or 0.0,
         timeout=body.timeout,
         stamp=stamp,
+        visible=call.visible,
         principal=call.on_behalf,
     )
 

@@ -121,7 +121,8 @@ class Run:
     run has a thread of its own that is gone when it ends. ``delay`` and ``timeout`` are seconds.
     What a ``repeatable`` run tells is kept for those who ask for it again; ``receipt`` is what
     the store keeps of its acceptance besides, and means nothing to the loop.
-    ``stamp`` is metadata that a thread gets if the run creates it. ``principal`` is who it is for
+    ``stamp`` is metadata that a thread gets if the run creates it, ``visible`` what the metadata
+    of one that is there must contain for the run to be taken. ``principal`` is who it is for
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
     A run that is not ``announced`` is one of which no client is told anything before it has ended.
     """
@@ -148,6 +149,7 @@ class Run:
     attempt: int = 0
     crashes: int = 0
     stamp: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    visible: Mapping[str, Any] | None = None
     principal: Mapping[str, Any] | None = None
 
     status: RunStatus = RunStatus.PENDING

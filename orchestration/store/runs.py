@@ -28,7 +28,7 @@ from orchestration.store.run_lists import DEAD, RESUMABLE, of_thread_sql
 from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.ttl import Ttl
-from orchestration.store.visibility import Visible
+from orchestration.store.visibility import Visible, sees
 
 _INSERT = """
 INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at, updated_at,
@@ -199,6 +199,8 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     named = None if run.ephemeral else execute(_THREAD, (run.thread_id,)).fetchone()
     if named is None and not run.ephemeral and not run.create_thread:
         return False
+    if named is not None and run.visible and not _is_own(run, connection):
+        return False
     if run.firing is not None and not move_cron(connection, run.firing):
         return False
     if not run.ephemeral:
@@ -215,6 +217,11 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     execute(_INSERT, _columns(run))
     failpoint("accept.before_commit")
     return True
+
+
+def _is_own(run: Run, connection: sqlite3.Connection) -> bool:
+    """Return whether the thread is for the caller still: another may have made it meanwhile."""
+    return sees(run.visible, read_metadata(connection, run.thread_id) or {})
 
 
 def _accept_all(runs: Sequence[Run], ttl: Ttl | None, connection: sqlite3.Connection) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -214,3 +215,29 @@ async def test_a_stop_charges_no_run_with_an_attempt(tmp_path: Path, working: bo
         await asyncio.wait({submitting})
     rows = ask(tmp_path, "SELECT run_id, status, attempt, crashes FROM runs")
     assert rows == [(run.run_id, "pending", 0, 0)]
+
+
+async def test_a_thread_that_another_makes_meanwhile_is_not_run_on(tmp_path: Path) -> None:
+    manifest = {"auth": {"path": "tests.api.guards:owners"}}
+    thread, run = {"thread_id": str(uuid4())}, {"assistant_id": "echo", "input": {"text": "hers"}}
+    path = f"/threads/{thread['thread_id']}"
+    async with (
+        open_play(tmp_path, "echo", manifest=manifest) as service,
+        client_of(service.app) as client,
+        asyncio.TaskGroup() as group,
+    ):
+
+        def send(who: str, where: str, body: dict[str, Any]) -> asyncio.Task[httpx.Response]:
+            headers = {"authorization": f"Bearer {who}"}
+            return group.create_task(client.post(where, json=body, headers=headers))
+
+        with closing(sqlite3.connect(tmp_path / "data/masterloop.db")) as database:
+            database.execute("BEGIN IMMEDIATE")  # nothing is written until this ends
+            made = send("bob", "/threads", thread)
+            ran = send("alice", f"{path}/runs/wait", {**run, "if_not_exists": "create"})
+            while not service.loop.on_thread(thread["thread_id"]):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            database.rollback()
+        assert [(await each).status_code for each in (made, ran)] == [200, 404]
+        kept = await client.get(path, headers={"authorization": "Bearer bob"})
+    assert (kept.json()["metadata"], kept.json()["values"]) == ({"owner": "bob"}, None)
