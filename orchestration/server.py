@@ -12,13 +12,13 @@ import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from http import HTTPStatus
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, cast
 
 import anyio
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from operations.database import DatabaseError
 from operations.errors import ConfigurationError
@@ -71,6 +71,9 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._unfinished = 0
         super().on_headers_complete()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.transport is self.transport:
+            cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
 
     def send_400_response(self, msg: str) -> None:
         answer = respond(Problem(HTTPStatus.BAD_REQUEST, msg), "")
@@ -84,6 +87,38 @@ class _Protocol(HttpToolsProtocol):
         self._head += size
         if self._head > _HEAD_BYTES:
             raise ValueError("the head is too large")
+
+
+class _Joining:
+    """A transport on which the head of an answer waits for its body: one packet, one wake-up."""
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._held is None:
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(self._held + data)
+            self._held = b""
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        """Let a head go whose body is still to be made."""
+        if self._held and not self._transport.is_closing():
+            self._transport.write(self._held)
+        self._held = b""
 
 
 class Server(uvicorn.Server):

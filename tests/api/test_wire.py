@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import socket
+import struct
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -151,3 +154,28 @@ async def test_a_body_that_never_comes_whole_ends_with_its_connection(tmp_path: 
         await answer(address, [POST + b"Content-Length: 100\r\n\r\n{"])
         alive = await answer(address, [GET + b"Connection: close\r\n\r\n"])
     assert alive.endswith(b'{"ok":true}')
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts segments")
+async def test_an_answer_is_one_packet_but_the_head_of_a_stream_waits_for_nothing(
+    tmp_path: Path,
+) -> None:
+    async with open_play(tmp_path, "holder") as service, serving(service.app) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(GET + b"\r\n")
+        await reader.readuntil(b'{"ok":true}')
+        assert segments(writer) == 1
+        body = b'{"assistant_id": "holder", "input": {}, "stream_mode": "custom"}'
+        length = b"Content-Length: %d\r\n\r\n" % len(body)
+        writer.write(POST.replace(b"/threads", b"/runs/stream") + length + body)
+        head = await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+    assert head.startswith(b"HTTP/1.1 200 ")
+
+
+def segments(writer: asyncio.StreamWriter) -> int:
+    """Return how many segments with data have come in: ``tcpi_data_segs_in`` of Linux."""
+    connection: socket.socket = writer.get_extra_info("socket")
+    info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160)
+    (count,) = struct.unpack_from("I", info, 152)
+    return int(count)
