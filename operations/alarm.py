@@ -3,17 +3,10 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 
 import anyio
 
-Clock = Callable[[], datetime]
 Sleep = Callable[[float], Awaitable[None]]
-
-
-def utc_now() -> datetime:
-    """Return the present."""
-    return datetime.now(UTC)
 
 
 class Alarm:

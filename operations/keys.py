@@ -18,6 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from operations.clock import utc_now
+
 KeyScope = Literal["read", "run", "admin"]
 
 FOLDER = "keys"
@@ -42,7 +44,7 @@ class ApiKey:
     @property
     def expired(self) -> bool:
         """Whether its time is over."""
-        return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= _now()
+        return self.expires_at is not None and datetime.fromisoformat(self.expires_at) <= utc_now()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class KeyFolder:
             owner=owner,
             scope=scope,
             sha256=_digest(token),
-            created_at=_now().isoformat(),
+            created_at=utc_now().isoformat(),
             expires_at=None if expires_at is None else _text(expires_at),
         )
         self._write(key)
@@ -152,10 +154,6 @@ class KeyFolder:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _text(at: datetime) -> str:

@@ -17,7 +17,7 @@ from agents.network.configuration import MailboxSection
 from agents.network.message import Message
 from agents.network.port import Mailboxes, Rank, Verdict
 from agents.network.resting import Resting
-from operations.alarm import Clock
+from operations.clock import Clock
 from operations.errors import StorageUnavailable
 
 STORE_PAUSE = 5.0  # seconds until a store that failed is tried again

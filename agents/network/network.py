@@ -16,7 +16,7 @@ from agents.network.delivery import Delivery, Receive
 from agents.network.errors import MailboxNotFound, MessageRefused
 from agents.network.message import HOPS, Draft, Letter, Origin, Receipt
 from agents.network.port import Mailboxes, Place, Rank
-from operations.alarm import Clock, utc_now
+from operations.clock import Clock, utc_now
 from operations.errors import nearest
 
 NAME_LIMIT = 255  # characters of an id

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from starlette.responses import Response
 
+from operations.clock import iso, iso_now
 from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.cron_models import (
@@ -26,7 +27,6 @@ from orchestration.api.submission import default_assistant, find_assistant
 from orchestration.crons.schedule import BadSchedule, parse_schedule
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.store.crons import Cron, CronQuery, as_text
-from orchestration.store.runs import now
 
 endpoint = Endpoints()
 _PAYLOAD = frozenset(
@@ -131,7 +131,7 @@ async def search_crons(call: Call, body: CronSearch) -> Response:
         sort_by=body.sort_by,
         descending=body.sort_order == "desc",
     )
-    at = now()
+    at = iso_now()
     found = [_document(cron) for cron in await call.backend.crons.search(query)]
     if body.select is not None:
         found = [selected({**document, "now": at}, body.select) for document in found]
@@ -154,7 +154,7 @@ async def count_crons(call: Call, body: CronFilter) -> Response:
 async def _create(
     call: Call, body: ThreadCronCreate, thread_id: str | None, on_run_completed: str | None
 ) -> Response:
-    at = now()
+    at = iso_now()
     cron = _timed(
         Cron(
             cron_id=str(uuid4()),
@@ -194,7 +194,7 @@ def _patched(call: Call, old: Cron, body: CronPatch) -> Cron:
     if "end_time" in body.model_fields_set:
         changes["end_time"] = _end(body)
     changes["payload"] = {**old.payload, **_payload(body)}
-    new = replace(old, **changes, updated_at=now())
+    new = replace(old, **changes, updated_at=iso_now())
     times = ("schedule", "timezone", "enabled", "end_time")
     return new if all(getattr(old, name) == getattr(new, name) for name in times) else _timed(new)
 
@@ -219,7 +219,7 @@ def _end(body: ThreadCronCreate | CronPatch) -> str | None:
         return None
     if body.end_time <= datetime.now(UTC):
         raise _unfit("end_time", "must be in the future, or the cron would never run")
-    return body.end_time.isoformat(timespec="microseconds")
+    return iso(body.end_time)
 
 
 def _payload(body: ThreadCronCreate | CronPatch) -> dict[str, Any]:

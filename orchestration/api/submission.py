@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 
 from uuid_utils import uuid7
 
+from operations.clock import iso_now
 from operations.egress import UrlRefused
 from orchestration.api.backend import Backend
 from orchestration.api.checkpoints import require_checkpoint
@@ -18,7 +19,6 @@ from orchestration.api.run_models import RunCreate
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant
-from orchestration.store.runs import now
 from orchestration.store.visibility import Visible, sees, stamped
 
 _DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
@@ -126,7 +126,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         graph_id=assistant.graph_id,
         kwargs=kwargs,
         metadata=metadata,
-        created_at=now(),
+        created_at=iso_now(),
         priority=_priority(body, configurable),
         multitask_strategy=MultitaskStrategy(body.multitask_strategy),
         ephemeral=ephemeral,

@@ -9,7 +9,8 @@ from random import Random
 import anyio
 import structlog
 
-from operations.alarm import Alarm, Clock, Sleep, utc_now
+from operations.alarm import Alarm, Sleep
+from operations.clock import Clock, utc_now
 from operations.errors import StorageUnavailable
 from orchestration.crons.schedule import parse_schedule
 from orchestration.loop.errors import LoopError, QueueFull, RateLimited, ThreadBusy

@@ -9,7 +9,8 @@ from typing import Protocol
 import anyio
 import structlog
 
-from operations.alarm import Alarm, Clock, Sleep, utc_now
+from operations.alarm import Alarm, Sleep
+from operations.clock import Clock, iso, utc_now
 from operations.errors import StorageUnavailable
 from orchestration.loop.errors import ThreadBusy
 from orchestration.store.expiry import Expired, ExpiryStore
@@ -118,7 +119,7 @@ class ThreadSweeper:
         return max(wait, min(max(0.0, seconds), LONGEST_REST))
 
     async def _deal_with(self, thread: Expired, at: datetime) -> None:
-        ends, now = thread.ends(), at.isoformat(timespec="microseconds")
+        ends, now = thread.ends(), iso(at)
         if ends > now:  # it was updated since
             await self._store.postpone(thread, ends)
             return

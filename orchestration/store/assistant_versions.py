@@ -6,8 +6,8 @@ from typing import Any
 
 import orjson
 
+from operations.clock import iso_now
 from orchestration.store.cron_rows import delete_crons_of_assistant
-from orchestration.store.runs import now
 
 JSON = frozenset({"config", "context", "metadata"})
 
@@ -40,7 +40,7 @@ _EMPTY: Mapping[str, Any] = {"description": None, "config": {}, "context": {}, "
 
 def create(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
     """Add an assistant with its first version; False if there is one with that id."""
-    row = {"assistant_id": assistant_id, "at": now(), **_texts({**_EMPTY, **fields})}
+    row = {"assistant_id": assistant_id, "at": iso_now(), **_texts({**_EMPTY, **fields})}
     if connection.execute(_CREATE, row).rowcount == 0:
         return False
     connection.execute(_KEEP, (assistant_id,))
@@ -59,14 +59,14 @@ def update(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Con
     changed = dict(fields)
     if "metadata" in fields:
         changed["metadata"] = {**orjson.loads(row["metadata"]), **fields["metadata"]}
-    connection.execute(_CHANGE, {**dict(row), "at": now(), **_texts(changed)})
+    connection.execute(_CHANGE, {**dict(row), "at": iso_now(), **_texts(changed)})
     connection.execute(_KEEP, (assistant_id,))
     return True
 
 
 def put_back(assistant_id: str, version: int, connection: sqlite3.Connection) -> bool:
     """Make the assistant what it was at ``version``; False if there is no such version."""
-    row = {"assistant_id": assistant_id, "version": version, "at": now()}
+    row = {"assistant_id": assistant_id, "version": version, "at": iso_now()}
     return connection.execute(_PUT_BACK, row).rowcount == 1
 
 

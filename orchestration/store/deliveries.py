@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from uuid_utils import uuid7
 
+from operations.clock import iso
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.loop.run import Failure, Run
@@ -103,12 +104,12 @@ class DeliveryStore:
         ``without`` are ids and ``avoiding`` receivers to leave out.
         """
         left_out = (orjson.dumps(list(ids)).decode() for ids in (without, avoiding))
-        parameters = (_text(at), *left_out, limit)
+        parameters = (iso(at), *left_out, limit)
         return await self._database.read(lambda c: c.execute(_DUE, parameters).fetchall())
 
     def next_due(self, after: datetime) -> datetime | None:
         """Return when the first delivery that is not due yet will be."""
-        row = self._database.get(_NEXT_DUE, (_text(after),))
+        row = self._database.get(_NEXT_DUE, (iso(after),))
         return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
 
     def record(self, delivery_id: str, attempt: Attempt) -> "Future[None]":
@@ -180,13 +181,13 @@ def _document(run: Run, ended: Ended, started_at: str | None) -> dict[str, Any]:
 
 
 def _record(delivery_id: str, attempt: Attempt, connection: sqlite3.Connection) -> None:
-    due_at = None if attempt.due_at is None else _text(attempt.due_at)
+    due_at = None if attempt.due_at is None else iso(attempt.due_at)
     connection.execute(
         _RECORD,
         (
             attempt.status,
             due_at,
-            _text(attempt.at),
+            iso(attempt.at),
             attempt.answer,
             attempt.error,
             attempt.status,
@@ -194,8 +195,4 @@ def _record(delivery_id: str, attempt: Attempt, connection: sqlite3.Connection) 
         ),
     )
     if due_at is None:
-        connection.execute(_FORGET, (_text(attempt.at - KEPT),))
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds")
+        connection.execute(_FORGET, (iso(attempt.at - KEPT),))

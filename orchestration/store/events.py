@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from operations.alarm import Clock, utc_now
+from operations.clock import Clock, iso, utc_now
 from operations.database import Database
 from operations.errors import StorageUnavailable
 from orchestration.loop.streams import StreamEvent
@@ -128,7 +128,7 @@ class OldEvents:
 
     async def sweep(self) -> int:
         """Delete some of one run; return how many, 0 when there are no more."""
-        before = (self._clock() - self._kept).isoformat(timespec="microseconds")
+        before = iso(self._clock() - self._kept)
         return await self._database.write(partial(_forget, before))
 
     def next_sweep(self) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
+from operations.clock import iso
 from operations.database import Database
 from orchestration.store.thread_rows import delete_thread
 from orchestration.store.ttl import Ttl
@@ -63,7 +64,7 @@ class ExpiryStore:
 
     async def expired(self, at: datetime, limit: int) -> list[Expired]:
         """Return the threads to look at, longest expired first."""
-        parameters = (_text(at), limit)
+        parameters = (iso(at), limit)
         rows = await self._database.read(lambda c: c.execute(EXPIRED, parameters).fetchall())
         return [
             Expired(
@@ -91,10 +92,6 @@ class ExpiryStore:
         Return whether there is more to delete; None if the thread was touched, and is to stay.
         """
         return await self._database.write(partial(_delete_part, thread))
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds")
 
 
 def _delete_part(thread: Expired, connection: sqlite3.Connection) -> bool | None:

@@ -4,10 +4,11 @@ import sqlite3
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
+from operations.clock import Clock, iso, utc_now
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.loop.errors import AskedTwice
@@ -37,10 +38,6 @@ WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = run_even
 NEXT_EXPIRY = "SELECT min(expires_at) FROM idempotency_keys"
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """What is to be kept of a creation, in the transaction that makes it durable.
@@ -66,10 +63,10 @@ class Receipt:
             self.principal,
             self.key,
             self.fingerprint,
-            _text(self.at + KEPT),
+            iso(self.at + KEPT),
             answer.decode(),
             run_id,
-            _text(self.at),
+            iso(self.at),
         )
         if connection.execute(_INSERT, parameters).rowcount == 0:
             raise AskedTwice
@@ -99,14 +96,14 @@ def keep_output(connection: sqlite3.Connection, run_id: str, output: bytes) -> N
 class KeyStore:
     """The keys of the last 24 hours; and of the requests that are being answered now."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime] = _now) -> None:
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self._database = database
         self._clock = clock
         self._under_way: set[tuple[str, str]] = set()
 
     def find(self, principal: str, key: str) -> sqlite3.Row | None:
         """Return what was kept of the request that first had this key."""
-        return self._database.get(_FIND, (principal, key, _text(self._clock())))
+        return self._database.get(_FIND, (principal, key, iso(self._clock())))
 
     def receipt(self, principal: str, key: str, fingerprint: bytes, document: Document) -> Receipt:
         """Return what is to be kept of a creation with this key."""
@@ -130,7 +127,7 @@ class KeyStore:
 
     async def sweep(self) -> int:
         """Forget some of the keys that are too old; return how many, 0 when there are no more."""
-        return await self._database.write(partial(_sweep, _text(self._clock())))
+        return await self._database.write(partial(_sweep, iso(self._clock())))
 
     def next_sweep(self) -> float:
         """Return in how many seconds there is something to sweep, at the earliest."""
@@ -147,7 +144,3 @@ def _sweep(at: str, connection: sqlite3.Connection) -> int:
         if run_id is not None:
             connection.execute(_FORGET_EVENTS, (run_id,))
     return len(expired)
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds")

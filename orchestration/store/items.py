@@ -22,11 +22,11 @@ from langgraph.store.base import (
     validate_op_namespace,
 )
 
+from operations.clock import iso_now
 from operations.database import Database
 from orchestration.store import item_rows as rows
 from orchestration.store.item_namespaces import as_text, from_text, list_namespaces
 from orchestration.store.item_vectors import MeaningIndex
-from orchestration.store.runs import now
 
 _Found: TypeAlias = tuple[Sequence[sqlite3.Row], list[SearchItem]]
 _SWEPT_AT_ONCE = 500  # items; other writes come between
@@ -149,7 +149,7 @@ class ItemStore(BaseStore):
             )
             for name, op in kept.items()
         ]
-        await self._database.write(partial(rows.put, items, forgotten, now(), self._clock()))
+        await self._database.write(partial(rows.put, items, forgotten, iso_now(), self._clock()))
 
     def _refresh(self, found: Iterable[sqlite3.Row]) -> None:
         """Have what was read live on; the reader does not wait for that."""

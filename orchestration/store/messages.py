@@ -12,7 +12,7 @@ from agents.network.configuration import NetworkSection
 from agents.network.errors import MailboxFull
 from agents.network.message import Letter, Message, Receipt
 from agents.network.port import Lane, Place, Rank, Verdict
-from operations.alarm import Clock, utc_now
+from operations.clock import Clock, iso, utc_now
 from operations.database import Database
 
 PART = 500  # rows that one write of the sweeper forgets
@@ -77,7 +77,7 @@ class MessageStore:
 
     async def append(self, letter: Letter, places: Sequence[Place]) -> Receipt:
         """Put a message into all of these mailboxes, or nowhere; see the port."""
-        since = _text(letter.sent_at - self._window)
+        since = iso(letter.sent_at - self._window)
         return await self._database.write(partial(_append, letter, places, since))
 
     async def lanes(self) -> Sequence[Lane]:
@@ -97,7 +97,7 @@ class MessageStore:
     async def sweep(self) -> int:
         """Forget some of what is too old; return how much, 0 when there is no more."""
         now = self._clock()
-        cut = _text(now - self._kept_for), _text(now - self._window)
+        cut = iso(now - self._kept_for), iso(now - self._window)
         return await self._database.write(partial(_sweep, *cut))
 
     def next_sweep(self) -> float:
@@ -122,7 +122,7 @@ def _append(
             return _receipt(letter, offsets, duplicate=True)
     offsets = {place.mailbox: _put(connection, letter, place) for place in places}
     if letter.named:
-        row = (*identity, _text(letter.sent_at), orjson.dumps(offsets).decode())
+        row = (*identity, iso(letter.sent_at), orjson.dumps(offsets).decode())
         connection.execute(_REMEMBER, row)
     return _receipt(letter, offsets, duplicate=False)
 
@@ -139,7 +139,7 @@ def _put(connection: sqlite3.Connection, letter: Letter, place: Place) -> int:
     Raises:
         MailboxFull: there is none.
     """
-    at = _text(letter.sent_at)
+    at = iso(letter.sent_at)
     if waiting(connection, place.mailbox) >= place.capacity:
         connection.execute(_EXPIRE, (at, place.mailbox, at))
     if waiting(connection, place.mailbox) >= place.capacity:
@@ -157,7 +157,7 @@ def _put(connection: sqlite3.Connection, letter: Letter, place: Place) -> int:
         letter.content,
         letter.metadata,
         at,
-        None if letter.expires_at is None else _text(letter.expires_at),
+        None if letter.expires_at is None else iso(letter.expires_at),
     )
     return connection.execute(_INSERT, row).lastrowid or 0
 
@@ -171,8 +171,8 @@ def waiting(connection: sqlite3.Connection, mailbox: str) -> int:
 def _settle(offset: int, verdict: Verdict, kept: int, connection: sqlite3.Connection) -> None:
     row: tuple[Any, ...] = (
         verdict.status,
-        None if verdict.due_at is None else _text(verdict.due_at),
-        None if verdict.status == "pending" else _text(verdict.at),
+        None if verdict.due_at is None else iso(verdict.due_at),
+        None if verdict.status == "pending" else iso(verdict.at),
         verdict.error,
         verdict.error,
         offset,
@@ -212,7 +212,3 @@ def _message(row: sqlite3.Row) -> Message:
 
 def _time(text: str | None) -> datetime | None:
     return None if text is None else datetime.fromisoformat(text)
-
-
-def _text(at: datetime) -> str:
-    return at.isoformat(timespec="microseconds")

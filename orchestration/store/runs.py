@@ -2,12 +2,13 @@
 
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import orjson
 
+from operations.clock import iso, iso_now, utc_now
 from operations.database import Database
 from operations.failpoints import failpoint
 from operations.writer import Operation
@@ -105,7 +106,7 @@ class RunStore:
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         """Mark a pending run as running; see the port."""
-        parameters = (token, now(), run.run_id)
+        parameters = (token, iso_now(), run.run_id)
         return self._database.write(partial(_change, _CLAIM, parameters), synced=run.announced)
 
     def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
@@ -114,11 +115,13 @@ class RunStore:
         if self._tell is None or "webhook" not in run.kwargs:
             return self._database.write(end)
         values = None if state is None else state.values
-        return self._end_and_tell(end, run, Ended(outcome.status, now(), outcome.failure, values))
+        return self._end_and_tell(
+            end, run, Ended(outcome.status, iso_now(), outcome.failure, values)
+        )
 
     def requeue(self, run: Run) -> Awaitable[bool]:
         """Put a running run back; see the port."""
-        parameters = (now(), run.run_id, RunStatus.RUNNING, run.token)
+        parameters = (iso_now(), run.run_id, RunStatus.RUNNING, run.token)
         return self._database.write(partial(_change, _REQUEUE, parameters))
 
     def erase(self, run: Run) -> Awaitable[bool]:
@@ -126,7 +129,7 @@ class RunStore:
         end = partial(_erase, run, run.token)
         if self._tell is None or "webhook" not in run.kwargs:
             return self._database.write(end)
-        return self._end_and_tell(end, run, Ended("rollback", now()))
+        return self._end_and_tell(end, run, Ended("rollback", iso_now()))
 
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
         """Return what is unfinished after a start; see the port."""
@@ -189,11 +192,6 @@ class RunStore:
         return written
 
 
-def now() -> str:
-    """Return the present, UTC, in ISO 8601 with microseconds."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")
-
-
 def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     execute = connection.execute
     named = None if run.ephemeral else execute(_THREAD, (run.thread_id,)).fetchone()
@@ -237,7 +235,7 @@ def _columns(run: Run) -> tuple[Any, ...]:
     due_at = None
     if run.delay > 0:
         created = datetime.fromisoformat(run.created_at)
-        due_at = (created + timedelta(seconds=run.delay)).isoformat(timespec="microseconds")
+        due_at = iso(created + timedelta(seconds=run.delay))
     return (
         run.run_id,
         run.thread_id,
@@ -282,7 +280,7 @@ def _finish(
         elif run.resumable:
             execute(_DELETE_EVENTS, (run.run_id,))
         return True
-    at, error = now(), _error(outcome.failure)
+    at, error = iso_now(), _error(outcome.failure)
     if not _change(_FINISH, (outcome.status, error, at, *held), connection):
         return False
     if run.repeatable:
@@ -351,7 +349,7 @@ def _recover(
     charge: tuple[int, int],
     connection: sqlite3.Connection,
 ) -> Sequence[Run]:
-    at, error = now(), _error(failure)
+    at, error = iso_now(), _error(failure)
     connection.execute(_CRASHED, charge)
     for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
         if row["repeatable"]:
@@ -367,7 +365,7 @@ def _run(row: sqlite3.Row) -> Run:
     delay = 0.0
     if row["due_at"] is not None:
         due_at = datetime.fromisoformat(row["due_at"])
-        delay = max(0.0, (due_at - datetime.now(UTC)).total_seconds())
+        delay = max(0.0, (due_at - utc_now()).total_seconds())
     return Run(
         run_id=row["run_id"],
         thread_id=row["thread_id"],

@@ -7,13 +7,13 @@ from typing import Any
 
 import orjson
 
+from operations.clock import iso_now
 from operations.database import Database
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints
 from orchestration.store.contains import Contains
 from orchestration.store.idempotency import Receipt, with_receipt
-from orchestration.store.runs import now
 from orchestration.store.terms import TooMuchMetadata, check_size, terms
 from orchestration.store.thread_conditions import SHOWN
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
@@ -174,7 +174,7 @@ def _create(
 ) -> bool:
     if read_metadata(connection, thread_id) is not None:
         return False
-    insert_thread(connection, thread_id, now(), metadata, ttl)
+    insert_thread(connection, thread_id, iso_now(), metadata, ttl)
     return True
 
 
@@ -194,7 +194,7 @@ def _patch(
     except TooMuchMetadata as error:
         return error
     write_metadata(connection, thread_id, after)
-    at = now()
+    at = iso_now()
     connection.execute("UPDATE threads SET updated_at = ? WHERE thread_id = ?", (at, thread_id))
     if ttl != "same":
         give_ttl(connection, thread_id, None if ttl == "never" else ttl, at)
@@ -202,7 +202,7 @@ def _patch(
 
 
 def _show(thread_id: str, state: ThreadState, connection: sqlite3.Connection) -> None:
-    at = now()
+    at = iso_now()
     status = "interrupted" if state.interrupted else "idle"
     values = state.values.decode() if state.values is not None else None
     connection.execute(
@@ -233,7 +233,7 @@ def _copy(
     metadata = read_metadata(connection, source)
     if metadata is None or not sees(visible, metadata):
         return False
-    at = now()
+    at = iso_now()
     insert_thread(connection, target, at, stamped(metadata, stamp))
     connection.execute(_COPY, (source, target))
     give_ttl(connection, target, ttl_of(connection, source), at)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from operations.clock import iso
+
 _GIVE = "UPDATE threads SET ttl_minutes = ?, ttl_strategy = ?, expires_at = ? WHERE thread_id = ?"
 _OF = "SELECT ttl_minutes, ttl_strategy FROM threads WHERE thread_id = ?"
 
@@ -23,7 +25,7 @@ class Ttl:
     def after(self, at: str) -> str:
         """Return when it is over if it begins at ``at``; both in ISO 8601."""
         end = datetime.fromisoformat(at) + timedelta(minutes=self.minutes)
-        return end.isoformat(timespec="microseconds")
+        return iso(end)
 
 
 Change = Ttl | Literal["never", "same"]  # of how long a thread lives

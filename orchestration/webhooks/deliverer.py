@@ -12,7 +12,8 @@ import anyio
 import structlog
 from anyio.abc import TaskGroup
 
-from operations.alarm import Alarm, Clock, Sleep, utc_now
+from operations.alarm import Alarm, Sleep
+from operations.clock import Clock, iso, utc_now
 from operations.egress import UrlRefused
 from operations.errors import StorageUnavailable
 from operations.outbound import Outbound, RequestFailed
@@ -174,5 +175,5 @@ class Deliverer:
 
 def _stamped(payload: bytes, at: datetime) -> bytes:
     """Return the document with the time it is sent as its last field."""
-    sent_at = at.isoformat(timespec="microseconds").encode()
+    sent_at = iso(at).encode()
     return b'%b,"webhook_sent_at":"%b"}' % (payload[:-1], sent_at)

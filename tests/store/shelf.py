@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from operations.clock import iso_now
 from operations.database import Database, open_database
 from operations.migrations import load_migrations
 from orchestration.loop.run import Run
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.events import EventStore
-from orchestration.store.runs import RunStore, now
+from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from tests.store.checkpointing import at, put
 
@@ -57,7 +58,7 @@ def new_run(run_id: str, thread_id: str = "thread", **given: Any) -> Run:
         "graph_id": "graph",
         "kwargs": {"input": {"a": None}},
         "metadata": {"m": 1},
-        "created_at": now(),
+        "created_at": iso_now(),
         "create_thread": True,
         **given,
     }

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from operations.background import in_background
+from operations.clock import iso_now
 from operations.database import Database, open_database
 from operations.egress import UrlPolicy
 from operations.migrations import load_migrations
@@ -18,7 +19,7 @@ from operations.outbound import Outbound
 from orchestration.loop.run import Outcome, Run, RunStatus, ThreadState
 from orchestration.store import migrations
 from orchestration.store.deliveries import DeliveryStore
-from orchestration.store.runs import RunStore, now
+from orchestration.store.runs import RunStore
 from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
 from tests.operations.clock import Clock
@@ -38,7 +39,7 @@ def new_run(webhook: str | None, **fields: Any) -> Run:
         graph_id="echo",
         kwargs=kwargs,
         metadata={"m": 1},
-        created_at=now(),
+        created_at=iso_now(),
         create_thread=True,
         **fields,
     )
