@@ -18,7 +18,7 @@ help:
 	@echo "make demo             see it work: starts the server and sends it a few runs"
 	@echo "make test             run the tests, and note what they cover (ARGS=... goes to pytest)"
 	@echo "make check            lint, types, contracts, tests, coverage: what must pass"
-	@echo "make fuzz             hold the API to its document with 100 examples an operation (minutes)"
+	@echo "make fuzz             hold the API to its document with 100 examples each, auth off and on"
 	@echo "make format           let ruff format the code and fix what it can"
 	@echo "make venv             only make .venv; the command is then $(BIN)/masterloop"
 	@echo "make requirements     pin the dependencies again (needs uv; ARGS=--upgrade to renew)"

@@ -73,7 +73,11 @@ def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
     for declared in endpoints:
         by_path.setdefault(declared.path, {})[declared.method] = declared
     resources = {path: Resource(backend, path, methods) for path, methods in by_path.items()}
-    described = document(endpoints, meta.VERSION, backend.graphs.names)
+    configured = {
+        "pool": [pool.name for pool in backend.agents],
+        "mailbox": [mailbox.name for mailbox in backend.network],
+    }
+    described = document(endpoints, meta.VERSION, backend.graphs.names, configured)
     if backend.authority is not None:
         secured(described, backend.manifest.auth)
     if not backend.manifest.http.disable_meta:

@@ -141,7 +141,7 @@ def _closed() -> Listener:
 
 
 def _wanted(how: JoinHow) -> Callable[[StreamEvent], bool] | None:
-    modes = frozenset(filter(None, how.stream_mode or ()))  # the SDK sends an empty one for none
+    modes = frozenset(how.stream_mode or ())
     if not modes:
         return None
     return lambda event: _mode(event.name) in modes | _ALWAYS

@@ -8,12 +8,13 @@ from agents.network.configuration import LONGEST
 from agents.network.message import DEFAULT_PRIORITY
 from agents.network.network import NAME_LIMIT
 from orchestration.api.endpoint import Body, Query
+from orchestration.api.fields import WHOLE, Limit
 
 LARGEST = 2**63 - 1
 MOST = 1_000  # offsets that can be named at once
 
 Name = Annotated[str, Field(min_length=1, max_length=NAME_LIMIT)]
-Offset = Annotated[int, Field(ge=0, le=LARGEST)]
+Offset = Annotated[int, Field(ge=0, le=LARGEST), WHOLE]
 Status = Literal["pending", "delivered", "dead", "expired", "dropped"]
 _PLACE: dict[str, Any] = {
     "oneOf": [
@@ -35,7 +36,7 @@ class MessageSend(Body):
     to: Name | None = None
     topic: Name | None = None
     id: Name | None = None
-    priority: Annotated[int, Field(ge=0, le=10)] = DEFAULT_PRIORITY
+    priority: Annotated[int, Field(ge=0, le=10), WHOLE] = DEFAULT_PRIORITY
     ttl: Annotated[FiniteFloat, Field(gt=0, le=LONGEST)] | None = None
     correlation_id: Name | None = None
 
@@ -48,7 +49,7 @@ class MessageList(Query):
     """Which messages of a mailbox."""
 
     after: Offset = 0
-    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+    limit: Limit = 100
     status: Status | None = None
 
 
@@ -56,7 +57,7 @@ class DeadLetterList(Query):
     """Which dead letters of a mailbox."""
 
     after: Offset = 0
-    limit: Annotated[int, Field(ge=1, le=1_000)] = 100
+    limit: Limit = 100
 
 
 class Requeue(Body):

@@ -31,13 +31,25 @@ _RETRY_AFTER: Schema = {
 }
 
 
-def document(endpoints: Sequence[Endpoint], version: str, graphs: Iterable[str]) -> Schema:
-    """Return the API document of ``endpoints``; ``graphs`` are named where assistants can be."""
+def document(
+    endpoints: Sequence[Endpoint],
+    version: str,
+    graphs: Iterable[str],
+    configured: Mapping[str, Iterable[str]],
+) -> Schema:
+    """Return the API document of ``endpoints``; ``graphs`` are named where assistants can be.
+
+    ``configured`` has the names that there are for parts of paths, as the configuration fixed them.
+    """
     schemas, definitions = _schemas(endpoints)
     assistant: Schema = {"anyOf": [{"enum": list(graphs)}, _UUID]}
+    parts = {"assistant_id": assistant, "checkpoint_id": _TEXT, "namespace": _TEXT}
+    for part, names in configured.items():
+        known = list(names)
+        parts[part] = {"enum": known} if known else _TEXT
     paths: Schema = {}
     for endpoint in endpoints:
-        operation = _operation(endpoint, schemas, assistant)
+        operation = _operation(endpoint, schemas, parts)
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = operation
     described = {
         "openapi": "3.1.0",
@@ -112,11 +124,13 @@ def _partial(schema: Schema, definitions: Schema) -> Schema:
     return {name: part for name, part in whole.items() if name != "required"}
 
 
-def _operation(endpoint: Endpoint, schemas: Mapping[_Key, Schema], assistant: Schema) -> Schema:
+def _operation(
+    endpoint: Endpoint, schemas: Mapping[_Key, Schema], parts: Mapping[str, Schema]
+) -> Schema:
     operation: Schema = {
         "operationId": endpoint.name,
         "summary": endpoint.summary,
-        "parameters": [*_path_parameters(endpoint.path, assistant), *_query_parameters(endpoint)],
+        "parameters": [*_path_parameters(endpoint.path, parts), *_query_parameters(endpoint)],
         "responses": {
             **{str(status): _answer(endpoint, status, schemas) for status in endpoint.gives},
             **{str(status): _refusal(endpoint, status) for status in _refusals(endpoint)},
@@ -173,10 +187,9 @@ def _refusal(endpoint: Endpoint, status: int) -> Schema:
     return {"$ref": f"#/components/responses/{name}"}
 
 
-def _path_parameters(path: str, assistant: Schema) -> list[Schema]:
-    special = {"assistant_id": assistant, "checkpoint_id": _TEXT, "namespace": _TEXT}
+def _path_parameters(path: str, parts: Mapping[str, Schema]) -> list[Schema]:
     return [
-        {"name": name, "in": "path", "required": True, "schema": special.get(name, _UUID)}
+        {"name": name, "in": "path", "required": True, "schema": parts.get(name, _UUID)}
         for name in _PARAMETER.findall(path)
     ]
 
@@ -187,6 +200,16 @@ def _query_parameters(endpoint: Endpoint) -> list[Schema]:
     schema = endpoint.query.model_json_schema(ref_template=_SCHEMAS)
     required = schema.get("required", [])
     return [
-        {"name": name, "in": "query", "required": name in required, "schema": part}
+        {"name": name, "in": "query", "required": name in required, "schema": _as_sent(part)}
         for name, part in schema["properties"].items()
     ]
+
+
+def _as_sent(part: Schema) -> Schema:
+    """Return the schema of a parameter; where it is a list, an empty text stands for no member."""
+    if "anyOf" in part:
+        return {**part, "anyOf": [_as_sent(one) for one in part["anyOf"]]}
+    if part.get("type") != "array" or "enum" not in part["items"]:
+        return part
+    members = part["items"]
+    return {**part, "items": {**members, "enum": [*members["enum"], ""]}}

@@ -20,6 +20,7 @@ from orchestration.api.fields import (
     Offset,
     Page,
     RunConfig,
+    StreamMode,
     StreamModes,
     Webhook,
 )
@@ -141,7 +142,7 @@ class CancelHow(Query):
 class JoinHow(Query):
     """What a joined stream shows, and whether the run depends on it."""
 
-    stream_mode: list[str] | None = None
+    stream_mode: list[StreamMode] | None = None
     cancel_on_disconnect: bool = False
 
 

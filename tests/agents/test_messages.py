@@ -194,6 +194,29 @@ async def test_the_sender_is_who_calls_and_others_do_not_see_it(tmp_path: Path) 
     assert (forged.status_code, "sender" in forged.text) == (422, True)
 
 
+async def test_whole_numbers_are_integers_however_they_are_written(tmp_path: Path) -> None:
+    async with open_client(tmp_path, manifest=manifest(tmp_path)) as client:
+        offset = (await send(client, "fine", priority=3.0))["offsets"]["post"]
+        assert await until(client, over) == ["delivered"]
+        dead = await client.post(
+            "/messages/post/dead-letters/requeue", json={"offsets": [float(offset)]}
+        )
+        replayed = await client.post("/messages/post/replay", json={"after": float(offset - 1)})
+        assert (dead.json(), replayed.json()) == ({"requeued": 0}, {"requeued": 1})
+        (message,) = await listed(client)
+    assert message["priority"] == 3
+
+
+async def test_the_api_document_names_the_pools_and_mailboxes(tmp_path: Path) -> None:
+    async with open_client(tmp_path, manifest=manifest(tmp_path)) as client:
+        paths = (await client.get("/openapi.json")).json()["paths"]
+    for path, names in (
+        ("/agents/{pool}", ["postmen", "relays"]),
+        ("/messages/{mailbox}", ["post"]),
+    ):
+        assert paths[path]["get"]["parameters"][0]["schema"] == {"enum": names}
+
+
 @pytest.mark.parametrize(
     ("body", "status", "words"),
     [

@@ -148,6 +148,9 @@ async def test_a_joined_stream_shows_the_modes_asked_for(tmp_path: Path) -> None
         assert await events("custom") == ["metadata", "custom", "custom", "end"]
         assert await events("updates", "messages") == ["metadata", "updates", "end"]
         assert (await events("")).count("values") == 2
+        refused = await client.get(f"{path}/stream", params={"stream_mode": ["custom", "valeus"]})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, PROBLEM)
+    assert "stream_mode/1: Input should be 'values'" in refused.json()["detail"]
 
 
 async def test_a_reader_that_comes_later_sees_what_comes_from_then_on(tmp_path: Path) -> None:

@@ -1,21 +1,46 @@
 """What schemathesis is told beyond the API document, for which JSON Schema has no words.
 
-A schedule is one and has its end to come, a time zone is known, items are not searched by meaning
-where nothing makes vectors, integers have 64 bits, and no test waits for a run of next year.
+Only what it holds to be valid is touched:
+
+- a schedule is one, a time zone is known, and a cron has its end to come;
+- integers have 64 bits, wherever in free JSON they are;
+- the fields of what items are filtered by are spelt like fields, however deep within (a schema that
+  refers to itself could say so, and would make filters the most of what is tried);
+- no test waits for a run of next year;
+- in sequences of calls, a body to a thread names no checkpoint, and no assistant but a graph: the
+  404 for one that is not there would be taken to mean the thread.
 """
 
+import re
 from typing import Any
 
 import schemathesis
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.generation.meta import TestPhase
 
 _INTEGERS = range(-(2**63), 2**63)
 _TEXTS = {"schedule": "0 0 1 1 *", "timezone": "Europe/Berlin", "end_time": "2999-01-01T00:00:00Z"}
+_FIELD = re.compile("[A-Za-z0-9_-]{1,64}")
+_NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
 
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    if isinstance(case.body, dict | list):
-        case.body = _tamed(case.body)
+    invalid = case.meta is not None and case.meta.is_negative_at(ParameterLocation.BODY)
+    if invalid or not isinstance(case.body, dict | list):
+        return
+    case.body = _tamed(case.body)
+    if case.operation.path == "/store/items/search" and isinstance(case.body.get("filter"), dict):
+        # A field of the item, then what it is equal to, or operators and what those compare with.
+        asked = {
+            field: _spelt(value, operators=True) for field, value in case.body["filter"].items()
+        }
+        case.body = {**case.body, "filter": asked}
+    in_sequence = case.meta is not None and case.meta.phase.name == TestPhase.STATEFUL
+    to_a_thread = case.operation.path.startswith("/threads/") and isinstance(case.body, dict)
+    if in_sequence and to_a_thread:
+        known = {name: value for name, value in _NAMED.items() if name in case.body}
+        case.body = {**case.body, **known}
 
 
 def _tamed(value: Any, name: str = "") -> Any:
@@ -24,13 +49,22 @@ def _tamed(value: Any, name: str = "") -> Any:
     if isinstance(value, list):
         return [_tamed(inner) for inner in value]
     if isinstance(value, str):
-        return None if name == "query" else _TEXTS.get(name, value)
+        return _TEXTS.get(name, value)
     return _number(value, name) if type(value) in (int, float) else value
 
 
+def _spelt(value: Any, *, operators: bool = False) -> Any:
+    if isinstance(value, dict):
+        return {
+            key if operators or _FIELD.fullmatch(key) else f"field-{number}": _spelt(inner)
+            for number, (key, inner) in enumerate(value.items())
+        }
+    return [_spelt(inner) for inner in value] if isinstance(value, list) else value
+
+
 def _number(value: float, name: str) -> float:
-    if name == "after_seconds" and 0 <= value <= 31_536_000:
-        return 0.01
+    if name == "after_seconds":
+        return min(value, 0.01)
     if type(value) is int:
         return value if value in _INTEGERS else value % _INTEGERS.stop
     # A whole float could be sent as an integer.

@@ -1,4 +1,7 @@
-"""Graphs that end at once, each in another way: with an output, a question, an error."""
+"""Graphs that end at once, each in another way: with an output, a question, an error.
+
+And vectors for the store.
+"""
 
 import operator
 from typing import Annotated, Any
@@ -10,11 +13,12 @@ from typing_extensions import TypedDict
 
 class State(TypedDict, total=False):
     text: Any
+    content: Any  # of a message
     log: Annotated[list[Any], operator.add]
 
 
 async def _echo(state: State) -> State:
-    return {"log": [state.get("text")]}
+    return {"log": [state.get("text"), state.get("content")]}
 
 
 async def _ask(_: State) -> State:
@@ -34,3 +38,7 @@ def _one_node(node: Any) -> Any:
 
 
 echo, asking, failing = map(_one_node, (_echo, _ask, _fail))
+
+
+def embed(texts: list[str]) -> list[list[float]]:
+    return [[float(len(text)), 1.0] for text in texts]
