@@ -184,7 +184,6 @@ def show_what_next(url: str, log: Path) -> None:
     title("It stays up. In another terminal, try")
     body = '{"assistant_id": "digest", "input": {"paths": ["README.md"]}}'
     here = "" if url.endswith(":8123") else f' --url "{url}"'
-    client = "get_client()" if not here else f'get_client(url="{url}")'
     out.print(
         f"""
   curl {url}/runs/wait -H 'content-type: application/json' \\
@@ -195,7 +194,7 @@ def show_what_next(url: str, log: Path) -> None:
 
   # Python, in .venv/bin/python -m asyncio
   from langgraph_sdk import get_client
-  client = {client}
+  client = get_client(url="{url}")
   async for part in client.runs.stream(None, "digest", input={{"paths": ["docs"]}},
                                        stream_mode=["updates", "custom"]):
       print(part.event, part.data)

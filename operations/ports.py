@@ -3,7 +3,7 @@
 import errno
 import socket
 
-DEFAULT_PORT = 8123  # where langgraph_sdk's get_client() looks by itself
+DEFAULT_PORT = 8123  # where langgraph_sdk's get_sync_client() looks by itself
 LAST_PORT = 65_535
 TRIES = 100
 

@@ -11,8 +11,10 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from langgraph_sdk import get_sync_client
 from langgraph_sdk.client import SyncLangGraphClient
 
+from operations.ports import DEFAULT_PORT
 from orchestration.api.app import ENDPOINTS
 
 PARTS = ("assistants", "threads", "runs", "crons", "store")
@@ -95,3 +97,8 @@ def test_what_the_sdk_can_send_is_taken(part: str, name: str, without: tuple[str
             parse_qs(str(request.url.query, "ascii"))
         )
         assert names <= _taken(request), f"{request.method} {request.url.path}"
+
+
+def test_the_client_that_is_given_no_url_looks_where_we_are() -> None:
+    with get_sync_client() as client:
+        assert client.http.client.base_url.port == DEFAULT_PORT
