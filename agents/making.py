@@ -7,6 +7,7 @@ from agents.agent import Agent
 from agents.configuration import CommandPool, McpPool, ProcessPool, RemotePool
 from agents.kinds.command import CommandAgent
 from agents.kinds.process import ProcessAgent
+from agents.network.asking import Send
 from agents.provisioning import Make
 from operations.errors import ConfigurationError
 from operations.templates import fill_in
@@ -14,8 +15,16 @@ from operations.templates import fill_in
 Makeable = ProcessPool | CommandPool | McpPool | RemotePool
 
 
-def maker(name: str, section: Makeable, root: Path, environment: Mapping[str, str]) -> Make:
+def maker(
+    name: str,
+    section: Makeable,
+    root: Path,
+    environment: Mapping[str, str],
+    send: Send | None = None,
+) -> Make:
     """Return what makes an agent of the pool ``name``; paths are relative to ``root``.
+
+    ``send`` is how it sends messages, if it can.
 
     Raises:
         ConfigurationError: a variable that the section names is not set, or what its kind needs
@@ -32,7 +41,7 @@ def maker(name: str, section: Makeable, root: Path, environment: Mapping[str, st
     match section:
         case ProcessPool():
             process = section.model_copy(update={"env": filled(section.env, "env")})
-            return lambda: ProcessAgent(process, name, root)
+            return lambda: ProcessAgent(process, name, root, send)
         case CommandPool():
             command = section.model_copy(update={"env": filled(section.env, "env")})
             return lambda: CommandAgent(command, name, root)

@@ -12,7 +12,7 @@ from agents.client import AgentClient
 from agents.configuration import AnyPool, GraphPool
 from agents.events import Emit, Event, SeatReady
 from agents.making import maker
-from agents.network.message import Message, Origin, sender_of
+from agents.network.message import Draft, Message, Origin, Receipt, sender_of
 from agents.network.network import AgentNetwork
 from agents.network.port import Mailboxes
 from agents.pool import AgentPool
@@ -75,7 +75,8 @@ class Agency:
             return lambda: GraphAgent(
                 section, name, self._graphs, partial(self._client_of_task, name)
             )
-        return maker(name, section, self._manifest.folder, os.environ)
+        send = partial(self._send_for, name)
+        return maker(name, section, self._manifest.folder, os.environ, send)
 
     def _client_of_run(self, run: Run) -> AgentClient:
         return AgentClient(
@@ -88,15 +89,22 @@ class Agency:
         )
 
     def _client_of_task(self, pool: str, context: Context) -> AgentClient:
-        cause = context.origin or Origin(sender="")
-        sender = sender_of(f"agent:{pool}", cause.owner)
         return AgentClient(
             self.pools,
             self.network,
-            replace(cause, sender=sender),
+            _origin(pool, context),
             run_id=context.run_id,
             thread_id=context.thread_id,
         )
+
+    async def _send_for(self, pool: str, draft: Draft, context: Context) -> Receipt:
+        return await self.network.send(draft, _origin(pool, context))
+
+
+def _origin(pool: str, context: Context) -> Origin:
+    """Return in whose name an agent sends: its pool's, for whoever its task is done for."""
+    cause = context.origin or Origin(sender="")
+    return replace(cause, sender=sender_of(f"agent:{pool}", cause.owner))
 
 
 def _owner(run: Run) -> str | None:

@@ -1,6 +1,8 @@
 """The kind ``process``: a subprocess that speaks JSON-RPC 2.0, a message a line, over stdio."""
 
 import asyncio
+import contextvars
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -10,24 +12,34 @@ import orjson
 from agents.agent import Context, Lost, Task
 from agents.child import Child, spawn
 from agents.configuration import Limits, ProcessPool
-from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
+from agents.errors import AgentLost, AgentsError, StartFailed, TaskFailed, TaskRejected
 from agents.lines import Lines, LineTooLong
+from agents.network.asking import Send, as_draft
+from agents.network.errors import MessageRefused
+from operations.errors import StorageUnavailable
 
 PROTOCOL = 1
+SENDING = 64  # messages of one agent that are being sent
 _SHOWN = 80  # bytes of a line that makes no sense
+_REFUSED = 1  # the code of the error that a message was not sent
 
 
 class ProcessAgent:
-    """Sends a task as the request ``invoke``; notifications ``event`` come before its answer.
+    """Sends a task as the request ``invoke``, and takes its answer.
 
+    Before that may come notifications ``event``, and requests ``send`` for messages to others.
     Whatever is no such message ends the agent: nothing that follows could be trusted.
     """
 
-    def __init__(self, section: ProcessPool, name: str, root: Path) -> None:
+    def __init__(
+        self, section: ProcessPool, name: str, root: Path, send: Send | None = None
+    ) -> None:
         self.limits: Limits = section.limits
         self.capabilities = frozenset(section.capabilities or (name,))
         self._section = section
         self._root = root
+        self._post = send
+        self._sending: set[asyncio.Task[None]] = set()
         self._child: Child | None = None
         self._lines = Lines(section.limits.line)
         self._numbers = count(1)
@@ -52,7 +64,7 @@ class ProcessAgent:
         self._lost = lost
 
     async def invoke(self, task: Task, context: Context) -> Any:
-        """Have the subprocess do ``task``."""
+        """Have the subprocess do ``task``; it may send messages meanwhile."""
         params = {
             "task_id": task.task_id,
             "capability": task.capability,
@@ -72,6 +84,8 @@ class ProcessAgent:
         finally:
             self._answers.pop(number, None)
             self._context = None
+        if self._sending:  # what it asked for before it ended is part of the task
+            await asyncio.wait(self._sending)
         return answer.result()
 
     async def probe(self) -> None:
@@ -146,6 +160,9 @@ class ProcessAgent:
             if self._context is not None:
                 self._context.publish(message["params"]["data"])
             return
+        if message.get("method") == "send":
+            self._sending_for(message["id"], message["params"])
+            return
         answer = self._answers.get(message["id"])
         if answer is None or answer.done():  # of somebody who does not wait any more
             return
@@ -154,6 +171,28 @@ class ProcessAgent:
             answer.set_exception(TaskFailed(str(error["message"])))
         else:
             answer.set_result(message["result"])
+
+    def _sending_for(self, number: Any, params: Any) -> None:
+        """Have a message sent in the name of the task, and the agent told what came of it."""
+        sending = asyncio.get_running_loop().create_task(
+            self._sent(number, params, self._context), context=contextvars.Context()
+        )
+        self._sending.add(sending)
+        sending.add_done_callback(self._sending.discard)
+
+    async def _sent(self, number: Any, params: Any, context: Context | None) -> None:
+        answer: dict[str, Any]
+        try:
+            if self._post is None or context is None:
+                raise MessageRefused("messages are sent only by an agent that has a task")
+            if len(self._sending) > SENDING:
+                raise MessageRefused(f"{SENDING} messages are being sent, which is the limit")
+            receipt = await self._post(as_draft(params), context)
+            answer = {"result": {"id": receipt.message_id, "offsets": receipt.offsets}}
+        except (AgentsError, StorageUnavailable) as error:
+            answer = {"error": {"code": _REFUSED, "message": str(error)}}
+        with suppress(AgentsError):  # it may have ended meanwhile
+            self._send({"id": number, **answer})
 
     def _break(self, reason: str) -> None:
         if self._broken is not None:

@@ -150,8 +150,8 @@ class Delivery:
             pause = STORE_PAUSE
         finally:
             sender.serving = False
-            if pause is None and sender.fresh:
-                pause = 0.0
+            if sender.fresh and not sender.away and pause != STORE_PAUSE:
+                pause = 0.0  # what came may be due, or more urgent
             if pause is None:
                 del self._senders[sender.name]
             elif pause > 0:

@@ -1,6 +1,7 @@
 """Messages in a service: sent by clients and nodes, received by agents, shown and put back."""
 
 import asyncio
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,41 @@ async def test_nodes_send_without_importing_anything(tmp_path: Path) -> None:
     assert news.keys() == {"post", "copy"}
     assert senders == {"graph:teller"}
     assert (copy["topic"], copy["content"]) == ("news", "all")
+
+
+def told(folder: Path) -> Any:
+    (line,) = (line for line in (folder / "round").read_text().splitlines() if "told" in line)
+    return json.loads(line.split(" ", 3)[3])
+
+
+async def test_a_subprocess_sends_while_it_has_a_task(tmp_path: Path) -> None:
+    mailboxes = {"post": {}, "copy": {"agent": "post", "topics": ["news"]}}
+    async with open_client(tmp_path, manifest=manifest(tmp_path, mailboxes)) as client:
+        message = {"content": {"n": 1}, "topic": "news", "id": "x", "correlation_id": "c"}
+        await send(client, {"send": message})
+        await until(client, lambda found: bool(found) and over(found), "copy")
+        (copy,) = await listed(client, "copy")
+    assert told(tmp_path) == {"id": "x", "offsets": {"copy": copy["offset"]}}
+    assert (copy["sender"], copy["hops"], copy["content"]) == ("agent:postmen", 2, {"n": 1})
+
+
+@pytest.mark.parametrize(
+    ("message", "complaint"),
+    [
+        ({"content": 1, "to": "pots"}, "Did you mean post?"),
+        ({"content": 1, "to": 5}, "to: Input should be a valid string"),
+        ({"content": 1, "to": "post", "sender": "x"}, "sender: Extra inputs are not permitted"),
+        ({"content": 1, "to": "post", "priority": 99}, "the priority is 99"),
+        ([], "params: Input should be"),
+    ],
+)
+async def test_a_subprocess_is_told_why_nothing_was_sent(
+    message: Any, complaint: str, tmp_path: Path
+) -> None:
+    async with open_client(tmp_path, manifest=manifest(tmp_path)) as client:
+        await send(client, {"send": message})
+        assert await until(client, lambda found: bool(found) and over(found)) == ["delivered"]
+    assert complaint in told(tmp_path)["message"]
 
 
 async def test_messages_that_lead_in_a_circle_end_at_the_limit(tmp_path: Path) -> None:

@@ -56,6 +56,19 @@ class Memory:
             future.set_result(result)
 
 
+class Slow(MessageStore):
+    """Answers a little later, as one does that is not in this process."""
+
+    def __init__(self, sim: SimLoop, *given: Any) -> None:
+        super().__init__(*given)
+        self._sim = sim
+
+    async def head(self, mailbox: str, sender: str) -> Message | None:
+        found = await super().head(mailbox, sender)
+        await asyncio.sleep(self._sim.rng.random() * 0.01)
+        return found
+
+
 class Postal:
     """A network whose messages one handler receives, and what came of them."""
 
@@ -73,7 +86,7 @@ class Postal:
 
     @property
     def store(self) -> MessageStore:
-        return MessageStore(cast("Database", self.memory), self.section, self.clock)
+        return Slow(self.sim, cast("Database", self.memory), self.section, self.clock)
 
     def clock(self) -> datetime:
         return START + timedelta(seconds=self.sim.time())

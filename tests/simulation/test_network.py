@@ -81,6 +81,18 @@ def test_whatever_happens_none_is_lost_repeated_or_out_of_order(part: int) -> No
         simulate(seed, main)
 
 
+def test_what_comes_at_the_moment_in_which_nothing_is_left_is_delivered() -> None:
+    async def main(sim: SimLoop) -> None:
+        postal = Postal(sim, take)
+        await postal.send()
+        await asyncio.sleep(sim.rng.random() * 0.02)
+        await postal.send()
+        assert await postal.settled(5) == ["delivered", "delivered"]
+
+    for seed in range(200):
+        simulate(seed, main)
+
+
 def test_what_was_acknowledged_is_not_delivered_again() -> None:
     async def main(sim: SimLoop) -> list[int]:
         postal = Postal(sim, take)

@@ -17,6 +17,12 @@ def write_down(*words: object) -> None:
 def receive(message: dict[str, object]) -> dict[str, object]:
     place = message["sender"], message["offset"], json.dumps(message["content"])
     write_down("begun", *place)
+    if isinstance(message["content"], dict) and "send" in message["content"]:
+        ask = {"jsonrpc": "2.0", "id": "s", "method": "send", "params": message["content"]["send"]}
+        sys.stdout.write(json.dumps(ask) + "\n")
+        sys.stdout.flush()
+        told = json.loads(sys.stdin.readline())
+        write_down("told", *place[:2], json.dumps(told.get("error") or told["result"]))
     if message["content"] == "fail" or message["content"] == f"fail {message['attempt']}":
         return {"error": {"code": 1, "message": "it failed on purpose"}}
     write_down("ended", *place)
