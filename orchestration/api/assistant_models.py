@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
-from orchestration.api.endpoint import Body, Query
+from orchestration.api.asked import Body, Query
 from orchestration.api.fields import EITHER, WHOLE, Id, Json, Limit, Offset, RunConfig, SortOrder
 
 AssistantField = Literal[

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
-from orchestration.api.endpoint import Body
+from orchestration.api.asked import Body
 from orchestration.api.fields import (
     EITHER,
     AssistantRef,

@@ -4,16 +4,14 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import Any, ClassVar, Self, TypeVar
-from urllib.parse import parse_qs
+from typing import Any
 from uuid import UUID
 
 import orjson
 from langgraph.store.base import BaseStore
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from starlette.responses import Response
 from starlette.types import Receive, Scope
-from uuid_utils import uuid7
 
 from orchestration.api.access import (
     ANONYMOUS,
@@ -24,6 +22,7 @@ from orchestration.api.access import (
     Principal,
     Resource,
 )
+from orchestration.api.asked import Query, parameters
 from orchestration.api.backend import Backend
 from orchestration.api.idempotency import HEADER, Once
 from orchestration.api.ingress import parse_json, read_body
@@ -34,58 +33,8 @@ from orchestration.graphs.states import ThreadStates
 from orchestration.store.idempotency import Receipt
 from orchestration.store.visibility import Visible, stamped
 
-Model = TypeVar("Model", bound=BaseModel)
 Handler = Callable[..., Awaitable[Response]]
 EVENTS = "text/event-stream"  # what an operation gives that answers with server-sent events
-
-
-class Asked(BaseModel):
-    """What a request asks for, as an authorisation sees it and may change it.
-
-    ``place`` is the field that an authorisation is shown as the ``namespace``, ``named`` the id
-    that is made up where none is given, before it is asked.
-    """
-
-    place: ClassVar[str] = ""
-    named: ClassVar[str] = ""
-
-    def shown(self) -> dict[str, Any]:
-        """Return what an authorisation is shown: every field, and metadata to write into."""
-        fields = type(self).model_fields
-        value = {name: getattr(self, name) for name in fields}
-        if "metadata" in fields:
-            value["metadata"] = dict(value["metadata"] or {})
-        if self.named and value[self.named] is None:
-            value[self.named] = UUID(int=uuid7().int)
-        if self.place:
-            value.pop(self.place, None)
-            given = getattr(self, self.place)
-            value["namespace"] = None if given is None else tuple(given)
-        return value
-
-    def changed(self, value: Mapping[str, Any]) -> Self:
-        """Return the request as an authorisation left it."""
-        if self.place:
-            namespace = value["namespace"]
-            value = {**value, self.place: None if namespace is None else list(namespace)}
-        new = {
-            name: value[name]
-            for name in type(self).model_fields
-            if name in value and value[name] is not getattr(self, name)
-        }
-        return self.model_copy(update=new) if new else self
-
-
-class Body(Asked):
-    """The base of request bodies: what is not declared is refused, never dropped or converted."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Query(Asked):
-    """The base of query strings."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +183,11 @@ class Endpoint:
             request = await self._read(call)
             arguments.append(validated(self.body, request, ignore=_lenient(call)))
         if self.query is not None:
-            arguments.append(_parse_query(call, self.query))
+            given = parameters(call.scope["query_string"])
+            _refuse_unknown(call, given, self.query.model_fields)
+            arguments.append(self.query.parse(given))
         elif call.scope["query_string"] and not self.access.public:
-            _refuse_unknown(call, _query(call), ())
+            _refuse_unknown(call, parameters(call.scope["query_string"]), ())
         if call.backend.authority is not None and self.access.resource is not None:
             call, arguments = await self._authorised(call, arguments)
         if self.once is None or HEADER not in call.headers:
@@ -357,29 +308,3 @@ def _refuse_unknown(call: Call, given: Iterable[str], known: Iterable[str]) -> N
     # Where callers have to say who they are, a handler may know them by a parameter of its own.
     if not _lenient(call) and call.backend.authority is None:
         refuse(given, known)
-
-
-def _query(call: Call) -> dict[str, list[str]]:
-    return parse_qs(call.scope["query_string"].decode("latin-1"), keep_blank_values=True)
-
-
-def _parse_query(call: Call, model: type[Query]) -> Query:
-    given = _query(call)
-    _refuse_unknown(call, given, model.model_fields)
-    values: dict[str, Any] = {}
-    for name, info in model.model_fields.items():
-        if name in given:
-            many = "list" in str(info.annotation)
-            values[name] = _listed(given[name]) if many else given[name][-1]
-    return model.model_validate(values)
-
-
-def _listed(given: list[str]) -> list[Any] | None:
-    """Return the members of a list: the parameter repeated, or JSON as LangGraph's JS client sends.
-
-    Its Python client sends an empty text where there is no list.
-    """
-    if len(given) == 1 and given[0].startswith("["):
-        parsed = parse_json(given[0].encode())
-        return parsed if isinstance(parsed, list) else given
-    return [text for text in given if text] or None

@@ -7,7 +7,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, with_co
 from pydantic.config import JsonDict
 from typing_extensions import TypedDict
 
-from orchestration.api.endpoint import Query
+from orchestration.api.asked import Query
 from orchestration.api.ingress import parse_json
 
 Json = dict[str, Any]

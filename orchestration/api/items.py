@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from orchestration.api import answers
 from orchestration.api.access import Access
-from orchestration.api.endpoint import Body, Call, Endpoints, Query, json_response, no_content
+from orchestration.api.asked import Body, Query
+from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.fields import WHOLE, Json, Limit, Offset
 from orchestration.api.problems import Problem
 from orchestration.store.item_filters import FilterRefused

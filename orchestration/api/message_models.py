@@ -7,7 +7,7 @@ from pydantic import ConfigDict, Field, FiniteFloat
 from agents.network.configuration import LONGEST
 from agents.network.message import DEFAULT_PRIORITY
 from agents.network.network import NAME_LIMIT
-from orchestration.api.endpoint import Body, Query
+from orchestration.api.asked import Body, Query
 from orchestration.api.fields import WHOLE, Limit
 
 LARGEST = 2**63 - 1

@@ -8,8 +8,8 @@ from pydantic_core import PydanticCustomError
 from starlette.responses import Response
 
 from operations.errors import nearest
+from orchestration.api.asked import Asked
 from orchestration.api.checkpoints import CheckpointNotFound
-from orchestration.api.endpoint import Asked
 from orchestration.api.fields import Command, Json, RunConfig
 from orchestration.api.problems import Problem, Wording
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
-from orchestration.api.endpoint import Body, Query
+from orchestration.api.asked import Body, Query
 from orchestration.api.fields import (
     CLOSED,
     EITHER,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, with_config
 from typing_extensions import TypedDict
 
-from orchestration.api.endpoint import Body, Query
+from orchestration.api.asked import Body, Query
 from orchestration.api.fields import (
     CLOSED,
     CheckpointRef,
