@@ -146,5 +146,13 @@ async def test_an_issuer_without_an_audience_is_refused(tmp_path: Path) -> None:
             pass
 
 
+async def test_an_issuer_that_would_never_be_asked_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="MASTERLOOP_OIDC_ISSUER"):
+        async with open_play(
+            tmp_path, "echo", oidc_issuer="http://id.example", oidc_audience=AUDIENCE
+        ):
+            pass
+
+
 def test_pyjwt_knows_the_algorithms() -> None:
     assert {"RS256", "ES256", "EdDSA"} <= set(jwt.algorithms.get_default_algorithms())

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 from langgraph_sdk import Auth
 
-from operations.egress import LOOPBACK, UrlPolicy
+from operations.egress import LOOPBACK, UrlPolicy, UrlRefused
 from operations.errors import ConfigurationError
 from operations.keys import KeyFolder
 from operations.outbound import Outbound
@@ -44,7 +44,7 @@ async def open_authority(
 
     Raises:
         ConfigurationError: the handlers cannot be loaded or do not authenticate, or the issuer
-            is not told whom its tokens are for.
+            is not told whom its tokens are for, or cannot be asked for its keys.
     """
     if manifest.auth is not None and manifest.auth.path is not None:
         yield FailureLimit(_handlers(manifest, manifest.auth.path, settings))
@@ -63,6 +63,8 @@ async def open_authority(
     policy = UrlPolicy(
         require_https=not local, disable_loopback=not local, allowed_networks=_INTERNAL
     )
+    _check(policy, "MASTERLOOP_OIDC_ISSUER", settings.oidc_issuer)
+    _check(policy, "MASTERLOOP_OIDC_JWKS_URL", settings.oidc_jwks_url)
     async with aclosing(Outbound(policy)) as outbound:
         tokens = Tokens(
             outbound,
@@ -71,6 +73,15 @@ async def open_authority(
             jwks_url=settings.oidc_jwks_url,
         )
         yield FailureLimit(BuiltIn(keys, tokens))
+
+
+def _check(policy: UrlPolicy, where: str, url: str | None) -> None:
+    """Refuse a URL from which no keys would ever be fetched: every token would be wrong."""
+    try:
+        if url is not None:
+            policy.check_url(url)
+    except UrlRefused as error:
+        raise ConfigurationError(where, f"found {url!r}: {error}", "Take another URL.") from error
 
 
 def _handlers(manifest: Manifest, path: str, settings: Settings) -> Handlers:
