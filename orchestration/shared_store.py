@@ -3,12 +3,13 @@
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from langchain_core.embeddings import Embeddings
 from langgraph.store.base import BaseStore, TTLConfig
 
 from operations.background import in_background
 from operations.database import Database
 from orchestration.graphs.custom_store import open_custom_store
-from orchestration.graphs.embedding import load_embeddings
+from orchestration.graphs.embedding import load_embeddings, release
 from orchestration.graphs.manifest import Manifest
 from orchestration.retention.sweeper import Sweeper
 from orchestration.store.item_vectors import MeaningIndex
@@ -28,16 +29,19 @@ async def open_shared_store(manifest: Manifest, database: Database) -> AsyncGene
         async with open_custom_store(manifest, manifest.store.path) as custom:
             yield custom
         return
-    items = _item_store(manifest, database)
+    embeddings = load_embeddings(manifest)
+    items = _item_store(manifest, database, embeddings)
     minutes = manifest.store.ttl.sweep_interval_minutes or SWEEP_INTERVAL
     sweeper = Sweeper(items, "items", rest=minutes * 60)
-    async with in_background(sweeper, "sweeper of items"):
-        yield items
+    try:
+        async with in_background(sweeper, "sweeper of items"):
+            yield items
+    finally:
+        release(embeddings)
 
 
-def _item_store(manifest: Manifest, database: Database) -> ItemStore:
+def _item_store(manifest: Manifest, database: Database, embeddings: Embeddings | None) -> ItemStore:
     section = manifest.store
-    embeddings = load_embeddings(manifest)
     index = None
     if section.index is not None and embeddings is not None:
         index = MeaningIndex(embeddings, dims=section.index.dims, fields=section.index.fields)

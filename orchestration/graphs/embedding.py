@@ -42,6 +42,12 @@ def load_embeddings(manifest: Manifest) -> Embeddings | None:
     return _Threaded(embeddings) if _is_sync(embeddings) else embeddings
 
 
+def release(embeddings: Embeddings | None) -> None:
+    """Let its threads end that wait for more texts: a stop would wait for them."""
+    if isinstance(embeddings, _Threaded):
+        embeddings.close()
+
+
 class _Threaded(Embeddings):
     """Sync embeddings in threads of their own: sync nodes that wait for them can hold all others.
 
@@ -63,6 +69,10 @@ class _Threaded(Embeddings):
 
     async def aembed_query(self, text: str) -> list[float]:
         return await self._call(self._inner.embed_query, text)
+
+    def close(self) -> None:
+        """Embed nothing more."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _call(self, function: Callable[[Any], T], argument: Any) -> T:
         context = copy_context()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from langchain_core.embeddings import Embeddings
 
 from operations.errors import ConfigurationError
-from orchestration.graphs.embedding import load_embeddings
+from orchestration.graphs.embedding import load_embeddings, release
 from orchestration.graphs.manifest import load_manifest
 
 MODULE = """
@@ -63,6 +64,17 @@ async def test_a_sync_function_needs_none_of_the_threads_that_wait_for_it(tmp_pa
         return asyncio.run_coroutine_threadsafe(embedding, loop).result(5)
 
     assert await loop.run_in_executor(None, node) == [[1.0, 0.0]]
+
+
+async def test_no_thread_outlives_what_it_embedded_for(tmp_path: Path) -> None:
+    embeddings = _load(tmp_path, "./vectors_of_texts.py:sync")
+    assert embeddings is not None
+    before = set(threading.enumerate())
+    await embeddings.aembed_documents(["a"])
+    (made,) = set(threading.enumerate()) - before
+    release(embeddings)
+    made.join(5)
+    assert not made.is_alive()
 
 
 def test_without_an_index_there_is_nothing_to_load(tmp_path: Path) -> None:
