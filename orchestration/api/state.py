@@ -10,10 +10,11 @@ from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import selected_state
 from orchestration.api.endpoint import Call, Endpoints, json_response
-from orchestration.api.problems import Problem
 from orchestration.api.thread_models import (
+    ConfiguredPlace,
     HistoryQuery,
     HistorySearch,
+    Place,
     StateAt,
     StateQuery,
     StateUpdate,
@@ -24,7 +25,6 @@ from orchestration.api.threads import patch_thread
 from orchestration.api.updates import graph_of, update_thread
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
-from orchestration.store.checkpoint_search import UnsafeFilter
 
 endpoint = Endpoints()
 
@@ -163,26 +163,23 @@ async def _history(call: Call, body: HistorySearch) -> Response:
     if graph_id is None:
         return json_response([])
     await up_to_date(call, thread_id)
-    try:
-        states = await call.states.history(
-            graph_id,
-            thread_id,
-            limit=body.limit,
-            before=_before(body.before),
-            metadata=body.metadata,
-            checkpoint=body.checkpoint,
-        )
-    except UnsafeFilter as error:
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, f"metadata: {error}") from error
+    states = await call.states.history(
+        graph_id,
+        thread_id,
+        limit=body.limit,
+        before=_before(body.before),
+        metadata=body.metadata,
+        checkpoint=body.checkpoint,
+    )
     return json_response(dumps([selected_state(state, body.select) for state in states]))
 
 
-def _before(before: str | dict[str, Any] | None) -> str | None:
+def _before(before: str | Place | ConfiguredPlace | None) -> str | None:
     """Return the checkpoint id in ``before``, whichever of the clients' forms it has."""
-    if not isinstance(before, dict):
+    if before is None or isinstance(before, str):
         return before
-    place = before.get("configurable", before)
-    found = place.get("checkpoint_id") if isinstance(place, dict) else None
-    if not isinstance(found, str):
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "before: it names no checkpoint_id")
-    return found
+    return (
+        before["configurable"]["checkpoint_id"]
+        if "configurable" in before
+        else before["checkpoint_id"]
+    )

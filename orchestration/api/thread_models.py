@@ -1,8 +1,8 @@
 """The bodies and query strings of threads and their state."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, final
 
-from pydantic import BeforeValidator, Field, with_config
+from pydantic import BeforeValidator, ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from orchestration.api.asked import Body, Query
@@ -152,6 +152,12 @@ class StateUpdate(Body):
     checkpoint_id: str | None = None
 
 
+CheckpointFilter = Annotated[
+    dict[Annotated[str, Field(pattern="^[A-Za-z0-9_.-]{1,64}$")], bool | int | float | str | None],
+    Field(max_length=16, json_schema_extra={"additionalProperties": False}),
+]
+
+
 class HistoryQuery(Query):
     """Which checkpoints of a thread."""
 
@@ -160,12 +166,29 @@ class HistoryQuery(Query):
     select: list[StateField] | None = None
 
 
+# What else clients send of a checkpoint is not looked at.
+@final
+@with_config(ConfigDict(strict=True))
+class Place(TypedDict):
+    """A checkpoint, as LangGraph's clients have it."""
+
+    checkpoint_id: str
+
+
+@final
+@with_config(ConfigDict(strict=True))
+class ConfiguredPlace(TypedDict):
+    """A checkpoint, as LangGraph's configurations have it."""
+
+    configurable: Place
+
+
 class HistorySearch(Body):
     """Which checkpoints of a thread."""
 
     limit: Limit = 10
-    before: str | Json | None = None
-    metadata: Json | None = None
+    before: str | Place | ConfiguredPlace | None = None
+    metadata: CheckpointFilter | None = None
     checkpoint: CheckpointRef | None = None
     select: list[StateField] | None = None
 

@@ -72,9 +72,10 @@ async def test_a_history_that_cannot_be_meant_is_refused(
     tmp_path: Path, body: dict[str, Any]
 ) -> None:
     async with open_client(tmp_path, "echo") as client:
-        thread_id = await worked(client, "echo", "one")
-        response = await client.post(f"/threads/{thread_id}/history", json=body)
-    assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+        threads = [await worked(client, "echo", "one"), await new_thread(client)]
+        for thread_id in threads:
+            response = await client.post(f"/threads/{thread_id}/history", json=body)
+            assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
 
 
 async def test_a_thread_without_runs_has_an_empty_state_and_no_history(tmp_path: Path) -> None:
