@@ -323,7 +323,7 @@ async def test_no_operation_answers_nonsense_with_a_server_error(tmp_path: Path)
         for endpoint in ENDPOINTS:
             path = endpoint.path.format_map(
                 {"thread_id": thread_id, "run_id": NOBODY, "assistant_id": "echo", "namespace": "x",
-                 "checkpoint_id": "x", "cron_id": NOBODY, "pool": "x"}
+                 "checkpoint_id": "x", "cron_id": NOBODY, "pool": "x", "mailbox": "x"}
             )  # fmt: skip
             if path.endswith("/stream") and endpoint.method == "GET":
                 continue  # a thread's stream does not end
