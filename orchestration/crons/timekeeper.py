@@ -13,7 +13,13 @@ from operations.alarm import Alarm, Sleep
 from operations.clock import Clock, utc_now
 from operations.errors import StorageUnavailable
 from orchestration.crons.schedule import parse_schedule
-from orchestration.loop.errors import LoopError, QueueFull, RateLimited, ThreadBusy
+from orchestration.loop.errors import (
+    LoopError,
+    QueueFull,
+    RateLimited,
+    ThreadBusy,
+    ThreadNotFound,
+)
 from orchestration.loop.run import Firing
 from orchestration.store.crons import Cron, CronStore, as_text
 
@@ -130,7 +136,7 @@ class Timekeeper:
             return
         try:
             await self._submit(cron, firing)
-        except (ThreadBusy, Unrunnable) as error:
+        except (ThreadBusy, ThreadNotFound, Unrunnable) as error:
             _log.warning(
                 "a run of a cron was left out",
                 cron_id=cron.cron_id,

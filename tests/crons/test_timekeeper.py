@@ -138,7 +138,9 @@ async def test_one_that_is_gone_while_it_waits_is_forgotten(tmp_path: Path) -> N
         assert await watch.quiet() == LONGEST_REST
 
 
-@pytest.mark.parametrize("error", [ThreadBusy("thread"), Unrunnable("no such graph")])
+@pytest.mark.parametrize(
+    "error", [ThreadBusy("thread"), ThreadNotFound("thread"), Unrunnable("no such graph")]
+)
 async def test_what_cannot_run_now_is_left_out_and_said(tmp_path: Path, error: Exception) -> None:
     async with open_watch(tmp_path, NOON) as watch:
         watch.refusals = [error]
