@@ -55,7 +55,7 @@ format: .venv/.dev
 requirements:
 	@command -v $(UV) >/dev/null || { echo "This needs uv (pip install uv), or UV=/path/to/uv."; exit 1; }
 	@$(COMPILE) $(ARGS) --extra build --output-file requirements.txt
-	@$(COMPILE) $(ARGS) --extra build --extra dev --extra mcp --constraints requirements.txt \
+	@$(COMPILE) $(ARGS) --extra build --extra dev --constraints requirements.txt \
 		--output-file requirements-dev.txt
 	@$(COMPILE) $(ARGS) --extra build --extra load --constraints requirements.txt \
 		--output-file requirements-load.txt

@@ -9,7 +9,6 @@ from agents.kinds.command import CommandAgent
 from agents.kinds.process import ProcessAgent
 from agents.network.asking import Send
 from agents.provisioning import Make
-from operations.errors import ConfigurationError
 from operations.templates import fill_in
 
 Makeable = ProcessPool | CommandPool | McpPool | RemotePool
@@ -27,8 +26,7 @@ def maker(
     ``send`` is how it sends messages, if it can.
 
     Raises:
-        ConfigurationError: a variable that the section names is not set, or what its kind needs
-            is not installed.
+        ConfigurationError: a variable that the section names is not set.
     """
     where = f"masterloop.agents.{name}"
 
@@ -54,9 +52,7 @@ def maker(
                 env = filled(server.env, "server.env")
                 server = server.model_copy(update={"env": env})
             headers = filled(section.headers, "headers")
-            return _mcp(
-                section.model_copy(update={"server": server, "headers": headers}), root, where
-            )
+            return _mcp(section.model_copy(update={"server": server, "headers": headers}), root)
 
 
 def _remote(name: str, section: RemotePool) -> Make:
@@ -65,12 +61,8 @@ def _remote(name: str, section: RemotePool) -> Make:
     return lambda: RemoteAgent(section, name)
 
 
-def _mcp(section: McpPool, root: Path, where: str) -> Make:
-    try:
-        from agents.kinds.mcp_server import McpAgent  # noqa: PLC0415 - an extra
-    except ModuleNotFoundError as error:
-        fix = "Install it: pip install 'mcp>=2'."
-        raise ConfigurationError(where, f"the kind mcp needs {error.name!r}", fix) from error
+def _mcp(section: McpPool, root: Path) -> Make:
+    from agents.kinds.mcp_server import McpAgent  # noqa: PLC0415 - slow, and seldom needed
 
     def make() -> Agent:
         return McpAgent(section, root)

@@ -18,6 +18,7 @@ REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
 # Not all of them are installed today; none may come in below its floor, by whatever way.
 FLOORS = {
     "h11": "0.16",
+    "jinja2": "3.1.6",
     "langgraph": "1.0.10",
     "langgraph-checkpoint": "4.0",
     "langgraph-checkpoint-sqlite": "3.0.1",

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,8 @@ from agents.configuration import RemotePool
 from agents.errors import AgentLost, StartFailed, TaskRejected
 from agents.making import maker
 from agents.provisioning import Make
-from operations.errors import ConfigurationError
 from operations.keys import KeyFolder
-from tests.agents.kinds import GRAPH, Ear, free_port, mcp, started, task
+from tests.agents.kinds import GRAPH, Ear, free_port, started, task
 from tests.api.client import open_socket
 from tests.process.server import Server
 
@@ -89,11 +87,3 @@ async def test_a_server_that_is_killed_under_a_task_loses_it(tmp_path: Path) -> 
             assert caught.value.started
     finally:
         server.close()
-
-
-async def test_without_the_extra_the_kind_mcp_says_how_to_install_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "agents.kinds.mcp_server", None)
-    with pytest.raises(ConfigurationError, match="pip install 'mcp>=2'"):
-        maker("clock", mcp(url="https://peer.example/mcp"), tmp_path, {})
