@@ -17,6 +17,7 @@ from operations.errors import StorageFull
 from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
+from operations.telemetry.aggregator import Aggregator
 from orchestration.agency import Agency
 from orchestration.api.app import build_app
 from orchestration.api.auth.opening import open_authority
@@ -32,7 +33,6 @@ from orchestration.graphs.node_tasks import contain_exits
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.states import ThreadStates
-from orchestration.journal import Journal
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import harmless
 from orchestration.loop.master import MasterLoop
@@ -52,6 +52,8 @@ from orchestration.store.messages import MessageStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.store.ttl import Ttl
+from orchestration.telemetry.importance import IMPORTANCE
+from orchestration.telemetry.journal import Journal
 from orchestration.webhooks.configuration import headers, url_policy
 from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
@@ -81,6 +83,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     urls = url_policy(manifest)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
+        _telemetry() as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
@@ -89,9 +92,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())
-        journal = Journal()
         mailboxes = MessageStore(database, manifest.masterloop.network)
-        agency = Agency(manifest, graphs, mailboxes, harmless(journal))
+        agency = Agency(manifest, graphs, mailboxes, harmless(telemetry.emit))
         threads = _node_threads(settings)
         assistants = AssistantStore(database)
         await _name_graphs(graphs, assistants)
@@ -103,7 +105,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             runs,
             LangGraphExecutor(graphs, saver.fence, agency.client),
             _limits(manifest, settings),
-            journal,
+            telemetry.emit,
             Random(),
         )
         crons = CronStore(database)
@@ -156,6 +158,16 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
         ):
             yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
+
+
+def _telemetry() -> Aggregator:
+    """Make what the service is told by, and those who take it from there."""
+    return Aggregator(
+        [Journal()],
+        importance=IMPORTANCE,
+        common={"service.name": "masterloop"},
+        rng=Random(),
+    )
 
 
 @asynccontextmanager

@@ -1,13 +1,14 @@
 """What the loop and the pools report, in the log: a line per run that ended, more if it matters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 import structlog
 
 from agents import events as agents
+from operations.telemetry.record import Record
 from orchestration.loop.events import (
-    Event,
     RunEnded,
     RunRejected,
     RunRequeued,
@@ -36,13 +37,22 @@ _WARNING: Mapping[type, str] = {
 
 
 class Journal:
-    """Takes events and writes those that people want to read."""
+    """A sink that writes down those events that people want to read."""
+
+    name = "log"
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("masterloop")
 
-    def __call__(self, event: Event | agents.Event) -> None:
-        """Write ``event``, or not."""
+    def take(self, batch: Sequence[Record]) -> None:
+        """Write what is worth it."""
+        for record in batch:
+            self._write(record.event)
+
+    def close(self, grace: float) -> None:
+        """Do nothing: every line is written when it is taken."""
+
+    def _write(self, event: Any) -> None:
         if isinstance(event, RunEnded) and event.status is RunStatus.SUCCESS:
             return
         if text := _INFO.get(type(event)):

@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from agents import events as agents
-from orchestration.journal import Journal
+from operations.telemetry.record import Importance, Record
 from orchestration.loop.events import (
     Event,
     RunAccepted,
@@ -17,6 +17,7 @@ from orchestration.loop.events import (
     ZombieLeft,
 )
 from orchestration.loop.run import Ending, RunStatus
+from orchestration.telemetry.journal import Journal
 
 
 @pytest.mark.parametrize(
@@ -41,5 +42,5 @@ from orchestration.loop.run import Ending, RunStatus
 )
 def test_only_what_matters_is_written(event: Event | agents.Event, level: str | None) -> None:
     with capture_logs() as entries:
-        Journal()(event)
+        Journal().take([Record(1, 0.0, Importance.DETAIL, event, {})])
     assert [entry["log_level"] for entry in entries] == ([] if level is None else [level])

@@ -1,0 +1,190 @@
+"""Takes events from those who work and hands them to sinks, off the event loop."""
+
+import asyncio
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from itertools import count
+from random import Random
+from typing import Self
+
+import structlog
+
+from operations.telemetry.backlog import Inbox
+from operations.telemetry.lane import Lane, LaneState
+from operations.telemetry.record import Importance, Record, Sink
+
+CAPACITY = 16_384  # records that wait to be handed on; and as many for each sink
+CADENCE = 0.1  # seconds from the first record that waits until they are handed on
+GRACE = 3.0  # seconds for the sinks to take what is left at the end
+_RESTART_FIRST = 0.1  # seconds
+_RESTART_MOST = 30.0  # seconds
+
+_log = structlog.get_logger("masterloop")
+
+
+class Aggregator:
+    """Where everything that happens is told: ``emit`` costs whoever tells it one append.
+
+    A thread hands what was told to the sinks a tenth of a second later, or as soon as there is
+    room for only as much again; while nothing happens, it sleeps. Should it die, the event loop
+    hands on until another one is started. Each sink has a thread of its own, and takes its time.
+
+    ``importance`` says it of the types of events that are more than details. Events of the audit
+    are handed to ``trail`` too, which keeps all of them: it is to be a sink that writes them down.
+    """
+
+    def __init__(
+        self,
+        sinks: Iterable[Sink],
+        *,
+        trail: Sink | None = None,
+        importance: Mapping[type, Importance],
+        common: Mapping[str, str],
+        rng: Random,
+        first: int = 1,
+        capacity: int = CAPACITY,
+        cadence: float = CADENCE,
+    ) -> None:
+        self._importance = importance
+        self._common = common
+        self._numbers = count(first)
+        self._inbox = Inbox(capacity)
+        self._half = capacity // 2 - 1
+        self._cadence = cadence
+        self._lanes = [Lane(sink, capacity, rng) for sink in sinks]
+        self._trail = None if trail is None else Lane(trail, None, rng)
+        self._something = threading.Event()
+        self._enough = threading.Event()
+        self._ended = threading.Event()
+        self._closing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._restart_in = _RESTART_FIRST
+        self.restarts = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many records have not been handed to the sinks yet."""
+        return len(self._inbox)
+
+    @property
+    def dropped(self) -> Mapping[Importance, int]:
+        """How many events were dropped before any sink could have them."""
+        return Counter(self._inbox.dropped)
+
+    @property
+    def sinks(self) -> Sequence[LaneState]:
+        """How each of the sinks does."""
+        return [lane.state for lane in self._all_lanes]
+
+    def emit(self, event: object) -> None:
+        """Tell of something; never waits, from whatever thread."""
+        importance = self._importance.get(type(event), Importance.DETAIL)
+        waiting = self._inbox.put(
+            Record(next(self._numbers), time.time(), importance, event, self._common)
+        )
+        if not self._something.is_set():
+            self._something.set()
+        if waiting >= self._half and not self._enough.is_set():
+            self._enough.set()
+
+    async def __aenter__(self) -> Self:
+        """Begin to hand on."""
+        self._loop = asyncio.get_running_loop()
+        for lane in self._all_lanes:
+            lane.start()
+        self._start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close, unless that was done already."""
+        await self.aclose()
+
+    async def aclose(self, grace: float = GRACE) -> Sequence[str]:
+        """Hand on what is left; return the sinks that had not taken theirs when time was up.
+
+        What is told from now on is kept no more. Never takes longer than ``grace`` seconds.
+        """
+        if self._closing or self._loop is None:
+            return ()
+        self._closing = True
+        deadline = time.monotonic() + grace
+        done: asyncio.Future[list[str]] = self._loop.create_future()
+        threading.Thread(
+            target=self._close, args=(deadline, done), name="telemetry-closing", daemon=True
+        ).start()
+        await asyncio.wait({done}, timeout=grace)
+        if not done.done():
+            return [lane.name for lane in self._all_lanes]
+        if late := done.result():
+            _log.warning("telemetry was not taken before the end", sinks=late)
+        return late
+
+    @property
+    def _all_lanes(self) -> Sequence[Lane]:
+        return self._lanes if self._trail is None else [self._trail, *self._lanes]
+
+    def _start(self) -> None:
+        threading.Thread(target=self._run, name="telemetry", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._something.wait()
+                if not self._closing:
+                    self._enough.wait(self._cadence)
+                self._something.clear()
+                self._enough.clear()
+                self._hand_on()
+                self._restart_in = _RESTART_FIRST
+        except BaseException as error:  # noqa: BLE001 - whatever it is, another thread takes over
+            _log.error("the telemetry thread died; another one follows", exc_info=error)
+        finally:
+            self._ended.set()
+            if not self._closing and self._loop is not None:
+                with suppress(RuntimeError):  # the event loop has ended as well
+                    self._loop.call_soon_threadsafe(self._stand_in, self._restart_in)
+
+    def _hand_on(self) -> None:
+        batch = self._inbox.take()
+        if not batch:
+            return
+        for lane in self._lanes:
+            lane.put(batch)
+        if self._trail is not None:
+            audits = [record for record in batch if record.importance is Importance.AUDIT]
+            if audits:
+                self._trail.put(audits)
+
+    def _stand_in(self, remaining: float) -> None:
+        """Do the work of the thread, which has died, until it is time to start another."""
+        if self._closing or self._loop is None:
+            return
+        self._hand_on()
+        if remaining > 0:
+            pause = min(self._cadence, remaining)
+            self._loop.call_later(pause, self._stand_in, remaining - pause)
+            return
+        self.restarts += 1
+        self._restart_in = min(_RESTART_MOST, self._restart_in * 2)
+        self._ended.clear()
+        self._start()
+
+    def _close(self, deadline: float, done: "asyncio.Future[list[str]]") -> None:
+        self._something.set()
+        self._enough.set()
+        self._ended.wait(max(0.0, deadline - time.monotonic()))
+        self._hand_on()
+        for lane in self._all_lanes:
+            lane.close(deadline)
+        late = [lane.name for lane in self._all_lanes if not lane.join()]
+        if self._loop is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(_resolve, done, late)
+
+
+def _resolve(future: "asyncio.Future[list[str]]", late: list[str]) -> None:
+    if not future.done():
+        future.set_result(late)

@@ -1,0 +1,141 @@
+"""The way to one sink: a backlog, a thread, and patience with a sink that fails."""
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import structlog
+
+from operations.telemetry.backlog import Backlog
+from operations.telemetry.record import Importance, Record, Sink
+
+BATCH = 256  # records that a sink is given at once, at most: it holds up the event loop meanwhile
+_PAUSE_FIRST = 0.1  # seconds
+_PAUSE_MOST = 30.0  # seconds
+_REPORTED = 60.0  # seconds for which a sink that fails is not reported again
+
+_log = structlog.get_logger("masterloop")
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """How a sink does. ``busy`` is how many seconds it has been at what it was given last."""
+
+    name: str
+    waiting: int  # records
+    dropped: Mapping[Importance, int]
+    failures: int
+    delivered_at: float | None  # seconds since 1970
+    busy: float
+
+
+class Lane:
+    """Takes records to a sink, whatever the others do; all methods return at once."""
+
+    def __init__(self, sink: Sink, capacity: int | None, rng: Random) -> None:
+        self._sink = sink
+        self._backlog = Backlog(capacity)
+        self._rng = rng
+        self._something = threading.Event()
+        self._closing = threading.Event()
+        self._deadline = 0.0  # monotonic; of the closing
+        self._failures = 0
+        self._failures_reported = 0
+        self._reported_at = -_REPORTED
+        self._delivered_at: float | None = None
+        self._begun: float | None = None
+        self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
+
+    @property
+    def name(self) -> str:
+        """The name of the sink."""
+        return self._sink.name
+
+    @property
+    def state(self) -> LaneState:
+        """How the sink does."""
+        begun = self._begun
+        return LaneState(
+            name=self.name,
+            waiting=len(self._backlog),
+            dropped=dict(self._backlog.dropped),
+            failures=self._failures,
+            delivered_at=self._delivered_at,
+            busy=0.0 if begun is None else time.monotonic() - begun,
+        )
+
+    def start(self) -> None:
+        """Begin; nothing is taken before."""
+        self._thread.start()
+
+    def put(self, batch: Sequence[Record]) -> None:
+        """Have a batch taken, after those before it."""
+        self._backlog.extend(batch)
+        self._something.set()
+
+    def close(self, deadline: float) -> None:
+        """Have what waits taken until then, in monotonic time, and the sink closed."""
+        self._deadline = deadline
+        self._closing.set()
+        self._something.set()
+
+    def join(self) -> bool:
+        """Wait until the deadline of the closing; return whether the sink was closed by then."""
+        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            self._something.wait()
+            self._something.clear()
+            closing = self._closing.is_set()  # looked at before the last look at what waits
+            while batch := self._backlog.take(BATCH):
+                self._deliver(batch)
+                time.sleep(0)  # let the event loop have the interpreter, if it waits for it
+            if closing:
+                break
+        self._attempt(lambda: self._sink.close(max(0.0, self._deadline - time.monotonic())))
+
+    def _deliver(self, batch: Sequence[Record]) -> None:
+        """Have a batch taken; given up only when there is no time left to try again."""
+        pause = _PAUSE_FIRST
+        while not self._attempt(lambda: self._sink.take(batch)):
+            wait = pause * self._rng.uniform(0.5, 1.0)
+            pause = min(_PAUSE_MOST, pause * 2)
+            if not self._closing.is_set():
+                self._closing.wait(wait)
+            elif time.monotonic() + wait < self._deadline:
+                time.sleep(wait)
+            else:
+                self._backlog.give_up(batch)
+                return
+
+    def _attempt(self, work: Callable[[], None]) -> bool:
+        self._begun = time.monotonic()
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whatever a sink raises, the others go on
+            self._failures += 1
+            self._report(error)
+            return False
+        finally:
+            self._begun = None
+        self._delivered_at = time.time()
+        return True
+
+    def _report(self, error: Exception) -> None:
+        if time.monotonic() - self._reported_at < _REPORTED:
+            return
+        self._reported_at = time.monotonic()
+        since = self._failures - self._failures_reported
+        self._failures_reported = self._failures
+        _log.warning(
+            "telemetry is not taken; trying again",
+            sink=self.name,
+            error=f"{type(error).__name__}: {error}"[:500],
+            failures=since,
+            waiting=len(self._backlog),
+            dropped=self._backlog.dropped.total(),
+        )

@@ -1,0 +1,48 @@
+"""One thing that happened, as sinks get it; and what takes it."""
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+
+class Importance(IntEnum):
+    """What goes first when there is no room: the oldest of the lowest."""
+
+    DETAIL = 0  # of how the work goes; a lost one is a gap in a chart
+    LIFECYCLE = 1  # of runs, agents and messages
+    AUDIT = 2  # who did what; never lost
+
+
+class Record(NamedTuple):
+    """An event, numbered in the order in which events were told.
+
+    ``at`` is seconds since 1970, UTC. ``common`` is what is the same for all events of the
+    process: ``service.name`` and the like.
+    """
+
+    number: int
+    at: float
+    importance: Importance
+    event: Any
+    common: Mapping[str, str]
+
+
+class Sink(Protocol):
+    """What takes records. It has a thread of its own, in which all its methods are called."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in logs and metrics."""
+        ...
+
+    def take(self, batch: Sequence[Record], /) -> None:
+        """Take records, in order; those of a type that it does not know are none of its business.
+
+        One that raises is given the same batch again, later; one that hangs holds up nobody else.
+        Meanwhile the oldest records of the least importance are dropped, and counted.
+        """
+        ...
+
+    def close(self, grace: float) -> None:
+        """Let go of what it holds, within so many seconds. Nothing is taken any more."""
+        ...

@@ -1,0 +1,1 @@
+"""What the service tells of itself, in the forms that others take: log, metrics, traces, audit."""
