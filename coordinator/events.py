@@ -1,0 +1,38 @@
+"""What the coordinator reports. Each is one fact; ``emit`` must take it without waiting."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from coordinator.advice import Arm
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionMade:
+    """One of ``of`` arms was chosen, of a workflow or of one step of it."""
+
+    decision_id: str
+    workflow: str
+    run_id: str | None
+    step: str | None
+    arm: Arm
+    of: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionJudged:
+    """What came of a decision: seconds, success, cost, and the reward (0 to 1) for it."""
+
+    decision_id: str
+    workflow: str
+    run_id: str | None
+    step: str | None
+    arm: Arm
+    duration: float
+    success: bool
+    cost: float
+    reward: float
+
+
+Event = DecisionMade | DecisionJudged
+Emit = Callable[[Event], None]
