@@ -92,6 +92,11 @@ class Database:
         """
         return self._writer.submit(operation, synced=synced)
 
+    @property
+    def refusing(self) -> bool:
+        """Whether a write has found no room, or no lock, and none was seen to work since."""
+        return self._writer.refused is not None
+
     def sync(self) -> Future[None]:
         """Have everything written so far on the disk; the future raises as those of writes do."""
         return self._writer.sync()

@@ -150,7 +150,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         async with (
             in_background(deliverer, "webhooks"),
             agency.running(),
-            _closing(loop, threads),
+            _closing(loop, runs, threads),
             in_background(timekeeper, "crons"),
             in_background(sweeper, "sweeper of threads"),
             _forgetting_events(manifest, database),
@@ -171,7 +171,7 @@ def _telemetry() -> Aggregator:
 
 
 @asynccontextmanager
-async def _closing(loop: MasterLoop, threads: NodeThreads) -> AsyncGenerator[None]:
+async def _closing(loop: MasterLoop, runs: RunStore, threads: NodeThreads) -> AsyncGenerator[None]:
     """Close the loop on leaving. Left by an error, what works is charged with the crash."""
     try:
         yield
@@ -180,6 +180,7 @@ async def _closing(loop: MasterLoop, threads: NodeThreads) -> AsyncGenerator[Non
         raise
     finally:
         await loop.aclose()
+        runs.write_all()
         threads.shutdown(wait=False, cancel_futures=True)
 
 

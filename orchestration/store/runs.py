@@ -1,5 +1,6 @@
 """Runs in SQLite: the loop's store port, and what the faces read of them."""
 
+import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -8,13 +9,12 @@ from typing import Any
 
 import orjson
 
-from operations.clock import iso, iso_now, utc_now
+from operations.clock import iso, iso_now
 from operations.database import Database
 from operations.failpoints import failpoint
 from operations.writer import Operation
 from orchestration.loop.run import (
     Failure,
-    MultitaskStrategy,
     Outcome,
     Run,
     RunStatus,
@@ -23,12 +23,15 @@ from orchestration.loop.run import (
 from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_thread_checkpoints
 from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import move_cron
-from orchestration.store.deliveries import Ended, add_delivery, with_delivery
+from orchestration.store.deliveries import Ended, with_delivery
 from orchestration.store.idempotency import keep_output, with_receipt
+from orchestration.store.recovery import recover
 from orchestration.store.run_lists import DEAD, RESUMABLE, of_thread_sql
 from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
+from orchestration.store.thread_rows import fail_thread, failure_text
 from orchestration.store.ttl import Ttl
+from orchestration.store.unwritten import UnwrittenRuns
 from orchestration.store.visibility import Visible, sees
 
 _INSERT = """
@@ -45,6 +48,7 @@ _CLAIM = """
 UPDATE runs SET status = 'running', token = ?, attempt = attempt + 1, updated_at = ?
 WHERE run_id = ? AND status = 'pending'
 """
+_IS_THERE = "SELECT 1 FROM runs WHERE run_id = ?"
 _MINE = "run_id = ? AND status = ? AND token IS ?"
 _FINISH = f"UPDATE runs SET status = ?, error = ?, token = NULL, updated_at = ? WHERE {_MINE}"  # noqa: S608 - constants
 _REQUEUE = f"""
@@ -60,30 +64,17 @@ UPDATE threads SET error = :error, updated_at = :at, state_updated_at = :at,
 WHERE thread_id = :thread_id AND status = :status
 """
 _CHANGE_STATUS = "UPDATE threads SET status = :status WHERE thread_id = :thread_id"
-_RELEASE_THREAD = "UPDATE threads SET status = ?, error = ?, updated_at = ? WHERE thread_id = ?"
-# SQLite uses an index of some of the runs only for its very condition.
-_UNFINISHED = "status IN ('pending', 'running')"
-_CRASHED = f"""
-UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + ?, attempt = attempt - ?
-WHERE {_UNFINISHED} AND status = 'running'
-"""  # noqa: S608 - constants
-_POISON = f"""
-UPDATE runs SET status = 'error', dead_letter = 'poison', error = ?, updated_at = ?
-WHERE {_UNFINISHED} AND status = 'pending' AND crashes >= ?
-RETURNING *
-"""  # noqa: S608 - constants
-_PENDING = f"""
-SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending' ORDER BY created_at, run_id
-"""  # noqa: S608 - constants
 
 RUNS_PAGE = 1_000  # rows a caller may ask for at once
+HOLD = 0.05  # seconds that a run of which nobody was told may go without being written
 
 
 class RunStore:
     """The runs, and what a run does to its thread.
 
     ``tell`` is called whenever there may be something new for a webhook; without it, nothing is
-    kept for webhooks. ``ttl`` is how long a thread lives that is made for a run.
+    kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``hold`` how many
+    seconds one that nobody was told of is not written, for it may have ended by then.
     """
 
     def __init__(
@@ -91,14 +82,21 @@ class RunStore:
         database: Database,
         tell: Callable[[], None] | None = None,
         ttl: Ttl | None = None,
+        hold: float = HOLD,
     ) -> None:
         self._database = database
         self._tell = tell
         self._ttl = ttl
+        self._unwritten = UnwrittenRuns(self._write_held, hold)
+        self._nothing_to_write: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._nothing_to_write.set_result(True)
 
     def accept(self, *runs: Run) -> Awaitable[bool]:
         """Keep pending runs; see the port."""
         if len(runs) == 1 and runs[0].receipt is None:
+            if _leaves_nothing(runs[0]) and not self._database.refusing:
+                self._unwritten.add(runs[0])
+                return self._nothing_to_write
             accept = partial(_accept, runs[0], self._ttl)
             return self._database.write(accept, synced=runs[0].announced)
         accept = partial(_accept_all, runs, self._ttl)
@@ -106,11 +104,15 @@ class RunStore:
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         """Mark a pending run as running; see the port."""
-        parameters = (token, iso_now(), run.run_id)
-        return self._database.write(partial(_change, _CLAIM, parameters), synced=run.announced)
+        if run in self._unwritten:
+            return self._nothing_to_write
+        claim = partial(_claim, run.run_id, token, run.announced)
+        return self._database.write(claim, synced=run.announced)
 
     def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
         """Write how a run ended; see the port."""
+        if self._unwritten.discard(run):
+            return self._nothing_to_write
         end = partial(_finish, run, run.token, outcome, state)
         if self._tell is None or "webhook" not in run.kwargs:
             return self._database.write(end)
@@ -121,11 +123,15 @@ class RunStore:
 
     def requeue(self, run: Run) -> Awaitable[bool]:
         """Put a running run back; see the port."""
+        if self._unwritten.discard(run):
+            return self._database.write(partial(_accept, run, self._ttl))
         parameters = (iso_now(), run.run_id, RunStatus.RUNNING, run.token)
         return self._database.write(partial(_change, _REQUEUE, parameters))
 
     def erase(self, run: Run) -> Awaitable[bool]:
         """Undo a run; see the port."""
+        if self._unwritten.discard(run):
+            return self._nothing_to_write
         end = partial(_erase, run, run.token)
         if self._tell is None or "webhook" not in run.kwargs:
             return self._database.write(end)
@@ -136,7 +142,7 @@ class RunStore:
         told = self._tell is not None
         # After a stop in order, what is found working is what could not be put back: no crash.
         charge = (1, 0) if self._database.crashed else (0, 1)
-        return self._database.write(partial(_recover, crash_limit, failure, told, charge))
+        return self._database.write(partial(recover, crash_limit, failure, told, charge))
 
     async def announce(self, run: Run) -> None:
         """Have a run that was not ``announced`` so durable that clients may be told of it.
@@ -144,8 +150,14 @@ class RunStore:
         Raises:
             StorageUnavailable: it could not be made so; nothing may be said yet.
         """
+        if (written := self._unwritten.write_now(run)) is not None:
+            await asyncio.shield(written)
         await self._database.sync()
         run.announced = True
+
+    def write_all(self) -> None:
+        """Write every run that is not written yet: there is no more time."""
+        self._unwritten.write_all()
 
     def get(self, run_id: str) -> sqlite3.Row | None:
         """Return the row of a run."""
@@ -184,6 +196,11 @@ class RunStore:
         """Delete a run that has ended, with its checkpoints; False if there is none."""
         return await self._database.write(partial(_delete_finished, thread_id, run_id))
 
+    def _write_held(self, run: Run) -> "asyncio.Future[bool]":
+        """Keep a run that was held back as it is by now."""
+        keep = partial(_accept_held, run, run.token, self._ttl)
+        return self._database.write(keep, synced=False)
+
     def _end_and_tell(self, end: Operation[bool], run: Run, ended: Ended) -> Awaitable[bool]:
         written = self._database.write(with_delivery(end, run, ended))
         if self._tell is not None:
@@ -215,6 +232,33 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     execute(_INSERT, _columns(run))
     failpoint("accept.before_commit")
     return True
+
+
+def _leaves_nothing(run: Run) -> bool:
+    """Return whether nobody was told of the run, and nothing is kept of it once it has ended."""
+    kwargs = run.kwargs
+    asks = run.resumable or run.delay or "webhook" in kwargs or "durability" in kwargs
+    return not (run.announced or asks)
+
+
+def _accept_held(
+    run: Run, token: str | None, ttl: Ttl | None, connection: sqlite3.Connection
+) -> bool:
+    accepted = _accept(run, ttl, connection)
+    claim = (token, iso_now(), run.run_id)
+    return accepted and (token is None or _change(_CLAIM, claim, connection))
+
+
+def _claim(
+    run_id: str,
+    token: str,
+    written: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
+    connection: sqlite3.Connection,
+) -> bool:
+    """Mark a pending run as running; one that could not be ``written`` is claimed all the same."""
+    if _change(_CLAIM, (token, iso_now(), run_id), connection):
+        return True
+    return not written and connection.execute(_IS_THERE, (run_id,)).fetchone() is None
 
 
 def _is_own(run: Run, connection: sqlite3.Connection) -> bool:
@@ -272,7 +316,7 @@ def _finish(
     held = (run.run_id, _held_as(token), token)
     if run.ephemeral:
         if not _change(_DELETE, held, connection):
-            return False
+            return not run.announced  # it could not be written; nobody else knows of it
         if run.kwargs.get("durability") is not None:
             delete_thread_checkpoints(connection, run.thread_id)
         if run.repeatable:
@@ -280,7 +324,7 @@ def _finish(
         elif run.resumable:
             execute(_DELETE_EVENTS, (run.run_id,))
         return True
-    at, error = iso_now(), _error(outcome.failure)
+    at, error = iso_now(), failure_text(outcome.failure)
     if not _change(_FINISH, (outcome.status, error, at, *held), connection):
         return False
     if run.repeatable:
@@ -288,7 +332,7 @@ def _finish(
     if state is not None:
         _settle(run, outcome, state, at, connection)
     elif outcome.failure is not None:
-        execute(_RELEASE_THREAD, ("error", error, at, run.thread_id))
+        fail_thread(connection, run.thread_id, outcome.failure, at)
     return True
 
 
@@ -298,7 +342,7 @@ def _settle(
     settled = {
         "thread_id": run.thread_id,
         "status": _thread_status(outcome, state),
-        "error": _error(outcome.failure),
+        "error": failure_text(outcome.failure),
         "at": at,
         "values": state.values.decode() if state.values is not None else None,
         "interrupts": state.interrupts.decode(),
@@ -316,10 +360,6 @@ def _thread_status(outcome: Outcome, state: ThreadState) -> str:
     if outcome.failure is not None:
         return "error"
     return "interrupted" if state.interrupted else "idle"
-
-
-def _error(failure: Failure | None) -> str | None:
-    return None if failure is None else orjson.dumps(failure).decode()
 
 
 def _erase(run: Run, token: str | None, connection: sqlite3.Connection) -> bool:
@@ -340,49 +380,3 @@ def _delete_finished(thread_id: str, run_id: str, connection: sqlite3.Connection
     delete_run_checkpoints(connection, thread_id, run_id)
     connection.execute(_DELETE_EVENTS, (run_id,))
     return True
-
-
-def _recover(
-    crash_limit: int,
-    failure: Failure,
-    told: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
-    charge: tuple[int, int],
-    connection: sqlite3.Connection,
-) -> Sequence[Run]:
-    at, error = iso_now(), _error(failure)
-    connection.execute(_CRASHED, charge)
-    for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
-        if row["repeatable"]:
-            keep_output(connection, row["run_id"], Outcome(RunStatus.ERROR, None, failure).answer)
-        connection.execute(_RELEASE_THREAD, ("error", error, at, row["thread_id"]))
-        poisoned = _run(row)
-        if told and "webhook" in poisoned.kwargs:
-            add_delivery(connection, poisoned, Ended(RunStatus.ERROR, at, failure))
-    return [_run(row) for row in connection.execute(_PENDING)]
-
-
-def _run(row: sqlite3.Row) -> Run:
-    delay = 0.0
-    if row["due_at"] is not None:
-        due_at = datetime.fromisoformat(row["due_at"])
-        delay = max(0.0, (due_at - utc_now()).total_seconds())
-    return Run(
-        run_id=row["run_id"],
-        thread_id=row["thread_id"],
-        assistant_id=row["assistant_id"],
-        graph_id=row["graph_id"],
-        kwargs=orjson.loads(row["kwargs"]),
-        metadata=orjson.loads(row["metadata"]),
-        created_at=row["created_at"],
-        priority=row["priority"],
-        multitask_strategy=MultitaskStrategy(row["multitask_strategy"]),
-        ephemeral=bool(row["ephemeral"]),
-        resumable=bool(row["resumable"]),
-        repeatable=bool(row["repeatable"]),
-        tenant=row["tenant"],
-        delay=delay,
-        timeout=row["timeout"],
-        attempt=row["attempt"],
-        crashes=row["crashes"],
-        principal=None if row["principal"] is None else orjson.loads(row["principal"]),
-    )

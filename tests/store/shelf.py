@@ -13,7 +13,7 @@ from orchestration.loop.run import Run
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.events import EventStore
-from orchestration.store.runs import RunStore
+from orchestration.store.runs import HOLD, RunStore
 from orchestration.store.threads import ThreadStore
 from tests.store.checkpointing import at, put
 
@@ -73,12 +73,12 @@ async def crash(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def open_shelf(folder: Path) -> AsyncGenerator[Shelf]:
+async def open_shelf(folder: Path, hold: float = HOLD) -> AsyncGenerator[Shelf]:
     migrations = load_migrations("orchestration.store.migrations")
     async with open_database(folder / "test.db", migrations) as database:
         yield Shelf(
             database,
-            RunStore(database),
+            RunStore(database, hold=hold),
             ThreadStore(database),
             AssistantStore(database),
             EventStore(database),

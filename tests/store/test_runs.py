@@ -280,22 +280,3 @@ async def test_a_delayed_run_starts_when_it_was_due_whatever_the_restarts(tmp_pa
         found = {run.run_id: run.delay for run in await shelf.runs.recover(3, Failure("x", "y"))}
     assert 5 < found["soon"] <= 10
     assert found["overdue"] == 0.0
-
-
-async def test_a_run_is_on_the_disk_once_it_is_announced_or_has_ended(tmp_path: Path) -> None:
-    statements: list[str] = []
-    async with open_shelf(tmp_path) as shelf:
-        await shelf.database.write(lambda c: c.set_trace_callback(statements.append))
-        for run_id in "ab":
-            run = await shelf.accept(run_id, announced=False, ephemeral=True)
-            await shelf.claim(run)
-            if run_id == "a":
-                await shelf.runs.announce(run)
-            await shelf.runs.finish(run, DONE, None)
-        await shelf.database.write(lambda c: c.set_trace_callback(None))
-    levels = ("PRAGMA synchronous = ", "COMMIT")
-    kept = [each.split()[-1] for each in statements if each.startswith(levels)]
-    assert kept[1:] == [
-        "NORMAL", "COMMIT", "COMMIT", "FULL", "COMMIT", "COMMIT",
-        "NORMAL", "COMMIT", "COMMIT", "FULL", "COMMIT",
-    ]  # fmt: skip
