@@ -34,5 +34,20 @@ class DecisionJudged:
     reward: float
 
 
-Event = DecisionMade | DecisionJudged
+@dataclass(frozen=True, slots=True)
+class ExperienceLost:
+    """So many results were learned from but will not be kept: too many waited to be written."""
+
+    entries: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExperienceUnwritten:
+    """Experience could not be written; it is tried again after so many seconds."""
+
+    error: str
+    retry_in: float
+
+
+Event = DecisionMade | DecisionJudged | ExperienceLost | ExperienceUnwritten
 Emit = Callable[[Event], None]

@@ -7,6 +7,7 @@ from typing import Any
 import structlog
 
 from agents import events as agents
+from coordinator import events as coordinator
 from operations.telemetry.record import Record
 from orchestration.loop.events import (
     RunEnded,
@@ -33,6 +34,8 @@ _WARNING: Mapping[type, str] = {
     agents.SeatLost: "an agent was given up",
     agents.PoolDegraded: "a pool restarts its agents too often",
     agents.MessageDead: "a message is a dead letter",
+    coordinator.ExperienceLost: "experience was not kept: too much waited to be written",
+    coordinator.ExperienceUnwritten: "experience could not be written; trying again",
 }
 
 

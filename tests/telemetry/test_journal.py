@@ -4,6 +4,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from agents import events as agents
+from coordinator import events as coordinator
+from coordinator.advice import Arm
 from operations.telemetry.record import Importance, Record
 from orchestration.loop.events import (
     Event,
@@ -32,6 +34,9 @@ from orchestration.telemetry.journal import Journal
         (StateUnknown("r", "ValueError"), "warning"),
         (ZombieLeft("r", "g"), "warning"),
         (WriteFailed("r", "StorageFull", 1.0), "warning"),
+        (coordinator.ExperienceLost(5), "warning"),
+        (coordinator.ExperienceUnwritten("no room", 5.0), "warning"),
+        (coordinator.DecisionMade("d", "w", "r", "s", Arm(), 2, "because"), None),
         (agents.SeatReady("p", 1, 0.1), None),
         (agents.TaskEnded("p", 1, "c", 0.1, "TaskFailed", 0), None),
         (agents.SeatLost("p", 1, "it ended", "last words", 1.0), "warning"),
@@ -40,7 +45,9 @@ from orchestration.telemetry.journal import Journal
         (agents.PoolResized("p", 2, 1), "info"),
     ],
 )
-def test_only_what_matters_is_written(event: Event | agents.Event, level: str | None) -> None:
+def test_only_what_matters_is_written(
+    event: Event | agents.Event | coordinator.Event, level: str | None
+) -> None:
     with capture_logs() as entries:
         Journal().take([Record(1, 0.0, Importance.DETAIL, event, {})])
     assert [entry["log_level"] for entry in entries] == ([] if level is None else [level])
