@@ -2,8 +2,9 @@
 
     .venv/bin/python load/experience.py [ENTRIES]
 
-Batches of 100 results, of 50 steps by 3 variants, are appended as the service does; meanwhile the
-ten best of a step are asked for. Then a bounded store is appended to for as long again.
+Batches of 100 results, of 50 steps by 3 variants, are appended as the service does; after each, the
+ten best of a step are asked for. Then the same with a store that keeps a tenth. Times are of the
+processor, all threads together, so that what else the machine does hardly counts.
 """
 
 import asyncio
@@ -62,11 +63,11 @@ async def fill(store: SqliteExperience, entries: int, size: Callable[[], float])
         for start in range(0, each, BATCH):
             batch = results(rng, part * each + start)
             beliefs = learned(batch)
-            began = time.perf_counter()
+            began = time.process_time()
             await store.append(batch, beliefs)
-            between = time.perf_counter()
+            between = time.process_time()
             best = await store.best("bench", f"step{rng.randrange(STEPS)}", 10)
-            looks.append(time.perf_counter() - between)
+            looks.append(time.process_time() - between)
             appends.append(between - began)
             if not best and part:
                 raise SystemExit("the best were not found")

@@ -26,6 +26,7 @@ from orchestration.api.cron_runs import submit_cron_run
 from orchestration.api.custom import open_custom_routes
 from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
+from orchestration.coordination import Coordination, cause
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
@@ -101,6 +102,10 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         deliverer = _deliverer(manifest, settings, deliveries, outbound)
         ttl = _thread_ttl(manifest)
         runs = RunStore(database, None if manifest.http.disable_webhooks else deliverer.wake, ttl)
+        coordination = Coordination(
+            database, harmless(telemetry.emit), lambda run_id: cause(loop.live(run_id))
+        )
+        await coordination.remember()
         loop = MasterLoop(
             runs,
             LangGraphExecutor(graphs, saver.fence, agency.client),
@@ -144,12 +149,15 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             agents=agency.pools,
             network=agency.network,
             messages=MessageLog(database),
+            decisions=coordination.advisor.history,
+            experience=coordination.experience,
             authority=authority,
         )
         recovered = await _recover(backend)
         async with (
             in_background(deliverer, "webhooks"),
             agency.running(),
+            coordination.running(),
             _closing(loop, runs, threads),
             in_background(timekeeper, "crons"),
             in_background(sweeper, "sweeper of threads"),

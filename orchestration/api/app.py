@@ -13,6 +13,7 @@ from orchestration.api import (
     commands,
     creation,
     crons,
+    decisions,
     deliveries,
     items,
     messages,
@@ -48,6 +49,7 @@ _MODULES = (
     items,
     agents,
     messages,
+    decisions,
     deliveries,
     meta,
 )

@@ -7,6 +7,7 @@ from langgraph.store.base import BaseStore
 
 from agents.network.network import AgentNetwork
 from agents.pools import AgentPools
+from coordinator.history import History
 from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.api.access import Authority
@@ -21,6 +22,7 @@ from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.events import EventStore
+from orchestration.store.experience import SqliteExperience
 from orchestration.store.idempotency import KeyStore
 from orchestration.store.message_log import MessageLog
 from orchestration.store.runs import RunStore
@@ -60,4 +62,6 @@ class Backend:
     agents: AgentPools
     network: AgentNetwork
     messages: MessageLog
+    decisions: History
+    experience: SqliteExperience
     authority: Authority | None = None

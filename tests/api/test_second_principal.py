@@ -194,6 +194,9 @@ CASES: dict[str, list[Case]] = {
         gives({"requeued": 0}, {"offsets": [1]}),
     ],
     "POST /messages/{mailbox}/replay": [gives({"requeued": 0}, {"after": 0})],
+    "GET /coordinator/decisions": [gives([])],  # of hers there is one, see test_decisions.py
+    "GET /coordinator/experience": [Case(403, params={"workflow": "hers"})],
+    "GET /coordinator/experience/entries": [Case(403)],
     "GET /webhooks/deliveries": [gives([])],
     "GET /ok": [Case(200)],
     "GET /livez": [Case(200)],
