@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     cancel_grace: Seconds = 10.0  # seconds a cancelled run has to clean up
 
     keep_alive: Seconds = 5.0  # seconds between signs of life on a quiet stream
-    send_timeout: Seconds = 30.0  # seconds a client may leave one event untaken
+    send_timeout: Seconds = 30.0  # seconds a client may make the server wait
     unknown_fields: Annotated[Literal["refuse", "ignore"], Lowercase] = "refuse"  # of requests
     max_body: Annotated[int, Field(ge=1024, le=1024**3)] = 4 * 1024**2  # bytes
 

@@ -10,21 +10,20 @@ import sys
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
-from http import HTTPStatus
+from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import NoReturn, cast
 
 import anyio
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from operations.database import DatabaseError
 from operations.errors import ConfigurationError
 from operations.logs import configure_logs
 from operations.settings import Settings
-from orchestration.api.problems import Problem, respond
+from orchestration.connection import PATIENCE, Connection
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.loop.master import MasterLoop
 from orchestration.service import Service, open_service
@@ -33,92 +32,11 @@ _BACKLOG = 4_096  # connections
 _KEEP_ALIVE = 15  # seconds an idle connection is kept
 _LAST_ANSWERS = 2  # seconds for open connections once the loop has stopped
 _LAST_WORDS = 0.5  # seconds for code that was cancelled, once everything is closed
-_HEAD_BYTES = 64 * 1024
 
 _FORCED = 1.5  # seconds that a second signal gives the event loop
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 _log = structlog.get_logger("masterloop")
-
-
-class _Protocol(HttpToolsProtocol):
-    """uvicorn's, but it does not collect the head of a request without end."""
-
-    _head = 0  # bytes of the head that is being read
-    _unfinished = 0  # bytes of chunks that ended within it
-
-    def data_received(self, data: bytes) -> None:
-        began = self._unfinished
-        super().data_received(data)
-        if began and self._unfinished == began:  # the head is still not at its end
-            self._unfinished += len(data)
-            if self._unfinished > _HEAD_BYTES and not self.transport.is_closing():
-                self.send_400_response("The head of the request is too large.")
-
-    def on_message_begin(self) -> None:
-        self._head = 0
-        self._unfinished = 1
-        super().on_message_begin()
-
-    def on_url(self, url: bytes) -> None:
-        self._count(len(url))
-        super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._count(len(name) + len(value))
-        super().on_header(name, value)
-
-    def on_headers_complete(self) -> None:
-        self._unfinished = 0
-        super().on_headers_complete()
-        cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is not None and cycle.transport is self.transport:
-            cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
-
-    def send_400_response(self, msg: str) -> None:
-        answer = respond(Problem(HTTPStatus.BAD_REQUEST, msg), "")
-        head = b"".join(b"%s: %s\r\n" % pair for pair in answer.raw_headers)
-        self.transport.write(
-            b"HTTP/1.1 400 Bad Request\r\n%sconnection: close\r\n\r\n%s" % (head, answer.body)
-        )
-        self.transport.close()
-
-    def _count(self, size: int) -> None:
-        self._head += size
-        if self._head > _HEAD_BYTES:
-            raise ValueError("the head is too large")
-
-
-class _Joining:
-    """A transport on which the head of an answer waits for its body: one packet, one wake-up."""
-
-    __slots__ = ("_held", "_loop", "_transport")
-
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._held: bytes | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._held is None:
-            self._held = data
-            self._loop.call_soon(self._flush)
-        else:
-            self._transport.write(self._held + data)
-            self._held = b""
-
-    def close(self) -> None:
-        self._flush()
-        self._transport.close()
-
-    def _flush(self) -> None:
-        """Let a head go whose body is still to be made."""
-        if self._held and not self._transport.is_closing():
-            self._transport.write(self._held)
-        self._held = b""
 
 
 class Server(uvicorn.Server):
@@ -201,7 +119,7 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
     apply_environment(manifest)
     with contextlib.closing(listen(host, port)) as listener:
         async with _opened(manifest, settings) as service:
-            server = Server(uvicorn_config(service.app))
+            server = Server(uvicorn_config(service.app, settings.send_timeout))
             address = listener.getsockname()
             _log.info(
                 "serving",
@@ -304,11 +222,14 @@ class _Stop:
         self._server.should_exit = True
 
 
-def uvicorn_config(app: ASGIApp) -> uvicorn.Config:
-    """Return how ``app`` is served: our parser, our signals and logs, no lifespan of uvicorn's."""
+def uvicorn_config(app: ASGIApp, patience: float = PATIENCE) -> uvicorn.Config:
+    """Return how ``app`` is served: our parser, our signals and logs, no lifespan of uvicorn's.
+
+    ``patience`` is how many seconds a client may make us wait.
+    """
     return uvicorn.Config(
         app,
-        http=_Protocol,
+        http=cast("type[asyncio.Protocol]", partial(Connection, patience=patience)),
         ws="none",
         proxy_headers=False,
         lifespan="off",

@@ -12,6 +12,7 @@ import httpx
 from starlette.types import ASGIApp
 
 from operations.settings import Settings
+from orchestration.connection import PATIENCE
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.server import Server, listen, uvicorn_config
 from orchestration.service import Service, open_service
@@ -61,10 +62,10 @@ async def open_client(
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncGenerator[tuple[str, int]]:
+async def serving(app: ASGIApp, patience: float = PATIENCE) -> AsyncGenerator[tuple[str, int]]:
     """Serve an application on a free port of the loopback interface, as the command does."""
     with closing(listen("127.0.0.1", 0)) as listener:
-        server = Server(uvicorn_config(app))
+        server = Server(uvicorn_config(app, patience))
         task = asyncio.create_task(server.serve(sockets=[listener]))
         try:
             yield listener.getsockname()[:2]

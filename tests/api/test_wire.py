@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import select
 import socket
 import struct
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from tests.api.client import open_play, serving
 
@@ -138,7 +140,6 @@ async def test_what_is_merely_unusual_is_answered(tmp_path: Path, chunks: list[b
 
 
 async def test_half_a_request_keeps_nobody_else_waiting(tmp_path: Path) -> None:
-    """Nothing ends it here: a proxy in front has to, as docs/deploy says."""
     async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
         silent = [await asyncio.open_connection(*address) for _ in range(100)]
         for _, writer in silent:
@@ -147,6 +148,86 @@ async def test_half_a_request_keeps_nobody_else_waiting(tmp_path: Path) -> None:
         for _, writer in silent:
             writer.close()
     assert alive.endswith(b'{"ok":true}')
+
+
+HALF: dict[str, list[bytes]] = {
+    "half a head": [GET],
+    "half a head behind a request": [GET + b"\r\n" + GET],
+    "half a body": [POST + b"Content-Length: 100\r\n\r\n{"],
+    "a body that stops after more": [POST + CHUNKED, b"1\r\n{\r\n"],
+}
+
+
+@pytest.mark.parametrize("chunks", HALF.values(), ids=HALF.keys())
+async def test_who_sends_half_a_request_and_no_more_is_told_so_and_left(
+    tmp_path: Path, chunks: list[bytes]
+) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
+        said = await answer(address, chunks, close=False)
+    last = said[said.rindex(b"HTTP/1.1 ") :]
+    assert last.startswith(b"HTTP/1.1 408 Request Timeout\r\n")
+    assert json.loads(last.partition(b"\r\n\r\n")[2])["detail"].startswith("the rest of the req")
+
+
+async def test_who_connects_and_says_nothing_is_left(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
+        assert await answer(address, [], close=False) == b""
+
+
+async def test_a_slow_body_is_waited_for_while_it_comes(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app, 1.0) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(POST + b"Content-Length: 32\r\nConnection: close\r\n\r\n")
+        for _ in range(30):
+            writer.write(b" ")
+            await asyncio.sleep(0.05)  # the slowness is the point
+        writer.write(b"{}")
+        said = await reader.read()
+        writer.close()
+    assert said.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize("parts", [1, 100])
+async def test_an_answer_that_nobody_takes_is_not_kept(parts: int) -> None:
+    """To close would be to wait until it is taken: a socket and an answer for each such client."""
+
+    async def generous(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for left in reversed(range(parts)):
+            body = b"x" * (20_000_000 // parts)
+            await send({"type": "http.response.body", "body": body, "more_body": left > 0})
+
+    async with serving(generous, 0.05) as address:
+        with socket.create_connection(address) as connection:
+            connection.sendall(GET + b"\r\n")
+            gone = select.poll()
+            gone.register(connection, 0)  # for nothing but its end
+            ended = await asyncio.to_thread(gone.poll, 10_000)
+    assert ended
+    assert ended[0][1] & select.POLLHUP
+
+
+async def test_an_answer_that_is_taken_slowly_is_given_whole() -> None:
+    size = 5_000_000
+    head = [(b"content-length", b"%d" % size)]
+
+    async def generous(_scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": head})
+        await send({"type": "http.response.body", "body": b"x" * size})
+
+    async with serving(generous, 0.5) as address:
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+        connection.connect(address)
+        reader, writer = await asyncio.open_connection(sock=connection)
+        writer.write(GET + b"Connection: close\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        taken = 0
+        while part := await reader.read(65_536):
+            taken += len(part)
+            await asyncio.sleep(0.02)  # the slowness is the point
+        writer.close()
+    assert taken == size
 
 
 async def test_a_body_that_never_comes_whole_ends_with_its_connection(tmp_path: Path) -> None:

@@ -1,0 +1,196 @@
+"""A connection: uvicorn's, with an end to how much a client may send and how long it may take."""
+
+import asyncio
+import socket
+import struct
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from orchestration.api.problems import Problem, respond
+
+PATIENCE = 30.0  # seconds
+_HEAD_BYTES = 64 * 1024
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's, but a client can neither make it keep nor make it wait without end.
+
+    ``patience`` is how many seconds a client may take for the head of a request, for the next part
+    of a body, and to take any more of an answer.
+    """
+
+    _head = 0  # bytes of the head that is being read
+    _unfinished = 0  # bytes of chunks that ended within it
+    _late: asyncio.TimerHandle | None = None  # set while the client owes us a part of a request
+    _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
+    _left = 0  # bytes of an answer that were not taken when that was set
+
+    def __init__(self, *, patience: float = PATIENCE, **given: Any) -> None:
+        super().__init__(**given)
+        self._patience = patience
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's
+        super().connection_made(transport)
+        self._late = self.loop.call_later(self._patience, self._give_up)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_no_more()
+        self._see_taken()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        began = self._unfinished
+        super().data_received(data)
+        if self._unfinished:  # the head is not at its end
+            if began and self._unfinished == began:
+                self._unfinished += len(data)
+                if self._unfinished > _HEAD_BYTES and not self.transport.is_closing():
+                    self._refuse(HTTPStatus.BAD_REQUEST, "The head of the request is too large.")
+            if self._late is None:
+                self._late = self.loop.call_later(self._patience, self._give_up)
+        elif self._reads_body():
+            self._expect_no_more()
+            self._late = self.loop.call_later(self._patience, self._give_up)
+        elif self._late is not None:
+            self._expect_no_more()
+
+    def on_message_begin(self) -> None:
+        self._head = 0
+        self._unfinished = 1
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._unfinished = 0
+        super().on_headers_complete()
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is not None and cycle.transport is self.transport:
+            cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.get_write_buffer_size():
+            self._expect_taken()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._expect_taken()
+
+    def resume_writing(self) -> None:
+        self._see_taken()
+        super().resume_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        if self._stalled is None:
+            super().timeout_keep_alive_handler()
+        else:  # an answer is still being taken
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        answer = respond(Problem(status, detail), "")
+        head = b"".join(b"%s: %s\r\n" % pair for pair in answer.raw_headers)
+        line = f"HTTP/1.1 {status} {status.phrase}".encode()
+        self.transport.write(b"%s\r\n%sconnection: close\r\n\r\n%s" % (line, head, answer.body))
+        self.transport.close()
+
+    def _count(self, size: int) -> None:
+        self._head += size
+        if self._head > _HEAD_BYTES:
+            raise ValueError("the head is too large")
+
+    def _reads_body(self) -> bool:
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return cycle is not None and cycle.more_body
+
+    def _expect_no_more(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _give_up(self) -> None:
+        """Close the connection to a client that does not send the rest of its request."""
+        self._late = None
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:  # it is us who do not read
+            self._late = self.loop.call_later(self._patience, self._give_up)
+            return
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if self._unfinished:
+            unanswered = cycle is None or cycle.response_complete
+        else:
+            unanswered = cycle is not None and not cycle.response_started
+        if unanswered:
+            detail = f"the rest of the request did not come within {self._patience:g} s"
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
+        else:
+            self.transport.close()
+
+    def _expect_taken(self) -> None:
+        self._see_taken()
+        self._left = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(self._patience, self._look)
+
+    def _see_taken(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+    def _look(self) -> None:
+        """Drop a client that has taken nothing since; to close would be to wait for it."""
+        self._stalled = None
+        left = self.transport.get_write_buffer_size()
+        if left >= self._left:
+            # What the system still holds of the answer would stay for minutes, too.
+            connection = self.transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            self.transport.abort()
+        elif left:
+            self._expect_taken()
+
+
+class _Joining:
+    """A transport on which the head of an answer waits for its body: one packet, one wake-up."""
+
+    __slots__ = ("_held", "_loop", "_transport")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: bytes | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        if self._held is None:
+            self._held = data
+            self._loop.call_soon(self._flush)
+        else:
+            self._transport.write(self._held + data)
+            self._held = b""
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        """Let a head go whose body is still to be made."""
+        if self._held and not self._transport.is_closing():
+            self._transport.write(self._held)
+        self._held = b""
