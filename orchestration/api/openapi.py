@@ -209,7 +209,9 @@ def _as_sent(part: Schema) -> Schema:
     """Return the schema of a parameter; where it is a list, an empty text stands for no member."""
     if "anyOf" in part:
         return {**part, "anyOf": [_as_sent(one) for one in part["anyOf"]]}
-    if part.get("type") != "array" or "enum" not in part["items"]:
+    if part.get("type") != "array":
         return part
     members = part["items"]
-    return {**part, "items": {**members, "enum": [*members["enum"], ""]}}
+    if "enum" in members:
+        return {**part, "items": {**members, "enum": [*members["enum"], ""]}}
+    return {**part, "items": {"anyOf": [members, {"const": ""}]}}
