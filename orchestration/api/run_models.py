@@ -124,7 +124,7 @@ class RunsCancel(Body):
 
 
 class RunList(Query):
-    """Which runs of a thread to show."""
+    """Which runs to show, of a thread or of all."""
 
     limit: Limit = 10
     offset: Offset = 0

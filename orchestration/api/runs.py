@@ -61,6 +61,19 @@ async def list_dead_letters(call: Call, page: Page) -> Response:
 
 @endpoint(
     "GET",
+    "/runs",
+    access=Access("threads", "search"),
+    query=RunList,
+    gives=list[answers.Run],
+)
+async def list_all_runs(call: Call, query: RunList) -> Response:
+    """List the runs of all threads, and those without one that have not ended, newest first."""
+    rows = await call.backend.runs.of_all(query.status, query.limit, query.offset, call.visible)
+    return json_response([selected(run_document(row), query.select) for row in rows])
+
+
+@endpoint(
+    "GET",
     "/threads/{thread_id}/runs",
     access=Access("threads", "search"),
     query=RunList,
@@ -80,6 +93,12 @@ async def list_runs(call: Call, query: RunList) -> Response:
 )
 async def get_run(call: Call) -> Response:
     """Return a run."""
+    return json_response(run_document(_row(call)))
+
+
+@endpoint("GET", "/runs/{run_id}", access=Access("threads", "read"), gives=answers.Run)
+async def get_run_by_id(call: Call) -> Response:
+    """Return a run, whatever thread it is on."""
     return json_response(run_document(_row(call)))
 
 

@@ -1,5 +1,18 @@
 """The lists of runs, as SQL: each has an index."""
 
+import sqlite3
+from collections.abc import Callable
+from functools import partial
+
+import orjson
+
+from orchestration.store.bounded import fetch
+from orchestration.store.visibility import Visible
+
+RUNS_PAGE = 1_000  # rows a caller may ask for at once
+
+Read = Callable[[sqlite3.Connection], list[sqlite3.Row]]
+
 _UNFINISHED_ONES = frozenset({"pending", "running"})
 _UNFINISHED = "status IN ('pending', 'running')"
 _FAILED_ONES = frozenset({"error", "timeout", "interrupted"})
@@ -12,14 +25,14 @@ WHERE thread_id = :thread_id AND NOT ephemeral AND resumable
 ORDER BY created_at, run_id
 """
 # A run is its thread's; one that has none is its own.
-DEAD = """
-SELECT * FROM runs
-WHERE dead_letter IS NOT NULL AND (? IS NULL OR json_contains(
+_OWNED = """(:part IS NULL OR json_contains(
     CASE WHEN ephemeral THEN metadata
         ELSE (SELECT threads.metadata FROM threads WHERE threads.thread_id = runs.thread_id) END,
-    ?))
-ORDER BY updated_at DESC LIMIT ? OFFSET ?
-"""
+    :part))"""
+DEAD = f"""
+SELECT * FROM runs WHERE dead_letter IS NOT NULL AND {_OWNED}
+ORDER BY updated_at DESC LIMIT :limit OFFSET :offset
+"""  # noqa: S608 - constants
 
 
 def of_thread_sql(status: str | None) -> str:
@@ -36,3 +49,33 @@ def of_thread_sql(status: str | None) -> str:
         WHERE thread_id = :thread_id AND NOT ephemeral AND {condition}
         ORDER BY created_at DESC, run_id DESC LIMIT :limit OFFSET :offset
     """  # noqa: S608 - constants
+
+
+def of_all_sql(status: str | None) -> str:
+    """Return what selects runs of all threads: ids that the service makes are ordered by time."""
+    source, condition = "runs", "TRUE" if status is None else "status = :status"
+    if status in _UNFINISHED_ONES:
+        source, condition = "runs INDEXED BY runs_unfinished", f"{_UNFINISHED} AND {condition}"
+    elif status in _FAILED_ONES:
+        source = "runs INDEXED BY runs_failed"
+        condition = f"NOT ephemeral AND {_FAILED} AND {condition}"
+    return f"""
+        SELECT * FROM {source} WHERE {condition} AND {_OWNED}
+        ORDER BY run_id DESC LIMIT :limit OFFSET :offset
+    """  # noqa: S608 - constants
+
+
+def dead_letters(limit: int, offset: int, visible: Visible) -> Read:
+    """Return what reads the runs that were given up, newest first."""
+    return partial(fetch, sql=DEAD, parameters=_page(limit, offset, visible))
+
+
+def of_all(status: str | None, limit: int, offset: int, visible: Visible) -> Read:
+    """Return what reads runs of all threads, newest first."""
+    parameters = {**_page(limit, offset, visible), "status": status}
+    return partial(fetch, sql=of_all_sql(status), parameters=parameters)
+
+
+def _page(limit: int, offset: int, visible: Visible) -> dict[str, bytes | int | None]:
+    part = orjson.dumps(visible) if visible else None
+    return {"part": part, "limit": min(limit, RUNS_PAGE), "offset": offset}

@@ -21,12 +21,17 @@ from orchestration.loop.run import (
     ThreadState,
 )
 from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_thread_checkpoints
-from orchestration.store.contains import Contains
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, with_delivery
 from orchestration.store.idempotency import keep_output, with_receipt
 from orchestration.store.recovery import recover
-from orchestration.store.run_lists import DEAD, RESUMABLE, of_thread_sql
+from orchestration.store.run_lists import (
+    RESUMABLE,
+    RUNS_PAGE,
+    dead_letters,
+    of_all,
+    of_thread_sql,
+)
 from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.thread_rows import fail_thread, failure_text
@@ -65,7 +70,6 @@ WHERE thread_id = :thread_id AND status = :status
 """
 _CHANGE_STATUS = "UPDATE threads SET status = :status WHERE thread_id = :thread_id"
 
-RUNS_PAGE = 1_000  # rows a caller may ask for at once
 HOLD = 0.05  # seconds that a run of which nobody was told may go without being written
 
 
@@ -188,9 +192,17 @@ class RunStore:
         self, limit: int, offset: int, visible: Visible = None
     ) -> list[sqlite3.Row]:
         """Return the runs that were given up, newest first."""
-        part = orjson.dumps(visible) if visible else None
-        parameters = (part, part, min(limit, RUNS_PAGE), offset)
-        return await self._database.read(Contains(DEAD, parameters).fetchall)
+        return await self._database.read(dead_letters(limit, offset, visible))
+
+    async def of_all(
+        self, status: str | None, limit: int, offset: int, visible: Visible = None
+    ) -> list[sqlite3.Row]:
+        """Return runs of all threads, newest first.
+
+        Raises:
+            SearchTooWide: it took too long to look through so many.
+        """
+        return await self._database.read(of_all(status, limit, offset, visible))
 
     async def delete(self, thread_id: str, run_id: str) -> bool:
         """Delete a run that has ended, with its checkpoints; False if there is none."""

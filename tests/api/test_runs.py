@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.api import plays
@@ -364,6 +365,30 @@ async def test_an_assistant_has_its_own_timeout(tmp_path: Path) -> None:
         body = {"assistant_id": "holder", "input": {"text": "too slow"}}
         answered = (await client.post("/runs/wait", json=body)).json()
     assert answered["__error__"]["error"] == "TimeoutError"
+
+
+async def test_runs_are_found_without_their_threads(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", "failing") as client:
+        made: list[str] = []
+        for graph in ("echo", "failing", "echo"):
+            thread = (await client.post("/threads", json={})).json()["thread_id"]
+            body = {"assistant_id": graph, "input": {"text": "x"}}
+            run = (await client.post(f"/threads/{thread}/runs", json=body)).json()
+            await client.get(f"/threads/{thread}/runs/{run['run_id']}/join")
+            made.insert(0, run["run_id"])
+        everything = await _ids(client)
+        failed = await _ids(client, status="error")
+        page = await _ids(client, limit=1, offset=1)
+        waiting = await _ids(client, status="pending")
+        one = (await client.get(f"/runs/{made[1]}")).json()
+        missing = await client.get(f"/runs/{NOBODY}")
+    assert (everything, failed, page, waiting) == (made, made[1:2], made[1:2], [])
+    assert (one["run_id"], one["status"], missing.status_code) == (made[1], "error", 404)
+
+
+async def _ids(client: httpx.AsyncClient, **query: str | int) -> list[str]:
+    answer = await client.get("/runs", params=query)
+    return [run["run_id"] for run in answer.json()]
 
 
 async def test_dead_letters_are_listed(tmp_path: Path) -> None:

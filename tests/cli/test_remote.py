@@ -21,7 +21,7 @@ HOME = f"/threads/{THREAD}/runs"
 CREATED = {"Content-Location": f"{HOME}/{RUN}"}
 SUCCESS = {"run_id": RUN, "thread_id": THREAD, "status": "success", "created_at": "2026-11-20"}
 FAILED = {**SUCCESS, "status": "error"}
-THREADS = {"POST /threads": {"thread_id": THREAD}, "POST /threads/search": [{"thread_id": THREAD}]}
+THREADS = {"POST /threads": {"thread_id": THREAD}}
 
 
 class Events(str):
@@ -210,13 +210,13 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_cancel_it() -> None:
     assert f"masterloop runs cancel {RUN} --thread {THREAD}" in said
 
 
-def test_runs_ls_looks_through_the_threads_and_never_cuts_an_id() -> None:
+def test_runs_ls_lists_those_of_all_threads_or_of_one_and_never_cuts_an_id() -> None:
     other = {**SUCCESS, "run_id": "later", "created_at": "2026-11-21"}
-    with service({f"GET {HOME}": [SUCCESS, other]}) as server:
-        table = server.masterloop("runs", "ls").stdout.splitlines()
+    with service({"GET /runs": [other, SUCCESS], f"GET {HOME}": [SUCCESS]}) as server:
+        table = server.masterloop("runs", "ls", "--status", "success").stdout.splitlines()
         found = server.masterloop("runs", "ls", "--thread", THREAD, "--limit", "1", "--json")
     assert [row.split()[0] for row in table] == ["run_id", "later", RUN]
-    assert [run["run_id"] for run in json.loads(found.stdout)] == ["later"]
+    assert [run["run_id"] for run in json.loads(found.stdout)] == [RUN]
 
 
 def test_runs_ls_dead_lists_the_dead_letters() -> None:
@@ -229,24 +229,19 @@ def test_runs_ls_dead_lists_the_dead_letters() -> None:
     assert (none.stdout, none.stderr) == ("", "There are none.\n")
 
 
-def test_runs_get_finds_the_thread_by_itself() -> None:
-    with service({f"GET {HOME}/{RUN}": SUCCESS}) as server:
+def test_runs_get_needs_no_thread() -> None:
+    with service({f"GET /runs/{RUN}": SUCCESS, f"GET {HOME}/{RUN}": SUCCESS}) as server:
         assert json.loads(server.masterloop("runs", "get", RUN).stdout) == SUCCESS
         named = server.masterloop("runs", "get", RUN, "--thread", THREAD, "--json")
         assert json.loads(named.stdout) == SUCCESS
         missing = server.masterloop("runs", "get", "none")
     assert missing.exit_code == 1
-    assert "name its thread with --thread" in missing.stderr
-
-
-def test_a_refusal_while_searching_is_told() -> None:
-    with service({f"GET {HOME}/{RUN}": Refusal(detail="not a UUID")}) as server:
-        result = server.masterloop("runs", "get", RUN)
-    assert (result.exit_code, "not a UUID" in result.stderr) == (1, True)
+    assert "there is no such thing" in missing.stderr
 
 
 def test_runs_cancel_waits_and_says_how_it_ended() -> None:
-    answers = {f"POST {HOME}/{RUN}/cancel": None, f"GET {HOME}/{RUN}": SUCCESS}
+    cancel, get = f"POST {HOME}/{RUN}/cancel", f"GET {HOME}/{RUN}"
+    answers = {cancel: None, get: SUCCESS, f"GET /runs/{RUN}": SUCCESS}
     with service(answers) as server:
         cancelled = server.masterloop("runs", "cancel", RUN, "--thread", THREAD, "--json")
         deleted = server.masterloop("runs", "cancel", RUN, "--rollback", "--json")
@@ -257,6 +252,7 @@ def test_runs_cancel_waits_and_says_how_it_ended() -> None:
 @pytest.mark.parametrize(("run", "code"), [(SUCCESS, 0), (FAILED, 1)])
 def test_runs_join_ends_as_the_run_did(run: dict[str, Any], code: int) -> None:
     answers = {f"GET {HOME}/{RUN}/join": {"n": 1}, f"GET {HOME}/{RUN}": run}
+    answers[f"GET /runs/{RUN}"] = run
     with service(answers) as server:
         plain = server.masterloop("runs", "join", RUN)
         machine = server.masterloop("runs", "join", RUN, "--json")

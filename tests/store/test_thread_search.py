@@ -13,7 +13,7 @@ from orchestration.store import bounded, thread_search
 from orchestration.store.bounded import SearchTooWide
 from orchestration.store.contains import contains
 from orchestration.store.deliveries import page_sql
-from orchestration.store.run_lists import DEAD, of_thread_sql
+from orchestration.store.run_lists import DEAD, of_all_sql, of_thread_sql
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
 from tests.store.crowd import add_run, crowd
 
@@ -127,9 +127,28 @@ def test_a_run_s_deliveries_are_found_by_their_run_and_all_by_their_date(
 
 def test_dead_letters_are_walked_by_their_date(tmp_path: Path) -> None:
     with crowd(tmp_path, 10) as connection:
-        plan = _plan(connection, DEAD, (None, None, 10, 0))
+        plan = _plan(connection, DEAD, {"part": None, "limit": 10, "offset": 0})
     assert plan.startswith("SCAN runs USING INDEX runs_dead")
     assert "TEMP B-TREE" not in plan
+
+
+@pytest.mark.parametrize(
+    ("status", "begins"),
+    [
+        (None, "SCAN runs"),
+        ("success", "SCAN runs"),
+        ("running", "SCAN runs USING INDEX runs_unfinished"),
+        ("timeout", "SCAN runs USING INDEX runs_failed"),
+    ],
+)
+def test_runs_of_all_threads_are_walked_by_their_ids_or_are_few(
+    tmp_path: Path, status: str | None, begins: str
+) -> None:
+    parameters = {"part": None, "limit": 10, "offset": 0, "status": status}
+    with crowd(tmp_path, 10) as connection:
+        plan = _plan(connection, of_all_sql(status), parameters)
+    assert plan.startswith(begins)
+    assert ("TEMP B-TREE" in plan) is ("INDEX" in begins)
 
 
 def _expected(rows: list[dict[str, Any]], query: ThreadQuery) -> list[str]:
