@@ -207,7 +207,8 @@ def show_what_next(url: str, log: Path) -> None:
 
 async def show(url: str) -> None:
     """Give the whole show."""
-    client = get_client(url=url, api_key=None)
+    # The burst has more runs than the client has connections: on a slow machine they wait for one.
+    client = get_client(url=url, api_key=None, timeout=300)
     try:
         await show_digest(client)
         await show_approval(client)
