@@ -15,6 +15,7 @@ from operations.database_errors import (
     DatabaseCorrupt,
     DatabaseError,
     DatabaseInUse,
+    DatabaseNotWritable,
     DiskFull,
     in_our_words,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "DatabaseCorrupt",
     "DatabaseError",
     "DatabaseInUse",
+    "DatabaseNotWritable",
     "DiskFull",
     "Migration",
     "SchemaMismatch",
@@ -184,7 +186,7 @@ async def open_database(
         DatabaseCorrupt: the file is damaged or no database; it is left as it is.
         SchemaMismatch: the file is of a newer version, or an applied migration has changed.
         DatabaseError: SQLite could not open it.
-        OSError: the folder or the file cannot be made.
+        DatabaseNotWritable: the folder or the file cannot be made or written.
     """
     crashed, in_order = False, False
 

@@ -55,6 +55,19 @@ class DatabaseInUse(DatabaseError):
         self.pid = pid
 
 
+class DatabaseNotWritable(DatabaseError):
+    """The file, or the folder it is to be in, cannot be made or written by this user."""
+
+    lasting = True
+
+    def __init__(self, path: Path, error: OSError) -> None:
+        super().__init__(
+            f"{error.filename or path}: {error.strerror}. Let this user write there, or choose "
+            "another data folder (MASTERLOOP_DATA_DIR)"
+        )
+        self.path = path
+
+
 def in_our_words(error: sqlite3.Error, path: Path) -> DatabaseError:
     """Return the error of this module that says what ``error`` says."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)

@@ -7,7 +7,12 @@ from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from operations.database_errors import DatabaseCorrupt, DatabaseInUse, in_our_words
+from operations.database_errors import (
+    DatabaseCorrupt,
+    DatabaseInUse,
+    DatabaseNotWritable,
+    in_our_words,
+)
 from operations.migrations import Migration, migrate
 from operations.readers import STATEMENTS, connect_to_read
 
@@ -41,10 +46,13 @@ def hold(path: Path) -> Generator[Hold]:
 
     Raises:
         DatabaseInUse: another server holds it.
-        OSError: the folder or the file cannot be made.
+        DatabaseNotWritable: the folder or the file cannot be made.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise DatabaseNotWritable(path, error) from error
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -71,11 +79,14 @@ def open_to_write(
     Raises:
         DatabaseCorrupt: the file is damaged or no database. It is left as it is.
         SchemaMismatch: the file does not fit ``migrations``.
+        DatabaseNotWritable: it cannot be made, or not be written.
         DatabaseError: it could not be opened for another reason.
-        OSError: the file cannot be made.
     """
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # -wal and -shm take its mode
-    path.chmod(0o600)
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))  # -wal and -shm take its mode
+        path.chmod(0o600)
+    except OSError as error:
+        raise DatabaseNotWritable(path, error) from error
     _check(path, busy_timeout)
     connection = sqlite3.connect(
         path, timeout=busy_timeout, isolation_level=None, cached_statements=STATEMENTS

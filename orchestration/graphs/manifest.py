@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self, cast
 
 from dotenv import load_dotenv
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
+from pydantic_core import ErrorDetails
 
 from agents.configuration import GraphPool
 from operations.errors import ConfigurationError, nearest
@@ -55,6 +56,7 @@ WORDS = {
     "bool_type": "true or false",
     "dict_type": "an object",
     "int_type": "a whole number",
+    "model_attributes_type": "an object",
     "model_type": "an object",
     "string_type": "a string",
     "tuple_type": "a list",
@@ -217,11 +219,24 @@ def _in_words(file: Path, document: object, error: ValidationError) -> Configura
     elif found["type"] == "missing":
         path = [*path, str(found["loc"][-1])]
         problem, fix = "the key is missing", "Add it."
+    elif found["type"] == "union_tag_not_found":
+        path = [*path, _discriminator(found)]
+        problem, fix = "the key is missing", "Add it."
+    elif found["type"] == "union_tag_invalid":
+        facts = found.get("ctx", {})
+        path = [*path, _discriminator(found)]
+        problem = f"found {_shorten(facts['tag'])}"
+        fix = f"It has to be one of {facts['expected_tags']}."
     else:
         rule = WORDS.get(found["type"]) or found["msg"].removeprefix("Input should be ")
         problem, fix = f"found {_shorten(found['input'])}", f"It has to be {rule}."
     where = f"{file}: {'.'.join(path)}" if path else str(file)
     return ConfigurationError(where, problem, fix)
+
+
+def _discriminator(found: ErrorDetails) -> str:
+    """Return the key that says which of several kinds of object one is."""
+    return str(found.get("ctx", {})["discriminator"]).strip("'")
 
 
 def _path(location: Sequence[int | str], document: object) -> list[str]:

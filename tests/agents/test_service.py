@@ -168,7 +168,12 @@ async def test_without_pools_there_is_an_empty_list_and_no_client(tmp_path: Path
     ("pools", "complaint"),
     [
         ({"a": {"kind": "graph", "graph": "plya"}}, "agents.a.graph: there is no such graph"),
-        ({"a": {"kind": "proces", "argv": ["x"]}}, "masterloop.agents.a"),
+        (
+            {"a": {"kind": "proces", "argv": ["x"]}},
+            "agents.a.kind: found \"proces\". It has to be one of 'graph', 'process'",
+        ),
+        ({"a": {"argv": ["x"]}}, "agents.a.kind: the key is missing. Add it."),
+        ({"a": 5}, "agents.a: found 5. It has to be an object"),
         ({"a": {"kind": "process", "argv": []}}, "agents.a.argv: there is no command"),
         ({"a": {"kind": "process", "argv": ["x"], "seat": 2}}, "Did you mean seats?"),
         ({"a": {"kind": "mcp"}}, "agents.a: it needs either server or url"),

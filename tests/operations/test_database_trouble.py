@@ -16,6 +16,7 @@ from operations.database import (
     DatabaseBusy,
     DatabaseCorrupt,
     DatabaseInUse,
+    DatabaseNotWritable,
     DiskFull,
     open_database,
 )
@@ -180,6 +181,15 @@ async def test_a_database_can_be_opened_again_after_it_was_closed(path: Path) ->
         async with open_database(path, [NOTES]) as database:
             await database.write(note(body))
     assert bodies_in(path) == ["a", "b"]
+
+
+async def test_what_cannot_be_a_file_is_told_with_what_to_do(path: Path) -> None:
+    write_a_letter(path)
+    for impossible, why in ((path / "below.db", "File exists"), (path.parent, "Is a directory")):
+        with pytest.raises(DatabaseNotWritable, match=why) as refused:
+            async with open_database(impossible, [NOTES]):
+                pass
+        assert "MASTERLOOP_DATA_DIR" in str(refused.value)
 
 
 async def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(path: Path) -> None:

@@ -80,3 +80,11 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(server: Server)
     before = contents(server.data)
     assert "not a database" in refuse(server)
     assert contents(server.data) == before
+
+
+@pytest.mark.timeout(60)
+def test_a_folder_that_cannot_be_made_is_refused(server: Server) -> None:
+    server.data.touch()
+    said = refuse(server)
+    assert f"{server.data}: File exists" in said
+    assert "MASTERLOOP_DATA_DIR" in said
