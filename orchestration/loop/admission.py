@@ -1,7 +1,7 @@
 """Who may submit, and how much of a caller's work may run at once."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
@@ -73,24 +73,27 @@ class Admission:
         self._rate = 0.0  # runs finished a second, averaged over about a minute
         self._last = clock()
 
-    def admit(self, run: Run, waiting: int) -> None:
-        """Let ``run`` in where ``waiting`` runs wait already.
+    def admit(self, runs: Sequence[Run], waiting: int) -> None:
+        """Let ``runs`` in, all or none, where ``waiting`` others wait already.
 
         Raises:
             QueueFull: there is no room.
-            RateLimited: its tenant submits too fast.
+            RateLimited: their tenant submits too fast.
         """
-        if waiting >= self._limits.queue_capacity:
+        if waiting + len(runs) > self._limits.queue_capacity:
             raise QueueFull(self._limits.queue_capacity, self.retry_after())
         rate = self._limits.submit_rate
         if rate is None:
             return
-        key = run.tenant or _ANONYMOUS
-        bucket = self._bucket(key, rate)
-        wait = bucket.take(self._clock())
-        if wait > 0:
-            left = bucket.allowance(self._clock())
-            raise RateLimited(key, rate, self._jittered(wait), left)
+        counts = Counter(run.tenant or _ANONYMOUS for run in runs)
+        now = self._clock()
+        for key, count in counts.items():
+            bucket = self._bucket(key, rate)
+            wait = bucket.wait(count, now)
+            if wait > 0:
+                raise RateLimited(key, rate, self._jittered(wait), bucket.allowance(now))
+        for key, count in counts.items():
+            self._bucket(key, rate).take(count)
 
     def allowance(self, tenant: str | None) -> Allowance | None:
         """Return what a tenant may still submit; None if there is no limit."""

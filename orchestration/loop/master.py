@@ -128,8 +128,7 @@ class MasterLoop:
         """
         before = [self.on_thread(run.thread_id) for run in runs]
         try:
-            for number, run in enumerate(runs):
-                self._admit(run, number)
+            self._admit(runs)
             accepted = asyncio.ensure_future(self._store.accept(*runs))
         except (LoopError, StorageUnavailable) as error:
             self._reject(runs, error)
@@ -220,12 +219,16 @@ class MasterLoop:
             case _:
                 self._store.requeue(run)
 
-    def _admit(self, run: Run, ahead: int) -> None:
+    def _admit(self, runs: Sequence[Run]) -> None:
         if self._draining:
             raise Draining
-        if run.multitask_strategy is MultitaskStrategy.REJECT and run.thread_id in self._threads:
-            raise ThreadBusy(run.thread_id)
-        self._admission.admit(run, self._scheduler.waiting + ahead)
+        for run in runs:
+            if (
+                run.multitask_strategy is MultitaskStrategy.REJECT
+                and run.thread_id in self._threads
+            ):
+                raise ThreadBusy(run.thread_id)
+        self._admission.admit(runs, self._scheduler.waiting)
 
     def _enter(self, run: Run) -> None:
         run.done = asyncio.get_running_loop().create_future()

@@ -25,14 +25,15 @@ class Bucket:
         self._level = 0.0
         self._at = now
 
-    def take(self, now: float) -> float:
-        """Take one and return 0; or, if there is no room, the seconds until there is."""
+    def wait(self, count: int, now: float) -> float:
+        """Return the seconds until there is room for ``count``; until it is empty, for too many."""
         self._leak(now)
-        missing = self._level + 1 - self._capacity
-        if missing > 0:
-            return missing / self._rate
-        self._level += 1
-        return 0.0
+        missing = self._level + min(count, self._capacity) - self._capacity
+        return max(0.0, missing / self._rate)
+
+    def take(self, count: int) -> None:
+        """Take ``count``; what exceeds the capacity has to leak out before the next."""
+        self._level += count
 
     def allowance(self, now: float) -> Allowance:
         """Return what can still be taken."""
@@ -40,7 +41,7 @@ class Bucket:
         return Allowance(
             quota=int(self._capacity),
             window=self._capacity / self._rate,
-            remaining=int(self._capacity - self._level),
+            remaining=max(0, int(self._capacity - self._level)),
             reset=self._level / self._rate,
         )
 

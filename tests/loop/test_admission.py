@@ -24,9 +24,10 @@ def admission(clock: Clock | None = None, **limits: Any) -> Admission:
 
 async def test_a_queue_at_its_bound_lets_nobody_in() -> None:
     admitting = admission(queue_capacity=2)
-    admitting.admit(new_run("a"), 1)
-    with pytest.raises(QueueFull, match=r"\(2 runs\)"):
-        admitting.admit(new_run("b"), 2)
+    admitting.admit([new_run("a")], 1)
+    for runs, waiting in ((["b"], 2), (["b", "c"], 1)):
+        with pytest.raises(QueueFull, match=r"\(2 runs\)"):
+            admitting.admit([new_run(name) for name in runs], waiting)
 
 
 def test_one_is_to_come_back_when_a_tenth_of_the_queue_has_drained() -> None:
@@ -54,7 +55,7 @@ def test_each_tenant_has_its_rate_and_gets_it_back_with_time() -> None:
 
     def admitted(tenant: str | None) -> bool:
         try:
-            admitting.admit(new_run("r", tenant=tenant), 0)
+            admitting.admit([new_run("r", tenant=tenant)], 0)
         except RateLimited as error:
             pauses.append(error.retry_after)
             return False
@@ -75,18 +76,40 @@ def test_a_rate_below_one_a_second_still_lets_one_in() -> None:
     for passed in (0.0, 1.0, 3.0):
         clock.now += passed
         try:
-            admitting.admit(new_run("r"), 0)
+            admitting.admit([new_run("r")], 0)
             seen.append(True)
         except RateLimited:
             seen.append(False)
     assert seen == [True, False, True]
 
 
+def test_a_batch_above_the_rate_is_let_in_as_a_whole_and_paid_for_afterwards() -> None:
+    clock = Clock()
+    admitting = admission(clock, submit_rate=2.0)
+    batch = [new_run(name) for name in "abcde"]
+    admitting.admit(batch, 0)
+    clock.now += 2.0  # five were taken, one of them is still to be made up for
+    assert admitting.allowance(None) == Allowance(quota=2, window=1.0, remaining=1, reset=0.5)
+    with pytest.raises(RateLimited):
+        admitting.admit(batch, 0)
+    assert admitting.allowance(None) == Allowance(quota=2, window=1.0, remaining=1, reset=0.5)
+    clock.now += 0.5
+    admitting.admit(batch, 0)
+
+
+def test_a_batch_that_is_refused_for_one_tenant_takes_nothing_of_another() -> None:
+    admitting = admission(submit_rate=2.0)
+    admitting.admit([new_run("a", tenant="busy"), new_run("b", tenant="busy")], 0)
+    with pytest.raises(RateLimited, match="busy"):
+        admitting.admit([new_run("c", tenant="other"), new_run("d", tenant="busy")], 0)
+    assert admitting.allowance("other") == Allowance(quota=2, window=1.0, remaining=2, reset=0.0)
+
+
 def test_what_is_left_of_a_rate_is_known_without_taking_any_of_it() -> None:
     clock = Clock()
     admitting = admission(clock, submit_rate=4.0)
     for _ in range(3):
-        admitting.admit(new_run("r", tenant="a"), 0)
+        admitting.admit([new_run("r", tenant="a")], 0)
     clock.now += 0.25
     assert admitting.allowance("a") == Allowance(quota=4, window=1.0, remaining=2, reset=0.5)
     assert admitting.allowance("b") == Allowance(quota=4, window=1.0, remaining=4, reset=0.0)
@@ -95,12 +118,12 @@ def test_what_is_left_of_a_rate_is_known_without_taking_any_of_it() -> None:
 
 async def test_only_the_latest_callers_are_remembered() -> None:
     admitting = admission(submit_rate=1.0)
-    admitting.admit(new_run("r", tenant="first"), 0)
+    admitting.admit([new_run("r", tenant="first")], 0)
     for number in range(1_000):
-        admitting.admit(new_run("r", tenant=f"t{number}"), 0)
-    admitting.admit(new_run("r", tenant="first"), 0)  # forgotten, so let in again
+        admitting.admit([new_run("r", tenant=f"t{number}")], 0)
+    admitting.admit([new_run("r", tenant="first")], 0)  # forgotten, so let in again
     with pytest.raises(RateLimited, match="t999 may submit 1 runs a second"):
-        admitting.admit(new_run("r", tenant="t999"), 0)
+        admitting.admit([new_run("r", tenant="t999")], 0)
 
 
 @pytest.mark.parametrize(
