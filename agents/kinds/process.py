@@ -72,6 +72,8 @@ class ProcessAgent:
             "thread_id": context.thread_id,
             "run_id": context.run_id,
         }
+        if self._broken is None and self._running.stands_still:  # it would not read the task
+            raise AgentLost("it was stopped, or has ended", started=False)
         number, answer = self._ask("invoke", params)
         context.started = True
         self._context = context

@@ -174,6 +174,18 @@ async def test_one_that_was_stopped_is_found_by_a_probe_while_it_works(tmp_path:
     assert not alive(pid)
 
 
+async def test_one_that_was_stopped_is_given_no_task(tmp_path: Path) -> None:
+    async with started(maker("play", process(end_grace=0.2), tmp_path, {})) as (agent, _):
+        pid = await agent.invoke(task("pid"), Ear().context)
+        os.kill(pid, signal.SIGSTOP)
+        while psutil.Process(pid).status() != psutil.STATUS_STOPPED:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.01)
+        with pytest.raises(AgentLost, match="it was stopped") as caught:
+            await agent.invoke(task("echo"), Ear().context)
+    assert not caught.value.started
+    await gone(pid)
+
+
 async def test_what_it_forked_ends_with_it(tmp_path: Path) -> None:
     async with started(maker("play", process(), tmp_path, {})) as (agent, _):
         pid = await agent.invoke(task("fork"), Ear().context)
