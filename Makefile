@@ -3,6 +3,12 @@
 PYTHON ?= python3
 UV ?= uv
 ARGS ?=
+# How many tests run at once: two, as much of a test is waiting; chosen ones run in one process, so
+# that -s and --pdb work as ever. `make test WORKERS=4` and `make test ARGS=... WORKERS=2` override.
+WORKERS ?= $(if $(ARGS),0,2)
+
+# Set in many container images, it would have every server that a test starts compile all modules.
+export PYTHONDONTWRITEBYTECODE :=
 
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip --disable-pip-version-check install -qq
@@ -16,7 +22,8 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
 
 help:
 	@echo "make demo             see it work: starts the server and sends it a few runs"
-	@echo "make test             run the tests, and note what they cover (ARGS=... goes to pytest)"
+	@echo "make test             run the tests, and note what they cover (ARGS=... goes to pytest:"
+	@echo "                      ARGS=tests/api, ARGS='-k cancel --pdb'; WORKERS=n runs n at once)"
 	@echo "make check            lint, types, contracts, tests, coverage: what must pass"
 	@echo "make fuzz             hold the API to its document with 100 examples each, auth off and on"
 	@echo "make format           let ruff format the code and fix what it can"
@@ -30,7 +37,7 @@ demo: .venv/.demo
 
 test: .venv/.dev
 	@$(BIN)/coverage erase
-	@$(BIN)/coverage run -m pytest $(ARGS)
+	@$(BIN)/coverage run -m pytest --numprocesses $(WORKERS) --dist worksteal $(ARGS)
 	@$(BIN)/coverage combine --quiet
 
 fuzz: .venv/.dev

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 # As in production, where `orchestration` sets it: LangGraph reads it once, on import.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
@@ -10,3 +11,10 @@ os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 # inherit that: Ctrl-C would do nothing to it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_sessionfinish() -> None:
+    """Save what was measured: pytest-xdist kills a worker that takes long to end after this."""
+    coverage = sys.modules.get("coverage")
+    if coverage is not None and (measured := coverage.Coverage.current()) is not None:
+        measured.save()

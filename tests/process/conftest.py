@@ -8,12 +8,15 @@ import pytest
 from tests.process.server import Server
 
 HERE = Path(__file__).parent
+LIMIT = 180  # seconds for a test; for hangs only: on a busy machine a server's start takes many
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.process)
+            if item.get_closest_marker("timeout") is None:
+                item.add_marker(pytest.mark.timeout(LIMIT))
 
 
 @pytest.fixture
