@@ -231,7 +231,6 @@ def watched(server: Server) -> Iterator[list[float]]:
         thread.join()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("send", "expected"),
     [case[2:] for case in CASES],

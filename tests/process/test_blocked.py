@@ -88,7 +88,6 @@ def unread(tmp_path: Path) -> Iterator[Unread]:
         yield server
 
 
-@pytest.mark.timeout(60)
 def test_a_second_signal_ends_it_though_a_node_holds_up_the_event_loop(blocking: Server) -> None:
     blocking.start()
     run = blocking.submit("blocking", {})
@@ -101,7 +100,6 @@ def test_a_second_signal_ends_it_though_a_node_holds_up_the_event_loop(blocking:
     assert run.get()["status"] == "success"
 
 
-@pytest.mark.timeout(60)
 def test_a_server_whose_log_nobody_reads_works_and_drains(unread: Unread) -> None:
     unread.start()
     unread.stop_reading()

@@ -39,7 +39,6 @@ def next_one_runs(server: Server) -> bool:
     return bool(run.join()["done"] == 2)
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("graph", ["ticking", "parallel", "nested"])
 def test_nothing_happens_after_a_cancel_was_answered(server: Server, graph: str) -> None:
     start(server)
@@ -53,7 +52,6 @@ def test_nothing_happens_after_a_cancel_was_answered(server: Server, graph: str)
     assert run.thread_status != "busy"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(("graph", "grace"), [("stubborn", GRACE), ("threaded", 0.0)])
 def test_code_that_cannot_be_stopped_keeps_neither_its_slot_nor_its_thread(
     server: Server, graph: str, grace: float
@@ -70,7 +68,6 @@ def test_code_that_cannot_be_stopped_keeps_neither_its_slot_nor_its_thread(
     assert run.status == "interrupted"
 
 
-@pytest.mark.timeout(60)
 def test_a_queued_run_is_cancelled_before_it_starts(server: Server) -> None:
     start(server)
     working = begin(server, "ticking")
@@ -83,7 +80,6 @@ def test_a_queued_run_is_cancelled_before_it_starts(server: Server) -> None:
     assert queued.thread_status == "idle"
 
 
-@pytest.mark.timeout(60)
 def test_a_delayed_run_is_cancelled_before_its_time(server: Server) -> None:
     start(server)
     delayed = server.submit("counter", {"name": "delayed", "steps": 1}, after_seconds=0.5)
@@ -93,7 +89,6 @@ def test_a_delayed_run_is_cancelled_before_its_time(server: Server) -> None:
     assert delayed.thread_status == "idle"
 
 
-@pytest.mark.timeout(60)
 def test_a_cancel_with_rollback_leaves_nothing(server: Server) -> None:
     start(server)
     run = begin(server, "nested", TICKS)
@@ -105,7 +100,6 @@ def test_a_cancel_with_rollback_leaves_nothing(server: Server) -> None:
     assert next_one_runs(server)
 
 
-@pytest.mark.timeout(60)
 def test_a_cancelled_run_stays_cancelled_over_a_kill(server: Server) -> None:
     start(server)
     run = begin(server, "ticking")

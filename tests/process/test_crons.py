@@ -27,7 +27,6 @@ def cron_that_was_missed(server: Server, thread: str | None, **body: object) -> 
     return cron_id
 
 
-@pytest.mark.timeout(90)
 @pytest.mark.parametrize(
     ("failpoint", "completed"),
     [

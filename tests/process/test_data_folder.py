@@ -17,7 +17,6 @@ def refuse(server: Server) -> str:
     return server.log
 
 
-@pytest.mark.timeout(60)
 def test_a_second_server_on_the_same_folder_refuses_and_leaves_the_first_alone(
     server: Server, tmp_path: Path
 ) -> None:
@@ -32,7 +31,6 @@ def test_a_second_server_on_the_same_folder_refuses_and_leaves_the_first_alone(
     assert run.join()["done"] == 1
 
 
-@pytest.mark.timeout(60)
 def test_the_folder_of_a_killed_server_is_free(server: Server) -> None:
     server.start()
     server.kill9()
@@ -54,7 +52,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files if file.exists() and file.stat().st_size}
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_damaged_database_is_refused_and_left_as_it_is(server: Server, killed: bool) -> None:
     server.start()
@@ -73,7 +70,6 @@ def test_a_damaged_database_is_refused_and_left_as_it_is(server: Server, killed:
     assert contents(server.data) == before
 
 
-@pytest.mark.timeout(60)
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(server: Server) -> None:
     server.data.mkdir()
     server.database.write_bytes(os.urandom(20_000))

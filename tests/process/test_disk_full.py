@@ -7,7 +7,6 @@ from outside and without rights: writes beyond it fail.
 import resource
 
 import httpx
-import pytest
 
 from tests.process.server import Server, Submitted, until
 from tests.process.witness import committed_steps, inspected, integrity
@@ -40,7 +39,6 @@ def finished(server: Server) -> Submitted:
     return run
 
 
-@pytest.mark.timeout(60)
 def test_a_full_disk_refuses_runs_with_507_and_everything_can_be_read(server: Server) -> None:
     server.start()
     run = finished(server)
@@ -87,7 +85,6 @@ def at_its_second_step(server: Server) -> Submitted:
     return working
 
 
-@pytest.mark.timeout(60)
 def test_once_there_is_room_again_it_goes_on_without_a_restart(server: Server) -> None:
     server.start()
     working = at_its_second_step(server)
@@ -107,7 +104,6 @@ def test_once_there_is_room_again_it_goes_on_without_a_restart(server: Server) -
     assert integrity(server.database) == "ok"
 
 
-@pytest.mark.timeout(60)
 def test_a_stop_with_a_full_disk_loses_nothing(server: Server) -> None:
     server.start(drain_grace=0.5)
     working = at_its_second_step(server)

@@ -1,8 +1,10 @@
 """kill -9 at every stage of a run: what was accepted ends once, what was committed stays done."""
 
 import re
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import uuid4
 
 import httpx
@@ -51,6 +53,12 @@ STAGES = (
 )
 
 
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    with closing(Server(tmp_path, measured=False)) as one:
+        yield one
+
+
 def test_every_failpoint_is_tried() -> None:
     assert {stage.failpoint.partition("=")[0] for stage in STAGES} == set(NAMES)
 
@@ -69,7 +77,6 @@ def submit(server: Server, thread_id: str, **given: object) -> bool:
         return False
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("stage", STAGES, ids=str)
 async def test_a_run_survives_a_kill_at_any_stage(server: Server, stage: Stage) -> None:
     await set_witness(server.database)
@@ -94,7 +101,6 @@ async def test_a_run_survives_a_kill_at_any_stage(server: Server, stage: Stage) 
     assert integrity(server.database) == "ok"
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("failpoint", ["finish.before=kill", "finish.after=kill"])
 async def test_the_stream_of_a_run_that_ended_around_a_kill_ends(
     server: Server, failpoint: str
@@ -110,7 +116,6 @@ async def test_the_stream_of_a_run_that_ended_around_a_kill_ends(
     assert stream.text.endswith("event: end\ndata: null\n\n")
 
 
-@pytest.mark.timeout(60)
 async def test_a_step_cut_off_in_the_middle_is_the_only_one_done_twice(server: Server) -> None:
     await set_witness(server.database)
     server.start()
@@ -126,7 +131,6 @@ async def test_a_step_cut_off_in_the_middle_is_the_only_one_done_twice(server: S
     assert ends_of(server.database, run_id) == ["success"]
 
 
-@pytest.mark.timeout(60)
 def test_a_killed_run_goes_on_after_its_last_committed_step(server: Server) -> None:
     server.start()
     server.effects.gate("held", 2)
@@ -142,7 +146,6 @@ def test_a_killed_run_goes_on_after_its_last_committed_step(server: Server) -> N
     assert run.get()["attempt"] == 2
 
 
-@pytest.mark.timeout(60)
 def test_a_queue_of_runs_survives_a_kill_in_its_order(server: Server) -> None:
     server.start(max_concurrent_runs=1)
     server.effects.gate("0")
@@ -157,7 +160,6 @@ def test_a_queue_of_runs_survives_a_kill_in_its_order(server: Server) -> None:
     assert log[::2] == ["0", "1", "2", "3", "4"]
 
 
-@pytest.mark.timeout(60)
 def test_a_question_outlives_a_kill_and_its_answer_is_used_once(server: Server) -> None:
     server.start()
     asked = server.submit("asking", {"name": "asked"})
@@ -180,7 +182,6 @@ def test_a_question_outlives_a_kill_and_its_answer_is_used_once(server: Server) 
     assert set(effects[1:]) == {"acted:so"}
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("path", "failpoint"),
     [
@@ -212,7 +213,6 @@ async def test_a_request_that_is_repeated_after_a_kill_makes_no_second_run(
     assert server.effects.steps("once") == {1: 2 if path == "/runs/batch" else 1}
 
 
-@pytest.mark.timeout(60)
 def test_items_and_versions_that_were_answered_outlive_a_kill(server: Server) -> None:
     server.start()
     for number in range(20):

@@ -1,7 +1,5 @@
 """Which run goes first, and which has to end, as clients of a real server see it."""
 
-import pytest
-
 from tests.process.server import Server, until
 
 
@@ -10,7 +8,6 @@ def done_in_order(server: Server) -> list[str]:
     return log[::2]
 
 
-@pytest.mark.timeout(60)
 def test_the_queue_of_one_thread_holds_up_no_other(server: Server) -> None:
     server.start(max_concurrent_runs=2)
     server.effects.gate("first")
@@ -23,7 +20,6 @@ def test_the_queue_of_one_thread_holds_up_no_other(server: Server) -> None:
     server.effects.open_gate("first")
 
 
-@pytest.mark.timeout(60)
 def test_the_first_of_a_queue_is_the_most_urgent_and_each_is_told_its_place(
     server: Server,
 ) -> None:
@@ -44,7 +40,6 @@ def test_the_first_of_a_queue_is_the_most_urgent_and_each_is_told_its_place(
     assert done_in_order(server) == ["held", "urgent", "normal", "late"]
 
 
-@pytest.mark.timeout(60)
 def test_a_run_ends_at_its_own_deadline(server: Server) -> None:
     server.start()
     server.effects.gate("long")

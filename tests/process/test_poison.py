@@ -1,7 +1,5 @@
 """Runs that take the server down: given up after three crashes, and nobody else with them."""
 
-import pytest
-
 from tests.process.server import Server, until
 
 
@@ -11,7 +9,6 @@ def die_again(server: Server, **settings: object) -> None:
     assert server.wait() == 139, server.log
 
 
-@pytest.mark.timeout(60)
 def test_a_run_that_kills_its_server_three_times_is_given_up_and_an_innocent_one_is_not(
     server: Server,
 ) -> None:
@@ -37,7 +34,6 @@ def test_a_run_that_kills_its_server_three_times_is_given_up_and_an_innocent_one
     ]
 
 
-@pytest.mark.timeout(60)
 def test_an_innocent_run_that_waits_while_the_server_dies_is_charged_nothing(
     server: Server,
 ) -> None:
@@ -58,7 +54,6 @@ def test_an_innocent_run_that_waits_while_the_server_dies_is_charged_nothing(
         assert innocent.get()["attempt"] == 1
 
 
-@pytest.mark.timeout(60)
 def test_a_forced_stop_is_not_taken_for_a_crash(server: Server) -> None:
     server.effects.gate("innocent", 1)
     server.start()

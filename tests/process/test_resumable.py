@@ -1,7 +1,6 @@
 """A resumable stream is replayed by a server that was killed in the middle of it."""
 
 import httpx
-import pytest
 
 from tests.process.server import Server, until
 from tests.process.witness import rows
@@ -23,7 +22,6 @@ def frames_of(answer: httpx.Response) -> list[str]:
     return [frame for frame in answer.text.split("\n\n") if frame and not frame.startswith(":")]
 
 
-@pytest.mark.timeout(60)
 async def test_what_was_streamed_before_a_kill_is_replayed_after_it(server: Server) -> None:
     server.start()
     server.effects.gate("kept", 2)

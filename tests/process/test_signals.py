@@ -55,7 +55,6 @@ def counter(server: Server, name: str, steps: int = 1) -> Submitted:
     return server.submit("counter", {"name": name, "steps": steps})
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_server_stops_at_once_and_says_which_signal_it_was(
     server: Server, number: signal.Signals
@@ -65,7 +64,6 @@ def test_an_idle_server_stops_at_once_and_says_which_signal_it_was(
         assert server.stop(number) == 128 + number, server.log
 
 
-@pytest.mark.timeout(60)
 def test_an_open_stream_is_told_of_the_stop_and_the_run_goes_on_after_it(server: Server) -> None:
     server.start()
     server.effects.gate("streamed", 1)
@@ -94,7 +92,6 @@ def test_an_open_stream_is_told_of_the_stop_and_the_run_goes_on_after_it(server:
     assert server.effects.steps("streamed") == {1: 1, 2: 1, 3: 1}
 
 
-@pytest.mark.timeout(60)
 def test_a_full_queue_refuses_with_503_and_survives_the_stop(server: Server) -> None:
     bounds = {"max_concurrent_runs": 1, "queue_capacity": 4}
     server.start(**bounds)
@@ -125,7 +122,6 @@ def test_a_full_queue_refuses_with_503_and_survives_the_stop(server: Server) -> 
     assert server.effects.of("late") == []
 
 
-@pytest.mark.timeout(60)
 def test_while_draining_it_lives_and_is_not_ready_and_takes_nothing(server: Server) -> None:
     server.start()
     server.effects.gate("held", 1)
@@ -145,7 +141,6 @@ def test_while_draining_it_lives_and_is_not_ready_and_takes_nothing(server: Serv
     assert server.wait() == SIGTERM_CODE, server.log
 
 
-@pytest.mark.timeout(60)
 def test_a_run_that_does_not_reach_a_super_step_is_cut_off_and_goes_on_later(
     server: Server,
 ) -> None:
@@ -163,7 +158,6 @@ def test_a_run_that_does_not_reach_a_super_step_is_cut_off_and_goes_on_later(
     assert server.effects.steps("stuck") == {1: 1, 2: 1}
 
 
-@pytest.mark.timeout(60)
 def test_a_run_that_was_being_claimed_when_the_signal_came_is_drained_too(server: Server) -> None:
     server.start(failpoints="accept.before_commit=sleep:1")
     server.effects.gate("claimed", 1)
@@ -182,7 +176,6 @@ def test_a_run_that_was_being_claimed_when_the_signal_came_is_drained_too(server
     assert server.effects.steps("claimed") == {1: 1, 2: 1}
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize(
     ("graph", "number"), [("stubborn", signal.SIGTERM), ("threaded", signal.SIGINT)]
 )
@@ -202,7 +195,6 @@ def test_a_second_signal_stops_it_whatever_its_runs_do(
     assert "answer" in ignorant.join()
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("graph", ["stubborn", "threaded"])
 def test_one_signal_stops_it_in_time_though_a_run_ignores_its_cancellation(
     server: Server, graph: str
@@ -227,7 +219,6 @@ while True:
 """
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_a_graph_is_imported_ends_it(tmp_path: Path, number: signal.Signals) -> None:
     manifest = {"dependencies": ["."], "graphs": {"slow": "./slow.py:graph"}}
@@ -241,7 +232,6 @@ def test_a_signal_while_a_graph_is_imported_ends_it(tmp_path: Path, number: sign
         assert "Traceback" not in server.log
 
 
-@pytest.mark.timeout(60)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_while_the_data_folder_is_opened_ends_it(
     server: Server, number: signal.Signals
