@@ -44,8 +44,8 @@ class Budget:
         Raises:
             BudgetSpent: there is none left, or the seconds are over. Nothing was taken.
         """
+        self.require_time()
         for budget in self._all():
-            budget.require_time()
             budget.require("steps", budget.steps, budget.most.steps)
         self.note_spent(steps=1)
 
@@ -55,8 +55,8 @@ class Budget:
         Raises:
             BudgetSpent: there is none left, or the seconds are over. Nothing was taken.
         """
+        self.require_time()
         for budget in self._all():
-            budget.require_time()
             budget.require("tool calls", budget.tool_calls, budget.most.tool_calls)
         self.note_spent(tool_calls=1)
 
@@ -81,6 +81,8 @@ class Budget:
         Raises:
             BudgetSpent: they are.
         """
+        if self._within is not None:
+            self._within.require_time()
         seconds = self.most.seconds
         if seconds is not None and asyncio.get_running_loop().time() - self._began >= seconds:
             raise BudgetSpent(self._whose, "seconds", seconds)

@@ -22,3 +22,32 @@ class ToolFailed(CoordinatorError):
         super().__init__(f"tool {tool!r}: {kind}: {message}")
         self.tool = tool
         self.kind = kind
+
+
+class StepFailed(CoordinatorError):
+    """A step failed for good, and its workflow with it; ``kind`` is what it failed with."""
+
+    def __init__(self, step: str, kind: str, message: str) -> None:
+        super().__init__(f"step {step!r}: {kind}: {message}")
+        self.step = step
+        self.kind = kind
+
+
+class StepTimeout(CoordinatorError):
+    """What does a step took too long and was cancelled. It may have had effects."""
+
+    def __init__(self, step: str, seconds: float) -> None:
+        super().__init__(f"it took longer than {seconds:g} seconds")
+        self.step = step
+
+
+class ApprovalRefused(CoordinatorError):
+    """A human said no. Nothing was done."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"it was not approved: {reason}")
+        self.reason = reason
+
+
+class NobodyThere(CoordinatorError):
+    """The service has none of what a step needs. Nothing was done."""

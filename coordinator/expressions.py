@@ -1,0 +1,295 @@
+"""References in the values of a workflow: ``{{ steps.a.output.x }}``, in jinja's sandbox.
+
+A value that is one expression keeps the type of what it refers to; others are text with
+expressions in it. There are no statements, no calls and no methods, and of the filters only those
+whose result is about as large as what they are given.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
+from jinja2.exceptions import SecurityError, UndefinedError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from coordinator.errors import CoordinatorError
+
+MOST_TEXT = 8_192  # characters of one template
+MOST_NODES = 256  # parts of one template
+MOST_RESULT = 4 * 1024 * 1024  # characters of a text that is made
+MOST_DEPTH = 32  # levels of an input
+REMEMBERED = 2_048  # compiled expressions
+
+_FILTERS = (
+    "abs", "default", "dictsort", "first", "float", "int", "items", "last", "length", "list",
+    "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort",
+    "string", "title", "trim", "unique", "upper", "wordcount",
+)  # fmt: skip
+_ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+_FORBIDDEN = (nodes.Call, nodes.Pow)
+
+
+class ExpressionRefused(CoordinatorError):
+    """A template says something that it must not, or cannot."""
+
+
+class ExpressionFailed(CoordinatorError):
+    """A template could not be filled in with what there is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name that a template refers to, with the keys below it that are written out."""
+
+    name: str
+    keys: tuple[str, ...]
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = _ARITHMETIC
+
+    def __init__(self) -> None:
+        super().__init__(undefined=StrictUndefined, autoescape=False)
+        own = {"join": _join, "round": _round, "sum": _sum, "tojson": _to_json}
+        self.filters = {name: self.filters[name] for name in _FILTERS} | own
+        self.globals.clear()
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return what JSON has under that key: nothing has methods here."""
+        if isinstance(obj, Undefined):
+            return super().getattr(obj, attribute)  # says what is missing
+        return self.getitem(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item of a list, of an object, or of a text."""
+        try:
+            return obj[argument]
+        except (LookupError, TypeError):
+            if isinstance(obj, Undefined):
+                raise
+            return self.undefined(obj=obj, name=argument)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Calculate with numbers; the only other sums are of two texts or two lists."""
+        numbers = all(isinstance(side, int | float) for side in (left, right))
+        if not numbers and not (operator == "+" and type(left) is type(right)):
+            raise SecurityError(f"{operator!r} is for numbers")
+        return super().call_binop(context, operator, left, right)
+
+
+def _join(value: Any, separator: str = "") -> str:
+    parts = [str(part) for part in value]
+    if sum(map(len, parts)) + len(separator) * len(parts) > MOST_RESULT:
+        raise SecurityError(f"the text is longer than {MOST_RESULT} characters")
+    return separator.join(parts)
+
+
+def _sum(value: Any) -> Any:
+    return sum(value)
+
+
+def _round(value: float, precision: int = 0) -> float:
+    return round(value, min(precision, 15))
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+_SANDBOX = _Sandbox()
+
+
+def templates(value: Any, pointer: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Yield every text of a JSON value that has an expression in it, with its pointer.
+
+    Raises:
+        ExpressionRefused: the value is too deep.
+    """
+    if depth > MOST_DEPTH:
+        raise ExpressionRefused(f"it is more than {MOST_DEPTH} levels deep")
+    if isinstance(value, str):
+        if "{{" in value:
+            yield pointer, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            escaped = str(key).replace("~", "~0").replace("/", "~1")
+            yield from templates(inner, f"{pointer}/{escaped}", depth + 1)
+    elif isinstance(value, list | tuple):
+        for number, inner in enumerate(value):
+            yield from templates(inner, f"{pointer}/{number}", depth + 1)
+
+
+@lru_cache(maxsize=REMEMBERED)
+def references(text: str) -> frozenset[Reference]:
+    """Return what a template refers to.
+
+    Raises:
+        ExpressionRefused: it is no template, or has what none may have.
+    """
+    return frozenset(_references(_parsed(text)))
+
+
+def fill_in(value: Any, names: Mapping[str, Any]) -> Any:
+    """Return a JSON value with its expressions replaced by what they stand for.
+
+    Raises:
+        ExpressionFailed: something that is referred to is not there, or does not fit.
+    """
+    if isinstance(value, str):
+        return _filled(value, names) if "{{" in value else value
+    if isinstance(value, Mapping):
+        return {key: fill_in(inner, names) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [fill_in(inner, names) for inner in value]
+    return value
+
+
+def holds(condition: Any, names: Mapping[str, Any]) -> bool:
+    """Whether a condition is true: an expression, with or without its braces.
+
+    Raises:
+        ExpressionFailed: as `fill_in`.
+    """
+    return bool(fill_in(braced(condition), names))
+
+
+def braced(condition: Any) -> Any:
+    """Return a condition as the expression that it is."""
+    if isinstance(condition, str) and "{{" not in condition:
+        return f"{{{{ {condition} }}}}"
+    return condition
+
+
+def _filled(text: str, names: Mapping[str, Any]) -> Any:
+    try:
+        found = _compiled(text)(names)
+    except UndefinedError as error:
+        raise ExpressionFailed(f"{text}: {error.message}") from error
+    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        raise ExpressionFailed(f"{text}: {error}") from error
+    return found
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _compiled(text: str) -> Callable[[Mapping[str, Any]], Any]:
+    sole = _sole_expression(_parsed(text))
+    if sole is not None:
+        path = _path(sole)
+        if path is not None:  # by far the most, and making code of one takes a millisecond
+            return lambda names: _followed(*path, names)
+        inside = text.removeprefix("{{").removesuffix("}}")
+        source = inside.removeprefix("-").removesuffix("-")
+        expression = _SANDBOX.compile_expression(source, undefined_to_none=False)
+        return lambda names: _plain(expression(**names))
+    template = _SANDBOX.from_string(text)
+    return lambda names: _bounded(template.generate(**names))
+
+
+def _sole_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """Return the one expression that a text consists of; None if there is more to it."""
+    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
+        return None
+    parts = tree.body[0].nodes
+    return None if len(parts) != 1 or isinstance(parts[0], nodes.TemplateData) else parts[0]
+
+
+def _followed(name: str, keys: Sequence[Any], names: Mapping[str, Any]) -> Any:
+    value = names[name] if name in names else _SANDBOX.undefined(name=name)
+    for key in keys:
+        value = (
+            _SANDBOX.getattr(value, key) if isinstance(key, str) else _SANDBOX.getitem(value, key)
+        )
+    if isinstance(value, Undefined):
+        str(value)  # says what is missing
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Return as JSON what an expression gave: a filter may have given an iterator.
+
+    Raises:
+        UndefinedError: something in it is not there.
+    """
+    match value:
+        case Undefined():
+            str(value)  # says what is missing
+        case dict():
+            return {key: _plain(inner) for key, inner in value.items()}
+        case str() | int() | float() | None:
+            return value
+        case list() | tuple() | Iterator():
+            return [_plain(inner) for inner in value]
+        case _:
+            raise SecurityError(f"it gives {type(value).__name__}, which is not JSON")
+    return None
+
+
+def _bounded(pieces: Iterator[str]) -> str:
+    kept: list[str] = []
+    length = 0
+    for piece in pieces:
+        length += len(piece)
+        if length > MOST_RESULT:
+            raise SecurityError(f"the text is longer than {MOST_RESULT} characters")
+        kept.append(piece)
+    return "".join(kept)
+
+
+def _parsed(text: str) -> nodes.Template:
+    if len(text) > MOST_TEXT:
+        raise ExpressionRefused(f"it is longer than {MOST_TEXT} characters")
+    try:
+        tree = _SANDBOX.parse(text)
+    except TemplateError as error:
+        raise ExpressionRefused(f"{error.message}") from error
+    except RecursionError:
+        raise ExpressionRefused("it is nested too deep") from None
+    for count, node in enumerate(_walk(tree)):
+        if count > MOST_NODES:
+            raise ExpressionRefused(f"it has more than {MOST_NODES} parts")
+        _require_allowed(node)
+    return tree
+
+
+def _walk(node: nodes.Node) -> Iterator[nodes.Node]:
+    for child in node.iter_child_nodes():
+        yield child
+        yield from _walk(child)
+
+
+def _require_allowed(node: nodes.Node) -> None:
+    if isinstance(node, nodes.Stmt) and not isinstance(node, nodes.Output):
+        raise ExpressionRefused("it has a statement; only expressions, {{ … }}, can be used")
+    if isinstance(node, _FORBIDDEN):
+        raise ExpressionRefused("functions, methods and powers cannot be used; filters can")
+    if isinstance(node, nodes.Filter) and node.name not in _SANDBOX.filters:
+        known = ", ".join(sorted(_SANDBOX.filters))
+        raise ExpressionRefused(f"there is no filter {node.name!r}. Known are: {known}")
+    if isinstance(node, nodes.Test) and node.name not in _SANDBOX.tests:
+        raise ExpressionRefused(f"there is no test {node.name!r}")
+
+
+def _references(node: nodes.Node) -> Iterator[Reference]:
+    path = _path(node)
+    if path is not None:
+        yield Reference(path[0], tuple(map(str, path[1])))
+        return
+    for child in node.iter_child_nodes():
+        yield from _references(child)
+
+
+def _path(node: nodes.Node) -> tuple[str, list[Any]] | None:
+    """Return the name and the keys that a reference consists of; None if it is something else."""
+    keys: list[Any] = []
+    while not isinstance(node, nodes.Name):
+        if isinstance(node, nodes.Getattr):
+            keys.append(node.attr)
+        elif isinstance(node, nodes.Getitem) and isinstance(node.arg, nodes.Const):
+            keys.append(node.arg.value)
+        else:
+            return None
+        node = node.node
+    return node.name, keys[::-1]

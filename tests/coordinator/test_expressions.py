@@ -1,0 +1,118 @@
+"""References: they keep types, name what is missing, and cannot be made to cost much."""
+
+from typing import Any
+
+import pytest
+
+from coordinator.expressions import (
+    MOST_RESULT,
+    ExpressionFailed,
+    ExpressionRefused,
+    Reference,
+    fill_in,
+    holds,
+    references,
+)
+
+NAMES: dict[str, Any] = {
+    "input": {"n": 2, "list": [1, 2, 3], "items": "a key", "text": "hey", "null": None},
+    "steps": {"a": {"output": {"rows": [{"k": 1}, {"k": 2}]}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("plain {% text %} {# too #}", "plain {% text %} {# too #}"),
+        ("{{ input.list }}", [1, 2, 3]),
+        ("{{ input.null }}", None),
+        ("{{ input.items }}", "a key"),
+        ("{{ input['list'][1] }}", 2),
+        ("{{ input.list.0 }}", 1),
+        ("n={{ input.n }}", "n=2"),
+        ("{{ input.n }}{{ input.n }}", "22"),
+        ("{{ input.n + 1 }}", 3),
+        ("{{ input.list + [4] }}", [1, 2, 3, 4]),
+        ("{{ input.n > 1 and 'y' or 'n' }}", "y"),
+        ("{{ 'a' if input.n == 2 else 'b' }}", "a"),
+        ("{{ steps.a.output.rows | map(attribute='k') }}", [1, 2]),
+        ("{{ steps.a.output.rows | map(attribute='k') | sum }}", 3),
+        ("{{ input.list | map('string') | join('-') }}", "1-2-3"),
+        ("{{ {'x': input.text} }}", {"x": "hey"}),
+        ("{{ input.nope | default('d') }}", "d"),
+        ("{{ input.list | tojson }}!", "[1, 2, 3]!"),
+        ("{{ 2.345 | round(1) }}", 2.3),
+        ("{{- input.n -}}", 2),
+        ("{{ '}}' }}", "}}"),
+        ({"a": ["{{ input.n }}", 1]}, {"a": [2, 1]}),
+    ],
+)
+def test_an_expression_stands_for_its_value(value: Any, expected: Any) -> None:
+    assert fill_in(value, NAMES) == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "complaint"),
+    [
+        ("{{ input.nope }}", "has no attribute 'nope'"),
+        ("{{ input.nope.x }}", "has no attribute 'nope'"),
+        ("{{ nope }}", "'nope' is undefined"),
+        ("a {{ input.list.7 }}", "has no element 7"),
+        ("{{ [input.nope] }}", "has no attribute 'nope'"),
+        ("{{ input.list | map(attribute='k') }}", "has no attribute 'k'"),
+        ("{{ input.text.upper }}", "has no attribute 'upper'"),
+        ("{{ input.text['__class__'] }}", "has no attribute '__class__'"),
+        ("{{ input.__class__.__mro__ }}", "has no attribute '__class__'"),
+        ("{{ 1 / 0 }}", "division by zero"),
+        ("{{ input.n + 'x' }}", "'+' is for numbers"),
+        ("{{ input.text * 9 }}", "'*' is for numbers"),
+        ("{{ '%999999999d' % 1 }}", "'%' is for numbers"),
+        ("{{ input.list | join(input.big) }}", f"longer than {MOST_RESULT} characters"),
+        ("{{ input.big }}{{ input.big }}{{ input.big }}", f"longer than {MOST_RESULT} characters"),
+        ("{{ input.list | map }}", "map requires a filter argument"),
+    ],
+)
+def test_what_cannot_be_filled_in_is_told(template: str, complaint: str) -> None:
+    names = {**NAMES, "input": {**NAMES["input"], "big": "x" * (MOST_RESULT // 2)}}
+    with pytest.raises(ExpressionFailed) as failed:
+        fill_in(template, names)
+    assert complaint in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ range(99999999) }}",
+        "{{ input.text.ljust(999999999) }}",
+        "{{ 9 ** 9 ** 9 }}",
+        "{{ lipsum(n=9999999) }}",
+        "{% for a in b %}{{ a }}{% endfor %}",
+        "{% set x = 1 %}{{ x }}",
+        "{{ input.text | attr('upper') }}",
+        "{{ input.text | center(999999999) }}",
+        "{{ input.text | replace('', input.text) }}",
+        "{{ input.n is nope }}",
+        "{{ input.list | map('upper')",
+        "{{ " + "x" * 9_000 + " }}",
+        "{{ " + "+".join(["1"] * 300) + " }}",
+        "{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}",
+    ],
+)
+def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> None:
+    with pytest.raises(ExpressionRefused):
+        references(template)
+
+
+def test_what_is_referred_to_is_known_without_filling_it_in() -> None:
+    assert references("{{ steps.a.output[0].b }} {{ input['x'] | join(item) }}") == {
+        Reference("steps", ("a", "output", "0", "b")),
+        Reference("input", ("x",)),
+        Reference("item", ()),
+    }
+
+
+def test_a_condition_needs_no_braces() -> None:
+    assert holds("input.n == 2", NAMES)
+    assert holds("{{ input.n == 2 }}", NAMES)
+    assert not holds("input.null", NAMES)
+    assert holds(True, NAMES)
