@@ -10,6 +10,7 @@ from agents.network.message import Draft, Origin, Receipt
 from agents.network.network import AgentNetwork
 from agents.pool import DEFAULT_PRIORITY
 from agents.pools import AgentPools
+from agents.snapshot import PoolSnapshot
 
 
 class AgentClient:
@@ -33,13 +34,20 @@ class AgentClient:
         self._origin = origin
         self._run_id = run_id
         self._thread_id = thread_id
-        self._priority = priority
+        self.priority = priority  # of the run
 
     def lease(
-        self, capability: str, *, priority: int | None = None, wait: float | None = None
+        self,
+        capability: str,
+        *,
+        priority: int | None = None,
+        wait: float | None = None,
+        pool: str | None = None,
     ) -> AbstractAsyncContextManager[Lease]:
         """Return an agent for an ``async with`` block, as soon as one is free.
 
+        ``capability`` may be the name of a pool whose agents can do one thing only, if nobody can
+        do something of that name; ``pool`` is whose agent it has to be, any that can if None.
         ``priority`` is 0 (first) to 10, the run's own if None; ``wait`` is how many seconds to
         wait at most, as long as the pool says if None.
 
@@ -48,12 +56,17 @@ class AgentClient:
         """
         return self._pools.lease(
             capability,
-            priority=self._priority if priority is None else priority,
+            pool=pool,
+            priority=self.priority if priority is None else priority,
             deadline=None if wait is None else asyncio.get_running_loop().time() + wait,
             thread_id=self._thread_id,
             run_id=self._run_id,
             origin=self._origin,
         )
+
+    def able(self, capability: str) -> list[PoolSnapshot]:
+        """Return what the pools show of themselves that are known to be able to do that."""
+        return [pool.snapshot() for pool in self._pools if capability in (pool.capabilities or ())]
 
     async def send(
         self,

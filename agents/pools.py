@@ -39,15 +39,23 @@ class AgentPools:
         self,
         capability: str,
         *,
+        pool: str | None = None,
         priority: int = DEFAULT_PRIORITY,
         deadline: float | None = None,
         thread_id: str | None = None,
         run_id: str | None = None,
         origin: Origin | None = None,
     ) -> AsyncGenerator[Lease]:
-        """Have an agent that can do ``capability`` for the block; see ``AgentPool.lease``."""
-        pool = await self.find(capability, deadline)
-        async with pool.lease(
+        """Have an agent that can do ``capability`` for the block; see ``AgentPool.lease``.
+
+        It is one of the ``pool`` of that name, or of any; ``capability`` can name a pool, see
+        ``meant``.
+        """
+        if pool is None:
+            lender, capability = await self.meant(capability, deadline)
+        else:
+            lender = self[pool]
+        async with lender.lease(
             capability,
             priority=priority,
             deadline=deadline,
@@ -56,6 +64,26 @@ class AgentPools:
             origin=origin,
         ) as lease:
             yield lease
+
+    async def meant(self, name: str, deadline: float | None = None) -> tuple[AgentPool, str]:
+        """Return the pool to lease an agent from, and what for.
+
+        ``name`` is a capability; or else a pool, whose agents can do it or one thing only.
+
+        Raises:
+            UnknownCapability, LeaseTimeout: as ``find`` does.
+        """
+        pool = self._pools.get(name)
+        if pool is None or any(name in (other.capabilities or ()) for other in self):
+            return await self.find(name, deadline), name
+        if pool.capabilities is None:
+            await _learn([pool], asyncio.get_running_loop().time(), deadline)
+        abilities = sorted(pool.capabilities or ())
+        if name in abilities:
+            return pool, name
+        if len(abilities) != 1:
+            raise UnknownCapability(name, f"The pool of that name can do: {', '.join(abilities)}.")
+        return pool, abilities[0]
 
     async def find(self, capability: str, deadline: float | None = None) -> AgentPool:
         """Return the pool to lease an agent from that can do ``capability``.

@@ -1,0 +1,166 @@
+"""The attempts at a step, or at one item of it: by whom, for how long, and who steps in."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import get_runtime
+
+from coordinator.choosing import Way
+from coordinator.conductor import Conductor, TryAgain
+from coordinator.crew import Assignment
+from coordinator.errors import BudgetSpent, CoordinatorError, StepTimeout
+from coordinator.expressions import ExpressionFailed, fill_in
+from coordinator.plan import digest
+from coordinator.results import kind_of
+from coordinator.spec import Step, Target
+from coordinator.step_events import AttemptFailed, StepCached
+
+_FINAL = (BudgetSpent, ExpressionFailed)  # the same again would be the same again
+Names = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What came of a step, who did it, and how many executions that took."""
+
+    output: Any
+    by: str | None
+    attempts: int
+
+
+class ItemFailed(CoordinatorError):
+    """A step failed for items of its map; ``kind`` is what the first of them failed with."""
+
+    def __init__(self, kind: str, message: str, done: Done) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.done = done
+
+
+class Attempts:
+    """Makes one of LangGraph's attempts at a step; after the last one come the fallbacks."""
+
+    def __init__(self, conductor: Conductor, step: Step) -> None:
+        self._conductor = conductor
+        self._around = conductor.around
+        self._step = step
+        self._budget = conductor.budget_of(step)
+        self._loop = asyncio.get_running_loop()
+        info = get_runtime().execution_info
+        self.number = 1 if info is None else info.node_attempt
+
+    async def made(self, names: Names) -> Done:
+        """Have it done.
+
+        Raises:
+            TryAgain: it failed, and another attempt is to follow.
+            Exception: it failed for good.
+        """
+        key = self._key(names)
+        if key is not None and (kept := self._around.cache.get(key)) is not None:
+            name = self._conductor.plan.workflow.name
+            self._around.emit(StepCached(name, self._around.run_id, self._step.id))
+            return Done(kept[0], "cache", 0)
+        done = await self._by_somebody(names)
+        if key is not None and self._step.cache is not None:
+            self._around.cache.put(key, done.output, self._step.cache.ttl)
+        return done
+
+    async def _by_somebody(self, names: Names) -> Done:
+        way = self._conductor.choose(self._step)
+        began = self._loop.time()
+        try:
+            output = await self._once(way, names)
+        except GraphBubbleUp:
+            raise
+        except Exception as error:
+            self._note_failure(way, error)
+            if not isinstance(error, _FINAL):
+                self._conductor.learn(way, self._loop.time() - began, success=False)
+            if self._may_retry(error):
+                raise TryAgain(f"attempt {self.number}: {error}") from error
+            return await self._by_fallback(names, error)
+        self._conductor.learn(way, self._loop.time() - began, success=True)
+        return Done(output, way.by, self.number)
+
+    async def _by_fallback(self, names: Names, error: Exception) -> Done:
+        for target in self._step.fallbacks:
+            self.number += 1
+            way = Way("", target)
+            try:
+                return Done(await self._once(way, names), way.by, self.number)
+            except GraphBubbleUp:
+                raise
+            except Exception as failure:  # noqa: BLE001 - the next one may do it
+                self._note_failure(way, failure)
+                error = failure
+        raise error
+
+    async def _once(self, way: Way, names: Names) -> Any:
+        """Have a step done by somebody, within its time.
+
+        Raises:
+            StepTimeout, BudgetSpent: it took too long.
+        """
+        given = fill_in(given_to(self._step, way.target), names)
+        self._budget.spend_step()
+        now, step = self._loop.time(), self._step
+        own = None if step.timeout is None else now + step.timeout
+        deadline = min(
+            (end for end in (own, self._budget.deadline) if end is not None), default=None
+        )
+        assignment = Assignment(
+            workflow=self._conductor.plan.workflow.name,
+            step=step.id,
+            run_id=self._around.run_id,
+            priority=self._around.priority if step.priority is None else step.priority,
+            budget=self._budget,
+            deadline=deadline,
+            pool=way.pool,
+        )
+        limit = asyncio.timeout_at(deadline)
+        try:
+            async with limit:
+                return await self._around.crew.do(way.target, given, assignment)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            if own is None or deadline != own:
+                self._budget.require_time()
+            raise StepTimeout(step.id, self._loop.time() - now) from error
+
+    def _may_retry(self, error: Exception) -> bool:
+        retry = self._step.retry
+        if self.number >= retry.attempts or isinstance(error, _FINAL):
+            return False
+        return not retry.on or kind_of(error) in retry.on
+
+    def _note_failure(self, way: Way, error: Exception) -> None:
+        around, name = self._around, self._conductor.plan.workflow.name
+        around.emit(
+            AttemptFailed(name, around.run_id, self._step.id, way.by, self.number, kind_of(error))
+        )
+
+    def _key(self, names: Names) -> str | None:
+        """Return what the result is kept under; None if it is not to be kept."""
+        step = self._step
+        if step.cache is None:
+            return None
+        workflow = self._conductor.plan.workflow.name
+        if step.cache.key is not None:
+            told = [workflow, step.id, fill_in(step.cache.key, names)]
+        else:
+            told = [
+                [target.kind, target.name, fill_in(given_to(step, target), names)]
+                for _, target in step.targets()
+            ]
+        return digest([self._around.owner, told])
+
+
+def given_to(step: Step, target: Target) -> Any:
+    """Return the input for somebody who may do a step: its own, or else the step's."""
+    given = step.input if target.input is None else target.input
+    return {} if given is None else given

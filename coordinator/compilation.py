@@ -1,0 +1,125 @@
+"""From a plan to a LangGraph graph with one node per step."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, NoReturn, TypedDict, cast
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.runtime import get_runtime
+from langgraph.types import Command
+
+from coordinator.conductor import RESULTS, Conductor
+from coordinator.plan import Plan
+from coordinator.results import Results, merged
+from coordinator.spec import Step
+from coordinator.work import Work, retry_policy
+
+CONDUCTOR = "__masterloop_conductor"  # where nodes find the run's, in their config
+_DURABILITY = "__pregel_durability"  # where LangGraph says when it writes
+Compiled = CompiledStateGraph[Any, Any, Any, Any]
+
+
+def compiled(plan: Plan) -> Compiled:
+    """Return the graph that does the steps of ``plan``, one after the other or side by side.
+
+    Sequential: each step is a super-step, and goes to the next one. Otherwise all steps are nodes
+    of one super-step and wait for their turn: a super-step is a barrier, and a slow step would hold
+    up others that do not need it. Either way a step's result is recorded when its node returns.
+    """
+    builder, names = _builder(plan), list(plan.order)
+    sequential = plan.workflow.mode == "sequential"
+    for name, following in zip(names, [*names[1:], END], strict=True):
+        step = plan.steps[name]
+        node = StepNode(step, following if sequential else None)
+        builder.add_node(name, node, retry_policy=None if step.map else retry_policy(step))
+    if sequential:
+        builder.add_edge(START, names[0])
+    else:
+
+        async def everywhere(_: Any) -> list[str]:
+            return names
+
+        # A branch, and not an edge for each, which would take three times as long to compile.
+        builder.add_conditional_edges(START, everywhere, names)
+    graph: Compiled = builder.compile(name=plan.workflow.name)
+    return graph
+
+
+def picture(plan: Plan) -> Compiled:
+    """Return the graph as people see it: an edge from each step to those that need it."""
+    builder = _builder(plan)
+    order = set(plan.order)
+    needed: set[str] = set()
+    for step in plan.workflow.steps:
+        builder.add_node(step.id, StepNode(step, None))
+    for name in plan.order:
+        needs = sorted(plan.needs[name] & order) or [START]
+        needed.update(needs)
+        for need in needs:
+            builder.add_edge(need, name)
+        if (aside := plan.steps[name].compensation) is not None:
+            builder.add_conditional_edges(name, lambda _: (), {"failed": aside})
+            needed.add(name)
+    for name in plan.steps:
+        if name not in needed:
+            builder.add_edge(name, END)
+    graph: Compiled = builder.compile(name=plan.workflow.name)
+    return graph
+
+
+class StepNode(Runnable[Mapping[str, Any], Any]):
+    """The node of a step. A Runnable, and not a function, whose signature LangGraph would read."""
+
+    def __init__(self, step: Step, following: str | None) -> None:
+        self.name = step.id
+        self._step = step
+        self._following = following
+
+    def invoke(
+        self,
+        input: Mapping[str, Any],  # noqa: A002, ARG002 - the base's
+        config: RunnableConfig | None = None,  # noqa: ARG002 - the base's
+        **_: Any,
+    ) -> NoReturn:
+        """Workflows are async."""
+        raise TypeError("a workflow works on the event loop: use ainvoke or astream")
+
+    async def ainvoke(
+        self,
+        input: Mapping[str, Any],  # noqa: A002 - the base's
+        config: RunnableConfig | None = None,
+        **_: Any,
+    ) -> Any:
+        """Wait for the step's turn, do it, and return what is to be kept."""
+        configurable = (config or {}).get("configurable", {})
+        conductor = cast("Conductor", configurable[CONDUCTOR])
+        conductor.durable = configurable.get(_DURABILITY) == "sync"
+        runtime, step = get_runtime(), self._step
+        arrived = conductor.now()
+        async with conductor.turn(step.id, input, runtime):
+            names = _names(conductor, input)
+            result = await Work(conductor, step, names, conductor.now() - arrived).result()
+        conductor.end(step.id, result)
+        update = {RESULTS: {**_stale(conductor.plan, input), step.id: result}}
+        if self._following is None:
+            return update
+        return Command(update=update, goto=() if self._following == END else self._following)
+
+
+def _builder(plan: Plan) -> Any:
+    given = cast("Any", TypedDict)("Input", dict.fromkeys(plan.inputs, Any), total=False)
+    kept = {**dict.fromkeys(plan.inputs, Any), RESULTS: Annotated[Results, merged]}
+    state = cast("Any", TypedDict)("State", kept, total=False)
+    return StateGraph(state, input_schema=given)
+
+
+def _names(conductor: Conductor, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what expressions may refer to."""
+    given = {name: state[name] for name in conductor.plan.inputs if name in state}
+    return {"input": given, "steps": dict(conductor.results)}
+
+
+def _stale(plan: Plan, state: Mapping[str, Any]) -> dict[str, None]:
+    """Return what another workflow has left on the thread, to be taken away."""
+    return {name: None for name in state.get(RESULTS) or () if name not in plan.steps}

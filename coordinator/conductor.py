@@ -1,0 +1,228 @@
+"""One run of a workflow while it is under way in this process."""
+
+import asyncio
+import copy
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.errors import GraphBubbleUp
+from langgraph.runtime import Runtime
+
+from coordinator.advice import Advisor
+from coordinator.budget import Budget, Most
+from coordinator.caching import ResultCache
+from coordinator.choosing import AdvisedWays, Choosing, FirstWay, Way
+from coordinator.crew import Crew
+from coordinator.errors import CoordinatorError
+from coordinator.pace import Pace
+from coordinator.plan import Plan
+from coordinator.results import Results, StepResult
+from coordinator.spec import BudgetSection, Step
+from coordinator.step_events import Emit
+from coordinator.turns import Turns
+
+RESULTS = "steps"  # the channel
+Saver = BaseCheckpointSaver[Any]
+
+
+class TryAgain(CoordinatorError):
+    """A step is to be tried once more; what went wrong is the cause."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Circumstances:
+    """What surrounds a run: whose it is, who does its steps, and who hears of it.
+
+    ``owner`` keeps apart what is cached for different people; ``most`` is how many steps may work
+    at once, whatever the workflow says.
+    """
+
+    crew: Crew
+    advisor: Advisor
+    cache: ResultCache
+    emit: Emit
+    run_id: str | None = None
+    owner: str = ""
+    priority: int = 5
+    most: int | None = None
+    saver: Saver | None = None
+
+
+class Conductor:
+    """Knows what has been done of a run, whose turn it is, and who is to do what."""
+
+    def __init__(self, plan: Plan, around: Circumstances) -> None:
+        workflow = plan.workflow
+        self.plan = plan
+        self.around = around
+        self.results: Results = {}
+        self.durable = False  # whether a result is to be safe before others build on it
+        self.approved: dict[str, str] = {}  # the digest of what was approved, by step
+        self.budget = Budget(f"workflow {workflow.name!r}", bounds(workflow.budget))
+        self._budgets: dict[str, Budget] = {}
+        most = min(workflow.max_concurrency, around.most or workflow.max_concurrency)
+        self._choosing: Choosing = FirstWay()
+        self._pace: Pace | None = None
+        if workflow.mode == "adaptive":
+            agents, emit = around.crew.agents, around.emit
+            of_run: dict[str, Any] = {"run_id": around.run_id, "priority": around.priority}
+            self._choosing = AdvisedWays(plan, around.advisor, agents, **of_run)
+            self._pace = Pace(plan, around.advisor, agents, emit, most=most, **of_run)
+        width = self._pace.width if self._pace is not None else lambda _ready, _running: most
+        self._turns = Turns(plan.needs, self._ranks(), width)
+        self._recalled: asyncio.Future[None] | None = None
+        self.now = asyncio.get_running_loop().time
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether steps wait for their turn here, and not for LangGraph's next super-step."""
+        return self.plan.workflow.mode != "sequential"
+
+    def budget_of(self, step: Step) -> Budget:
+        """Return the budget of a step, within that of the workflow."""
+        if step.id not in self._budgets:
+            most = bounds(step.budget)
+            self._budgets[step.id] = Budget(f"step {step.id!r}", most, self.budget)
+        return self._budgets[step.id]
+
+    @asynccontextmanager
+    async def turn(
+        self, step: str, state: Mapping[str, Any], runtime: Runtime[Any]
+    ) -> AsyncGenerator[None]:
+        """Hold the block until it is the turn of ``step``; its result ends the turn.
+
+        Raises:
+            GraphInterrupt, GraphDrained: the turn does not come in this execution.
+        """
+        await self._recall(state, runtime)
+        if not self.side_by_side:
+            yield
+            return
+        self._turns.draining = lambda: runtime.drain_requested
+        try:
+            await self._turns.wait(step)
+        except GraphBubbleUp:
+            self._turns.stop(step)
+            raise
+        try:
+            yield
+        except TryAgain:
+            self._turns.give_back(step)
+            raise
+        except BaseException:
+            self._turns.stop(step)
+            raise
+        else:
+            self._turns.give_back(step)
+
+    def end(self, step: str, result: StepResult) -> None:
+        """Note the result of a step; others build on it once it is as safe as is asked."""
+        self.results[step] = result
+        if self._pace is not None:
+            self._pace.note_end(step, success=result["status"] != "failed")
+        if not self._waits_for_record:
+            self._turns.end(step)
+
+    def choose(self, step: Step) -> Way:
+        """Return who is to do a step."""
+        unfinished = len(self.plan.order) - len(self.results)
+        return self._choosing.choose(step, unfinished, len(self.plan.steps))
+
+    def learn(self, way: Way, took: float, *, success: bool) -> None:
+        """Take note of how somebody did a step."""
+        self._choosing.learn(way, took, success=success)
+        if self._pace is not None:
+            self._pace.note_attempt(took, success=success)
+
+    def watching(self, saver: Saver) -> Saver:
+        """Return the checkpointer such that the conductor hears when a result is recorded."""
+        theirs = copy.copy(saver)
+        vars(theirs)["aput_writes"] = self._recording(saver)
+        return theirs
+
+    @property
+    def _waits_for_record(self) -> bool:
+        return self.durable and self.around.saver is not None and self.side_by_side
+
+    def _recording(self, saver: Saver) -> Callable[..., Any]:
+        async def aput_writes(
+            config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
+        ) -> None:
+            steps = [
+                step
+                for channel, value in writes
+                if channel == RESULTS
+                for step, result in value.items()
+                if result is not None
+            ]
+            try:
+                await saver.aput_writes(config, writes, task_id, task_path)
+            except BaseException:
+                for step in steps:  # or what needs them would wait for ever
+                    self._turns.stop(step)
+                raise
+            self._turns.end(*steps)
+
+        return aput_writes
+
+    def _ranks(self) -> dict[str, tuple[int, int]]:
+        """Return in which order steps begin that could begin at the same time."""
+        ranks: dict[str, tuple[int, int]] = {}
+        for place, name in enumerate(self.plan.order):
+            own = self.plan.steps[name].priority
+            ranks[name] = (self.around.priority if own is None else own, place)
+        return ranks
+
+    async def _recall(self, state: Mapping[str, Any], runtime: Runtime[Any]) -> None:
+        """Learn, once, what was done of the run before it was cut off."""
+        if self._recalled is not None:
+            await asyncio.shield(self._recalled)
+            return
+        self._recalled = asyncio.get_running_loop().create_future()
+        try:
+            if self.side_by_side:
+                found = await self._recorded(runtime)
+                self._turns.end(*found)
+            else:
+                found = self._before(state, runtime)
+            self.results.update(found)
+            for result in found.values():
+                self.budget.note_spent(steps=result["attempts"], tool_calls=result["tool_calls"])
+        finally:
+            self._recalled.set_result(None)
+
+    def _before(self, state: Mapping[str, Any], runtime: Runtime[Any]) -> Results:
+        """Return the results that come before the step that asks, which is the first to."""
+        info = runtime.execution_info
+        name = info.checkpoint_ns.rpartition("|")[2].partition(":")[0] if info else ""
+        order = self.plan.order
+        earlier = order[: order.index(name)] if name in order else ()
+        kept: Results = state.get(RESULTS) or {}
+        return {step: kept[step] for step in earlier if step in kept}
+
+    async def _recorded(self, runtime: Runtime[Any]) -> Results:
+        """Return what the steps of this super-step have left in the checkpoint."""
+        saver, info = self.around.saver, runtime.execution_info
+        if saver is None or info is None or info.thread_id is None:
+            return {}
+        place = {
+            "thread_id": info.thread_id,
+            "checkpoint_ns": info.checkpoint_ns.rpartition("|")[0],
+            "checkpoint_id": info.checkpoint_id,
+        }
+        saved = await saver.aget_tuple({"configurable": place})
+        found: Results = {}
+        for _, channel, value in (saved.pending_writes if saved else None) or ():
+            if channel == RESULTS:
+                found |= {step: result for step, result in value.items() if result is not None}
+        return found
+
+
+def bounds(section: BudgetSection | None) -> Most:
+    """Return the bounds that a section sets."""
+    if section is None:
+        return Most()
+    return Most(steps=section.steps, seconds=section.seconds, tool_calls=section.tool_calls)

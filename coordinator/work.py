@@ -1,0 +1,261 @@
+"""The work of one step: its condition, its approval, its attempts, and what failing means."""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from langgraph.errors import GraphBubbleUp
+from langgraph.func import task
+from langgraph.types import RetryPolicy, interrupt
+
+from coordinator.attempts import Attempts, Done, ItemFailed, given_to
+from coordinator.conductor import Conductor, TryAgain
+from coordinator.errors import ApprovalRefused, StepFailed
+from coordinator.expressions import ExpressionFailed, braced, fill_in, holds
+from coordinator.plan import digest
+from coordinator.results import StepError, StepResult, described, kind_of
+from coordinator.spec import Map, Step
+from coordinator.step_events import ApprovalAsked, StepBegan, StepEnded
+
+MOST_ITEMS = 10_000  # of one map
+Names = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What came of one item of a map: an output, or why there is none."""
+
+    output: Any
+    error: StepError | None
+    attempts: int
+    by: str | None
+
+
+class Work:
+    """A step in one run, with what its expressions may refer to."""
+
+    def __init__(self, conductor: Conductor, step: Step, names: Names, waited: float) -> None:
+        self._conductor = conductor
+        self._step = step
+        self._names = names
+        self._waited = waited
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._budget = conductor.budget_of(step)
+
+    async def result(self) -> StepResult:
+        """Do it, and return what it came to.
+
+        Raises:
+            TryAgain: it is to be tried once more.
+            StepFailed: it failed, and its workflow is to fail too.
+            GraphBubbleUp: it asks something, or is to stop.
+        """
+        around, name = self._conductor.around, self._conductor.plan.workflow.name
+        around.emit(StepBegan(name, around.run_id, self._step.id, self._waited))
+        try:
+            if self._step.when is not None and not holds(self._step.when, self._names):
+                return self._ended("skipped", Done(None, None, 0))
+            self._require_approval()
+            if self._step.map is not None:
+                return await self._mapped(self._step.map)
+            return self._ended(
+                "done", await Attempts(self._conductor, self._step).made(self._names)
+            )
+        except (GraphBubbleUp, TryAgain):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the workflow says what follows
+            return await self._failed(error)
+
+    def _ended(self, status: Any, done: Done, error: StepError | None = None) -> StepResult:
+        around, step = self._conductor.around, self._step.id
+        result: StepResult = {
+            "status": status,
+            "output": done.output,
+            "error": error,
+            "by": done.by,
+            "attempts": done.attempts,
+            "tool_calls": self._budget.tool_calls,
+            "took": self._loop.time() - self._began,
+        }
+        around.emit(
+            StepEnded(
+                self._conductor.plan.workflow.name,
+                around.run_id,
+                step,
+                status,
+                done.by,
+                done.attempts,
+                result["took"],
+                error["error"] if error else None,
+            )
+        )
+        return result
+
+    async def _failed(self, error: Exception) -> StepResult:
+        """Return the result of a step that failed for good, if its workflow goes on.
+
+        Raises:
+            StepFailed: it does not.
+        """
+        tried = Done(None, None, self._budget.steps)
+        done = error.done if isinstance(error, ItemFailed) else tried
+        result = self._ended("failed", done, described(error))
+        if self._step.on_error == "continue":
+            return result
+        said = str(error)
+        if (name := self._step.compensation) is not None:
+            try:
+                await self._compensate(self._conductor.plan.steps[name], result)
+            except StepFailed as failure:
+                said += f" (and its compensation failed: {failure})"
+        raise StepFailed(self._step.id, kind_of(error), said) from error
+
+    async def _compensate(self, step: Step, failure: StepResult) -> None:
+        """Have the step done that puts this one right; it is recorded like any other."""
+        steps = {**self._names["steps"], self._step.id: failure}
+        names = {**self._names, "steps": steps}
+
+        async def compensation() -> StepResult:
+            return await Work(self._conductor, step, names, 0.0).result()
+
+        await _task(step.id, step)(compensation)()
+
+    # Approval.
+
+    def _require_approval(self) -> None:
+        """Return once a human has approved exactly what is about to be done.
+
+        Raises:
+            GraphInterrupt: nobody has answered yet.
+            ApprovalRefused: somebody said no.
+        """
+        step = self._step
+        if not step.approval:
+            return
+        proposed = self._proposed()
+        wanted = digest(proposed)
+        if self._conductor.approved.get(step.id) == wanted:
+            return  # in an earlier attempt of this execution
+        question = fill_in(step.approval, self._names) if isinstance(step.approval, str) else None
+        asked = {
+            "step": step.id,
+            "question": question or f"Go on with {step.id!r}?",
+            **proposed,
+            "hash": wanted,
+        }
+        problem: str | None = None
+        while True:
+            match self._answer({**asked, "problem": problem}, wanted):
+                case {"decision": "approve", "hash": str(given)} if given == wanted:
+                    self._conductor.approved[step.id] = wanted
+                    return
+                case {"decision": "reject", **more}:
+                    raise ApprovalRefused(str(more.get("reason") or "no reason given"))
+                case {"decision": "approve"}:
+                    problem = "the hash is not that of what is to be done now; look again"
+                case _:
+                    problem = 'answer {"decision": "approve", "hash": …} or {"decision": "reject"}'
+
+    def _answer(self, question: Names, wanted: str) -> Any:
+        try:
+            return interrupt(question)
+        except GraphBubbleUp:
+            around, name = self._conductor.around, self._conductor.plan.workflow.name
+            around.emit(ApprovalAsked(name, around.run_id, self._step.id, wanted))
+            raise
+
+    def _proposed(self) -> dict[str, Any]:
+        """Return what is to be done, with every argument: each target that may do it, its input."""
+        step = self._step
+        sets = [self._names] if step.map is None else self._items(step.map)
+        return {
+            "does": [
+                {
+                    target.kind: target.name,
+                    "input": [fill_in(given_to(step, target), names) for names in sets]
+                    if step.map is not None
+                    else fill_in(given_to(step, target), self._names),
+                }
+                for _, target in step.targets()
+            ]
+        }
+
+    # A map.
+
+    def _items(self, over: Map) -> list[Names]:
+        found = fill_in(braced(over.over), self._names)
+        if not isinstance(found, list):
+            raise ExpressionFailed(f"map: {over.over} is {type(found).__name__}, not a list")
+        if len(found) > MOST_ITEMS:
+            raise ExpressionFailed(f"map: there are {len(found)} items, {MOST_ITEMS} at most")
+        return [{**self._names, "item": item, "index": n} for n, item in enumerate(found)]
+
+    async def _mapped(self, over: Map) -> StepResult:
+        """Do the step for each item; each is a task of LangGraph's, and recorded by itself."""
+        sets = self._items(over)
+        places = asyncio.Semaphore(over.concurrency)
+        goes_on = self._step.on_error == "continue"
+        failures: list[tuple[int, StepError]] = []
+
+        async def nth(number: int) -> dict[str, Any]:
+            return await self._item(sets[number])
+
+        one = _task(f"{self._step.id}.item", self._step)(nth)
+
+        async def in_turn(number: int) -> Item | None:
+            async with places:
+                if failures and not goes_on:
+                    return None
+                item = Item(**await one(number))
+                if item.error is not None:
+                    failures.append((number, item.error))
+                return item
+
+        # In their order, so that each is the same task again when the run is taken up again.
+        items = await asyncio.gather(*map(in_turn, range(len(sets))))
+        outputs = [None if item is None else item.output for item in items]
+        attempts = sum(item.attempts for item in items if item is not None)
+        by = sorted({item.by for item in items if item is not None and item.by})
+        done = Done(outputs, ", ".join(by) or None, attempts)
+        if not failures:
+            return self._ended("done", done)
+        number, error = min(failures)
+        said = f"item {number}: {error['error']}: {error['message']}"
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise ItemFailed(error["error"], said + more, done)
+
+    async def _item(self, names: Names) -> dict[str, Any]:
+        """Do the step for one item; what failed for good is a result, too."""
+        attempts = Attempts(self._conductor, self._step)
+        try:
+            done = await attempts.made(names)
+        except (GraphBubbleUp, TryAgain):
+            raise
+        except Exception as error:  # noqa: BLE001 - as for the step
+            return {
+                "output": None,
+                "error": described(error),
+                "attempts": attempts.number,
+                "by": None,
+            }
+        return {"output": done.output, "error": None, "attempts": done.attempts, "by": done.by}
+
+
+def _task(name: str, step: Step) -> Any:
+    """Return what makes a function a task of LangGraph's, tried again as ``step`` says."""
+    return task(name=name, retry_policy=retry_policy(step))
+
+
+def retry_policy(step: Step) -> RetryPolicy:
+    """Return LangGraph's policy for how a step is tried again."""
+    retry = step.retry
+    return RetryPolicy(
+        initial_interval=retry.first,
+        backoff_factor=retry.factor,
+        max_interval=retry.most,
+        max_attempts=retry.attempts,
+        jitter=retry.jitter,
+        retry_on=TryAgain,
+    )

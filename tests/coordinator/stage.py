@@ -1,0 +1,107 @@
+"""Workflows in a test: on LangGraph, with tools that the test makes, on any event loop."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.types import Command
+
+from coordinator.advice import Advisor, Decision, Question, Result
+from coordinator.caching import ResultCache
+from coordinator.checking import Known, checked
+from coordinator.compilation import CONDUCTOR, compiled
+from coordinator.conductor import Circumstances, Conductor
+from coordinator.crew import Crew
+from coordinator.step_events import Event
+from coordinator.toolbox import Use
+
+Tool = Callable[[Any, Use], Awaitable[Any]]
+
+
+class Tools:
+    """A toolbox of functions; each use takes a tool call."""
+
+    def __init__(self, **tools: Tool) -> None:
+        self._tools = tools
+        self.names = tuple(tools)
+
+    async def use(self, name: str, arguments: Any, use: Use) -> Any:
+        use.budget.spend_tool_call()
+        return await self._tools[name](arguments, use)
+
+
+class FirstArm:
+    """Advises always the first arm, and remembers what it was asked and told."""
+
+    def __init__(self) -> None:
+        self.asked: list[Question] = []
+        self.told: list[tuple[str, Result]] = []
+
+    def choose(self, question: Question) -> Decision:
+        self.asked.append(question)
+        return Decision(f"d{len(self.asked)}", question.arms[0], "it comes first")
+
+    def learn(self, decision_id: str, result: Result) -> None:
+        self.told.append((decision_id, result))
+
+
+@dataclass
+class Stage:
+    """Plays one workflow on one thread, again and again if it is told how to go on."""
+
+    document: Mapping[str, Any]
+    crew: Crew
+    advisor: Advisor = field(default_factory=FirstArm)
+    durability: Any = "sync"
+    most: int | None = None
+    events: list[Event] = field(default_factory=list)
+    updates: list[Any] = field(default_factory=list)
+    saver: InMemorySaver = field(default_factory=InMemorySaver)
+    cache: ResultCache | None = None
+    owner: str = ""
+
+    async def play(self, given: Any) -> dict[str, Any]:
+        """Run it with an input, None to go on where it was cut off, or a command."""
+        plan = checked(self.document, Known())
+        loop = asyncio.get_running_loop()
+        self.cache = self.cache or ResultCache(loop.time)
+        around = Circumstances(
+            crew=self.crew,
+            advisor=self.advisor,
+            cache=self.cache,
+            emit=self.events.append,
+            most=self.most,
+            saver=self.saver,
+            owner=self.owner,
+        )
+        conductor = Conductor(plan, around)
+        graph = compiled(plan).copy(update={"checkpointer": conductor.watching(self.saver)})
+        config: Any = {"configurable": {"thread_id": "t", CONDUCTOR: conductor}}
+        stream = graph.astream(given, config, stream_mode="updates", durability=self.durability)
+        async for update in stream:
+            self.updates.append(update)
+        values: dict[str, Any] = (await graph.aget_state(config)).values
+        return values
+
+    async def answer(self, answer: Any) -> dict[str, Any]:
+        """Answer the question that it waits with, and let it go on."""
+        return await self.play(Command(resume=answer))
+
+    @property
+    def questions(self) -> list[Any]:
+        """What it asked, the latest last."""
+        return [one.value for update in self.updates for one in update.get("__interrupt__", ())]
+
+
+def workflow(*steps: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+    return {"name": "w", "steps": list(steps), **more}
+
+
+def step(name: str, tool: str = "echo", **more: Any) -> dict[str, Any]:
+    return {"id": name, "tool": tool, **more}
+
+
+async def echo(arguments: Any, use: Use) -> Any:
+    return arguments
