@@ -9,7 +9,16 @@ from typing import Annotated
 
 import typer
 
-from orchestration.commands import agents, examining, keys, messages, running, runs, serving
+from orchestration.commands import (
+    agents,
+    examining,
+    keys,
+    messages,
+    running,
+    runs,
+    serving,
+    workflows,
+)
 
 app = typer.Typer(
     name="masterloop",
@@ -25,6 +34,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(keys.app, name="keys")
 app.add_typer(agents.app, name="agents")
 app.add_typer(messages.app, name="messages")
+app.add_typer(workflows.app, name="workflow")
 app.command()(examining.doctor)
 
 

@@ -26,6 +26,7 @@ from orchestration.api.cron_runs import submit_cron_run
 from orchestration.api.custom import open_custom_routes
 from orchestration.api.following import keep_events
 from orchestration.api.submission import default_assistant
+from orchestration.commission import known, register_files
 from orchestration.coordination import Coordination, cause
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.executor import LangGraphExecutor
@@ -34,6 +35,7 @@ from orchestration.graphs.node_tasks import contain_exits
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.states import ThreadStates
+from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import harmless
 from orchestration.loop.master import MasterLoop
@@ -106,6 +108,14 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             database, harmless(telemetry.emit), lambda run_id: cause(loop.live(run_id))
         )
         await coordination.remember()
+        workflows = WorkflowSource(
+            graphs,
+            coordination.advisor,
+            harmless(telemetry.emit),
+            tools=None,
+            kept=runs.workflow_on,
+        )
+        graphs.add(WORKFLOW, workflows)
         loop = MasterLoop(
             runs,
             LangGraphExecutor(graphs, saver.fence, agency.client),
@@ -151,6 +161,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             messages=MessageLog(database),
             decisions=coordination.advisor.history,
             experience=coordination.experience,
+            known=lambda: known(agency.pools, None, graphs),
+            workflows=await register_files(manifest, assistants),
             authority=authority,
         )
         recovered = await _recover(backend)

@@ -23,6 +23,7 @@ from orchestration.api import (
     state,
     thread_log,
     threads,
+    workflows,
 )
 from orchestration.api.access import SOMEBODY
 from orchestration.api.backend import Backend
@@ -45,6 +46,7 @@ _MODULES = (
     commands,
     thread_log,
     assistants,
+    workflows,
     crons,
     items,
     agents,
@@ -58,7 +60,7 @@ ENDPOINTS: tuple[Endpoint, ...] = tuple(
 )
 # What each ``http.disable_*`` of ``langgraph.json`` takes away; probes stay.
 _DISABLED = {
-    "disable_assistants": (assistants,),
+    "disable_assistants": (assistants, workflows),
     "disable_threads": (threads, state, commands, thread_log),
     "disable_runs": (creation, runs, crons),
     "disable_store": (items,),

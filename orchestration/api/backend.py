@@ -1,5 +1,6 @@
 """What the endpoints work with."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -7,6 +8,7 @@ from langgraph.store.base import BaseStore
 
 from agents.network.network import AgentNetwork
 from agents.pools import AgentPools
+from coordinator.checking import Known
 from coordinator.history import History
 from operations.egress import UrlPolicy
 from operations.settings import Settings
@@ -64,4 +66,6 @@ class Backend:
     messages: MessageLog
     decisions: History
     experience: SqliteExperience
+    known: Callable[[], Known]
+    workflows: Mapping[str, str]  # the assistants of those in files, by name
     authority: Authority | None = None

@@ -12,13 +12,15 @@ from orchestration.api.access import Access
 from orchestration.api.batch import Batch
 from orchestration.api.documents import Document, accepted_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
+from orchestration.api.fields import RunConfig
 from orchestration.api.following import follow, follow_again, keep_events, place
 from orchestration.api.idempotency import Once
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota
-from orchestration.api.run_models import JoinHow, RunCreate, StatelessRun
-from orchestration.api.submission import new_run
+from orchestration.api.run_models import JoinHow, RunCreate, StatelessRun, WorkflowRun
+from orchestration.api.submission import new_run, require_workflow
+from orchestration.graphs.workflows import SPEC
 from orchestration.loop.run import Run
 
 endpoint = Endpoints()
@@ -141,6 +143,26 @@ async def wait_run(call: Call, body: RunCreate) -> Response:
 async def stream_run(call: Call, body: RunCreate) -> Response:
     """Run on a thread and stream what happens."""
     return await _stream(call, body, call.uuid("thread_id"))
+
+
+@endpoint(
+    "POST",
+    "/workflows/runs",
+    access=Access("threads", "create_run"),
+    body=WorkflowRun,
+    refuses=(404, 429),
+    gives=answers.Run,
+    once=_CREATED,
+)
+async def run_workflow(call: Call, body: WorkflowRun) -> Response:
+    """Do a workflow that is given here, in the background."""
+    require_workflow(call.backend, body.workflow)
+    config: RunConfig = body.config or {}
+    configurable = {**(config.get("configurable") or {}), SPEC: body.workflow}
+    changes = {"config": {**config, "configurable": configurable}, "input": body.input or {}}
+    run = body.model_copy(update=changes)
+    thread_id = None if body.thread_id is None else str(body.thread_id)
+    return await _create(call, run, thread_id)
 
 
 @endpoint(

@@ -15,6 +15,7 @@ from orchestration.api.fields import (
     AssistantRef,
     CheckpointRef,
     Command,
+    Id,
     Json,
     Limit,
     Offset,
@@ -101,6 +102,20 @@ class StatelessRun(RunCreate):
     """What to run without a thread, and how."""
 
     command: StatelessCommand | None = None  # pyright: ignore[reportIncompatibleVariableOverride] - narrower in what is documented only
+
+
+class WorkflowRun(RunCreate):
+    """Which workflow to do, and how; on a thread, or on a new one that stays."""
+
+    assistant_id: Annotated[Literal["_workflow"], Field()] = "_workflow"  # pyright: ignore[reportIncompatibleVariableOverride] - the graph of all workflows
+    workflow: Annotated[Json, Field(description="a workflow: see /schemas/workflow.json")]
+    thread_id: Id | None = None
+    input: Annotated[Json | None, Field()] = None
+    on_completion: Literal["delete", "keep"] = "keep"
+
+    def shown(self) -> Json:
+        """Return what an authorisation is shown, as of a run."""
+        return {**super().shown(), "thread_id": self.thread_id}
 
 
 class RunsCancel(Body):

@@ -8,6 +8,8 @@ from uuid import UUID, uuid5
 
 from uuid_utils import uuid7
 
+from coordinator.checking import WorkflowRefused, checked
+from coordinator.plan import Plan
 from operations.clock import iso_now
 from operations.egress import UrlRefused
 from orchestration.api.backend import Backend
@@ -16,6 +18,7 @@ from orchestration.api.endpoint import Call, as_uuid
 from orchestration.api.header_config import configurable_headers
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import RunCreate
+from orchestration.graphs.workflows import WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant
@@ -38,6 +41,21 @@ def default_assistant(graph_id: str) -> str:
     return str(uuid5(_DEFAULT_ASSISTANTS, graph_id))
 
 
+# What a workflow that is registered nowhere is run as; the spec is in the config of its runs.
+_ANY_WORKFLOW = Assistant(
+    assistant_id=default_assistant(WORKFLOW),
+    graph_id=WORKFLOW,
+    name=WORKFLOW,
+    description="Does the workflow of a run's config.configurable.workflow.",
+    version=1,
+    created_at="1970-01-01T00:00:00Z",
+    updated_at="1970-01-01T00:00:00Z",
+    config={},
+    context={},
+    metadata={"created_by": "system"},
+)
+
+
 def find_assistant(backend: Backend, assistant_id: str, visible: Visible = None) -> Assistant:
     """Return the assistant of that id, or the default one of the graph of that name.
 
@@ -46,12 +64,35 @@ def find_assistant(backend: Backend, assistant_id: str, visible: Visible = None)
     """
     if assistant_id in backend.graphs:
         assistant_id = default_assistant(assistant_id)
+    elif assistant_id in backend.workflows:
+        assistant_id = backend.workflows[assistant_id]
     else:
         assistant_id = _assistant_uuid(backend, assistant_id)
+    if assistant_id == _ANY_WORKFLOW.assistant_id:
+        return _ANY_WORKFLOW
     assistant = backend.assistants.get(assistant_id, visible)
     if assistant is None:
         raise Problem(HTTPStatus.NOT_FOUND, f"Assistant {assistant_id} not found")
     return assistant
+
+
+def require_workflow(backend: Backend, document: Any) -> Plan:
+    """Return the plan of a workflow that can be done here.
+
+    Raises:
+        Problem: 422, it has mistakes; each is named with its place in the body.
+    """
+    try:
+        return checked(document, backend.known())
+    except WorkflowRefused as refused:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            f"workflow: {refused}",
+            errors=[
+                {"pointer": f"/workflow{one.pointer}", "detail": one.problem}
+                for one in refused.mistakes
+            ],
+        ) from refused
 
 
 def require_graph(backend: Backend, graph_id: str) -> None:
@@ -98,8 +139,8 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         value = getattr(body, name)
         if value is not None:
             kwargs[name] = value
-    if body.checkpoint_during is not None and body.durability is None:
-        kwargs["durability"] = "async" if body.checkpoint_during else "exit"
+    if (durability := _durability(body, assistant)) is not None:
+        kwargs["durability"] = durability
     context = _merged_context(assistant, body)
     if context:
         kwargs["context"] = context
@@ -143,6 +184,14 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     )
 
 
+def _durability(body: RunCreate, assistant: Assistant) -> str | None:
+    """Return when checkpoints are to be written; None for LangGraph's own choice."""
+    if body.durability is None and body.checkpoint_during is not None:
+        return "async" if body.checkpoint_during else "exit"
+    # What a step of a workflow gave is to be safe before others build on it.
+    return body.durability or ("sync" if assistant.graph_id == WORKFLOW else None)
+
+
 async def _require_start(call: Call, thread_id: str | None, kwargs: Mapping[str, Any]) -> None:
     """Refuse a run that is to begin at a checkpoint which does not exist."""
     checkpoint = {**kwargs.get("checkpoint", {})}
@@ -157,7 +206,8 @@ async def _assistant_to_run(call: Call, assistant_id: str) -> Assistant:
     if backend.authority is None or assistant_id in backend.graphs:
         return find_assistant(backend, assistant_id)
     assistant = find_assistant(backend, assistant_id)
-    if assistant.assistant_id == default_assistant(assistant.graph_id):
+    own = {default_assistant(assistant.graph_id), *backend.workflows.values()}
+    if assistant.assistant_id in own:
         return assistant
     try:
         reading = await call.may("assistants", "read", {"assistant_id": UUID(assistant_id)})

@@ -19,6 +19,7 @@ from langgraph_sdk.runtime import (
 )
 
 Graph = Pregel[Any, Any, Any, Any]
+Equip = Callable[[Graph], Graph]
 Ask = Literal["config", "runtime"]
 
 
@@ -59,8 +60,8 @@ class Factory:
         self._asks = _asks(function)
 
     @asynccontextmanager
-    async def open(self, occasion: Occasion) -> AsyncGenerator[Graph]:
-        """Call the function and hold what it made until the end of the block.
+    async def open(self, occasion: Occasion, equip: Equip) -> AsyncGenerator[Graph]:
+        """Call the function and hold what it made, equipped, until the end of the block.
 
         Raises:
             TypeError: what it made is not a graph.
@@ -71,12 +72,12 @@ class Factory:
             made = await made
         if isinstance(made, AbstractAsyncContextManager):
             async with made as graph:
-                yield as_graph(graph)
+                yield equip(as_graph(graph))
         elif isinstance(made, AbstractContextManager):
             with made as graph:
-                yield as_graph(graph)
+                yield equip(as_graph(graph))
         else:
-            yield as_graph(made)
+            yield equip(as_graph(made))
 
 
 def as_graph(value: object) -> Graph:

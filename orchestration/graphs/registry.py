@@ -9,16 +9,18 @@ from contextlib import (
     nullcontext,
 )
 from dataclasses import dataclass
+from functools import partial
 from inspect import isclass
-from typing import Any
+from typing import Any, Protocol
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 from langgraph_sdk.runtime import AccessContext
 
 from operations.errors import ConfigurationError, nearest
-from orchestration.graphs.factories import Factory, Graph, Occasion, as_graph
+from orchestration.graphs.factories import Equip, Factory, Graph, Occasion, as_graph
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.targets import load_target
 
@@ -63,30 +65,42 @@ class Equipment:
         return ready
 
 
+class Source(Protocol):
+    """What makes a graph for each use of it."""
+
+    def open(self, occasion: Occasion, equip: Equip) -> AbstractAsyncContextManager[Graph]:
+        """Make a graph and equip it; what it takes is held until the end of the block."""
+        ...
+
+
 class GraphRegistry:
-    """Graphs by name; those that no factory makes are ready before the first use."""
+    """Graphs by name; those that are not made for each use are ready before the first one."""
 
     def __init__(
         self,
-        sources: Mapping[str, Graph | Factory],
+        sources: Mapping[str, Graph | Source],
         descriptions: Mapping[str, str | None],
         equipment: Equipment,
     ) -> None:
         self._descriptions = descriptions
         self._equipment = equipment
-        self._factories = {
-            n: source for n, source in sources.items() if isinstance(source, Factory)
+        self._sources: dict[str, Source] = {
+            name: source for name, source in sources.items() if not isinstance(source, Pregel)
         }
         self._fixed = {
             (name, checkpointed): equipment.give_to(source, name, checkpointed=checkpointed)
             for name, source in sources.items()
-            if not isinstance(source, Factory)
+            if isinstance(source, Pregel)
             for checkpointed in (True, False)
         }
         self.names = tuple(sources)
 
     def __contains__(self, name: object) -> bool:
-        return name in self.names
+        return name in self.names or name in self._sources
+
+    def add(self, name: str, source: Source) -> None:
+        """Serve what ``source`` makes, too; the ``names`` are the project's own graphs."""
+        self._sources[name] = source
 
     def description(self, name: str) -> str | None:
         """Return what the manifest says the graph is for."""
@@ -113,23 +127,24 @@ class GraphRegistry:
         """
         if (graph := self.fixed(name, checkpointed=checkpointed)) is not None:
             return nullcontext(graph)
-        if (factory := self._factories.get(name)) is None:
+        if (source := self._sources.get(name)) is None:
             raise GraphNotFound(name, self.names)
         occasion = Occasion(config, access, context, self._equipment.store)
-        return self._make(factory, occasion, name, checkpointed=checkpointed)
+        return self._make(source, occasion, name, checkpointed=checkpointed)
 
     @asynccontextmanager
     async def _make(
-        self, factory: Factory, occasion: Occasion, name: str, *, checkpointed: bool
+        self, source: Source, occasion: Occasion, name: str, *, checkpointed: bool
     ) -> AsyncGenerator[Graph]:
+        equip = partial(self._equipment.give_to, name=name, checkpointed=checkpointed)
         async with AsyncExitStack() as stack:
             try:
-                graph = await stack.enter_async_context(factory.open(occasion))
+                graph = await stack.enter_async_context(source.open(occasion, equip))
             except Exception as error:
                 if occasion.access == "threads.create_run":
                     raise
                 raise GraphNotMade(name, error) from error
-            yield self._equipment.give_to(graph, name, checkpointed=checkpointed)
+            yield graph
 
 
 async def load_graphs(

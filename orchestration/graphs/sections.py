@@ -225,5 +225,6 @@ class MasterloopSection(Section):
     assistants: dict[str, AssistantLimits] = Field(default_factory=dict)
     agents: Pools = Field(default_factory=dict)
     network: NetworkSection = NetworkSection()
+    workflows: Names = ()  # files, relative to this one
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
     events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

@@ -49,6 +49,12 @@ _THREAD = """
 SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
 FROM threads WHERE thread_id = ?
 """
+_WORKFLOW = """
+SELECT json_extract(kwargs, '$.config.configurable.workflow') FROM runs INDEXED BY runs_of_thread
+WHERE thread_id = ? AND NOT ephemeral
+    AND json_type(kwargs, '$.config.configurable.workflow') = 'object'
+ORDER BY created_at DESC, run_id DESC LIMIT 1
+"""
 _CLAIM = """
 UPDATE runs SET status = 'running', token = ?, attempt = attempt + 1, updated_at = ?
 WHERE run_id = ? AND status = 'pending'
@@ -94,6 +100,11 @@ class RunStore:
         self._unwritten = UnwrittenRuns(self._write_held, hold)
         self._nothing_to_write: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._nothing_to_write.set_result(True)
+
+    def workflow_on(self, thread_id: str) -> Any:
+        """Return the workflow of the latest run on a thread that had one; None if none had."""
+        row = self._database.get(_WORKFLOW, (thread_id,))
+        return None if row is None else orjson.loads(row[0])
 
     def accept(self, *runs: Run) -> Awaitable[bool]:
         """Keep pending runs; see the port."""

@@ -23,6 +23,7 @@ PLACE = {"namespace": "notes", "key": "k"}
 ITEM = {"namespace": ["notes"], "key": "k", "value": {"text": CANARY}}
 HERS = {"metadata": {"owner": "alice"}}
 SCHEDULE = {"schedule": "0 0 1 1 *", "assistant_id": "echo"}
+WORKFLOW = {"name": "his", "steps": [{"id": "a", "graph": "echo", "input": {"text": "his"}}]}
 RUN = {"assistant_id": "echo", "input": {"text": "his"}}
 CRON_WITH_HERS = {"schedule": "0 0 1 1 *", "assistant_id": "{assistant_id}"}
 WITH_HERS = {"assistant_id": "{assistant_id}", "input": {"text": "his"}}
@@ -127,6 +128,26 @@ CASES: dict[str, list[Case]] = {
         gone({"id": 1, "method": method, "params": params}) for method, params in COMMANDS
     ],
     "POST /threads/{thread_id}/stream/events": [gone({"channels": ["values"]})],
+    "POST /workflows/runs": [
+        makes({"workflow": WORKFLOW}),
+        gone({"workflow": WORKFLOW, "thread_id": "{thread_id}"}),
+    ],
+    "POST /workflows": [
+        Case(200, body={"workflow": WORKFLOW}, with_keys=Case(403, body={"workflow": WORKFLOW})),
+        Case(
+            409,
+            body={
+                "workflow": WORKFLOW,
+                "assistant_id": "{assistant_id}",
+                "if_exists": "replace",
+            },
+            with_keys=Case(403, body={"workflow": WORKFLOW}),
+        ),
+    ],
+    "GET /workflows": [Case(200)],  # there may be his
+    "GET /workflows/{assistant_id}": [GONE],  # hers is none
+    "DELETE /workflows/{assistant_id}": [Case(404, with_keys=Case(403))],
+    "GET /schemas/workflow.json": [Case(200)],
     "POST /assistants": [
         Case(200, body={"graph_id": "echo"}, with_keys=Case(403, body={"graph_id": "echo"})),
         Case(

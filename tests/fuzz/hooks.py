@@ -3,6 +3,7 @@
 Only what it holds to be valid is touched:
 
 - a schedule is one, a time zone is known, and a cron has its end to come;
+- a workflow is one that can be done here;
 - integers have 64 bits, wherever in free JSON they are;
 - the fields of what items are filtered by are spelt like fields, however deep within (a schema that
   refers to itself could say so, and would make filters the most of what is tried);
@@ -20,6 +21,7 @@ from schemathesis.generation.meta import TestPhase
 
 _INTEGERS = range(-(2**63), 2**63)
 _TEXTS = {"schedule": "0 0 1 1 *", "timezone": "Europe/Berlin", "end_time": "2999-01-01T00:00:00Z"}
+_WORKFLOW = {"name": "w", "steps": [{"id": "a", "graph": "echo", "input": {"text": "x"}}]}
 _FIELD = re.compile("[A-Za-z0-9_-]{1,64}")
 _NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
 
@@ -45,6 +47,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 def _tamed(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
+        if name == "workflow":
+            return _WORKFLOW
         return {key: _tamed(inner, key) for key, inner in value.items()}
     if isinstance(value, list):
         return [_tamed(inner) for inner in value]
