@@ -23,7 +23,7 @@ def _no_orphans() -> Iterator[None]:
     """Whatever a test does to its agents: in the end none of their processes is left."""
     yield
     left = [child for child in psutil.Process().children(recursive=True) if child.is_running()]
-    gone, alive = psutil.wait_procs(left, timeout=5)
+    gone, alive = psutil.wait_procs(left, timeout=30)
     assert not [child.cmdline() for child in alive if child.status() != psutil.STATUS_ZOMBIE], gone
 
 

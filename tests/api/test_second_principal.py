@@ -17,7 +17,7 @@ from orchestration.service import DATABASE, Service
 from tests.api.client import client_of, open_play
 from tests.api.plays import gates
 
-_PATIENCE = 10.0  # seconds
+_PATIENCE = 30.0  # seconds
 CANARY = "hers-and-nobody-elses"
 PLACE = {"namespace": "notes", "key": "k"}
 ITEM = {"namespace": ["notes"], "key": "k", "value": {"text": CANARY}}

@@ -14,7 +14,7 @@ from tests.api.client import NOBODY, PROBLEM, Part, new_run, new_thread, open_so
 from tests.api.test_thread_log import events
 from tests.api.test_ttl import expire
 
-PATIENCE = 10.0  # seconds
+PATIENCE = 30.0  # seconds
 SHOWN = {"stream_mode": ["updates"], "stream_resumable": True}
 
 

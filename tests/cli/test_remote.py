@@ -203,7 +203,7 @@ def test_ctrl_c_leaves_the_run_alone_and_says_how_to_cancel_it() -> None:
             assert "custom" in process.stderr.readline()
             process.send_signal(signal.SIGINT)
             try:
-                said = process.communicate(timeout=10)[1]
+                said = process.communicate(timeout=30)[1]
             finally:
                 process.kill()
     assert process.returncode == 130

@@ -16,7 +16,7 @@ globalThis.fetch = window.fetch.bind(window);
 const { createElement, useEffect } = await import("react");
 const { createRoot } = await import("react-dom/client");
 
-const PATIENCE = 15_000; // milliseconds
+const PATIENCE = 45_000; // milliseconds
 
 /** Call a hook in a mounted component, again whenever it renders. */
 export function mount(hook, options) {

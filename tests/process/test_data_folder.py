@@ -78,7 +78,6 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(server: Server)
     assert contents(server.data) == before
 
 
-@pytest.mark.timeout(60)
 def test_a_folder_that_cannot_be_made_is_refused(server: Server) -> None:
     server.data.touch()
     said = refuse(server)

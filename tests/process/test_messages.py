@@ -94,7 +94,7 @@ class Round:
 
 async def send_all(url: str, key: str) -> None:
     """Send one message after the other; what has no answer is sent again with its id."""
-    async with httpx.AsyncClient(base_url=url, headers={"x-api-key": key}, timeout=20) as client:
+    async with httpx.AsyncClient(base_url=url, headers={"x-api-key": key}, timeout=60) as client:
         for number in range(MESSAGES // SENDERS):
             body = {"to": "post", "content": number, "id": str(number)}
             while True:
@@ -111,7 +111,7 @@ def kill(server: Server) -> None:
     """Kill the server, and wait until its agents have seen that it is gone."""
     agents = psutil.Process(server.pid).children(recursive=True)
     server.kill9()
-    psutil.wait_procs(agents, timeout=10)
+    psutil.wait_procs(agents, timeout=30)
 
 
 @pytest.mark.timeout(120 + 20 * KILLS + MESSAGES // 20)
