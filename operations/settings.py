@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     oidc_audience: str | None = None  # whom they have to be for; needed with an issuer
     oidc_jwks_url: str | None = None  # where the issuer's keys are, if it does not tell itself
 
+    admin_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # on 127.0.0.1, for scrapes
+
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowercase] = "info"
     log_format: Annotated[Literal["auto", "console", "json"], Lowercase] = "auto"  # auto: by tty
 

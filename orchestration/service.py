@@ -55,8 +55,11 @@ from orchestration.store.messages import MessageStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.store.ttl import Ttl
+from orchestration.telemetry.exposition import Exposition
+from orchestration.telemetry.gauges import Gauges, Parts
 from orchestration.telemetry.importance import IMPORTANCE
 from orchestration.telemetry.journal import Journal
+from orchestration.telemetry.metrics import Metrics
 from orchestration.webhooks.configuration import headers, url_policy
 from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
@@ -84,9 +87,10 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     """
     folder: Path = settings.data_dir
     urls = url_policy(manifest)
+    metrics = Metrics()
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
-        _telemetry() as telemetry,
+        _telemetry(metrics) as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
@@ -100,6 +104,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         threads = _node_threads(settings)
         assistants = AssistantStore(database)
         await _name_graphs(graphs, assistants)
+        limits = _limits(manifest, settings)
         deliveries = DeliveryStore(database)
         deliverer = _deliverer(manifest, settings, deliveries, outbound)
         ttl = _thread_ttl(manifest)
@@ -119,10 +124,15 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         loop = MasterLoop(
             runs,
             LangGraphExecutor(graphs, saver.fence, agency.client),
-            _limits(manifest, settings),
+            limits,
             telemetry.emit,
             Random(),
         )
+        parts = Parts(
+            loop=loop, limits=limits, threads=threads, agents=agency.pools, telemetry=telemetry
+        )
+        metrics.registry.register(Gauges(parts.read, asyncio.get_running_loop()))
+        exposition = Exposition(metrics.registry)
         crons = CronStore(database)
         timekeeper = Timekeeper(
             crons, lambda cron, firing: submit_cron_run(backend, cron, firing), rng=Random()
@@ -163,10 +173,13 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             experience=coordination.experience,
             known=lambda: known(agency.pools, None, graphs),
             workflows=await register_files(manifest, assistants),
+            emit=harmless(telemetry.emit),
+            metrics=exposition,
             authority=authority,
         )
         recovered = await _recover(backend)
         async with (
+            exposition.listening(settings.admin_port),
             in_background(deliverer, "webhooks"),
             agency.running(),
             coordination.running(),
@@ -180,10 +193,10 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
 
 
-def _telemetry() -> Aggregator:
+def _telemetry(metrics: Metrics) -> Aggregator:
     """Make what the service is told by, and those who take it from there."""
     return Aggregator(
-        [Journal()],
+        [Journal(), metrics],
         importance=IMPORTANCE,
         common={"service.name": "masterloop"},
         rng=Random(),

@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import UTC, datetime, timedelta
-from http import HTTPStatus
 from typing import Any
 
 from starlette.responses import Response
@@ -12,7 +11,6 @@ from agents.snapshot import PoolSnapshot, SeatSnapshot
 from orchestration.api import answers
 from orchestration.api.access import SOMEBODY
 from orchestration.api.endpoint import Call, Endpoints, json_response
-from orchestration.api.problems import Problem
 
 endpoint = Endpoints()
 
@@ -60,8 +58,7 @@ def _pool(call: Call) -> AgentPool:
 
 
 def _managed(call: Call) -> AgentPool:
-    if call.backend.authority is not None and MANAGER not in call.principal.permissions:
-        raise Problem(HTTPStatus.FORBIDDEN, f"this takes the permission {MANAGER!r}")
+    call.require(MANAGER)
     return _pool(call)
 
 

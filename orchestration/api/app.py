@@ -18,6 +18,7 @@ from orchestration.api import (
     items,
     messages,
     meta,
+    metrics,
     quota,
     runs,
     state,
@@ -54,6 +55,7 @@ _MODULES = (
     decisions,
     deliveries,
     meta,
+    metrics,
 )
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared for module in _MODULES for declared in module.endpoint.all
@@ -64,7 +66,7 @@ _DISABLED = {
     "disable_threads": (threads, state, commands, thread_log),
     "disable_runs": (creation, runs, crons),
     "disable_store": (items,),
-    "disable_meta": (meta,),
+    "disable_meta": (meta, metrics),
     "disable_webhooks": (deliveries,),
 }
 _PROBES = frozenset({"/livez", "/readyz"})

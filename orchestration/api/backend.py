@@ -13,6 +13,7 @@ from coordinator.history import History
 from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.api.access import Authority
+from orchestration.api.events import Emit
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
@@ -36,6 +37,14 @@ class Readiness(Protocol):
 
     async def __call__(self) -> dict[str, str]:
         """Return what is not ready, and why; empty when everything is."""
+        ...
+
+
+class Metrics(Protocol):
+    """Shows all metrics."""
+
+    async def __call__(self, *, compressed: bool) -> bytes:
+        """Return them as Prometheus reads them, in gzip if they are to be compressed."""
         ...
 
 
@@ -68,4 +77,6 @@ class Backend:
     experience: SqliteExperience
     known: Callable[[], Known]
     workflows: Mapping[str, str]  # the assistants of those in files, by name
+    emit: Emit
+    metrics: Metrics
     authority: Authority | None = None

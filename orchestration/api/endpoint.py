@@ -35,6 +35,7 @@ from orchestration.store.visibility import Visible, stamped
 
 Handler = Callable[..., Awaitable[Response]]
 EVENTS = "text/event-stream"  # what an operation gives that answers with server-sent events
+TEXT = "text/plain; version=0.0.4; charset=utf-8"  # and one that answers Prometheus
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,15 @@ class Call:
             return self
         access = Access(resource, action)
         return replace(self, grant=await authority.authorise(self.principal, access, value))
+
+    def require(self, permission: str) -> None:
+        """Refuse whoever is known and has not got ``permission``.
+
+        Raises:
+            Problem: 403, it is needed.
+        """
+        if self.backend.authority is not None and permission not in self.principal.permissions:
+            raise Problem(HTTPStatus.FORBIDDEN, f"this takes the permission {permission!r}")
 
     def path(self, name: str) -> str:
         """Return a part of the path as it was sent."""

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
-from orchestration.api.endpoint import EVENTS, Endpoint
+from orchestration.api.endpoint import EVENTS, TEXT, Endpoint
 from orchestration.api.fields import ANY_ASSISTANT
 from orchestration.api.problems import PROBLEMS, Wording
 from orchestration.graphs.sections import AuthSection
@@ -104,7 +104,7 @@ def _schemas(endpoints: Sequence[Endpoint]) -> tuple[Mapping[_Key, Schema], Sche
         if endpoint.body is not None:
             inputs.append((endpoint.name, "validation", endpoint.body))
         for status, given in endpoint.gives.items():
-            if given not in (None, EVENTS):
+            if given not in (None, EVENTS, TEXT):
                 inputs.append((f"{endpoint.name} {status}", "serialization", TypeAdapter(given)))
     found, rest = TypeAdapter.json_schemas(inputs, ref_template=_SCHEMAS)
     schemas, definitions = dict(found), rest.get("$defs", {})
@@ -153,6 +153,8 @@ def _answer(endpoint: Endpoint, status: int, schemas: Mapping[_Key, Schema]) -> 
             pass
         case given if given == EVENTS:
             answer["content"] = {EVENTS: {"schema": {}}}
+        case given if given == TEXT:
+            answer["content"] = {TEXT: {"schema": {"type": "string"}}}
         case _:
             schema = schemas[f"{endpoint.name} {status}", "serialization"]
             answer["content"] = {"application/json": {"schema": schema}}

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
 
 import orjson
 from starlette.responses import Response
@@ -53,6 +54,7 @@ class WaitResponse(Response):
         leave: Callable[[], None] | None,
         announce: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        self.status_code = HTTPStatus.OK
         self._done = done
         self._announce = announce
         self._head = headers
@@ -67,7 +69,9 @@ class WaitResponse(Response):
                 if await self._announced():
                     await self._trickle(send)
                     return
-            await self._plain(scope["path"])(scope, receive, send)
+            answer = self._plain(scope["path"])
+            self.status_code = answer.status_code
+            await answer(scope, receive, send)
         finally:
             if watch is not None:
                 watch.cancel()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from time import monotonic
 from typing import Protocol
 
 import structlog
@@ -11,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 from orchestration.api.access import ANONYMOUS, Access
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
+from orchestration.api.events import RequestAnswered
 from orchestration.api.problems import PROBLEMS, Problem, Wording, problem
 
 _log = structlog.get_logger(__name__)
@@ -53,8 +55,8 @@ class Resource:
         self._allow = ", ".join(sorted((*self._methods, "OPTIONS")))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        method = scope["method"]
+        """Answer one request, and report it."""
+        begun, method = monotonic(), scope["method"]
         endpoint = self._methods.get(method)
         try:
             if endpoint is not None:
@@ -69,7 +71,11 @@ class Resource:
             response = wording.respond(found, scope["path"])
             if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.exception("request failed", path=scope["path"], method=method)
-        await response(scope, receive, send)
+        try:
+            await response(scope, receive, send)
+        finally:
+            took = monotonic() - begun
+            self._backend.emit(RequestAnswered(self.path, method, response.status_code, took))
 
     async def _answered(self, endpoint: Answering, scope: Scope, receive: Receive) -> Response:
         authority, principal = self._backend.authority, ANONYMOUS

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from http import HTTPStatus
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -35,6 +36,7 @@ class EventStream(Response):
         numbered: bool = False,
         of_thread: bool = False,
     ) -> None:
+        self.status_code = HTTPStatus.OK
         self._listener = listener
         self._head = headers
         self._keep_alive = keep_alive

@@ -1,20 +1,24 @@
 """What the loop reports. Each is one fact; ``emit`` must take it without waiting."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from orchestration.loop.run import Ending, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
 class RunAccepted:
-    """A run is durable and waits."""
+    """A run is durable and waits; who submitted it is ``principal``, a cron if there is none."""
 
     run_id: str
+    thread_id: str
+    assistant_id: str
     graph_id: str
     priority: int
+    source: Literal["api", "cron"]
+    principal: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +31,18 @@ class RunRejected:
 
 @dataclass(frozen=True, slots=True)
 class RunStarted:
-    """An attempt began, after so many seconds of waiting."""
+    """An attempt began, after so many seconds of waiting.
+
+    ``trace`` is the W3C context (``traceparent``, ``tracestate``) of who asked for the run.
+    """
 
     run_id: str
     graph_id: str
     attempt: int
     waited: float
+    thread_id: str
+    priority: int
+    trace: Mapping[str, str] | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -252,7 +252,7 @@ class MasterLoop:
             self._reject(runs, error)
             return error
         for run, others in zip(runs, before, strict=True):
-            self._emit(RunAccepted(run.run_id, run.graph_id, run.priority))
+            self._emit(_accepted(run))
             if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
                 for other in others:
                     if other.run_id in self._live:
@@ -382,3 +382,16 @@ class MasterLoop:
         runs.remove(run)
         if not runs:
             del self._threads[run.thread_id]
+
+
+def _accepted(run: Run) -> RunAccepted:
+    user = run.principal["user"] if run.principal else {}
+    return RunAccepted(
+        run.run_id,
+        run.thread_id,
+        run.assistant_id,
+        run.graph_id,
+        run.priority,
+        "api" if run.firing is None else "cron",
+        user.get("identity"),
+    )

@@ -63,7 +63,17 @@ class Worker:
         waited, run.started = loop.time() - run.arrived, loop.time()
         run.status = after(run.status, Step.CLAIM)
         run.attempt += 1
-        self._emit(RunStarted(run.run_id, run.graph_id, run.attempt, waited))
+        self._emit(
+            RunStarted(
+                run.run_id,
+                run.graph_id,
+                run.attempt,
+                waited,
+                run.thread_id,
+                run.priority,
+                run.kwargs.get("trace"),
+            )
+        )
         if run.log is not None:
             run.log.begin(run)
         await self._execute(run)

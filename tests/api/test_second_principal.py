@@ -204,6 +204,7 @@ CASES: dict[str, list[Case]] = {
         gives({"namespaces": []}, {"prefix": ["hers"]}),
         gives({"namespaces": []}, {"suffix": ["alone"]}),
     ],
+    "GET /metrics": [Case(403)],
     "GET /agents": [gives([])],  # the server's, for everybody
     "GET /agents/{pool}": [Case(404)],
     "POST /agents/{pool}/drain": [Case(403)],

@@ -25,7 +25,7 @@ from orchestration.telemetry.journal import Journal
 @pytest.mark.parametrize(
     ("event", "level"),
     [
-        (RunAccepted("r", "g", 5), None),
+        (RunAccepted("r", "t", "a", "g", 5, "api", None), None),
         (RunEnded("r", "t", "g", RunStatus.SUCCESS, 1, 0.1), None),
         (RunEnded("r", "t", "g", RunStatus.ERROR, 1, 0.1, "ValueError"), "info"),
         (RunRejected("g", "QueueFull"), "info"),

@@ -1,0 +1,116 @@
+"""What has a value at any time: read at a scrape, from what is at hand anyway."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from prometheus_client import Metric
+from prometheus_client.registry import Collector
+
+from agents.pools import AgentPools
+from operations.telemetry.aggregator import Aggregator
+from orchestration.graphs.node_threads import NodeThreads
+from orchestration.loop.admission import Limits
+from orchestration.loop.master import MasterLoop
+from orchestration.loop.run import Place
+from orchestration.telemetry import instruments as names
+from orchestration.telemetry.instruments import Instrument
+
+_PATIENCE = 1.0  # seconds that a scrape waits for a turn of the event loop
+
+Reading = tuple[Instrument, tuple[str, ...], float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """The parts of the service that have figures to show."""
+
+    loop: MasterLoop
+    limits: Limits
+    threads: NodeThreads
+    agents: AgentPools
+    telemetry: Aggregator
+
+    def read(self) -> list[Reading]:
+        """Return the figures; to be called on the event loop."""
+        return [
+            *self._queue(),
+            (names.QUEUE_CAPACITY, (), self.limits.queue_capacity),
+            (names.WORKERS_BUSY, (), self.loop.working),
+            (names.WORKERS_LIMIT, (), self.limits.concurrent_runs),
+            (names.ZOMBIE_RUNS, (), self.loop.zombies),
+            (names.ABANDONED_THREADS, (), self.threads.abandoned),
+            *self._pools(),
+            *_sinks(self.telemetry),
+        ]
+
+    def _queue(self) -> Iterator[Reading]:
+        now = asyncio.get_running_loop().time()
+        depths: Counter[int] = Counter()
+        oldest: dict[int, float] = {}
+        for run in self.loop.all_live():
+            if run.place is Place.WORKING:
+                continue
+            depths[run.priority] += 1
+            if run.place is not Place.DELAYED:
+                oldest[run.priority] = min(run.arrived, oldest.get(run.priority, now))
+        for priority, depth in sorted(depths.items()):
+            yield names.QUEUE_DEPTH, (str(priority),), depth
+        for priority, arrived in sorted(oldest.items()):
+            yield names.QUEUE_OLDEST_AGE, (str(priority),), now - arrived
+
+    def _pools(self) -> Iterator[Reading]:
+        for pool in self.agents:
+            shown = pool.snapshot()
+            yield names.AGENT_LEASES_WAITING, (pool.name,), shown.waiting
+            for state, seats in Counter(seat.state.value for seat in shown.seats).items():
+                yield names.AGENTS, (pool.name, state), seats
+
+
+class Gauges(Collector):
+    """Asks the event loop for figures, from the thread of a scrape.
+
+    A loop that is blocked has none to give; what was counted is shown all the same.
+    """
+
+    def __init__(self, read: Callable[[], list[Reading]], loop: asyncio.AbstractEventLoop) -> None:
+        self._read = read
+        self._loop = loop
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield what there is."""
+        asked: Future[list[Reading]] = Future()
+        self._loop.call_soon_threadsafe(self._answer, asked)
+        try:
+            readings = asked.result(_PATIENCE)
+        except TimeoutError:
+            return
+        found: dict[str, Metric] = {}
+        for one, labels, value in readings:
+            name = one.name.removesuffix("_total")
+            metric = found.setdefault(one.name, Metric(name, one.says, one.kind))
+            metric.add_sample(one.name, dict(zip(one.labels, labels, strict=True)), value)
+        yield from found.values()
+
+    def _answer(self, asked: "Future[list[Reading]]") -> None:
+        if asked.set_running_or_notify_cancel():
+            try:
+                asked.set_result(self._read())
+            except Exception as error:  # noqa: BLE001 - it is for the scrape to fail, not the loop
+                asked.set_exception(error)
+
+
+def _sinks(telemetry: Aggregator) -> Iterator[Reading]:
+    yield names.TELEMETRY_RESTARTS, (), telemetry.restarts
+    for importance, dropped in telemetry.dropped.items():
+        yield names.TELEMETRY_DROPPED, ("all", importance.name.lower()), dropped
+    for sink in telemetry.sinks:
+        yield names.TELEMETRY_WAITING, (sink.name,), sink.waiting
+        yield names.TELEMETRY_BUSY, (sink.name,), sink.busy
+        yield names.TELEMETRY_FAILURES, (sink.name,), sink.failures
+        if sink.delivered_at is not None:
+            yield names.TELEMETRY_DELIVERED, (sink.name,), sink.delivered_at
+        for importance, dropped in sink.dropped.items():
+            yield names.TELEMETRY_DROPPED, (sink.name, importance.name.lower()), dropped

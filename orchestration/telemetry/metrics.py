@@ -1,0 +1,175 @@
+"""Metrics for Prometheus: a sink that counts what happens."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from agents import events as agents
+from operations.telemetry import events as process
+from operations.telemetry.labels import OTHER, Guard
+from operations.telemetry.record import Record
+from orchestration.api import events as api
+from orchestration.loop import events as loop
+from orchestration.telemetry import instruments as names
+from orchestration.telemetry.instruments import Instrument
+
+# Labels whose values others make up, and how many of them have series of their own. The rest have
+# as many values as there are words in our code.
+_BOUNDS: Mapping[str, int] = {
+    "assistant": 200, "pool": 100, "mailbox": 100, "reason": 50, "route": 200,
+}  # fmt: skip
+_TTL = 3_600.0  # seconds without being seen, after which a value gives up its series
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_Letter = agents.MessageDelivered | agents.MessageRetried | agents.MessageDead
+
+
+class Metrics:
+    """Counts events; the registry is its own, and has what it counts from the start."""
+
+    name = "metrics"
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self._made = {one.name: _make(one, self.registry) for one in names.ALL if not one.read}
+        self._series: dict[tuple[str, ...], Any] = {}
+        self._guards = {
+            label: Guard(most, _TTL, clock, partial(self._forget, label))
+            for label, most in _BOUNDS.items()
+        }
+        self._assistant = self._guards["assistant"]
+        self._reason = self._guards["reason"]
+        self._pool = self._guards["pool"]
+        # What is called for each type of event; of the others nothing is counted.
+        self._counted: Mapping[type, Callable[[Any], None]] = {
+            loop.RunAccepted: self._run_accepted,
+            loop.RunRejected: self._run_rejected,
+            loop.RunStarted: self._run_started,
+            loop.RunEnded: self._run_ended,
+            loop.RunRequeued: self._run_requeued,
+            loop.StopRequested: self._stop_requested,
+            loop.ZombieLeft: self._zombie_left,
+            loop.WriteFailed: self._write_failed,
+            api.RequestAnswered: self._request_answered,
+            agents.SeatReady: self._seat_ready,
+            agents.StartMissed: self._start_missed,
+            agents.SeatLost: self._seat_lost,
+            agents.ProbeDone: self._probe_done,
+            agents.LeaseGranted: self._lease_granted,
+            agents.LeaseRefused: self._lease_refused,
+            agents.TaskEnded: self._task_ended,
+            agents.MessageDelivered: partial(self._message, "delivered"),
+            agents.MessageRetried: partial(self._message, "retried"),
+            agents.MessageDead: partial(self._message, "dead"),
+            process.LoopTurned: self._loop_turned,
+            process.LoopBlocked: self._loop_blocked,
+        }
+
+    def take(self, batch: Sequence[Record]) -> None:
+        """Count what happened."""
+        for record in batch:
+            count = self._counted.get(type(record.event))
+            if count is not None:
+                count(record.event)
+
+    def close(self, grace: float) -> None:
+        """Do nothing: nothing is held."""
+
+    def _count(self, instrument: Instrument, *values: str) -> None:
+        self._child(instrument, values).inc()
+
+    def _observe(self, instrument: Instrument, value: float, *values: str) -> None:
+        self._child(instrument, values).observe(value)
+
+    def _child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
+        key = (instrument.name, *values)
+        child = self._series.get(key)
+        if child is None:
+            made = self._made[instrument.name]
+            child = self._series[key] = made.labels(*values) if values else made
+        return child
+
+    def _forget(self, label: str, value: str) -> None:
+        """Let the series go that have a value of a label."""
+        for one in names.ALL:
+            if label in one.labels and not one.read:
+                self._made[one.name].remove_by_labels({label: value})
+        self._series = {key: child for key, child in self._series.items() if value not in key}
+
+    def _run_accepted(self, event: loop.RunAccepted) -> None:
+        assistant = self._assistant(event.graph_id)
+        self._count(names.RUNS_CREATED, assistant, str(event.priority), event.source)
+
+    def _run_rejected(self, event: loop.RunRejected) -> None:
+        self._count(names.QUEUE_REJECTED, self._reason(event.reason))
+
+    def _run_started(self, event: loop.RunStarted) -> None:
+        self._count(names.RUN_ATTEMPTS, "first" if event.attempt == 1 else "resumed")
+        self._observe(names.RUN_QUEUE_WAIT, event.waited, str(event.priority))
+
+    def _run_ended(self, event: loop.RunEnded) -> None:
+        labels = self._assistant(event.graph_id), event.status.value
+        self._count(names.RUNS_FINISHED, *labels)
+        self._observe(names.RUN_DURATION, event.took, *labels)
+
+    def _run_requeued(self, _: loop.RunRequeued) -> None:
+        self._count(names.RUNS_REQUEUED)
+
+    def _stop_requested(self, event: loop.StopRequested) -> None:
+        self._count(names.RUNS_STOPPED, event.ending.value)
+
+    def _zombie_left(self, _: loop.ZombieLeft) -> None:
+        self._count(names.ZOMBIES_LEFT)
+
+    def _write_failed(self, event: loop.WriteFailed) -> None:
+        self._count(names.WRITE_FAILURES, self._reason(event.reason))
+
+    def _request_answered(self, event: api.RequestAnswered) -> None:
+        route = self._guards["route"](event.route)
+        method = event.method if event.method in _METHODS else OTHER
+        self._count(names.HTTP_REQUESTS, route, method, str(event.status))
+        self._observe(names.HTTP_DURATION, event.took, route, method)
+
+    def _seat_ready(self, event: agents.SeatReady) -> None:
+        self._observe(names.AGENT_START, event.took, self._pool(event.pool))
+
+    def _start_missed(self, event: agents.StartMissed) -> None:
+        self._count(names.AGENT_START_FAILURES, self._pool(event.pool))
+
+    def _seat_lost(self, event: agents.SeatLost) -> None:
+        self._count(names.AGENT_RESTARTS, self._pool(event.pool))
+
+    def _probe_done(self, event: agents.ProbeDone) -> None:
+        pool = self._pool(event.pool)
+        self._observe(names.AGENT_PROBE, event.took, pool)
+        if event.error is not None:
+            self._count(names.AGENT_PROBE_FAILURES, pool)
+
+    def _lease_granted(self, event: agents.LeaseGranted) -> None:
+        self._observe(names.AGENT_LEASE_WAIT, event.waited, self._pool(event.pool))
+
+    def _lease_refused(self, event: agents.LeaseRefused) -> None:
+        labels = self._pool(event.pool), self._reason(event.reason)
+        self._count(names.AGENT_LEASES_REFUSED, *labels)
+
+    def _task_ended(self, event: agents.TaskEnded) -> None:
+        result = "success" if event.error is None else "error"
+        self._observe(names.AGENT_TASK, event.took, self._pool(event.pool), result)
+
+    def _message(self, result: str, event: _Letter) -> None:
+        self._count(names.MESSAGES, self._guards["mailbox"](event.mailbox), result)
+
+    def _loop_turned(self, event: process.LoopTurned) -> None:
+        self._observe(names.LOOP_LAG, event.late)
+
+    def _loop_blocked(self, _: process.LoopBlocked) -> None:
+        self._count(names.LOOP_BLOCKED)
+
+
+def _make(instrument: Instrument, registry: CollectorRegistry) -> Any:
+    given: dict[str, Any] = {"labelnames": instrument.labels, "registry": registry}
+    if instrument.kind == "counter":
+        return Counter(instrument.name.removesuffix("_total"), instrument.says, **given)
+    return Histogram(instrument.name, instrument.says, buckets=instrument.buckets, **given)
