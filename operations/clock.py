@@ -16,6 +16,11 @@ def iso(at: datetime) -> str:
     return at.isoformat(timespec="microseconds")
 
 
+def iso_of(seconds: float) -> str:
+    """Return a time as text that is given in seconds since 1970."""
+    return iso(datetime.fromtimestamp(seconds, UTC))
+
+
 def iso_now() -> str:
     """Return the present as text."""
     return iso(utc_now())

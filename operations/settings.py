@@ -53,6 +53,8 @@ class Settings(BaseSettings):
 
     admin_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # on 127.0.0.1, for scrapes
 
+    audit_size: Annotated[int, Field(ge=1024**2)] = 1024**3  # bytes of the audit trail
+
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowercase] = "info"
     log_format: Annotated[Literal["auto", "console", "json"], Lowercase] = "auto"  # auto: by tty
 

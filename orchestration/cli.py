@@ -11,6 +11,7 @@ import typer
 
 from orchestration.commands import (
     agents,
+    audit,
     examining,
     keys,
     messages,
@@ -35,6 +36,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(agents.app, name="agents")
 app.add_typer(messages.app, name="messages")
 app.add_typer(workflows.app, name="workflow")
+app.command()(audit.audit)
 app.command()(examining.doctor)
 
 

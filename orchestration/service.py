@@ -2,8 +2,14 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, nullcontext
+from collections.abc import AsyncGenerator, Callable
+from contextlib import (
+    AbstractAsyncContextManager,
+    aclosing,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,6 +24,8 @@ from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
 from operations.telemetry.aggregator import Aggregator
+from operations.telemetry.events import ServiceStarted, ServiceStopped
+from operations.telemetry.trail import FOLDER, Trail
 from orchestration.agency import Agency
 from orchestration.api.app import build_app
 from orchestration.api.auth.opening import open_authority
@@ -25,6 +33,7 @@ from orchestration.api.backend import Backend
 from orchestration.api.cron_runs import submit_cron_run
 from orchestration.api.custom import open_custom_routes
 from orchestration.api.following import keep_events
+from orchestration.api.meta import VERSION
 from orchestration.api.submission import default_assistant
 from orchestration.commission import known, register_files
 from orchestration.coordination import Coordination, cause
@@ -88,9 +97,10 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     folder: Path = settings.data_dir
     urls = url_policy(manifest)
     metrics = Metrics()
+    trail = Trail(folder / FOLDER, total=settings.audit_size)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
-        _telemetry(metrics) as telemetry,
+        _telemetry(metrics, trail) as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
@@ -129,8 +139,14 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             Random(),
         )
         parts = Parts(
-            loop=loop, limits=limits, threads=threads, agents=agency.pools, telemetry=telemetry
+            loop=loop,
+            limits=limits,
+            threads=threads,
+            agents=agency.pools,
+            telemetry=telemetry,
+            trail=trail,
         )
+        _restrict_without(trail, loop)
         metrics.registry.register(Gauges(parts.read, asyncio.get_running_loop()))
         exposition = Exposition(metrics.registry)
         crons = CronStore(database)
@@ -180,6 +196,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         recovered = await _recover(backend)
         async with (
             exposition.listening(settings.admin_port),
+            _in_the_trail(telemetry),
             in_background(deliverer, "webhooks"),
             agency.running(),
             coordination.running(),
@@ -193,14 +210,43 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
 
 
-def _telemetry(metrics: Metrics) -> Aggregator:
+def _telemetry(metrics: Metrics, trail: Trail) -> Aggregator:
     """Make what the service is told by, and those who take it from there."""
     return Aggregator(
         [Journal(), metrics],
+        trail=trail,
         importance=IMPORTANCE,
         common={"service.name": "masterloop"},
         rng=Random(),
     )
+
+
+def _restrict_without(trail: Trail, loop: MasterLoop) -> None:
+    """Have the loop take no work of low priority while the audit trail cannot be written."""
+    events = asyncio.get_running_loop()
+    why = "the disk does not take the audit trail"
+    trail.tell(lambda failing: _soon(events, loop.restrict, why if failing else None))
+
+
+def _soon(
+    events: asyncio.AbstractEventLoop, call: Callable[[str | None], None], why: str | None
+) -> None:
+    with suppress(RuntimeError):  # the event loop has ended
+        events.call_soon_threadsafe(call, why)
+
+
+@asynccontextmanager
+async def _in_the_trail(telemetry: Aggregator) -> AsyncGenerator[None]:
+    """Tell the audit from when to when the service worked."""
+    telemetry.emit(ServiceStarted(VERSION, os.getpid()))
+    error = None
+    try:
+        yield
+    except BaseException as broken:
+        error = type(broken).__name__
+        raise
+    finally:
+        telemetry.emit(ServiceStopped(error))
 
 
 @asynccontextmanager

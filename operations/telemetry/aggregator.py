@@ -17,6 +17,7 @@ from operations.telemetry.lane import Lane, LaneState
 from operations.telemetry.record import Importance, Record, Sink
 
 CAPACITY = 16_384  # records that wait to be handed on; and as many for each sink
+TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
 CADENCE = 0.1  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
 _RESTART_FIRST = 0.1  # seconds
@@ -55,7 +56,7 @@ class Aggregator:
         self._half = capacity // 2 - 1
         self._cadence = cadence
         self._lanes = [Lane(sink, capacity, rng) for sink in sinks]
-        self._trail = None if trail is None else Lane(trail, None, rng)
+        self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng)
         self._something = threading.Event()
         self._enough = threading.Event()
         self._ended = threading.Event()

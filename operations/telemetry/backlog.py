@@ -61,20 +61,26 @@ class Inbox:
 class Backlog:
     """The records that one sink has not taken yet. They come in batches, all from one thread."""
 
-    def __init__(self, capacity: int | None) -> None:
+    def __init__(self, capacity: int) -> None:
         self.dropped: Counter[Importance] = Counter()
-        self._capacity = capacity  # records; None: whatever comes
+        self._capacity = capacity  # records
         self._waiting: list[Record] = []
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def oldest(self) -> float | None:
+        """When the first that waits was told, in seconds since 1970."""
+        with self._lock:
+            return self._waiting[0].at if self._waiting else None
+
     def extend(self, batch: Sequence[Record]) -> None:
         """Keep a batch; the oldest of the least importance are dropped if that is too much."""
         with self._lock:
             self._waiting.extend(batch)
-            if self._capacity is not None and len(self._waiting) > self._capacity:
+            if len(self._waiting) > self._capacity:
                 self._shed(len(self._waiting) - self._capacity * 7 // 8)
 
     def take(self, most: int) -> list[Record]:

@@ -1,6 +1,31 @@
 """What the ground floor reports of the process itself."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStarted:
+    """The service takes work."""
+
+    version: str
+    process: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceStopped:
+    """The service takes no more work: it was told to end, or (``error``) broke."""
+
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChanged:
+    """An API key was made or revoked on the command line, by somebody with an account there."""
+
+    change: Literal["made", "revoked"]
+    key_id: str
+    account: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,13 +28,14 @@ class LaneState:
     dropped: Mapping[Importance, int]
     failures: int
     delivered_at: float | None  # seconds since 1970
+    oldest_at: float | None  # when what is still to be taken was told, in seconds since 1970
     busy: float
 
 
 class Lane:
     """Takes records to a sink, whatever the others do; all methods return at once."""
 
-    def __init__(self, sink: Sink, capacity: int | None, rng: Random) -> None:
+    def __init__(self, sink: Sink, capacity: int, rng: Random) -> None:
         self._sink = sink
         self._backlog = Backlog(capacity)
         self._rng = rng
@@ -46,6 +47,7 @@ class Lane:
         self._reported_at = -_REPORTED
         self._delivered_at: float | None = None
         self._begun: float | None = None
+        self._in_hand: float | None = None  # when the first of what is being taken was told
         self._thread = threading.Thread(target=self._run, name=f"sink-{sink.name}", daemon=True)
 
     @property
@@ -63,6 +65,7 @@ class Lane:
             dropped=dict(self._backlog.dropped),
             failures=self._failures,
             delivered_at=self._delivered_at,
+            oldest_at=self._backlog.oldest if self._in_hand is None else self._in_hand,
             busy=0.0 if begun is None else time.monotonic() - begun,
         )
 
@@ -92,7 +95,9 @@ class Lane:
             self._something.clear()
             closing = self._closing.is_set()  # looked at before the last look at what waits
             while batch := self._backlog.take(BATCH):
+                self._in_hand = batch[0].at
                 self._deliver(batch)
+                self._in_hand = None
                 time.sleep(0)  # let the event loop have the interpreter, if it waits for it
             if closing:
                 break

@@ -30,7 +30,12 @@ async def get_agents(call: Call) -> Response:
 
 
 @endpoint(
-    "POST", "/agents/{pool}/drain", access=SOMEBODY, gives=answers.AgentPoolDetails, refuses=(403,)
+    "POST",
+    "/agents/{pool}/drain",
+    access=SOMEBODY,
+    gives=answers.AgentPoolDetails,
+    refuses=(403,),
+    audited=True,
 )
 async def drain_agents(call: Call) -> Response:
     """Lend no more agents of a pool; each ends with the lease that it has."""
@@ -45,6 +50,7 @@ async def drain_agents(call: Call) -> Response:
     access=SOMEBODY,
     gives=answers.AgentPoolDetails,
     refuses=(403,),
+    audited=True,
 )
 async def restart_agents(call: Call) -> Response:
     """Replace the agents of a pool, each once its lease has ended; end a drain."""

@@ -115,6 +115,8 @@ class _Fixed:
     access = SOMEBODY
     wording = PROBLEMS
     streams = False
+    audited = False
+    name = "get_document"
 
     def __init__(self, body: bytes, media_type: str) -> None:
         self._response = Response(body, media_type=media_type)

@@ -45,6 +45,7 @@ NEXT_PAGE = "x-pagination-next"  # the offset to go on from, while there is more
     gives=answers.Assistant,
     refuses=(HTTPStatus.NOT_FOUND,),
     once=Once(assistant_document),
+    audited=True,
 )
 async def create_assistant(call: Call, body: AssistantCreate) -> Response:
     """Create an assistant."""
@@ -87,6 +88,7 @@ async def get_assistant(call: Call) -> Response:
     access=Access("assistants", "update"),
     body=AssistantPatch,
     gives=answers.Assistant,
+    audited=True,
 )
 async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
     """Change an assistant, which makes a new version of it."""
@@ -129,6 +131,7 @@ async def list_versions(call: Call, body: AssistantVersions) -> Response:
     access=Access("assistants", "update"),
     body=AssistantLatest,
     gives=answers.Assistant,
+    audited=True,
 )
 async def set_latest(call: Call, body: AssistantLatest) -> Response:
     """Make an assistant what it was at a version; later changes are numbered after the highest."""
@@ -145,6 +148,7 @@ async def set_latest(call: Call, body: AssistantLatest) -> Response:
     access=Access("assistants", "delete"),
     query=AssistantDelete,
     gives=None,
+    audited=True,
 )
 async def delete_assistant(call: Call, query: AssistantDelete) -> Response:
     """Delete an assistant; its threads stay unless they are to go too."""

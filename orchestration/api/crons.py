@@ -53,6 +53,7 @@ def _document(cron: Cron) -> Document:
     refuses=(404,),
     gives=answers.Cron,
     once=Once(_document),
+    audited=True,
 )
 async def create_cron(call: Call, body: CronCreate) -> Response:
     """Run by a schedule, each time on a thread of its own."""
@@ -66,6 +67,7 @@ async def create_cron(call: Call, body: CronCreate) -> Response:
     body=ThreadCronCreate,
     gives=answers.Cron,
     once=Once(_document),
+    audited=True,
 )
 async def create_thread_cron(call: Call, body: ThreadCronCreate) -> Response:
     """Run on a thread by a schedule."""
@@ -84,6 +86,7 @@ async def get_cron(call: Call) -> Response:
     access=Access("crons", "update"),
     body=CronPatch,
     gives=answers.Cron,
+    audited=True,
 )
 async def patch_cron(call: Call, body: CronPatch) -> Response:
     """Change a cron; if that changes when it is due, it is due anew from now on."""
@@ -105,7 +108,9 @@ async def patch_cron(call: Call, body: CronPatch) -> Response:
     return json_response(_document(_cron(call)))
 
 
-@endpoint("DELETE", "/runs/crons/{cron_id}", access=Access("crons", "delete"), gives=None)
+@endpoint(
+    "DELETE", "/runs/crons/{cron_id}", access=Access("crons", "delete"), gives=None, audited=True
+)
 async def delete_cron(call: Call) -> Response:
     """Delete a cron; its runs stay."""
     cron_id = _cron(call).cron_id

@@ -150,7 +150,8 @@ class Endpoint:
 
     ``gives`` has what its answers hold, by their status: a type, ``EVENTS``, or None for nothing.
     ``refuses`` has the statuses of its problems, beyond those that all operations of its kind have.
-    ``once`` says how it is repeated when a request has an idempotency key.
+    ``once`` says how it is repeated when a request has an idempotency key. Of one that is
+    ``audited`` every request is written down; of the others those that were refused.
     """
 
     method: str
@@ -164,6 +165,7 @@ class Endpoint:
     refuses: Sequence[int] = ()
     once: Once | None = None
     wording: Wording = PROBLEMS
+    audited: bool = False
 
     @property
     def streams(self) -> bool:
@@ -258,11 +260,12 @@ class Endpoints:
         refuses: Sequence[int] = (),
         once: Once | None = None,
         wording: Wording = PROBLEMS,
+        audited: bool = False,
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function to be the operation; ``access`` is what it takes.
 
         ``gives`` is a type, ``EVENTS``, None for nothing, or those by their status; ``wording``
-        is how it refuses.
+        is how it refuses; see `Endpoint` for the rest.
         """
         given = gives if isinstance(gives, Mapping) else {204 if gives is None else 200: gives}
 
@@ -280,6 +283,7 @@ class Endpoints:
                 refuses,
                 once,
                 wording,
+                audited,
             )
             self.all.append(declared)
             return handler

@@ -14,5 +14,21 @@ class RequestAnswered:
     took: float
 
 
-Event = RequestAnswered
+@dataclass(frozen=True, slots=True)
+class Audited:
+    """Somebody did something that the audit has to know, or was refused.
+
+    ``action`` is the id of the operation. ``key_id`` is the API key that they used, if any.
+    """
+
+    action: str
+    principal: str
+    key_id: str | None
+    client: str | None
+    method: str
+    path: str
+    status: int
+
+
+Event = RequestAnswered | Audited
 Emit = Callable[[Event], None]

@@ -146,7 +146,14 @@ async def get_item(call: Call, query: ItemGet) -> Response:
     return json_response(None if item is None else _document(item))
 
 
-@endpoint("DELETE", "/store/items", access=Access("store", "delete"), body=ItemDelete, gives=None)
+@endpoint(
+    "DELETE",
+    "/store/items",
+    access=Access("store", "delete"),
+    body=ItemDelete,
+    gives=None,
+    audited=True,
+)
 async def delete_item(call: Call, body: ItemDelete) -> Response:
     """Forget an item."""
     await call.items.adelete(tuple(body.namespace), body.key)

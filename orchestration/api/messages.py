@@ -90,6 +90,7 @@ async def list_dead_messages(call: Call, query: DeadLetterList) -> Response:
     body=Requeue,
     optional_body=True,
     gives=answers.Requeued,
+    audited=True,
 )
 async def requeue_messages(call: Call, body: Requeue) -> Response:
     """Have dead letters delivered again, oldest first, as many as there is room for."""
@@ -111,6 +112,7 @@ async def requeue_messages(call: Call, body: Requeue) -> Response:
     body=Replay,
     optional_body=True,
     gives=answers.Requeued,
+    audited=True,
 )
 async def replay_messages(call: Call, body: Replay) -> Response:
     """Have what was delivered delivered again, from an offset on, as much as there is room for."""

@@ -90,7 +90,7 @@ def problem(error: Exception) -> Problem:  # noqa: C901, PLR0911 - a table of er
             return error
         case ValidationError():
             return invalid(error)
-        case errors.QueueFull():
+        case errors.QueueFull() | errors.Restricted():
             return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), error.retry_after, _OVERLOAD)
         case MailboxFull():
             return _later(

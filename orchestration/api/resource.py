@@ -9,11 +9,13 @@ import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestration.api.access import ANONYMOUS, Access
+from orchestration.api.access import ANONYMOUS, Access, Principal
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
-from orchestration.api.events import RequestAnswered
+from orchestration.api.events import Audited, RequestAnswered
 from orchestration.api.problems import PROBLEMS, Problem, Wording, problem
+
+_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +36,16 @@ class Answering(Protocol):
     @property
     def streams(self) -> bool:
         """Whether its answer may have no end."""
+        ...
+
+    @property
+    def audited(self) -> bool:
+        """Whether it is written down who asks."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """The operation's id."""
         ...
 
     async def answer(self, call: Call) -> Response:
@@ -57,10 +69,12 @@ class Resource:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, and report it."""
         begun, method = monotonic(), scope["method"]
-        endpoint = self._methods.get(method)
+        endpoint, principal = self._methods.get(method), ANONYMOUS
         try:
             if endpoint is not None:
-                response = await self._answered(endpoint, scope, receive)
+                principal, receive = await self._known(endpoint, scope, receive)
+                call = Call(self._backend, scope, receive, dict(scope["headers"]), principal)
+                response = await endpoint.answer(call)
             elif method == "OPTIONS":
                 response = no_content(headers={"allow": self._allow})
             else:
@@ -71,18 +85,22 @@ class Resource:
             response = wording.respond(found, scope["path"])
             if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
                 _log.exception("request failed", path=scope["path"], method=method)
+        if endpoint is not None and (endpoint.audited or response.status_code in _REFUSED):
+            self._backend.emit(_audited(endpoint.name, principal, scope, response.status_code))
         try:
             await response(scope, receive, send)
         finally:
             took = monotonic() - begun
             self._backend.emit(RequestAnswered(self.path, method, response.status_code, took))
 
-    async def _answered(self, endpoint: Answering, scope: Scope, receive: Receive) -> Response:
-        authority, principal = self._backend.authority, ANONYMOUS
-        if authority is not None and not endpoint.access.public:
-            principal, receive = await authority.authenticate(scope, receive)
-        call = Call(self._backend, scope, receive, dict(scope["headers"]), principal)
-        return await endpoint.answer(call)
+    async def _known(
+        self, endpoint: Answering, scope: Scope, receive: Receive
+    ) -> tuple[Principal, Receive]:
+        """Return who calls, and what the body is to be received from."""
+        authority = self._backend.authority
+        if authority is None or endpoint.access.public:
+            return ANONYMOUS, receive
+        return await authority.authenticate(scope, receive)
 
     def _not_allowed(self, method: str) -> Problem:
         return Problem(
@@ -90,3 +108,16 @@ class Resource:
             f"{method} is not possible here; {self._allow} are",
             headers={"allow": self._allow},
         )
+
+
+def _audited(action: str, principal: Principal, scope: Scope, status: int) -> Audited:
+    client = scope.get("client")
+    return Audited(
+        action,
+        principal.identity,
+        principal.user.get("key_id"),
+        client[0] if client else None,
+        scope["method"],
+        scope["path"],
+        status,
+    )

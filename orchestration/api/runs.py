@@ -33,6 +33,7 @@ endpoint = Endpoints()
     query=CancelHow,
     gives=None,
     refuses=(404,),
+    audited=True,
 )
 async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     """Cancel runs by their ids, or all of a status."""
@@ -172,6 +173,7 @@ async def join_stream_by_id(call: Call, how: JoinHow) -> Response:
     access=Access("threads", "update"),
     query=CancelHow,
     gives={202: None, 204: None},
+    audited=True,
 )
 async def cancel_run(call: Call, how: CancelHow) -> Response:
     """Cancel a run."""
@@ -186,7 +188,11 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
 
 
 @endpoint(
-    "DELETE", "/threads/{thread_id}/runs/{run_id}", access=Access("threads", "delete"), gives=None
+    "DELETE",
+    "/threads/{thread_id}/runs/{run_id}",
+    access=Access("threads", "delete"),
+    gives=None,
+    audited=True,
 )
 async def delete_run(call: Call) -> Response:
     """Delete a run with its checkpoints; one that works is stopped and undone."""

@@ -20,12 +20,11 @@ from orchestration.api.problems import Problem
 from orchestration.api.run_models import RunCreate
 from orchestration.graphs.workflows import WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
-from orchestration.loop.run import MultitaskStrategy, Run
+from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant
 from orchestration.store.visibility import Visible, sees, stamped
 
 _DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
-_NORMAL_PRIORITY = 5
 _KWARGS = frozenset(
     {
         "input", "command", "context", "stream_mode", "stream_subgraphs", "interrupt_before",
@@ -281,7 +280,7 @@ def _merged_context(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:
 def _priority(body: RunCreate, configurable: Mapping[str, Any]) -> int:
     if body.priority is not None:
         return body.priority
-    priority = configurable.get("priority", _NORMAL_PRIORITY)
+    priority = configurable.get("priority", NORMAL_PRIORITY)
     if type(priority) is not int or not 0 <= priority <= 10:  # noqa: PLR2004 - the documented range
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,

@@ -101,7 +101,9 @@ async def patch_thread(call: Call, body: ThreadPatch) -> Response:
     return json_response(living_document(thread_row(call, thread_id)))
 
 
-@endpoint("DELETE", "/threads/{thread_id}", access=Access("threads", "delete"), gives=None)
+@endpoint(
+    "DELETE", "/threads/{thread_id}", access=Access("threads", "delete"), gives=None, audited=True
+)
 async def delete_thread(call: Call) -> Response:
     """Delete a thread with its runs and checkpoints; what works on it is stopped first."""
     thread_id = call.uuid("thread_id")
@@ -173,6 +175,7 @@ async def copy_thread(call: Call) -> Response:
     access=Access("threads", "delete"),
     body=ThreadsPrune,
     gives=answers.Pruned,
+    audited=True,
 )
 async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     """Delete threads, or all of their checkpoints but the latest."""

@@ -42,6 +42,7 @@ class WorkflowCreate(Body):
     body=WorkflowCreate,
     gives=answers.Assistant,
     once=Once(assistant_document),
+    audited=True,
 )
 async def register_workflow(call: Call, body: WorkflowCreate) -> Response:
     """Register a workflow as an assistant, or a new version of it."""
@@ -102,6 +103,7 @@ async def get_workflow(call: Call) -> Response:
     "/workflows/{assistant_id}",
     access=Access("assistants", "delete"),
     gives=None,
+    audited=True,
 )
 async def delete_workflow(call: Call) -> Response:
     """Forget a workflow that was registered; its threads and runs stay."""

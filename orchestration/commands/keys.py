@@ -1,12 +1,15 @@
 """``masterloop keys``: API keys, beside a running service or without one."""
 
+import getpass
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from operations.keys import KeyFolder, KeyScope
+from operations.telemetry.events import KeyChanged
+from operations.telemetry.trail import FOLDER, write_down
 from orchestration.commands.terminal import (
     MISUSED,
     Json,
@@ -17,6 +20,8 @@ from orchestration.commands.terminal import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from operations.keys import ApiKey, KeyEntry
 
 app = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -44,6 +49,7 @@ def create(
     folder = _folder()
     first = not folder.exists
     key, token = folder.create(owner, scope, until)
+    _write_down("made", key.key_id)
     typer.echo(as_json({**_shown(key), "key": token}) if json else token)
     if first:
         typer.echo(
@@ -73,14 +79,28 @@ def revoke(key_id: Annotated[str, typer.Argument(help="The id, as listed.")]) ->
     """Let a key be none from now on, also for a service that runs."""
     if not _folder().revoke(key_id):
         give_up(f"there is no key {key_id}. See them with: masterloop keys ls")
+    _write_down("revoked", key_id)
     typer.echo(f"revoked {key_id}")
 
 
 def _folder() -> KeyFolder:
+    return KeyFolder(_data_folder())
+
+
+def _data_folder() -> "Path":
     with configuration_errors_told():
         from operations.settings import load_settings  # noqa: PLC0415 - pydantic
 
-        return KeyFolder(load_settings().data_dir)
+        return load_settings().data_dir
+
+
+def _write_down(change: Literal["made", "revoked"], key_id: str) -> None:
+    """Tell the audit. A key that is to be revoked is, whatever the disk says."""
+    event = KeyChanged(change, key_id, getpass.getuser())
+    try:
+        write_down(_data_folder() / FOLDER, event)
+    except OSError as error:
+        typer.echo(f"Warning: the audit trail does not tell of this: {error}", err=True)
 
 
 def _shown(key: "ApiKey") -> dict[str, str | None]:

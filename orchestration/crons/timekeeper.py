@@ -17,6 +17,7 @@ from orchestration.loop.errors import (
     LoopError,
     QueueFull,
     RateLimited,
+    Restricted,
     ThreadBusy,
     ThreadNotFound,
 )
@@ -151,7 +152,7 @@ class Timekeeper:
         before = self._refused.get(cron.cron_id)
         times = 1 if before is None else before.times + 1
         wait = min(LONGEST_WAIT, 2.0 ** min(times, 10)) * self._rng.uniform(0.5, 1.0)
-        if isinstance(error, QueueFull | RateLimited):
+        if isinstance(error, QueueFull | RateLimited | Restricted):
             wait = max(wait, error.retry_after)
         self._refused[cron.cron_id] = _Refusal(times, at + timedelta(seconds=wait))
         _log.warning(

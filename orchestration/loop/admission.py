@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 
-from orchestration.loop.errors import QueueFull, RateLimited
+from orchestration.loop.errors import QueueFull, RateLimited, Restricted
 from orchestration.loop.rate import Allowance, Bucket
-from orchestration.loop.run import Run
+from orchestration.loop.run import NORMAL_PRIORITY, Run
 
 SUSPECT = "suspect"
 _CALLERS = 1_000  # rates kept, those of the most recent callers
@@ -72,16 +72,20 @@ class Admission:
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
         self._rate = 0.0  # runs finished a second, averaged over about a minute
         self._last = clock()
+        self.restricted: str | None = None  # why no runs of low priority are taken
 
     def admit(self, runs: Sequence[Run], waiting: int) -> None:
         """Let ``runs`` in, all or none, where ``waiting`` others wait already.
 
         Raises:
             QueueFull: there is no room.
+            Restricted: one is of low priority, and such are not taken now.
             RateLimited: their tenant submits too fast.
         """
         if waiting + len(runs) > self._limits.queue_capacity:
             raise QueueFull(self._limits.queue_capacity, self.retry_after())
+        if self.restricted and any(run.priority > NORMAL_PRIORITY for run in runs):
+            raise Restricted(self.restricted, self.retry_after())
         rate = self._limits.submit_rate
         if rate is None:
             return

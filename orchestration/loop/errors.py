@@ -26,6 +26,14 @@ class RateLimited(LoopError):
         self.retry_after = retry_after
 
 
+class Restricted(LoopError):
+    """Only what is not of low priority is taken at the moment. Nothing was queued."""
+
+    def __init__(self, why: str, retry_after: float) -> None:
+        super().__init__(f"runs of low priority are not taken: {why}")
+        self.retry_after = retry_after
+
+
 class ThreadBusy(LoopError):
     """The thread has a run that is not finished, and the new one asked to be rejected then."""
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from orchestration.loop.run import Ending, RunStatus
+from orchestration.loop.run import Ending, Run, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +112,20 @@ Event = (
 )
 Emit = Callable[[Event], None]
 T = TypeVar("T")
+
+
+def acceptance(run: Run) -> RunAccepted:
+    """Return what is reported of a run that is durable."""
+    user = run.principal["user"] if run.principal else {}
+    return RunAccepted(
+        run.run_id,
+        run.thread_id,
+        run.assistant_id,
+        run.graph_id,
+        run.priority,
+        "api" if run.firing is None else "cron",
+        user.get("identity"),
+    )
 
 
 def harmless(emit: Callable[[T], None]) -> Callable[[T], None]:

@@ -15,7 +15,7 @@ from orchestration.loop.errors import (
     ThreadBusy,
     ThreadNotFound,
 )
-from orchestration.loop.events import Emit, RunAccepted, RunRejected, WriteFailed, harmless
+from orchestration.loop.events import Emit, RunRejected, WriteFailed, acceptance, harmless
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.rate import Allowance
 from orchestration.loop.run import (
@@ -100,6 +100,10 @@ class MasterLoop:
         """Return what a tenant may still submit; None if there is no limit."""
         return self._admission.allowance(tenant)
 
+    def restrict(self, why: str | None) -> None:
+        """Take no runs of low priority from now on, or (None) take them again."""
+        self._admission.restricted = why
+
     def gone(self, thread_id: str) -> None:
         """Let those who follow a thread that was deleted see its end."""
         self.watchers.discard(thread_id)
@@ -123,7 +127,7 @@ class MasterLoop:
         """Take ``runs``, all or none; they are durable when this returns.
 
         Raises:
-            QueueFull, RateLimited, ThreadBusy, ThreadNotFound, Draining,
+            QueueFull, RateLimited, Restricted, ThreadBusy, ThreadNotFound, Draining,
             StorageUnavailable: nothing was taken.
         """
         before = [self.on_thread(run.thread_id) for run in runs]
@@ -252,7 +256,7 @@ class MasterLoop:
             self._reject(runs, error)
             return error
         for run, others in zip(runs, before, strict=True):
-            self._emit(_accepted(run))
+            self._emit(acceptance(run))
             if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
                 for other in others:
                     if other.run_id in self._live:
@@ -382,16 +386,3 @@ class MasterLoop:
         runs.remove(run)
         if not runs:
             del self._threads[run.thread_id]
-
-
-def _accepted(run: Run) -> RunAccepted:
-    user = run.principal["user"] if run.principal else {}
-    return RunAccepted(
-        run.run_id,
-        run.thread_id,
-        run.assistant_id,
-        run.graph_id,
-        run.priority,
-        "api" if run.firing is None else "cron",
-        user.get("identity"),
-    )

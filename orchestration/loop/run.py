@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from orchestration.loop.threadlog import ThreadLog
 
 
+NORMAL_PRIORITY = 5  # 0 is first, 10 last
+
+
 class RunStatus(StrEnum):
     """The status of a run, in LangGraph's words."""
 
@@ -134,7 +137,7 @@ class Run:
     kwargs: Mapping[str, Any]
     metadata: Mapping[str, Any]
     created_at: str
-    priority: int = 5
+    priority: int = NORMAL_PRIORITY
     multitask_strategy: MultitaskStrategy = MultitaskStrategy.ENQUEUE
     ephemeral: bool = False
     resumable: bool = False

@@ -1,6 +1,7 @@
 """What has a value at any time: read at a scrape, from what is at hand anyway."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
@@ -11,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from agents.pools import AgentPools
 from operations.telemetry.aggregator import Aggregator
+from operations.telemetry.trail import Trail
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
@@ -32,6 +34,7 @@ class Parts:
     threads: NodeThreads
     agents: AgentPools
     telemetry: Aggregator
+    trail: Trail
 
     def read(self) -> list[Reading]:
         """Return the figures; to be called on the event loop."""
@@ -44,6 +47,8 @@ class Parts:
             (names.ABANDONED_THREADS, (), self.threads.abandoned),
             *self._pools(),
             *_sinks(self.telemetry),
+            (names.AUDIT_EVENTS, (), self.trail.written),
+            (names.AUDIT_FAILING, (), self.trail.failing),
         ]
 
     def _queue(self) -> Iterator[Reading]:
@@ -110,6 +115,9 @@ def _sinks(telemetry: Aggregator) -> Iterator[Reading]:
         yield names.TELEMETRY_WAITING, (sink.name,), sink.waiting
         yield names.TELEMETRY_BUSY, (sink.name,), sink.busy
         yield names.TELEMETRY_FAILURES, (sink.name,), sink.failures
+        if sink.name == Trail.name:
+            lag = 0.0 if sink.oldest_at is None else time.time() - sink.oldest_at
+            yield names.AUDIT_LAG, (), lag
         if sink.delivered_at is not None:
             yield names.TELEMETRY_DELIVERED, (sink.name,), sink.delivered_at
         for importance, dropped in sink.dropped.items():

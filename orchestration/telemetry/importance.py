@@ -3,17 +3,17 @@
 from collections.abc import Mapping
 
 from agents import events as agents
+from operations.telemetry import events as process
 from operations.telemetry.record import Importance
+from orchestration.api import events as api
 from orchestration.loop import events as loop
 
 IMPORTANCE: Mapping[type, Importance] = dict.fromkeys(
     (
-        loop.RunAccepted,
         loop.RunRejected,
         loop.RunStarted,
         loop.RunEnded,
         loop.RunRequeued,
-        loop.StopRequested,
         loop.ZombieLeft,
         loop.WriteFailed,
         agents.StartMissed,
@@ -22,4 +22,13 @@ IMPORTANCE: Mapping[type, Importance] = dict.fromkeys(
         agents.MessageDead,
     ),
     Importance.LIFECYCLE,
+) | dict.fromkeys(
+    (
+        loop.RunAccepted,
+        loop.StopRequested,
+        api.Audited,
+        process.ServiceStarted,
+        process.ServiceStopped,
+    ),
+    Importance.AUDIT,
 )

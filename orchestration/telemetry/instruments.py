@@ -117,6 +117,10 @@ TELEMETRY_DELIVERED = _gauge(
     "telemetry_last_export_success_timestamp_seconds", "When a sink last took something.", "sink"
 )
 TELEMETRY_RESTARTS = _tally("telemetry_restarts_total", "Deaths of the telemetry thread.")
+# Audit
+AUDIT_EVENTS = _tally("audit_events_total", "Entries of the audit trail that are on the disk.")
+AUDIT_LAG = _gauge("audit_lag_seconds", "How long the oldest entry has waited for the disk.")
+AUDIT_FAILING = _gauge("audit_failing", "Whether the disk does not take the audit trail.")
 
 ALL: tuple[Instrument, ...] = tuple(
     value for value in list(globals().values()) if isinstance(value, Instrument)

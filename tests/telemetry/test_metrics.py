@@ -20,8 +20,8 @@ from orchestration.loop.run import RunStatus
 from orchestration.telemetry import instruments as names
 from orchestration.telemetry.gauges import Gauges
 from orchestration.telemetry.metrics import Metrics
+from tests.agents.kinds import free_port
 from tests.api.client import new_run, new_thread, open_client
-from tests.process.server import free_port
 
 
 def told(*events: Any) -> Sequence[Record]:

@@ -1,0 +1,139 @@
+"""Entries in files that survive the death of the process: framed, checked, and on the disk."""
+
+import fcntl
+import os
+import struct
+import time
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+SUFFIX = ".segment"
+_FRAME = struct.Struct(">II")  # how long an entry is, and its CRC-32
+_LONGEST = 1024**2  # bytes of an entry; more is a torn frame
+
+
+class Segments:
+    """A folder of segments, of which each process that writes has one of its own at a time.
+
+    Its name begins with the time when it was begun, so that names sort by age. All methods raise
+    OSError when the disk does not do its part; nothing was appended then.
+    """
+
+    def __init__(self, folder: Path, *, size: int, total: int) -> None:
+        self._folder = folder
+        self._size = size  # bytes, after which another segment is begun
+        self._total = total  # bytes, beyond which the oldest segments are deleted
+        self._file: int | None = None
+        self._written = 0
+
+    def open(self) -> None:
+        """Make the folder, and cut off what was torn when a writer died."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Only the last of a writer can be torn: it had the others on the disk before.
+        last = {path.stem.rpartition("-")[2]: path for path in self._others()}
+        for path in last.values():
+            with path.open("r+b") as file:
+                whole = sum(_FRAME.size + len(entry) for entry in _entries(file.read()))
+                if whole < path.stat().st_size:
+                    file.truncate(whole)
+                    os.fsync(file.fileno())
+
+    def append(self, entries: Sequence[bytes]) -> None:
+        """Return once all ``entries`` are on the disk, or none is."""
+        if self._file is None or self._written >= self._size:
+            self._begin()
+        file = self._file
+        if file is None:
+            raise OSError("no segment could be begun")
+        frames = b"".join(_FRAME.pack(len(one), zlib.crc32(one)) + one for one in entries)
+        try:
+            _write(file, frames)
+            os.fdatasync(file)
+        except OSError:
+            # Another segment follows: what the disk kept of this one is not known.
+            with suppress(OSError):
+                os.ftruncate(file, self._written)
+            self.close()
+            raise
+        self._written += len(frames)
+
+    def close(self) -> None:
+        """Let go of the segment that is being written."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _begin(self) -> None:
+        self.close()
+        path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        self._file, self._written = file, 0
+        _sync_folder(self._folder)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Delete the oldest segments, if there is more than there may be."""
+        paths = self._others()
+        sizes = {path: path.stat().st_size for path in paths}
+        left = sum(sizes.values()) + self._size
+        for path in paths:
+            if left <= self._total:
+                break
+            path.unlink()
+            left -= sizes[path]
+
+    def _others(self) -> list[Path]:
+        """Return the segments that nobody writes any more, the oldest first."""
+        return [path for path in sorted(self._folder.glob(f"*{SUFFIX}")) if _unused(path)]
+
+
+def read_segments(folder: Path) -> Iterator[bytes]:
+    """Yield all whole entries of a folder, those of one segment after those of the other.
+
+    What a writer is writing at this moment may be left out.
+    """
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        with suppress(FileNotFoundError):  # forgotten meanwhile
+            yield from _entries(path.read_bytes())
+
+
+def _entries(data: bytes) -> Iterator[bytes]:
+    """Yield the entries up to the first frame that is not whole."""
+    at = 0
+    while at + _FRAME.size <= len(data):
+        length, crc = _FRAME.unpack_from(data, at)
+        entry = data[at + _FRAME.size : at + _FRAME.size + length]
+        if length > _LONGEST or len(entry) < length or zlib.crc32(entry) != crc:
+            return
+        yield entry
+        at += _FRAME.size + length
+
+
+def _write(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]
+
+
+def _unused(path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(file)
+        return True
+    return False
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,108 @@
+"""The audit trail: who did what, on the disk a moment later, and kept."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from operations.clock import iso_of
+from operations.telemetry.record import Importance, Record
+from operations.telemetry.segments import Segments, read_segments
+
+FOLDER = "audit"
+_SEGMENT = 16 * 1024**2  # bytes
+_ONE = 2**63 - 1  # bytes: whoever writes one event deletes nothing
+_LONG = 1_000  # characters of a text that are kept
+
+
+class Trail:
+    """A sink that writes down what it is given and has it on the disk before it returns.
+
+    Each entry has the id of who writes and a number that goes up by one: a gap is a loss.
+    """
+
+    name = "audit"
+
+    def __init__(self, folder: Path, *, total: int) -> None:
+        self._segments = Segments(folder, size=min(_SEGMENT, total // 4), total=total)
+        self._writer = f"{time.time_ns():x}-{os.getpid()}"
+        self._number = 0
+        self._open = False
+        self._heard: Callable[[bool], None] | None = None
+        self.failing = False  # whether the disk does not take what has to be written
+
+    @property
+    def written(self) -> int:
+        """How many entries are on the disk."""
+        return self._number
+
+    def tell(self, heard: Callable[[bool], None]) -> None:
+        """Have ``heard`` told, in the thread of the sink, whenever ``failing`` changes."""
+        self._heard = heard
+
+    def take(self, batch: Sequence[Record]) -> None:
+        """Write a batch.
+
+        Raises:
+            OSError: the disk did not take it; nothing of it was written.
+        """
+        try:
+            if not self._open:
+                self._segments.open()
+                self._open = True
+            self._segments.append(
+                [self._entry(record, number) for number, record in enumerate(batch, 1)]
+            )
+        except OSError:
+            self._hear(failing=True)
+            raise
+        self._number += len(batch)
+        self._hear(failing=False)
+
+    def close(self, grace: float) -> None:  # noqa: ARG002 - it takes no time
+        """Let go of the file."""
+        self._segments.close()
+
+    def _hear(self, *, failing: bool) -> None:
+        if failing is not self.failing:
+            self.failing = failing
+            if self._heard is not None:
+                self._heard(failing)
+
+    def _entry(self, record: Record, number: int) -> bytes:
+        head = {
+            "writer": self._writer,
+            "number": self._number + number,
+            "at": iso_of(record.at),
+            "event": type(record.event).__name__,
+        }
+        said = {name: _cut(value) for name, value in asdict(record.event).items()}
+        # First, and not to be said otherwise by what follows.
+        return orjson.dumps({**head, **record.common, **said, **head}, default=str)
+
+
+def write_down(folder: Path, event: object) -> None:
+    """Write one event into a trail that another process may be writing, too.
+
+    Raises:
+        OSError: the disk did not take it.
+    """
+    trail = Trail(folder, total=_ONE)
+    trail.take([Record(1, time.time(), Importance.AUDIT, event, {})])
+    trail.close(0)
+
+
+def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
+    """Yield the entries of a trail, whoever writes it at the same time."""
+    for entry in read_segments(folder):
+        with suppress(orjson.JSONDecodeError):  # whole, but not of our making
+            yield orjson.loads(entry)
+
+
+def _cut(value: Any) -> Any:
+    return value[:_LONG] if isinstance(value, str) else value

@@ -1,0 +1,213 @@
+"""The audit trail: on the disk before it is said to be, whole after whatever happens."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from operations.telemetry.aggregator import Aggregator
+from operations.telemetry.record import Importance, Record
+from operations.telemetry.segments import SUFFIX, Segments, read_segments
+from operations.telemetry.trail import Trail, read_trail
+from tests.telemetry.sinks import until
+
+KILLS = 30
+WRITER = """
+import sys
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from operations.telemetry.record import Importance, Record
+from operations.telemetry.trail import Trail
+
+@dataclass
+class Deed:
+    life: str
+    number: int
+    text: str
+
+trail = Trail(Path(sys.argv[1]), total=1024**3)
+for number in count(0, 7):
+    trail.take([
+        Record(n, 0.0, Importance.AUDIT, Deed(sys.argv[2], n, "x" * (n % 500)), {})
+        for n in range(number, number + 7)
+    ])
+    print(number + 7, flush=True)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    what: int
+
+
+def deeds(*numbers: int) -> Sequence[Record]:
+    return [Record(n, 1.5, Importance.AUDIT, Deed(n), {"service.name": "test"}) for n in numbers]
+
+
+def numbers(folder: Path) -> list[Any]:
+    return [entry["number"] for entry in read_trail(folder)]
+
+
+def test_an_entry_says_what_happened_when_and_where_it_stands(tmp_path: Path) -> None:
+    trail = Trail(tmp_path / "audit", total=1024**2)
+    trail.take(deeds(7, 8))
+    _, last = read_trail(tmp_path / "audit")
+    entry = dict(last)
+    assert entry.pop("writer").endswith(str(os.getpid()))
+    assert entry == {
+        "number": 2,
+        "at": "1970-01-01T00:00:01.500000+00:00",
+        "event": "Deed",
+        "what": 8,
+        "service.name": "test",
+    }
+    assert trail.written == 2
+
+
+@pytest.mark.process
+@pytest.mark.timeout(120)
+def test_killed_while_it_writes_nothing_said_to_be_written_is_lost_or_unreadable(
+    tmp_path: Path,
+) -> None:
+    folder, rng = tmp_path / "audit", Random(7)
+    said: dict[str, int] = {}
+    for life in map(str, range(KILLS)):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(folder), life], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        wanted = rng.randrange(1, 40) * 7
+        for line in writer.stdout:
+            said[life] = int(line)
+            if said[life] >= wanted:
+                break
+        writer.kill()
+        for line in writer.stdout:  # what it said before it died counts, too
+            said[life] = int(line) if line.endswith("\n") else said[life]
+        writer.wait()
+        writer.stdout.close()
+    found: dict[str, list[int]] = {}
+    for entry in read_trail(folder):
+        found.setdefault(entry["life"], []).append(entry["number"])
+    assert found.keys() == said.keys()
+    for life, written in found.items():
+        assert len(written) >= said[life], "acknowledged and lost"
+        assert written == list(range(1, len(written) + 1)), "a gap, or out of order"
+
+
+def test_a_torn_end_is_cut_off_and_what_follows_is_read(tmp_path: Path) -> None:
+    first = Segments(tmp_path, size=1024, total=10_240)
+    first.open()
+    first.append([b"one", b"two"])
+    first.close()
+    (torn,) = tmp_path.glob(f"*{SUFFIX}")
+    whole = torn.stat().st_size
+    for tail in (b"\0\0\0\5", b"\0\0\0\5\0\0\0\0thr", b"\0\0\0\5\0\0\0\0three", b"\xff" * 40):
+        with torn.open("ab") as file:
+            file.write(tail)
+        assert list(read_segments(tmp_path)) == [b"one", b"two"]
+        Segments(tmp_path, size=1024, total=10_240).open()
+        assert torn.stat().st_size == whole
+    second = Segments(tmp_path, size=1024, total=10_240)
+    second.open()
+    second.append([b"three"])
+    assert list(read_segments(tmp_path)) == [b"one", b"two", b"three"]
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    writing = Segments(tmp_path, size=1024, total=2_048)
+    writing.open()
+    writing.append([b"one"])
+    (path,) = tmp_path.glob(f"*{SUFFIX}")
+    with path.open("ab") as file:
+        file.write(b"half a fr")
+    other = Segments(tmp_path, size=1024, total=2_048)
+    other.open()
+    other.append([b"x" * 4_096])
+    other.append([b"y"])
+    assert path.stat().st_size == 11 + 9
+    writing.close()
+
+
+def test_beyond_its_size_the_oldest_goes(tmp_path: Path) -> None:
+    segments = Segments(tmp_path, size=1_000, total=5_000)
+    segments.open()
+    for number in range(100):
+        segments.append([b"%03d" % number + b"." * 200])
+    entries = list(read_segments(tmp_path))
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 5_000
+    assert [int(entry[:3]) for entry in entries] == list(range(100 - len(entries), 100))
+    assert len(entries) > 10
+
+
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Make the disk full, or not."""
+    real, full = os.write, False
+
+    class Disk:
+        def fill(self) -> None:
+            nonlocal full
+            full = True
+
+        def free(self) -> None:
+            nonlocal full
+            full = False
+
+    def write(file: int, data: Any) -> int:
+        if full and len(data) > 8:
+            real(file, bytes(data)[:9])
+            raise OSError(28, "No space left on device")
+        return real(file, data)
+
+    monkeypatch.setattr(os, "write", write)
+    yield Disk()
+    full = False
+
+
+async def test_while_the_disk_is_full_the_audit_waits_and_is_written_in_order_after_it(
+    tmp_path: Path, no_room: Any
+) -> None:
+    heard: list[bool] = []
+    trail = Trail(tmp_path, total=1024**2)
+    trail.tell(heard.append)
+    aggregator = Aggregator(
+        [], trail=trail, importance={Deed: Importance.AUDIT}, common={}, rng=Random(1), cadence=0.01
+    )
+    async with aggregator as telemetry:
+        telemetry.emit(Deed(1))
+        await until(lambda: trail.written == 1)
+        no_room.fill()
+        for number in range(2, 600):
+            telemetry.emit(Deed(number))
+        await until(lambda: heard == [True])
+        state = telemetry.sinks[0]
+        assert state.oldest_at is not None
+        assert state.oldest_at <= time.time()
+        no_room.free()
+        await until(lambda: trail.written == 599)
+    assert heard == [True, False]
+    assert numbers(tmp_path) == list(range(1, 600))
+
+
+def test_entries_are_json_whatever_an_event_holds(tmp_path: Path) -> None:
+    @dataclass
+    class Odd:
+        path: Path
+        text: str
+
+    trail = Trail(tmp_path, total=1024**2)
+    trail.take([Record(1, 0.0, Importance.AUDIT, Odd(Path("/x"), "\n\u2028" + "y" * 5_000), {})])
+    (entry,) = read_trail(tmp_path)
+    assert entry["path"] == "/x"
+    assert len(entry["text"]) == 1_000
+    assert json.dumps(entry)
