@@ -49,5 +49,41 @@ class ExperienceUnwritten:
     retry_in: float
 
 
-Event = DecisionMade | DecisionJudged | ExperienceLost | ExperienceUnwritten
+@dataclass(frozen=True, slots=True)
+class ToolFellBack:
+    """A tool failed, and another one was used in its place."""
+
+    tool: str
+    fallback: str
+    workflow: str
+    run_id: str | None
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitOpened:
+    """A target of tools failed so often in a row that it is left alone for so many seconds."""
+
+    target: str
+    failures: int
+    error: str
+    rest: float
+
+
+@dataclass(frozen=True, slots=True)
+class CircuitClosed:
+    """A target of tools that was left alone works again."""
+
+    target: str
+
+
+Event = (
+    DecisionMade
+    | DecisionJudged
+    | ExperienceLost
+    | ExperienceUnwritten
+    | ToolFellBack
+    | CircuitOpened
+    | CircuitClosed
+)
 Emit = Callable[[Event], None]

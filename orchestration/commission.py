@@ -15,13 +15,13 @@ from orchestration.store.assistants import AssistantStore
 _NAMES = UUID("0d1f5f0c-6c0e-5c9b-9e57-6a1b7f5f4a8e")  # a name space of our own
 
 
-def known(pools: AgentPools, tools: Toolbox | None, graphs: GraphRegistry) -> Known:
+def known(pools: AgentPools, tools: Toolbox, graphs: GraphRegistry) -> Known:
     """Return who can do steps now; agents that have not started yet may be able to do anything."""
     abilities = [pool.capabilities for pool in pools]
     names = {pool.name for pool in pools}.union(*(found or () for found in abilities))
     return Known(
         agents=None if None in abilities else names,
-        tools=() if tools is None else tuple(tools.names),
+        tools=tuple(tools.names),
         graphs=graphs.names,
     )
 

@@ -1,25 +1,47 @@
-"""Who advises workflows, and what is kept of how they went."""
+"""Who advises workflows, what is kept of how they went, and the tools that they use."""
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
+from typing import Any
 
 from coordinator.advisor import NOBODY, BanditAdvisor, Cause, CauseOf
 from coordinator.events import Emit
 from coordinator.recorder import ExperienceRecorder
+from coordinator.tools.box import ConfiguredTools
 from operations.background import in_background
 from operations.database import Database
+from operations.errors import ConfigurationError
+from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.targets import load_target
 from orchestration.loop.run import Run
 from orchestration.store.experience import SqliteExperience
 
 
 class Coordination:
-    """An advisor that knows what it knew before this start, and the experience behind it."""
+    """An advisor that knows what it knew before this start, and the tools that ask it, too."""
 
-    def __init__(self, database: Database, emit: Emit, cause_of: CauseOf) -> None:
+    def __init__(
+        self, manifest: Manifest, database: Database, emit: Emit, cause_of: CauseOf
+    ) -> None:
+        """Make the tools that the manifest names. Nothing runs yet.
+
+        Raises:
+            ConfigurationError: the function of a tool cannot be loaded.
+        """
         self.experience = SqliteExperience(database)
         self._recorder = ExperienceRecorder(self.experience, emit)
         self.advisor = BanditAdvisor(emit, self._recorder, Random(), cause_of=cause_of)
+        self.tools = ConfiguredTools(
+            manifest.masterloop.tools,
+            partial(_load, manifest),
+            self.advisor,
+            emit,
+            cause_of=cause_of,
+            time=asyncio.get_running_loop().time,
+        )
 
     async def remember(self) -> None:
         """Take up what was learned before this start."""
@@ -39,3 +61,12 @@ def cause(run: Run | None) -> Cause:
         return NOBODY
     owner = None if run.principal is None else str(run.principal["user"]["identity"])
     return Cause(owner, run.metadata)
+
+
+def _load(manifest: Manifest, reference: str, tool: str) -> Callable[..., Any]:
+    where = f"{manifest.file}: masterloop.tools.{tool}.function"
+    function: object = load_target(reference, folder=manifest.folder, where=where)
+    if not callable(function):
+        kind = type(function).__name__
+        raise ConfigurationError(where, f"{reference!r} is of {kind}", "Name a function.")
+    return function

@@ -120,14 +120,14 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         ttl = _thread_ttl(manifest)
         runs = RunStore(database, None if manifest.http.disable_webhooks else deliverer.wake, ttl)
         coordination = Coordination(
-            database, harmless(telemetry.emit), lambda run_id: cause(loop.live(run_id))
+            manifest, database, harmless(telemetry.emit), lambda run_id: cause(loop.live(run_id))
         )
         await coordination.remember()
         workflows = WorkflowSource(
             graphs,
             coordination.advisor,
             harmless(telemetry.emit),
-            tools=None,
+            tools=coordination.tools,
             kept=runs.workflow_on,
         )
         graphs.add(WORKFLOW, workflows)
@@ -187,7 +187,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             messages=MessageLog(database),
             decisions=coordination.advisor.history,
             experience=coordination.experience,
-            known=lambda: known(agency.pools, None, graphs),
+            known=lambda: known(agency.pools, coordination.tools, graphs),
             workflows=await register_files(manifest, assistants),
             emit=harmless(telemetry.emit),
             metrics=exposition,

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_valid
 
 from agents.configuration import Pools
 from agents.network.configuration import NetworkSection
+from coordinator.tools.configuration import Tools
 from operations.sections import Count, Names, Positive, Section, mistake
 
 GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -226,5 +227,6 @@ class MasterloopSection(Section):
     agents: Pools = Field(default_factory=dict)
     network: NetworkSection = NetworkSection()
     workflows: Names = ()  # files, relative to this one
+    tools: Tools = Field(default_factory=dict)
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
     events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

@@ -17,6 +17,7 @@ def configured(manifest: Manifest) -> Known:
     named = {name for pool in pools.values() for name in pool.capabilities}
     return Known(
         agents=None if any(map(_says_itself, pools.values())) else {*pools, *named},
+        tools=tuple(manifest.masterloop.tools),
         graphs=tuple(manifest.graphs),
     )
 

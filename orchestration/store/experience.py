@@ -13,7 +13,7 @@ from coordinator.experience import Experience, Learned, Problem, Remembered
 from operations.clock import iso
 from operations.database import Database
 
-KEPT = 100_000  # entries, some 30 MB with their index
+KEPT = 100_000  # entries, some 20 MB with their index
 KEPT_ARMS = 10_000  # ways to do something, some 10 MB
 PAGE = 1_000  # rows that are read, or forgotten, at once
 

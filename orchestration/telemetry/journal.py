@@ -25,6 +25,8 @@ _INFO: Mapping[type, str] = {
     RunRejected: "run rejected",
     agents.PoolResized: "pool resized",
     agents.MessageRetried: "message not received",
+    coordinator.ToolFellBack: "a tool failed; its fallback was used",
+    coordinator.CircuitClosed: "a target of tools works again",
 }
 _WARNING: Mapping[type, str] = {
     WriteFailed: "the store could not write; trying again",
@@ -34,6 +36,7 @@ _WARNING: Mapping[type, str] = {
     agents.SeatLost: "an agent was given up",
     agents.PoolDegraded: "a pool restarts its agents too often",
     agents.MessageDead: "a message is a dead letter",
+    coordinator.CircuitOpened: "a target of tools is left alone",
     coordinator.ExperienceLost: "experience was not kept: too much waited to be written",
     coordinator.ExperienceUnwritten: "experience could not be written; trying again",
 }

@@ -1,0 +1,1 @@
+"""The tools that steps use: functions, lookups, agents, views, and chains of them."""

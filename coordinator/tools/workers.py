@@ -1,0 +1,82 @@
+"""Who does the work of a tool, once its input is known."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from coordinator.expressions import fill_in
+from coordinator.toolbox import Use
+from coordinator.tools.configuration import (
+    AgentTool,
+    AnyWorkingTool,
+    FunctionTool,
+    LookupTool,
+    ViewTool,
+)
+
+Load = Callable[[str, str], Callable[..., Any]]  # a reference, and the tool that it is of
+Work = Callable[[Any, Use], Awaitable[Any]]
+
+
+def worker(name: str, tool: AnyWorkingTool, load: Load) -> Work:
+    """Return who does the work of ``tool``.
+
+    Raises:
+        ConfigurationError: its function cannot be loaded.
+    """
+    match tool:
+        case FunctionTool():
+            return _calling(load(tool.function, name))
+        case LookupTool():
+            return _looking_up(tool)
+        case AgentTool():
+            return _asking(tool)
+        case ViewTool():
+            return _showing(tool)
+
+
+def _calling(function: Callable[..., Any]) -> Work:
+    waits = inspect.iscoroutinefunction(function)
+
+    async def call(given: Any, _: Use) -> Any:
+        # A function that does not wait may work for long: it gets a thread.
+        arguments, named = ((), given) if isinstance(given, dict) else ((given,), {})
+        found = await (
+            function(*arguments, **named)
+            if waits
+            else asyncio.to_thread(function, *arguments, **named)
+        )
+        orjson.dumps(found)  # or it is no JSON, and the tool has failed
+        return found
+
+    return call
+
+
+def _looking_up(tool: LookupTool) -> Work:
+    async def look_up(given: Any, _: Use) -> Any:
+        key = str(given)
+        if key not in tool.table:
+            raise LookupError(f"there is no {key[:64]!r} in the table")
+        return tool.table[key]
+
+    return look_up
+
+
+def _asking(tool: AgentTool) -> Work:
+    async def ask(given: Any, use: Use) -> Any:
+        if use.agents is None:
+            raise LookupError("this service has no agents")
+        async with use.agents.lease(tool.agent, priority=use.priority) as agent:
+            return await agent.invoke(given)
+
+    return ask
+
+
+def _showing(tool: ViewTool) -> Work:
+    async def show(given: Any, _: Use) -> Any:
+        return fill_in(tool.view, {"input": given})
+
+    return show

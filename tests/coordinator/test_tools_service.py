@@ -1,0 +1,80 @@
+"""Tools in a service, used by the steps of workflows."""
+
+import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from typer.testing import CliRunner
+
+from orchestration.cli import app
+from tests.api.client import open_client
+
+TOOLS = {
+    "floor": {"kind": "function", "function": "math:floor", "input": "{{ input.number }}"},
+    "root": {"kind": "function", "function": "math:sqrt", "needs": ["floor"], "fallback": "none",
+             "input": "{{ needs.floor }}", "breaker": {"failures": 2, "rest": 600}},
+    "none": {"kind": "lookup", "table": {"yes": "no root"}, "input": "yes"},
+    "ceiling": {"kind": "function", "function": "math:ceil", "input": "{{ input.number }}"},
+    "whole": {"kind": "choice", "variants": ["floor", "ceiling"]},
+    "card": {"kind": "view", "view": "The root is {{ input.root }}.", "needs": ["root"],
+             "input": {"root": "{{ needs.root }}"}},
+}  # fmt: skip
+
+
+@asynccontextmanager
+async def service(folder: Path) -> AsyncGenerator[httpx.AsyncClient]:
+    manifest = {"masterloop": {"tools": TOOLS}}
+    async with open_client(folder, "echo", manifest=manifest) as client:
+        yield client
+
+
+async def done(client: httpx.AsyncClient, tool: str, number: float, **step: Any) -> Any:
+    """Return what a step that uses a tool gives; and the id of the run."""
+    steps = [{"id": "s", "tool": tool, "input": {"number": "{{ input.n }}"}, **step}]
+    body = {"workflow": {"name": "w", "steps": steps}, "input": {"n": number}}
+    run = (await client.post("/workflows/runs", json=body)).json()
+    path = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+    return (await client.get(f"{path}/join")).json()["steps"]["s"], run["run_id"]
+
+
+async def test_a_step_uses_a_chain_and_its_fallback_as_long_as_its_budget_allows(
+    tmp_path: Path,
+) -> None:
+    async with service(tmp_path) as client:
+        step, _ = await done(client, "card", 16.5)
+        assert (step["output"], step["tool_calls"]) == ("The root is 4.0.", 3)
+        calls = []
+        for _ in range(3):
+            step, _ = await done(client, "card", -4.0)
+            assert step["output"] == "The root is no root."
+            calls.append(step["tool_calls"])
+        assert calls == [4, 4, 3]  # the third time the root was left alone
+        few = await done(client, "card", 9.0, budget={"tool_calls": 1}, on_error="continue")
+        assert few[0]["error"]["error"] == "BudgetSpent"
+
+
+async def test_a_choice_is_told_among_the_decisions_of_its_run(tmp_path: Path) -> None:
+    async with service(tmp_path) as client:
+        step, run_id = await done(client, "whole", 2.5)
+        found = (await client.get("/coordinator/decisions", params={"run_id": run_id})).json()
+    (decision,) = [one for one in found if one["step"] == "s.whole"]
+    assert decision["workflow"] == "w"
+    assert step["output"] == {"floor": 2, "ceiling": 3}[decision["chosen"]["variant"]]
+    assert decision["result"]["success"]
+
+
+async def test_a_tool_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    workflow = {"name": "w", "steps": [{"id": "s", "tool": "carb"}]}
+    async with service(tmp_path) as client:
+        answer = await client.post("/workflows/runs", json={"workflow": workflow, "input": {}})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/workflow/steps/0/tool"
+    file = tmp_path / "w.json"
+    file.write_text(json.dumps(workflow))
+    config = str(tmp_path / "langgraph.json")
+    told = CliRunner().invoke(app, ["workflow", "check", str(file), "--config", config])
+    assert told.exit_code == 1
+    assert "Did you mean card?" in told.output
