@@ -92,24 +92,25 @@ class Admission:
         counts = Counter(run.tenant or _ANONYMOUS for run in runs)
         now = self._clock()
         for key, count in counts.items():
-            bucket = self._bucket(key, rate)
+            bucket = self._bucket(key, rate, now)
             wait = bucket.wait(count, now)
             if wait > 0:
                 raise RateLimited(key, rate, self._jittered(wait), bucket.allowance(now))
         for key, count in counts.items():
-            self._bucket(key, rate).take(count)
+            self._bucket(key, rate, now).take(count)
 
     def allowance(self, tenant: str | None) -> Allowance | None:
         """Return what a tenant may still submit; None if there is no limit."""
         rate = self._limits.submit_rate
         if rate is None:
             return None
-        return self._bucket(tenant or _ANONYMOUS, rate).allowance(self._clock())
+        now = self._clock()
+        return self._bucket(tenant or _ANONYMOUS, rate, now).allowance(now)
 
-    def _bucket(self, key: str, rate: float) -> Bucket:
+    def _bucket(self, key: str, rate: float, now: float) -> Bucket:
         bucket = self._buckets.get(key)
         if bucket is None:
-            bucket = self._buckets[key] = Bucket(rate, self._clock())
+            bucket = self._buckets[key] = Bucket(rate, now)
             if len(self._buckets) > _CALLERS:
                 self._buckets.popitem(last=False)
         self._buckets.move_to_end(key)

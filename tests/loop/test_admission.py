@@ -69,6 +69,15 @@ def test_each_tenant_has_its_rate_and_gets_it_back_with_time() -> None:
     assert all(1 <= pause <= 3 for pause in pauses)
 
 
+def test_the_first_of_a_tenant_is_let_in_however_long_that_takes() -> None:
+    class Running(Clock):
+        def __call__(self) -> float:
+            self.now += 0.001
+            return self.now
+
+    admission(Running(), submit_rate=1.0).admit([new_run("r")], 0)
+
+
 def test_a_rate_below_one_a_second_still_lets_one_in() -> None:
     clock = Clock()
     admitting = admission(clock, submit_rate=0.25)
