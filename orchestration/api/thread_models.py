@@ -72,7 +72,9 @@ def _in_minutes(value: Any) -> Any:
     return {"ttl": value} if isinstance(value, int | float) else value
 
 
-Ttl = Annotated[TimeToLive, BeforeValidator(_in_minutes)]
+Ttl = Annotated[
+    TimeToLive, BeforeValidator(_in_minutes, json_schema_input_type=Minutes | TimeToLive)
+]
 
 
 class ThreadCreate(Body):
