@@ -139,12 +139,18 @@ class RunsCancel(Body):
 
 
 class RunList(Query):
-    """Which runs to show, of a thread or of all."""
+    """Which runs of a thread to show."""
 
     limit: Limit = 10
     offset: Offset = 0
     status: RunStatusName | None = None
     select: list[RunField] | None = None
+
+
+class AllRuns(RunList):
+    """Which runs to show, whatever thread they are on: all, or one."""
+
+    run_id: UUID | None = None
 
 
 class CancelHow(Query):

@@ -17,7 +17,14 @@ from orchestration.api.fields import Page
 from orchestration.api.following import follow_again
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
-from orchestration.api.run_models import CancelHow, JoinHow, JoinRunHow, RunList, RunsCancel
+from orchestration.api.run_models import (
+    AllRuns,
+    CancelHow,
+    JoinHow,
+    JoinRunHow,
+    RunList,
+    RunsCancel,
+)
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
 from orchestration.store.visibility import sees
@@ -64,12 +71,14 @@ async def list_dead_letters(call: Call, page: Page) -> Response:
     "GET",
     "/runs",
     access=Access("threads", "search"),
-    query=RunList,
+    query=AllRuns,
     gives=list[answers.Run],
 )
-async def list_all_runs(call: Call, query: RunList) -> Response:
+async def list_all_runs(call: Call, query: AllRuns) -> Response:
     """List the runs of all threads, and those without one that have not ended, newest first."""
-    rows = await call.backend.runs.of_all(query.status, query.limit, query.offset, call.visible)
+    run_id = None if query.run_id is None else str(query.run_id)
+    asked = (run_id, query.status, query.limit, query.offset)
+    rows = await call.backend.runs.of_all(*asked, call.visible)
     return json_response([selected(run_document(row), query.select) for row in rows])
 
 
@@ -94,12 +103,6 @@ async def list_runs(call: Call, query: RunList) -> Response:
 )
 async def get_run(call: Call) -> Response:
     """Return a run."""
-    return json_response(run_document(_row(call)))
-
-
-@endpoint("GET", "/runs/{run_id}", access=Access("threads", "read"), gives=answers.Run)
-async def get_run_by_id(call: Call) -> Response:
-    """Return a run, whatever thread it is on."""
     return json_response(run_document(_row(call)))
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestration.commands.remote import DEFAULT_URL, Url, service_at
-from orchestration.commands.terminal import FAILED, Json, as_json, console, print_table
+from orchestration.commands.terminal import FAILED, Json, as_json, console, give_up, print_table
 
 if TYPE_CHECKING:
     from langgraph_sdk.client import SyncLangGraphClient
@@ -95,7 +95,10 @@ def join_run(
 
 
 def _get(client: "SyncLangGraphClient", run_id: str, thread: str | None) -> dict[str, Any]:
-    return dict(client.runs.get(thread, run_id) if thread else client.http.get(f"/runs/{run_id}"))
+    if thread is not None:
+        return dict(client.runs.get(thread, run_id))
+    found: list[dict[str, Any]] = client.http.get("/runs", params={"run_id": run_id})
+    return found[0] if found else give_up(f"there is no run {run_id}")
 
 
 def _print(value: Any, *, json: bool) -> None:

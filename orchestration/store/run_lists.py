@@ -51,10 +51,12 @@ def of_thread_sql(status: str | None) -> str:
     """  # noqa: S608 - constants
 
 
-def of_all_sql(status: str | None) -> str:
+def of_all_sql(run_id: str | None, status: str | None) -> str:
     """Return what selects runs of all threads: ids that the service makes are ordered by time."""
     source, condition = "runs", "TRUE" if status is None else "status = :status"
-    if status in _UNFINISHED_ONES:
+    if run_id is not None:
+        condition += " AND run_id = :run_id"
+    elif status in _UNFINISHED_ONES:
         source, condition = "runs INDEXED BY runs_unfinished", f"{_UNFINISHED} AND {condition}"
     elif status in _FAILED_ONES:
         source = "runs INDEXED BY runs_failed"
@@ -70,10 +72,12 @@ def dead_letters(limit: int, offset: int, visible: Visible) -> Read:
     return partial(fetch, sql=DEAD, parameters=_page(limit, offset, visible))
 
 
-def of_all(status: str | None, limit: int, offset: int, visible: Visible) -> Read:
-    """Return what reads runs of all threads, newest first."""
-    parameters = {**_page(limit, offset, visible), "status": status}
-    return partial(fetch, sql=of_all_sql(status), parameters=parameters)
+def of_all(
+    run_id: str | None, status: str | None, limit: int, offset: int, visible: Visible
+) -> Read:
+    """Return what reads runs of all threads, newest first, or that one."""
+    parameters = {**_page(limit, offset, visible), "run_id": run_id, "status": status}
+    return partial(fetch, sql=of_all_sql(run_id, status), parameters=parameters)
 
 
 def _page(limit: int, offset: int, visible: Visible) -> dict[str, bytes | int | None]:

@@ -206,14 +206,19 @@ class RunStore:
         return await self._database.read(dead_letters(limit, offset, visible))
 
     async def of_all(
-        self, status: str | None, limit: int, offset: int, visible: Visible = None
+        self,
+        run_id: str | None,
+        status: str | None,
+        limit: int,
+        offset: int,
+        visible: Visible = None,
     ) -> list[sqlite3.Row]:
-        """Return runs of all threads, newest first.
+        """Return runs of all threads, newest first; or that one.
 
         Raises:
             SearchTooWide: it took too long to look through so many.
         """
-        return await self._database.read(of_all(status, limit, offset, visible))
+        return await self._database.read(of_all(run_id, status, limit, offset, visible))
 
     async def delete(self, thread_id: str, run_id: str) -> bool:
         """Delete a run that has ended, with its checkpoints; False if there is none."""

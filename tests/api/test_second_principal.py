@@ -83,7 +83,6 @@ CASES: dict[str, list[Case]] = {
     "GET /threads/{thread_id}/runs/{run_id}": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}/why": [GONE],
     "GET /runs": [gives([])],
-    "GET /runs/{run_id}": [GONE],
     "GET /runs/{run_id}/why": [GONE],
     "GET /runs/{run_id}/stream": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}/join": [GONE],

@@ -230,18 +230,18 @@ def test_runs_ls_dead_lists_the_dead_letters() -> None:
 
 
 def test_runs_get_needs_no_thread() -> None:
-    with service({f"GET /runs/{RUN}": SUCCESS, f"GET {HOME}/{RUN}": SUCCESS}) as server:
+    with service({"GET /runs": [SUCCESS], f"GET {HOME}/{RUN}": SUCCESS}) as server:
         assert json.loads(server.masterloop("runs", "get", RUN).stdout) == SUCCESS
         named = server.masterloop("runs", "get", RUN, "--thread", THREAD, "--json")
         assert json.loads(named.stdout) == SUCCESS
+        server.answers["GET /runs"] = []
         missing = server.masterloop("runs", "get", "none")
-    assert missing.exit_code == 1
-    assert "there is no such thing" in missing.stderr
+    assert (missing.exit_code, missing.stderr) == (1, "Error: there is no run none\n")
 
 
 def test_runs_cancel_waits_and_says_how_it_ended() -> None:
     cancel, get = f"POST {HOME}/{RUN}/cancel", f"GET {HOME}/{RUN}"
-    answers = {cancel: None, get: SUCCESS, f"GET /runs/{RUN}": SUCCESS}
+    answers = {cancel: None, get: SUCCESS, "GET /runs": [SUCCESS]}
     with service(answers) as server:
         cancelled = server.masterloop("runs", "cancel", RUN, "--thread", THREAD, "--json")
         deleted = server.masterloop("runs", "cancel", RUN, "--rollback", "--json")
@@ -251,8 +251,11 @@ def test_runs_cancel_waits_and_says_how_it_ended() -> None:
 
 @pytest.mark.parametrize(("run", "code"), [(SUCCESS, 0), (FAILED, 1)])
 def test_runs_join_ends_as_the_run_did(run: dict[str, Any], code: int) -> None:
-    answers = {f"GET {HOME}/{RUN}/join": {"n": 1}, f"GET {HOME}/{RUN}": run}
-    answers[f"GET /runs/{RUN}"] = run
+    answers = {
+        f"GET {HOME}/{RUN}/join": {"n": 1},
+        f"GET {HOME}/{RUN}": run,
+        "GET /runs": [run],
+    }
     with service(answers) as server:
         plain = server.masterloop("runs", "join", RUN)
         machine = server.masterloop("runs", "join", RUN, "--json")

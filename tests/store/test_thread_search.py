@@ -133,20 +133,22 @@ def test_dead_letters_are_walked_by_their_date(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "begins"),
+    ("run_id", "status", "begins"),
     [
-        (None, "SCAN runs"),
-        ("success", "SCAN runs"),
-        ("running", "SCAN runs USING INDEX runs_unfinished"),
-        ("timeout", "SCAN runs USING INDEX runs_failed"),
+        (None, None, "SCAN runs"),
+        (None, "success", "SCAN runs"),
+        ("a", None, "SEARCH runs USING PRIMARY KEY (run_id=?)"),
+        ("a", "timeout", "SEARCH runs USING PRIMARY KEY (run_id=?)"),
+        (None, "running", "SCAN runs USING INDEX runs_unfinished"),
+        (None, "timeout", "SCAN runs USING INDEX runs_failed"),
     ],
 )
 def test_runs_of_all_threads_are_walked_by_their_ids_or_are_few(
-    tmp_path: Path, status: str | None, begins: str
+    tmp_path: Path, run_id: str | None, status: str | None, begins: str
 ) -> None:
-    parameters = {"part": None, "limit": 10, "offset": 0, "status": status}
+    parameters = {"part": None, "limit": 10, "offset": 0, "status": status, "run_id": run_id}
     with crowd(tmp_path, 10) as connection:
-        plan = _plan(connection, of_all_sql(status), parameters)
+        plan = _plan(connection, of_all_sql(run_id, status), parameters)
     assert plan.startswith(begins)
     assert ("TEMP B-TREE" in plan) is ("INDEX" in begins)
 
