@@ -33,6 +33,7 @@ from orchestration.api.backend import Backend
 from orchestration.api.cron_runs import submit_cron_run
 from orchestration.api.custom import open_custom_routes
 from orchestration.api.following import keep_events
+from orchestration.api.ingress import BODIES, Bodies
 from orchestration.api.meta import VERSION
 from orchestration.api.submission import default_assistant
 from orchestration.commission import known, register_files
@@ -165,6 +166,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         )
         backend = Backend(
             settings=settings,
+            bodies=Bodies(settings.max_body * BODIES),
             manifest=manifest,
             graphs=graphs,
             loop=loop,

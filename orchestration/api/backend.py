@@ -14,6 +14,7 @@ from operations.egress import UrlPolicy
 from operations.settings import Settings
 from orchestration.api.access import Authority
 from orchestration.api.events import Emit
+from orchestration.api.ingress import Bodies
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
@@ -70,6 +71,7 @@ class Backend:
     keys: KeyStore
     webhook_urls: UrlPolicy
     readiness: Readiness
+    bodies: Bodies
     agents: AgentPools
     network: AgentNetwork
     messages: MessageLog

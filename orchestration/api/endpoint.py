@@ -234,8 +234,8 @@ class Endpoint:
         kind = call.headers.get(b"content-type")
         if kind is not None and kind.partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
-        settings = call.backend.settings
-        body = await read_body(call.receive, call.header(b"content-length"), settings.max_body)
+        limit, bodies = call.backend.settings.max_body, call.backend.bodies
+        body = await read_body(call.receive, call.header(b"content-length"), limit, bodies)
         if not body and self.optional_body:
             body = b"{}"
         return parse_json(body)

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
+from random import randint
 from typing import Any
 
 import orjson
@@ -12,6 +13,7 @@ from orchestration.api.problems import Problem
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000
+BODIES = 64  # of the largest size, that may come in parts at once
 _INTEGERS = range(-(2**63), 2**63)
 _BIG = float(_INTEGERS.stop)
 _LARGE = "an integer has more than 64 bits"
@@ -21,28 +23,63 @@ _DIGITS = 20  # of a length; one that has more is too long in any case
 Receive = Callable[[], Awaitable[Any]]
 
 
-async def read_body(receive: Receive, declared: str | None, limit: int) -> bytes:
+class Bodies:
+    """What bodies that come in parts may take together, while they come."""
+
+    def __init__(self, room: int) -> None:
+        self._room = room  # bytes
+        self._taken = 0  # bytes
+
+    def take(self, size: int) -> None:
+        """Count a part of a body.
+
+        Raises:
+            Problem: 503, there is no room for it.
+        """
+        if self._taken + size > self._room:
+            raise _no_room()
+        self._taken += size
+
+    def give(self, size: int) -> None:
+        """Count no longer what was taken."""
+        self._taken -= size
+
+
+async def read_body(receive: Receive, declared: str | None, limit: int, bodies: Bodies) -> bytes:
     """Return the body of a request.
 
     Raises:
-        Problem: 413, it is longer than ``limit`` bytes; found out before it is kept.
+        Problem: 413, it is longer than ``limit`` bytes, found out before it is kept; 503, it comes
+            in parts, for which there is no room among ``bodies``.
     """
     if declared is not None and declared.isdecimal() and int(declared[:_DIGITS]) > limit:
         raise _too_large(limit)
+    body, more = await _part(receive)
+    if len(body) > limit:
+        raise _too_large(limit)
+    if not more:
+        return body
+    taken = 0
     chunks: list[bytes] = []
-    length = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Problem(HTTPStatus.BAD_REQUEST, "the client went away")
-        chunk = message.get("body", b"")
-        length += len(chunk)
-        if length > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            break
-        chunks.append(chunk)
-    return b"".join([*chunks, chunk]) if chunks else chunk
+    try:
+        while True:
+            bodies.take(len(body))
+            taken += len(body)
+            chunks.append(body)
+            if not more:
+                return b"".join(chunks)
+            body, more = await _part(receive)
+            if taken + len(body) > limit:
+                raise _too_large(limit)
+    finally:
+        bodies.give(taken)
+
+
+async def _part(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise Problem(HTTPStatus.BAD_REQUEST, "the client went away")
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def parse_json(body: bytes) -> Any:
@@ -133,4 +170,12 @@ def _too_large(limit: int) -> Problem:
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         f"the body is larger than {limit} bytes",
         headers={"connection": "close"},
+    )
+
+
+def _no_room() -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "other requests' bodies take all the room there is for them; try again",
+        headers={"connection": "close", "retry-after": str(randint(1, 3))},
     )

@@ -19,7 +19,7 @@ from operations.errors import ConfigurationError
 from orchestration.api.access import Access, Grant, Principal
 from orchestration.api.auth.filters import FilterNotUnderstood, as_metadata
 from orchestration.api.auth.namespaces import namespace_of
-from orchestration.api.ingress import read_body
+from orchestration.api.ingress import BODIES, Bodies, read_body
 from orchestration.api.problems import CHALLENGE, Problem, unauthorised
 from orchestration.graphs.users import User
 
@@ -59,13 +59,14 @@ class Handlers:
         self._handlers = auth._handlers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._global = auth._global_handlers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._max_body = max_body
+        self._bodies = Bodies(max_body * BODIES)  # of whoever calls, known or not
 
     async def authenticate(self, scope: Scope, receive: Receive) -> tuple[Principal, Receive]:
         """Ask the project who calls; see the port."""
         body = b""
         if self._reads_body:
             declared = _header(scope, b"content-length")
-            body = await read_body(receive, declared, self._max_body)
+            body = await read_body(receive, declared, self._max_body, self._bodies)
             receive = _again(body, receive)
         try:
             found = await self._ask(scope, body)

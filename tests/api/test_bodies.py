@@ -1,0 +1,97 @@
+"""How much is kept of bodies that come in parts: so much of each, and so much of all."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestration.api.ingress import Bodies, read_body
+from orchestration.api.problems import Problem
+from tests.api.client import PROBLEM, open_play, serving
+
+POST = b"POST /threads HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n"
+
+
+class Sender:
+    """A request whose body comes as the test says."""
+
+    def __init__(self) -> None:
+        self.parts: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+
+    def send(self, part: bytes, *, more: bool = True) -> None:
+        self.parts.put_nowait({"type": "http.request", "body": part, "more_body": more})
+
+    def read(self, bodies: Bodies) -> asyncio.Task[bytes]:
+        return asyncio.create_task(read_body(self.parts.get, None, 10, bodies))
+
+
+async def test_who_begins_when_there_is_no_room_is_sent_away_and_the_others_are_read() -> None:
+    bodies = Bodies(12)
+    first, second, third = Sender(), Sender(), Sender()
+    for sender in (first, second):
+        sender.send(b"12345")
+    reading = first.read(bodies), second.read(bodies)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    third.send(b"123")
+    with pytest.raises(Problem, match="take all the room") as refused:
+        await third.read(bodies)
+    first.send(b"6", more=False)
+    second.send(b"7", more=False)
+    assert [await one for one in reading] == [b"123456", b"123457"]
+    third.send(b"123", more=False)
+    assert await third.read(bodies) == b"123"
+    assert (refused.value.status, refused.value.headers["connection"]) == (503, "close")
+    assert 1 <= int(refused.value.headers["retry-after"]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("parts", "status"),
+    [([b"1234", b"12345678"], 413), ([b"12345678901"], 413)],
+)
+async def test_a_body_that_is_refused_leaves_its_room(parts: list[bytes], status: int) -> None:
+    bodies, sender = Bodies(10), Sender()
+    for part in parts:
+        sender.send(part)
+    with pytest.raises(Problem) as refused:
+        await sender.read(bodies)
+    whole = Sender()
+    whole.send(b"12345")
+    whole.send(b"67890", more=False)
+    assert await whole.read(bodies) == b"1234567890"
+    assert refused.value.status == status
+
+
+async def test_a_reader_that_is_cancelled_leaves_its_room() -> None:
+    bodies, gone = Bodies(10), Sender()
+    gone.send(b"1234567890")
+    reading = gone.read(bodies)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    reading.cancel()
+    await asyncio.wait({reading})
+    bodies.take(10)
+
+
+async def test_bodies_that_never_end_do_not_fill_the_memory(tmp_path: Path) -> None:
+    size = 100_000
+    async with (
+        open_play(tmp_path, "echo", max_body=size) as service,
+        serving(service.app) as address,
+    ):
+        said: list[bytes] = []
+        open_ones: list[asyncio.StreamWriter] = []
+        for _ in range(80):
+            reader, writer = await asyncio.open_connection(*address)
+            open_ones.append(writer)
+            writer.write(POST % size + b" " * (size - 1))
+            try:
+                async with asyncio.timeout(0.2 if not said else 5):
+                    said.append(await reader.read())
+            except TimeoutError:
+                pass
+        for writer in open_ones:
+            writer.close()
+    assert len(said) >= 10
+    assert all(b" 503 " in one.split(b"\r\n")[0] and PROBLEM.encode() in one for one in said)
