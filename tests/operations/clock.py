@@ -28,9 +28,9 @@ class Clock:
         alarm = asyncio.Event()
         sleeper = (self._now + timedelta(seconds=seconds), next(_numbers), alarm)
         heapq.heappush(self._sleepers, sleeper)
-        async with self._asleep:
-            self._asleep.notify_all()
         try:
+            async with self._asleep:
+                self._asleep.notify_all()
             await alarm.wait()
         finally:
             self._sleepers = [other for other in self._sleepers if other[2] is not alarm]

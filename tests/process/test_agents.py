@@ -71,7 +71,7 @@ def chaos(tmp_path: Path) -> Server:
         seats=SEATS,
         env={"CHAOS": str(tmp_path)},
         waiting=TASKS,
-        limits={"task_timeout": 3, "cancel_grace": 0.5},
+        limits={"task_timeout": 6, "cancel_grace": 0.5},
         probe={"period": 1, "timeout": 0.5, "failures": 2},
         restart={"first": 0.05, "most": 0.2, "intensity": 1000},
     )
