@@ -1,13 +1,15 @@
 """Work that goes on beside the service, and ends with it."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
 import structlog
 
 LAST_GRACE = 1.0  # seconds for what is under way when the service stops
+
+Stop = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger("masterloop")
 
@@ -25,17 +27,62 @@ class Worker(Protocol):
 
 
 @asynccontextmanager
-async def in_background(worker: Worker, name: str) -> AsyncGenerator[None]:
-    """Let ``worker`` work meanwhile; on leaving it has a second to end what is under way."""
+async def in_background(worker: Worker, name: str) -> AsyncGenerator[Stop]:
+    """Let ``worker`` work meanwhile; on leaving it has a second to end what is under way.
+
+    Yields what ends it earlier.
+    """
     work = asyncio.create_task(worker.run(), name=name)
     work.add_done_callback(_tell_of_death)
-    try:
-        yield
-    finally:
+
+    async def stop() -> None:
         worker.close()
         await asyncio.wait({work}, timeout=LAST_GRACE)
         work.cancel()
-        await asyncio.wait({work})
+        await asyncio.wait({work}, timeout=LAST_GRACE)
+
+    try:
+        yield stop
+    finally:
+        await stop()
+
+
+@asynccontextmanager
+async def held(context: AbstractAsyncContextManager[object], name: str) -> AsyncGenerator[Stop]:
+    """Keep ``context`` open meanwhile; yields what closes it earlier, from whatever task.
+
+    A closing that was cancelled is given up: leaving cancels it too, and does not wait for it.
+    """
+    opened, closing, given_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def live() -> None:
+        async with context:
+            opened.set()
+            await closing.wait()
+
+    life = asyncio.create_task(live(), name=name)
+
+    async def stop() -> None:
+        closing.set()
+        try:
+            await asyncio.wait({life})
+        except asyncio.CancelledError:
+            given_up.set()
+            raise
+
+    opening = asyncio.create_task(opened.wait())
+    await asyncio.wait({life, opening}, return_when=asyncio.FIRST_COMPLETED)
+    opening.cancel()
+    try:
+        if opened.is_set():
+            yield stop
+    finally:
+        if not given_up.is_set():
+            await stop()
+        life.cancel()
+        await asyncio.wait({life}, timeout=LAST_GRACE)
+        if life.done() and not life.cancelled():
+            life.result()
 
 
 def _tell_of_death(work: "asyncio.Task[None]") -> None:

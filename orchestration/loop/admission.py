@@ -22,7 +22,8 @@ class Limits:
     queue_capacity: int = 10_000  # runs
     ageing: float = 60.0
     cancel_grace: float = 10.0
-    drain_grace: float = 17.0
+    drain_grace: float = 10.0  # of runs of normal priority
+    drain_grace_critical: float = 15.0
     crash_limit: int = 3  # runs found running after that many crashes are poison
     run_timeout: float | None = None
     submit_rate: float | None = None  # runs a second and tenant

@@ -9,6 +9,7 @@ from random import Random
 from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
 from orchestration.loop.admission import Admission, Limits
+from orchestration.loop.draining import let_go
 from orchestration.loop.errors import (
     Draining,
     LoopError,
@@ -37,7 +38,6 @@ from orchestration.loop.worker import PATIENCE, Worker
 POISON = Failure("PoisonRun", "the server died too often while this run was working")
 _CLAIM_PAUSE = 1.0  # seconds until a run that could not be claimed is tried again
 _CLOSING = 1.0  # seconds for what was cancelled to go
-_LAST_GRACE = 3.0  # seconds at the end of a drain for what has to be cancelled
 
 
 class MasterLoop:
@@ -47,7 +47,7 @@ class MasterLoop:
         self, store: RunStore, executor: Executor, limits: Limits, emit: Emit, rng: Random
     ) -> None:
         self._store = store
-        self._limits = limits
+        self.limits = limits
         self._emit = emit = harmless(emit)
         self._rng = rng
         self._admission = Admission(limits, rng, asyncio.get_running_loop().time)
@@ -162,7 +162,7 @@ class MasterLoop:
 
     async def recover(self) -> int:
         """Take up every unfinished run that the store knows, oldest first; return their number."""
-        runs = await self._store.recover(self._limits.crash_limit, POISON)
+        runs = await self._store.recover(self.limits.crash_limit, POISON)
         for run in runs:
             self._enter(run)
         self._scheduler.add(*runs)
@@ -171,22 +171,20 @@ class MasterLoop:
     async def drain(self) -> None:
         """Take no more runs, let what works stop at its next super-step, then stop.
 
-        What has not stopped after ``drain_grace`` seconds is cancelled. Whatever has not ended is
+        What has not stopped after the grace of its tier is cancelled. Whatever has not ended is
         pending in the store and goes on after the next start.
         """
+        self.close_intake()
+        await let_go(self.all_live(), self.limits, self._worker.stop)
+        await self.aclose()
+
+    def close_intake(self) -> None:
+        """Take no more runs, begin none, and have what works stop at its next super-step."""
         self._draining = self._worker.draining = True
         self._scheduler.close()
         for run in self._live.values():
             if run.control is not None:
                 run.control.drain()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=self._limits.drain_grace)
-        for run in self._live.values():
-            if run.place is Place.WORKING:
-                self._worker.stop(run, Ending.DRAIN)
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_LAST_GRACE)
-        await self.aclose()
 
     async def aclose(self, *, crashed: bool = False) -> None:
         """Stop at once, waiting for no write; what has not ended goes on after the next start.

@@ -1,0 +1,63 @@
+"""What is waited for at a stop, and for how long: the less urgent a run, the sooner it goes."""
+
+import asyncio
+
+import pytest
+
+from orchestration.loop.admission import Limits
+from orchestration.loop.draining import RunTier, tier_of
+from orchestration.loop.events import RunRequeued
+from orchestration.loop.run import RunStatus
+from tests.loop.stage import Stage, new_run, play
+
+
+@pytest.mark.parametrize(
+    ("priority", "tier"),
+    [(0, RunTier.CRITICAL), (3, RunTier.CRITICAL), (4, RunTier.NORMAL), (6, RunTier.NORMAL),
+     (7, RunTier.LOW), (10, RunTier.LOW)],
+)  # fmt: skip
+def test_the_priority_of_a_run_is_its_tier(priority: int, tier: RunTier) -> None:
+    assert tier_of(new_run("one", priority=priority)) is tier
+
+
+def test_runs_that_come_to_no_super_step_are_put_back_tier_by_tier_uncharged() -> None:
+    async def main(stage: Stage) -> None:
+        runs = [await stage.submit(str(priority), priority=priority) for priority in (0, 5, 9)]
+        await stage.quiet()
+        began, put_back = stage.sim.time(), list[tuple[str, int]]()
+
+        def look() -> None:
+            for event in stage.kinds(RunRequeued)[len(put_back) :]:
+                put_back.append((event.run_id, round(stage.sim.time() - began)))
+
+        stage.sim.after_step = look
+        await stage.loop.drain()
+        assert put_back == [("9", 1), ("5", 10), ("0", 15)]
+        assert set(stage.store.status.values()) == {RunStatus.PENDING}
+        assert [run.attempt for run in runs] == [0, 0, 0]
+
+    play(main, Limits(concurrent_runs=3))
+
+
+def test_a_stop_does_not_wait_for_the_grace_of_a_tier_that_has_no_runs_left() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("low", priority=10)
+        await stage.quiet()
+        began = stage.sim.time()
+        await stage.loop.drain()
+        assert stage.sim.time() - began < 1.1
+
+    play(main, Limits(concurrent_runs=1))
+
+
+def test_runs_that_ignore_their_cancellation_are_left_behind_three_seconds_later() -> None:
+    async def main(stage: Stage) -> None:
+        stage.executor.stubborn.add("stubborn")
+        await stage.submit("stubborn", priority=5)
+        await stage.quiet()
+        began = stage.sim.time()
+        await asyncio.wait_for(stage.loop.drain(), 60)
+        assert stage.sim.time() - began <= 10 + 3 + 1.1
+        assert stage.store.status["stubborn"] is RunStatus.PENDING
+
+    play(main, Limits(concurrent_runs=1))
