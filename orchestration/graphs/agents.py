@@ -45,7 +45,7 @@ class GraphAgent:
 
     async def invoke(self, task: Task, context: Context) -> Any:
         """Run the graph on the task's input."""
-        enter_run()
+        enter_run(context)
         config = self._config(task, context)
         context.started = True
         opening = self._graphs.open(self._graph, config, checkpointed=False)

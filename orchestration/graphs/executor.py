@@ -85,7 +85,7 @@ class LangGraphExecutor:
             NotSerialisable: the values of the graph have no JSON text.
             Exception: whatever the graph raised; it was published as ``error``.
         """
-        enter_run()
+        enter_run(run)
         if run.stream.wanted:
             head = {"run_id": run.run_id, "attempt": run.attempt}
             run.stream.publish("metadata", dumps(head))

@@ -4,13 +4,30 @@ import asyncio
 from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
 from types import CoroutineType
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from langchain_core.runnables.config import var_child_runnable_config
 
 from orchestration.graphs.node_threads import NodeExit
 
 T = TypeVar("T")
 
-_in_a_run: ContextVar[bool] = ContextVar("in_a_run", default=False)
+
+class Work(Protocol):
+    """What a task is done for."""
+
+    @property
+    def run_id(self) -> str | None:
+        """The run, if it is for one."""
+        ...
+
+    @property
+    def thread_id(self) -> str | None:
+        """The thread of that run."""
+        ...
+
+
+_work: ContextVar[Work | None] = ContextVar("work", default=None)
 
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
@@ -18,9 +35,23 @@ def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
     loop.set_task_factory(_make_task)
 
 
-def enter_run() -> None:
+def enter_run(work: Work) -> None:
     """Count the present task and those it creates among the tasks of a run."""
-    _in_a_run.set(True)
+    _work.set(work)
+
+
+def whereabouts() -> dict[str, Any]:
+    """Return what is being worked on here, for the log: the run, its attempt, the node."""
+    work = _work.get()
+    if work is None:
+        return {}
+    found = {"run_id": work.run_id, "thread_id": work.thread_id}
+    if (attempt := getattr(work, "attempt", None)) is not None:
+        found["attempt"] = attempt
+    config = var_child_runnable_config.get() or {}
+    if (node := config.get("metadata", {}).get("langgraph_node")) is not None:
+        found["node"] = node
+    return found
 
 
 def _make_task(
@@ -28,7 +59,7 @@ def _make_task(
     code: Coroutine[Any, Any, T] | Generator[Any, None, T],
     **given: Any,
 ) -> asyncio.Task[T]:
-    if _in_a_run.get() and (type(code) is CoroutineType or isinstance(code, Coroutine)):
+    if _work.get() is not None and (type(code) is CoroutineType or isinstance(code, Coroutine)):
         code = _Contained(code)
     return asyncio.Task(code, loop=loop, **given)
 

@@ -37,7 +37,7 @@ class NodeThreads(ThreadPoolExecutor):
 
     def __init__(self, max_workers: int, *, abandoned_limit: int) -> None:
         super().__init__(max_workers + abandoned_limit, thread_name_prefix="node")
-        self._abandoned_limit = abandoned_limit
+        self.abandoned_limit = abandoned_limit
         self._abandoned = 0
         self._lock = Lock()
 
@@ -53,7 +53,7 @@ class NodeThreads(ThreadPoolExecutor):
             TooManyAbandoned: more threads than allowed were left behind.
             RuntimeError: the executor was shut down.
         """
-        if self._abandoned > self._abandoned_limit:
+        if self._abandoned > self.abandoned_limit:
             raise TooManyAbandoned(self._abandoned)
         errand: _Errand[T] = _Errand(self._count)
         errand.place = super().submit(errand.work, lambda: fn(*args, **kwargs))

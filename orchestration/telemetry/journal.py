@@ -1,5 +1,6 @@
 """What the loop and the pools report, in the log: a line per run that ended, more if it matters."""
 
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,14 +14,14 @@ from orchestration.loop.events import (
     RunEnded,
     RunRejected,
     RunRequeued,
+    RunStarted,
     StateUnknown,
     WriteFailed,
     ZombieLeft,
 )
-from orchestration.loop.run import RunStatus
 
+_RUNS = 10_000  # that work, of which it is known how long they waited
 _INFO: Mapping[type, str] = {
-    RunEnded: "run ended",
     RunRequeued: "run requeued",
     RunRejected: "run rejected",
     agents.PoolResized: "pool resized",
@@ -43,12 +44,16 @@ _WARNING: Mapping[type, str] = {
 
 
 class Journal:
-    """A sink that writes down those events that people want to read."""
+    """A sink that writes down those events that people want to read.
+
+    Of every run there is one line at its end, with all there is to say of it.
+    """
 
     name = "log"
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("masterloop")
+        self._working: OrderedDict[str, RunStarted] = OrderedDict()
 
     def take(self, batch: Sequence[Record]) -> None:
         """Write what is worth it."""
@@ -59,9 +64,15 @@ class Journal:
         """Do nothing: every line is written when it is taken."""
 
     def _write(self, event: Any) -> None:
-        if isinstance(event, RunEnded) and event.status is RunStatus.SUCCESS:
-            return
-        if text := _INFO.get(type(event)):
+        if isinstance(event, RunStarted):
+            self._working[event.run_id] = event
+            if len(self._working) > _RUNS:
+                self._working.popitem(last=False)
+        elif isinstance(event, RunEnded):
+            started = self._working.pop(event.run_id, None)
+            waited = None if started is None else round(started.waited, 6)
+            self._log.info("run ended", **asdict(event), waited=waited)
+        elif text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))
         elif text := _WARNING.get(type(event)):
             self._log.warning(text, **asdict(event))

@@ -9,6 +9,7 @@ import pytest
 import structlog
 
 from operations.logs import configure_logs
+from operations.redaction import HIDDEN
 
 
 @pytest.fixture(autouse=True)
@@ -24,9 +25,9 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
 
-def fail() -> None:
+def fail(why: str = "") -> None:
     password = "canary"  # a local variable, as a prompt or a key would be
-    raise ValueError(f"broken after {len(password)}")
+    raise ValueError(why or f"broken after {len(password)}")
 
 
 def test_an_entry_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,3 +82,54 @@ def test_no_value_can_forge_a_line_for_people(
     text = capsys.readouterr().err
     assert len(text.splitlines()) == 2
     assert "\x1b[2J" not in text
+
+
+CANARY = "sk-canary-0123456789abcdef"
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_no_secret_is_written_whatever_way_it_takes(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    configure_logs("info", json=as_json, context=lambda: {"thread_id": CANARY})
+    log = structlog.get_logger("x")
+    log.info("calling with %s", CANARY, url=f"https://me:{CANARY}@host/", deep=[{"inner": CANARY}])
+    log.info("by its key", password="hunter2", headers={"X-Api-Key": "hunter2"})
+    logging.getLogger("some.library").warning("401 for %s", CANARY)
+    logging.getLogger("some.library").warning("sent", extra={"api_key": CANARY})
+    try:
+        fail(f"bad key {CANARY}")
+    except ValueError:
+        log.exception("it failed")
+        logging.getLogger("some.library").exception("it failed")
+    text = capsys.readouterr().err
+    assert "canary" not in text
+    assert "hunter2" not in text
+    assert text.count(HIDDEN) >= 8
+
+
+def test_every_entry_says_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
+    about = {"run_id": "r1", "node": "plan"}
+    configure_logs("info", json=True, context=lambda: about)
+    structlog.get_logger("x").info("ours")
+    logging.getLogger("some.library").warning("theirs")
+    structlog.get_logger("x").info("its own", run_id="r2")
+    entries = [json.loads(line) for line in written(capsys)]
+    assert [entry["run_id"] for entry in entries] == ["r1", "r1", "r2"]
+    assert {entry["node"] for entry in entries} == {"plan"}
+
+
+@pytest.mark.parametrize("forged", ["a\n2026-11-20 [info] forged", "a\r2026 forged"])
+def test_no_message_of_an_error_and_no_key_can_forge_a_line(
+    capsys: pytest.CaptureFixture[str], forged: str
+) -> None:
+    configure_logs("info", json=False)
+    log = structlog.get_logger("x")
+    log.info("odd", **{forged: 1})
+    try:
+        fail(forged)
+    except ValueError:
+        log.exception("it failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if line.startswith(("2026-11-20", "2026 "))] == []
+    assert len([line for line in lines if not line.startswith("    ")]) == 2

@@ -13,6 +13,7 @@ from orchestration.loop.events import (
     RunEnded,
     RunRejected,
     RunRequeued,
+    RunStarted,
     StateUnknown,
     StopRequested,
     WriteFailed,
@@ -26,7 +27,7 @@ from orchestration.telemetry.journal import Journal
     ("event", "level"),
     [
         (RunAccepted("r", "t", "a", "g", 5, "api", None), None),
-        (RunEnded("r", "t", "g", RunStatus.SUCCESS, 1, 0.1), None),
+        (RunEnded("r", "t", "g", RunStatus.SUCCESS, 1, 0.1), "info"),
         (RunEnded("r", "t", "g", RunStatus.ERROR, 1, 0.1, "ValueError"), "info"),
         (RunRejected("g", "QueueFull"), "info"),
         (RunRequeued("r", "g"), "info"),
@@ -54,3 +55,27 @@ def test_only_what_matters_is_written(
     with capture_logs() as entries:
         Journal().take([Record(1, 0.0, Importance.DETAIL, event, {})])
     assert [entry["log_level"] for entry in entries] == ([] if level is None else [level])
+
+
+def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
+    journal = Journal()
+    told = [
+        RunStarted("r", "g", 1, 0.25, "t", 5, None),
+        RunEnded("r", "t", "g", RunStatus.ERROR, 1, 1.5, "ValueError"),
+    ]
+    with capture_logs() as entries:
+        journal.take([Record(1, 0.0, Importance.DETAIL, event, {}) for event in told])
+    assert entries == [
+        {
+            "event": "run ended",
+            "log_level": "info",
+            "run_id": "r",
+            "thread_id": "t",
+            "graph_id": "g",
+            "status": "error",
+            "attempt": 1,
+            "waited": 0.25,
+            "took": 1.5,
+            "error": "ValueError",
+        }
+    ]

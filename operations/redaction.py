@@ -1,0 +1,68 @@
+"""Secrets stay out of everything that the service tells of itself.
+
+A value is replaced by its key (``password``, ``x-api-key``, …), a text by what it looks like: keys
+of well-known services and our own, bearer tokens, JSON Web Tokens, passwords in addresses.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+HIDDEN = "[redacted]"
+_DEPTH = 8  # levels of a value that are looked at; what is below is not told
+
+_KEY = re.compile(
+    r"(?i)pass(word|wd|phrase)|secret|credential|authorization|cookie|private_?key"
+    r"|(api|access|auth|signing|client|webhook)[-_ ]?(key|token)|(^|[-_])(token|jwt|apikey)$"
+)
+_SECRETS = re.compile(
+    r"""
+    \b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}          # OpenAI, Anthropic, Stripe
+    | \bml_[0-9a-f]{16}_[A-Za-z0-9_-]{20,}       # our own
+    | \bwhsec_[A-Za-z0-9+/=]{16,}
+    | \blsv2_[A-Za-z0-9_]{16,}
+    | \b(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}
+    | \bxox[abposr]-[A-Za-z0-9-]{10,}
+    | \bA[KS]IA[A-Z0-9]{16}\b
+    | \bAIza[A-Za-z0-9_-]{30,}
+    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
+    | (?<=://)[^\s/@:"']*:[^\s/@"']+(?=@)         # user:password@
+    | (?<=[Bb]earer\ )[A-Za-z0-9._~+/=-]{8,}
+    | (?<=[Bb]asic\ )[A-Za-z0-9+/=]{8,}
+    | (?i:(?<=password=)|(?<=api_key=)|(?<=apikey=)|(?<=secret=)|(?<=token=))[^\s&;,"']+
+    | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|$)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def redact(text: str) -> str:
+    """Return ``text`` without what looks like a secret."""
+    return _SECRETS.sub(HIDDEN, text)
+
+
+def redacted(value: Any, depth: int = _DEPTH) -> Any:
+    """Return a copy of ``value`` without secrets, in whatever is in it."""
+    match value:
+        case str():
+            return redact(value)
+        case Mapping():
+            if not depth:
+                return HIDDEN
+            return {
+                key: HIDDEN if _names_a_secret(key, one) else redacted(one, depth - 1)
+                for key, one in value.items()
+            }
+        case list() | tuple() | set() | frozenset():
+            return [redacted(one, depth - 1) for one in value] if depth else HIDDEN
+        case _:
+            return value
+
+
+def _names_a_secret(key: object, value: object) -> bool:
+    # A number of tokens is no secret.
+    return (
+        isinstance(key, str)
+        and not isinstance(value, bool | int | float | None)
+        and _KEY.search(key) is not None
+    )

@@ -1,0 +1,67 @@
+"""What looks like a secret is not told, wherever it stands; what only sounds like one is."""
+
+from typing import Any
+
+import pytest
+
+from operations.redaction import HIDDEN, redact, redacted
+
+CANARIES = [
+    "sk-canary-0123456789abcdef",
+    "sk-ant-api03-canary0123456789",
+    "ml_0123456789abcdef_canaryABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "whsec_canaryMDEyMzQ1Njc4OTAxMjM0",
+    "lsv2_pt_canary0123456789abcdef",
+    "ghp_canary0123456789abcdefghij",
+    "xoxb-canary-0123456789",
+    "AKIACANARY0123456789",
+    "eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnkiOjF9.c2lnbmF0dXJl",
+]
+
+
+@pytest.mark.parametrize("secret", CANARIES)
+def test_a_secret_is_known_by_its_look_in_the_midst_of_a_text(secret: str) -> None:
+    assert redact(f'it said "{secret}", and left') == f'it said "{HIDDEN}", and left'
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("postgresql://user:hunter2@db/app", f"postgresql://{HIDDEN}@db/app"),
+        ("Authorization: Bearer abcdef.012345", f"Authorization: Bearer {HIDDEN}"),
+        ("GET /?api_key=hunter2&page=2", f"GET /?api_key={HIDDEN}&page=2"),
+        ("login failed: password=hunter2", f"login failed: password={HIDDEN}"),
+    ],
+)
+def test_a_secret_is_known_by_where_it_stands(text: str, rest: str) -> None:
+    assert redact(text) == rest
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["password", "X-API-Key", "api_key", "Authorization", "Set-Cookie", "client_secret",
+     "access_token", "token", "DB_PASSWORD", "privateKey"],
+)  # fmt: skip
+def test_a_secret_is_known_by_its_key_however_deep(key: str) -> None:
+    given: dict[str, Any] = {"request": [{"headers": {key: "hunter2", "accept": "*"}}]}
+    assert redacted(given) == {"request": [{"headers": {key: HIDDEN, "accept": "*"}}]}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"input_tokens": 12, "max_tokens": 100, "tokens": 3, "token": 7},
+        {"run_id": "0190a5c8-6f3e-7cc1-a1b2-0123456789ab", "key": "notes", "author": "alice"},
+        {"url": "http://127.0.0.1:8123/threads", "text": "desk-lamp task-force risk-free"},
+        {"secretary": None, "keys": ["a", "b"], "took": 0.5},
+    ],
+)
+def test_what_only_sounds_like_a_secret_is_told(value: Any) -> None:
+    assert redacted(value) == value
+
+
+def test_what_is_nested_too_deep_to_be_looked_at_is_not_told() -> None:
+    value: Any = "sk-canary-0123456789"
+    for _ in range(20):
+        value = {"inner": value}
+    assert "canary" not in repr(redacted(value))
