@@ -12,6 +12,7 @@ import typer
 from orchestration.commands import (
     agents,
     audit,
+    db,
     examining,
     keys,
     messages,
@@ -37,6 +38,7 @@ app.add_typer(agents.app, name="agents")
 app.add_typer(messages.app, name="messages")
 app.add_typer(workflows.app, name="workflow")
 app.command()(audit.audit)
+app.add_typer(db.app, name="db")
 app.command()(examining.doctor)
 
 

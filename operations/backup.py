@@ -1,0 +1,63 @@
+"""Copies of a database that is in use, and whether a file is whole."""
+
+import sqlite3
+from contextlib import closing, suppress
+from pathlib import Path
+
+_FAULTS = 20  # that are told
+
+SIDE_FILES = ("-wal", "-shm", "-journal")
+
+
+class BackupFailed(Exception):
+    """There is no copy; what was there is as it was."""
+
+
+def back_up(source: Path, target: Path) -> int:
+    """Copy the database at ``source`` as it is at one moment; return the size in bytes.
+
+    The service may be working. The copy is checked before it has its name.
+
+    Raises:
+        BackupFailed: there is nothing to copy, something is at ``target``, or it did not work out.
+    """
+    if not source.exists():
+        raise BackupFailed(f"there is no {source}")
+    if target.exists():
+        raise BackupFailed(f"{target} is there already; it was left as it is")
+    fresh = target.with_name(f"{target.name}.part")
+    try:
+        fresh.unlink(missing_ok=True)
+        fresh.touch(mode=0o600)
+        with (
+            closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as live,
+            closing(sqlite3.connect(fresh)) as copy,
+        ):
+            # All in one step: in parts, every write of the service would begin it anew.
+            live.backup(copy)
+            # A copy is one file: readable without those that a log of writes has beside it.
+            copy.execute("PRAGMA journal_mode = DELETE")
+        if faults := faults_of(fresh):
+            raise BackupFailed(f"the copy is damaged, as {source} may be: {faults[0]}")
+        fresh.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        raise BackupFailed(f"{target}: {error}") from error
+    finally:
+        for suffix in ("", *SIDE_FILES):
+            with suppress(OSError):
+                fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
+    return target.stat().st_size
+
+
+def faults_of(path: Path) -> list[str]:
+    """Return what is wrong with the database at ``path``: nothing, as a rule."""
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            rows = connection.execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()
+            rows += [
+                (f"{table}: row {row} refers to a row of {parent} that is not there",)
+                for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check")
+            ]
+    except sqlite3.Error as error:
+        return [str(error)]
+    return [str(text) for (text,) in rows if text != "ok"][:_FAULTS]

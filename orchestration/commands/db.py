@@ -1,0 +1,50 @@
+"""``masterloop db``: copies of the database, and whether it is whole."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestration.commands.terminal import configuration_errors_told, give_up
+
+app = typer.Typer(name="db", help="Back up and check the database.", no_args_is_help=True)
+
+NAME = "masterloop.db"
+
+
+@app.command()
+def backup(
+    target: Annotated[Path, typer.Argument(help="The file to make; it must not be there yet.")],
+) -> None:
+    """Copy the database, also of a service that works; the copy is checked."""
+    from operations.backup import BackupFailed, back_up  # noqa: PLC0415 - sqlite3
+
+    try:
+        size = back_up(_database(), target)
+    except BackupFailed as error:
+        give_up(str(error))
+    typer.echo(f"{target}: {size} bytes, checked")
+
+
+@app.command()
+def check(
+    file: Annotated[
+        Path | None, typer.Argument(help="A database. [default: the service's]")
+    ] = None,
+) -> None:
+    """Read the whole of a database and say what is wrong with it."""
+    from operations.backup import faults_of  # noqa: PLC0415 - sqlite3
+
+    path = file or _database()
+    if not path.exists():
+        give_up(f"there is no {path}")
+    if faults := faults_of(path):
+        give_up(f"{path} is damaged: " + "; ".join(faults))
+    typer.echo(f"{path}: ok")
+
+
+def _database() -> Path:
+    with configuration_errors_told():
+        from operations.settings import load_settings  # noqa: PLC0415 - pydantic
+
+        return load_settings().data_dir / NAME
