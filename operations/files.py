@@ -1,0 +1,36 @@
+"""Files that are there whole, or as they were before."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+_PRIVATE = 0o600
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Put ``content`` in the place of what is at ``path``, durably; readers see one or the other.
+
+    Raises:
+        OSError: it could not be written. What was there still is.
+    """
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _PRIVATE)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            fresh.unlink()
+        raise
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

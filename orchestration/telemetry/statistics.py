@@ -1,0 +1,106 @@
+"""How the runs of each assistant went in the last minute, hour and day."""
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import orjson
+import structlog
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+from operations.files import write_whole
+from operations.rolling import Rolling
+from operations.telemetry.record import Record
+from orchestration.loop.events import RunEnded
+from orchestration.loop.run import RunStatus
+
+ASSISTANTS = 100  # that have figures of their own; those that were seen least lately are `other`
+OTHER = "other"
+SAVED_EVERY = 60.0  # seconds, while there is something new
+
+_log = structlog.get_logger("masterloop")
+
+
+class RunStatistics:
+    """A sink that keeps figures of runs, in memory and, a minute late at most, in a file."""
+
+    name = "statistics"
+
+    def __init__(self, path: Path, *, most: int = ASSISTANTS) -> None:
+        self._path = path
+        self._most = most
+        self._lock = Lock()
+        self._all = Rolling()
+        self._assistants: OrderedDict[str, Rolling] = OrderedDict()
+        self._saved_at = time.monotonic()
+        self._dirty = False
+        self._load()
+
+    def take(self, batch: Sequence[Record]) -> None:
+        """Count the runs that ended."""
+        with self._lock:
+            for record in batch:
+                if isinstance(record.event, RunEnded):
+                    self._count(record.at, record.event)
+        if self._dirty and time.monotonic() - self._saved_at >= SAVED_EVERY:
+            self._save()
+
+    def close(self, grace: float) -> None:  # noqa: ARG002 - one write
+        """Write down what is new."""
+        if self._dirty:
+            self._save()
+
+    def summary(self, assistant: str | None = None) -> dict[str, Any]:
+        """Return the figures, of one assistant or of all; to be called in a thread."""
+        now = time.time()
+        with self._lock:
+            names = [assistant] if assistant is not None else list(self._assistants)
+            total = self._all.summary(now)
+        found: dict[str, Any] = {}
+        for name in names:
+            with self._lock:  # for each anew, so that what takes long holds nobody up
+                if (rolling := self._assistants.get(name)) is not None:
+                    found[name] = rolling.summary(now)
+        return {"runs": total, "assistants": found}
+
+    def _count(self, at: float, event: RunEnded) -> None:
+        success = event.status is RunStatus.SUCCESS
+        for rolling in (self._all, self._of(event.graph_id)):
+            rolling.add(at, event.took, success=success)
+        self._dirty = True
+
+    def _of(self, assistant: str) -> Rolling:
+        if assistant not in self._assistants and len(self._assistants) >= self._most:
+            self._assistants.pop(next(name for name in self._assistants if name != OTHER))
+            assistant = OTHER
+        rolling = self._assistants.setdefault(assistant, Rolling())
+        self._assistants.move_to_end(assistant)
+        return rolling
+
+    def _save(self) -> None:
+        with self._lock:
+            dumped = {
+                "runs": self._all.dump(),
+                "assistants": {name: one.dump() for name, one in self._assistants.items()},
+            }
+            self._dirty = False
+        self._saved_at = time.monotonic()
+        try:
+            write_whole(self._path, orjson.dumps(dumped))
+        except OSError as error:
+            self._dirty = True
+            _log.warning("the figures of runs could not be written", error=str(error))
+
+    def _load(self) -> None:
+        try:
+            dumped = orjson.loads(self._path.read_bytes())
+            self._all = Rolling.load(dumped["runs"])
+            for name, one in dumped["assistants"].items():
+                self._assistants[name] = Rolling.load(one)
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
+            _log.warning("the figures of runs could not be read; they begin anew", error=str(error))

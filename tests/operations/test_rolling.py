@@ -1,0 +1,63 @@
+"""Figures of the last minute, hour and day, counted once."""
+
+import orjson
+import pytest
+
+from operations.rolling import ACCURACY, Rolling
+
+NOON = 1_700_000_000.0 // 3_600 * 3_600
+
+
+def test_each_window_counts_what_happened_in_it() -> None:
+    rolling = Rolling()
+    for number in range(4_000):  # one every ten seconds, for eleven hours
+        rolling.add(NOON + number * 10, 0.5, success=number % 2 == 0)
+    figures = rolling.summary(NOON + 39_990)
+    # A window ends now and begins with a whole bucket: of 10 s, of 5 min, of 1 h.
+    assert [figures[window]["count"] for window in ("1m", "1h", "1d")] == [7, 370, 4_000]
+    assert [figures[window]["success"] for window in ("1m", "1h", "1d")] == [3, 185, 2_000]
+
+
+def test_what_is_over_is_no_longer_counted() -> None:
+    rolling = Rolling()
+    rolling.add(NOON, 1.0, success=True)
+    counts = [
+        [figures["count"] for figures in rolling.summary(NOON + later).values()]
+        for later in (0, 59, 75, 3_500, 3_950, 86_000, 95_000)
+    ]
+    assert counts == [
+        [1, 1, 1], [1, 1, 1], [0, 1, 1], [0, 1, 1], [0, 0, 1], [0, 0, 1], [0, 0, 0],
+    ]  # fmt: skip
+
+
+def test_percentiles_are_those_of_all_values_within_two_percent() -> None:
+    rolling = Rolling()
+    for number in range(1, 1_001):
+        rolling.add(NOON + number * 3, number / 100, success=True)
+    figures = rolling.summary(NOON + 3_000)["1d"]
+    assert figures["p50"] == pytest.approx(5.0, rel=2 * ACCURACY)
+    assert figures["p95"] == pytest.approx(9.5, rel=2 * ACCURACY)
+    assert figures["p99"] == pytest.approx(9.9, rel=2 * ACCURACY)
+
+
+def test_where_nothing_happened_there_are_no_percentiles() -> None:
+    assert Rolling().summary(NOON)["1m"] == {
+        "count": 0, "success": 0, "p50": None, "p95": None, "p99": None,
+    }  # fmt: skip
+
+
+def test_they_are_the_same_after_they_were_written_down_and_read() -> None:
+    rolling = Rolling()
+    for number in range(700):
+        rolling.add(NOON + number * 7, number / 10, success=True)
+    read = Rolling.load(orjson.loads(orjson.dumps(rolling.dump())))
+    assert read.summary(NOON + 4_900) == rolling.summary(NOON + 4_900)
+    read.add(NOON + 4_901, 1.0, success=True)
+    assert read.summary(NOON + 4_901)["1d"]["count"] == 701
+
+
+def test_a_clock_that_is_set_back_loses_nothing() -> None:
+    rolling = Rolling()
+    rolling.add(NOON + 7_200, 1.0, success=True)
+    rolling.add(NOON, 1.0, success=True)
+    assert rolling.summary(NOON + 7_200)["1d"]["count"] == 2

@@ -1,0 +1,73 @@
+"""What holds up the event loop is named and counted, and costs nobody else a turn."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from structlog.testing import capture_logs
+
+from operations.watchdog import Watchdog
+
+
+def hold_up(seconds: float) -> None:
+    time.sleep(seconds)  # held up here
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - it comes about in a thread
+            await asyncio.sleep(0)
+
+
+def counted(watchdog: Watchdog, blocks: int) -> bool:
+    return watchdog.blocks >= blocks
+
+
+async def test_the_line_that_holds_up_the_event_loop_is_named_and_counted() -> None:
+    with capture_logs() as logs:
+        async with Watchdog(blocked_after=0.02, period=0.01) as watchdog:
+            await asyncio.sleep(0.02)  # a first look
+            hold_up(0.3)
+            await until(lambda: watchdog.last_block is not None)
+    (told,) = [entry for entry in logs if "event loop" in entry["event"]]
+    assert told["line"].endswith("in hold_up: time.sleep(seconds)  # held up here")
+    assert "test_watchdog.py" in told["line"]
+    assert watchdog.last_block is not None
+    assert watchdog.last_block.seconds > 0.02
+
+
+async def test_the_same_line_is_told_once_a_minute_and_counted_each_time() -> None:
+    with capture_logs() as logs:
+        async with Watchdog(blocked_after=0.02, period=0.01) as watchdog:
+            for count in (1, 2, 3):
+                await asyncio.sleep(0.02)
+                hold_up(0.2)
+                await until(partial(counted, watchdog, count))
+    told = [entry["line"] for entry in logs if "in hold_up" in entry.get("line", "")]
+    assert len(told) == 1
+    assert watchdog.blocks >= 3
+
+
+async def test_lag_is_measured_of_a_loop_that_is_not_held_up() -> None:
+    async with Watchdog(period=0.01) as watchdog:
+        await until(lambda: watchdog.lag.most > 0)
+        lag = watchdog.lag
+    assert 0 < lag.last <= lag.most
+    assert lag.p99 <= lag.most
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_it_ends_with_its_event_loop(closed: bool) -> None:
+    watchdog = Watchdog(period=0.01)
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(watchdog.__aenter__())
+    if closed:
+        loop.close()
+        watchdog._thread.join(5)  # noqa: SLF001 - a thread that goes on is what would go wrong
+    else:
+        loop.run_until_complete(watchdog.__aexit__(None, None, None))
+        watchdog._thread.join(5)  # noqa: SLF001 - as above
+        loop.close()
+    assert not watchdog._thread.is_alive()  # noqa: SLF001 - as above

@@ -1,0 +1,61 @@
+"""The figures of runs: of whom they are kept, and through what."""
+
+import time
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from operations.telemetry.record import Importance, Record
+from orchestration.loop.events import RunEnded
+from orchestration.loop.run import RunStatus
+from orchestration.telemetry.statistics import OTHER, RunStatistics
+
+
+def ended(graph: str, status: RunStatus = RunStatus.SUCCESS, took: float = 0.5) -> Record:
+    event = RunEnded("r", "t", graph, status, 1, took)
+    return Record(1, time.time(), Importance.LIFECYCLE, event, {})
+
+
+def test_runs_are_counted_of_all_and_of_each_assistant(tmp_path: Path) -> None:
+    statistics = RunStatistics(tmp_path / "figures.json")
+    other = Record(1, time.time(), Importance.LIFECYCLE, "something else", {})
+    statistics.take([ended("a"), ended("a", RunStatus.ERROR), other, ended("b")])
+    summary = statistics.summary()
+    assert (summary["runs"]["1m"]["count"], summary["runs"]["1m"]["success"]) == (3, 2)
+    assert summary["assistants"]["a"]["1m"]["count"] == 2
+    assert list(statistics.summary("b")["assistants"]) == ["b"]
+    assert statistics.summary("c")["assistants"] == {}
+
+
+def test_the_assistants_are_bounded_and_the_rest_counts_as_other(tmp_path: Path) -> None:
+    statistics = RunStatistics(tmp_path / "figures.json", most=3)
+    statistics.take([ended(str(number)) for number in range(50)])
+    summary = statistics.summary()
+    assert len(summary["assistants"]) <= 3
+    assert OTHER in summary["assistants"]
+    assert summary["runs"]["1m"]["count"] == 50
+
+
+def test_they_outlive_the_service(tmp_path: Path) -> None:
+    first = RunStatistics(tmp_path / "figures.json")
+    first.take([ended("a")])
+    first.close(1.0)
+    assert RunStatistics(tmp_path / "figures.json").summary()["assistants"]["a"]["1d"]["count"] == 1
+
+
+def test_a_file_that_cannot_be_read_is_told_and_they_begin_anew(tmp_path: Path) -> None:
+    for damage in (b"", b"{}", b'{"runs": [[1]]}', b"\xff"):
+        (tmp_path / "figures.json").write_bytes(damage)
+        with capture_logs() as logs:
+            statistics = RunStatistics(tmp_path / "figures.json")
+        assert [entry["log_level"] for entry in logs] == ["warning"]
+        assert statistics.summary()["runs"]["1d"]["count"] == 0
+
+
+def test_a_folder_that_cannot_be_written_to_costs_the_file_only(tmp_path: Path) -> None:
+    statistics = RunStatistics(tmp_path / "missing" / "figures.json")
+    statistics.take([ended("a")])
+    with capture_logs() as logs:
+        statistics.close(1.0)
+    assert [entry["event"] for entry in logs] == ["the figures of runs could not be written"]
+    assert statistics.summary()["runs"]["1m"]["count"] == 1
