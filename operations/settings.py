@@ -36,8 +36,10 @@ class Settings(BaseSettings):
     run_timeout: Seconds | None = None  # seconds, of a run that names no timeout of its own
     crash_limit: Annotated[int, Field(ge=1, le=100)] = 3  # crashes of its worker that end a run
 
-    # A stop takes the drain and at most 7 s around it: under 25 s in all.
-    drain_grace: Annotated[FiniteFloat, Field(ge=0)] = 17.0  # seconds
+    # Seconds after the signal. A stop takes at most 10 s beyond the last of them: 25 s in all.
+    drain_delay: Annotated[FiniteFloat, Field(ge=0)] = 2.0  # not ready, but taking runs
+    drain_grace: Annotated[FiniteFloat, Field(ge=0)] = 10.0  # then runs are cancelled
+    drain_grace_critical: Annotated[FiniteFloat, Field(ge=0)] = 15.0  # of priority 0 to 3
     cancel_grace: Seconds = 10.0  # seconds a cancelled run has to clean up
 
     keep_alive: Seconds = 5.0  # seconds between signs of life on a quiet stream
@@ -56,7 +58,7 @@ class Settings(BaseSettings):
     audit_size: Annotated[int, Field(ge=1024**2)] = 1024**3  # bytes of the audit trail
 
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Lowercase] = "info"
-    log_format: Annotated[Literal["auto", "console", "json"], Lowercase] = "auto"  # auto: by tty
+    log_format: Annotated[Literal["auto", "console", "json"], Lowercase] = "auto"  # see dev, serve
 
 
 def load_settings(**overrides: Any) -> Settings:

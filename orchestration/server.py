@@ -23,16 +23,21 @@ from operations.database import DatabaseError
 from operations.errors import ConfigurationError
 from operations.logs import configure_logs
 from operations.settings import Settings
+from operations.shutdown import Shutdown, Step, Tier
 from orchestration.connection import PATIENCE, Connection
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
+from orchestration.graphs.node_tasks import whereabouts
 from orchestration.loop.master import MasterLoop
 from orchestration.service import Service, open_service
+from orchestration.stopping import PART_GRACE
 
 _BACKLOG = 4_096  # connections
 _KEEP_ALIVE = 15  # seconds an idle connection is kept
 _LAST_ANSWERS = 2  # seconds for open connections once the loop has stopped
 _LAST_WORDS = 0.5  # seconds for code that was cancelled, once everything is closed
+_MESSAGE_BYTES = 64 * 1024  # of a WebSocket's client, who has nothing to say
 
+_HANG_UP = 0.3  # seconds for connections in a stop that is forced
 _FORCED = 1.5  # seconds that a second signal gives the event loop
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -57,10 +62,7 @@ def serve(manifest_path: Path, host: str, port: int, settings: Settings) -> int:
         ConfigurationError: something is wrong with the manifest or a graph, the address is
             taken, or the data folder cannot be used; nothing was started.
     """
-    json = settings.log_format == "json" or (
-        settings.log_format == "auto" and not sys.stderr.isatty()
-    )
-    configure_logs(settings.log_level, json=json)
+    configure_logs(settings.log_level, json=settings.log_format != "console", context=whereabouts)
     with _signals_to(_end_the_start), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         try:
             exit_code = runner.run(_serve(manifest_path, host, port, settings))
@@ -129,11 +131,13 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
                 data=str(settings.data_dir),
             )
             _spare_the_collector()
-            stop = _Stop(server, service.loop)
+            stop = _Stop(server, service.loop, service.shutdown)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(stop.obey)
                 await server.serve(sockets=[listener])
-                tasks.cancel_scope.cancel()
+                stop.served.set()
+                if not service.shutdown.begun:
+                    tasks.cancel_scope.cancel()
     return stop.exit_code
 
 
@@ -178,18 +182,21 @@ async def _opened(manifest: Manifest, settings: Settings) -> AsyncGenerator[Serv
 
 
 class _Stop:
-    """Turns the first signal into a drain and the second into a forced stop.
+    """Turns the first signal into a stop in order and the second into one that is forced.
 
     The signals are taken outside of the event loop, which user code may be blocking.
     """
 
-    def __init__(self, server: uvicorn.Server, loop: MasterLoop) -> None:
+    def __init__(self, server: uvicorn.Server, loop: MasterLoop, shutdown: Shutdown) -> None:
         self._server = server
         self._loop = loop
+        self._shutdown = shutdown
         self._events = asyncio.get_running_loop()
         self._first = asyncio.Event()
         self._second = asyncio.Event()
+        self.served = asyncio.Event()  # set once no connection is left
         self.exit_code = 0
+        shutdown.add(Step("connections", Tier.PARTS, self._hang_up, PART_GRACE, forced=_HANG_UP))
 
     async def obey(self) -> None:
         """Wait for signals and act on them."""
@@ -197,14 +204,9 @@ class _Stop:
             await self._first.wait()
             _log.info("draining", working=self._loop.working)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._drain)
-                await self._second.wait()
-                _log.warning("second signal: stopping now")
+                tasks.start_soon(self._force)
+                await self._shutdown.run()
                 tasks.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await self._loop.aclose()
-            self._server.force_exit = True
-            self._server.should_exit = True
 
     def _hear(self, number: int, _: object) -> None:
         if not self.exit_code:
@@ -217,9 +219,15 @@ class _Stop:
         last_resort.daemon = True
         last_resort.start()
 
-    async def _drain(self) -> None:
-        await self._loop.drain()
+    async def _force(self) -> None:
+        await self._second.wait()
+        _log.warning("second signal: stopping now")
+        self._shutdown.force()
+        self._server.force_exit = True
+
+    async def _hang_up(self) -> None:
         self._server.should_exit = True
+        await self.served.wait()
 
 
 def uvicorn_config(app: ASGIApp, patience: float = PATIENCE) -> uvicorn.Config:
@@ -230,7 +238,9 @@ def uvicorn_config(app: ASGIApp, patience: float = PATIENCE) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", partial(Connection, patience=patience)),
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=_MESSAGE_BYTES,
+        ws_per_message_deflate=False,
         proxy_headers=False,
         lifespan="off",
         log_config=None,

@@ -5,9 +5,9 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
+    AsyncExitStack,
     aclosing,
     asynccontextmanager,
-    nullcontext,
     suppress,
 )
 from dataclasses import dataclass
@@ -17,26 +17,33 @@ from random import Random
 
 from starlette.types import ASGIApp
 
-from operations.background import in_background
+from operations.background import Stop, Worker, held, in_background
+from operations.clock import iso_now
 from operations.database import Database, open_database
-from operations.errors import StorageFull
 from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
+from operations.shutdown import Shutdown, Step, Tier
+from operations.status_file import StatusFile, last_words
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.events import ServiceStarted, ServiceStopped
+from operations.telemetry.record import Sink
 from operations.telemetry.trail import FOLDER, Trail
+from operations.watchdog import Watchdog
 from orchestration.agency import Agency
 from orchestration.api.app import build_app
 from orchestration.api.auth.opening import open_authority
 from orchestration.api.backend import Backend
+from orchestration.api.conditions import shutdown_document
 from orchestration.api.cron_runs import submit_cron_run
 from orchestration.api.custom import open_custom_routes
 from orchestration.api.following import keep_events
 from orchestration.api.ingress import BODIES, Bodies
 from orchestration.api.meta import VERSION
+from orchestration.api.operations import Operations
 from orchestration.api.submission import default_assistant
 from orchestration.commission import known, register_files
+from orchestration.conditions import Conditions
 from orchestration.coordination import Coordination, cause
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.executor import LangGraphExecutor
@@ -52,6 +59,7 @@ from orchestration.loop.master import MasterLoop
 from orchestration.retention.sweeper import Sweeper
 from orchestration.retention.threads import ThreadSweeper
 from orchestration.shared_store import open_shared_store
+from orchestration.stopping import PART_GRACE, last_records, stop_runs
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
@@ -69,12 +77,16 @@ from orchestration.telemetry.exposition import Exposition
 from orchestration.telemetry.gauges import Gauges, Parts
 from orchestration.telemetry.importance import IMPORTANCE
 from orchestration.telemetry.journal import Journal
+from orchestration.telemetry.live import LiveView
 from orchestration.telemetry.metrics import Metrics
+from orchestration.telemetry.statistics import RunStatistics
 from orchestration.webhooks.configuration import headers, url_policy
 from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
 
 DATABASE = "masterloop.db"
+STATISTICS = "run-statistics.json"
+STATUS = "status.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +96,7 @@ class Service:
     loop: MasterLoop
     app: ASGIApp
     recovered: int
+    shutdown: Shutdown
 
 
 @asynccontextmanager
@@ -97,11 +110,17 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     """
     folder: Path = settings.data_dir
     urls = url_policy(manifest)
+    view = LiveView(
+        lambda: loop.all_live(),  # noqa: PLW0108 - there is none yet
+        lambda: agency.pools,
+        lambda: conditions.figures(),  # noqa: PLW0108 - as above
+    )
+    statistics = RunStatistics(folder / STATISTICS)
     metrics = Metrics()
     trail = Trail(folder / FOLDER, total=settings.audit_size)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
-        _telemetry(metrics, trail) as telemetry,
+        _telemetry(trail, metrics, statistics, view) as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
@@ -110,6 +129,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())
+        watchdog = Watchdog()
+        shutdown = Shutdown(lambda: view.stopping(shutdown_document(shutdown)))
         mailboxes = MessageStore(database, manifest.masterloop.network)
         agency = Agency(manifest, graphs, mailboxes, harmless(telemetry.emit))
         threads = _node_threads(settings)
@@ -150,6 +171,14 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         _restrict_without(trail, loop)
         metrics.registry.register(Gauges(parts.read, asyncio.get_running_loop()))
         exposition = Exposition(metrics.registry)
+        conditions = Conditions(
+            shutdown=shutdown,
+            loop=loop,
+            database=database,
+            threads=threads,
+            pools=agency.pools,
+            watchdog=watchdog,
+        )
         crons = CronStore(database)
         timekeeper = Timekeeper(
             crons, lambda cron, firing: submit_cron_run(backend, cron, firing), rng=Random()
@@ -164,6 +193,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             limit=section.sweep_limit,
             default=ttl,
         )
+        identity = {"version": VERSION, "pid": os.getpid(), "started_at": iso_now()}
         backend = Backend(
             settings=settings,
             bodies=Bodies(settings.max_body * BODIES),
@@ -183,10 +213,17 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             sweeper=sweeper,
             keys=KeyStore(database),
             webhook_urls=urls,
-            readiness=lambda: _readiness(loop, database),
+            health=conditions.health(),
+            shutdown=shutdown,
             agents=agency.pools,
             network=agency.network,
             messages=MessageLog(database),
+            operations=Operations(
+                identity=identity,
+                summary=statistics.summary,
+                activity=view.activity,
+                live=view.live,
+            ),
             decisions=coordination.advisor.history,
             experience=coordination.experience,
             known=lambda: known(agency.pools, coordination.tools, graphs),
@@ -196,26 +233,48 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             authority=authority,
         )
         recovered = await _recover(backend)
-        async with (
-            exposition.listening(settings.admin_port),
-            _in_the_trail(telemetry),
-            in_background(deliverer, "webhooks"),
-            agency.running(),
-            coordination.running(),
-            _closing(loop, runs, threads),
-            in_background(timekeeper, "crons"),
-            in_background(sweeper, "sweeper of threads"),
-            _forgetting_events(manifest, database),
-            _forgetting_messages(manifest, mailboxes),
-            in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
-        ):
-            yield Service(loop=loop, app=build_app(backend, custom), recovered=recovered)
+        stop_runs(shutdown, loop, view.live, settings)
+        shutdown.add(last_records(telemetry, ServiceStopped(None)))
+        status = StatusFile(folder / STATUS, lambda: {**identity, **conditions.figures()})
+        beside: list[tuple[Worker, str]] = [
+            (status, "status file"),
+            (timekeeper, "crons"),
+            (sweeper, "sweeper of threads"),
+            (Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
+            *_forgetting(manifest, database, mailboxes),
+        ]
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(last_words(status))
+            await stack.enter_async_context(exposition.listening(settings.admin_port))
+            await stack.enter_async_context(_in_the_trail(telemetry))
+            opened = _Parts(stack, shutdown)
+            await opened.begin("webhooks", in_background(deliverer, "webhooks"))
+            await opened.begin("agents", held(agency.running(), "agents"))
+            await opened.begin("workflows", held(coordination.running(), "workflows"))
+            await stack.enter_async_context(_closing(loop, runs, threads))
+            for worker, name in beside:
+                await opened.begin(name, in_background(worker, name))
+            app = build_app(backend, custom)
+            await stack.enter_async_context(watchdog)
+            yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
 
 
-def _telemetry(metrics: Metrics, trail: Trail) -> Aggregator:
+class _Parts:
+    """What works beside the loop: ended with the service, or before in a stop that is in order."""
+
+    def __init__(self, stack: AsyncExitStack, shutdown: Shutdown) -> None:
+        self._stack = stack
+        self._shutdown = shutdown
+
+    async def begin(self, name: str, part: AbstractAsyncContextManager[Stop]) -> None:
+        stop = await self._stack.enter_async_context(part)
+        self._shutdown.add(Step(name, Tier.PARTS, stop, PART_GRACE))
+
+
+def _telemetry(trail: Trail, *sinks: Sink) -> Aggregator:
     """Make what the service is told by, and those who take it from there."""
     return Aggregator(
-        [Journal(), metrics],
+        [Journal(), *sinks],
         trail=trail,
         importance=IMPORTANCE,
         common={"service.name": "masterloop"},
@@ -265,20 +324,17 @@ async def _closing(loop: MasterLoop, runs: RunStore, threads: NodeThreads) -> As
         threads.shutdown(wait=False, cancel_futures=True)
 
 
-def _forgetting_events(manifest: Manifest, database: Database) -> AbstractAsyncContextManager[None]:
-    minutes = manifest.masterloop.events_ttl
-    if minutes is None:
-        return nullcontext()
-    old = OldEvents(database, timedelta(minutes=minutes))
-    return in_background(Sweeper(old, "events"), "sweeper of events")
-
-
-def _forgetting_messages(
-    manifest: Manifest, mailboxes: MessageStore
-) -> AbstractAsyncContextManager[None]:
-    if not manifest.masterloop.network.mailboxes:
-        return nullcontext()
-    return in_background(Sweeper(mailboxes, "messages"), "sweeper of messages")
+def _forgetting(
+    manifest: Manifest, database: Database, mailboxes: MessageStore
+) -> list[tuple[Worker, str]]:
+    """Return who forgets what has a time to live that the manifest names."""
+    workers: list[tuple[Worker, str]] = []
+    if (minutes := manifest.masterloop.events_ttl) is not None:
+        old = OldEvents(database, timedelta(minutes=minutes))
+        workers.append((Sweeper(old, "events"), "sweeper of events"))
+    if manifest.masterloop.network.mailboxes:
+        workers.append((Sweeper(mailboxes, "messages"), "sweeper of messages"))
+    return workers
 
 
 def _thread_ttl(manifest: Manifest) -> Ttl | None:
@@ -337,7 +393,8 @@ def _limits(manifest: Manifest, settings: Settings) -> Limits:
         queue_capacity=settings.queue_capacity,
         ageing=settings.ageing,
         cancel_grace=settings.cancel_grace,
-        drain_grace=settings.drain_grace,
+        drain_grace=max(0.0, settings.drain_grace - settings.drain_delay),
+        drain_grace_critical=max(0.0, settings.drain_grace_critical - settings.drain_delay),
         crash_limit=settings.crash_limit,
         run_timeout=settings.run_timeout,
         submit_rate=settings.submit_rate,
@@ -348,16 +405,3 @@ def _limits(manifest: Manifest, settings: Settings) -> Limits:
         },
         assistant_timeouts={name: one.timeout for name, one in named if one.timeout},
     )
-
-
-async def _readiness(loop: MasterLoop, database: Database) -> dict[str, str]:
-    if loop.draining:
-        return {"loop": "the service is stopping"}
-    try:
-        database.get("SELECT 1 FROM runs LIMIT 1")
-    except Exception as error:  # noqa: BLE001 - whatever it is, it makes us not ready
-        return {"database": str(error)}
-    refusal = await database.refusal()
-    if isinstance(refusal, StorageFull):
-        return {"database": "there is no room left in the data folder; reads go on"}
-    return {} if refusal is None else {"database": str(refusal)}

@@ -246,10 +246,56 @@ class Ok(TypedDict):
     ok: Literal[True]
 
 
+class Component(TypedDict):
+    """How a part of the service is."""
+
+    state: Literal["ok", "degraded", "failed"]
+    reason: NotRequired[str]
+    figures: NotRequired[Json]
+
+
+class StopStep(TypedDict):
+    """How a step of the stop ended."""
+
+    step: str
+    result: Literal["done", "failed", "timed out", "cut short"]
+    seconds: float
+    error: str | None
+
+
+class Stop(TypedDict):
+    """How far the stop has come."""
+
+    phase: str
+    steps: list[StopStep]
+
+
 class Ready(TypedDict):
     """Whether the service takes runs; what is missing stands beside the status."""
 
     status: Literal["ok", "not ready"]
+    components: NotRequired[dict[str, Component]]
+    shutdown: NotRequired[Stop]
+
+
+class Status(TypedDict):
+    """How the service and each of its parts are."""
+
+    version: str
+    pid: int
+    started_at: str
+    components: dict[str, Component]
+    shutdown: Stop | None
+    lookers: int
+
+
+class Activity(TypedDict):
+    """Something that happened, with its facts beside."""
+
+    number: int
+    at: str
+    event: str
+    run_id: NotRequired[str]
 
 
 class AgentPool(TypedDict):

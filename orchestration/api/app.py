@@ -19,6 +19,7 @@ from orchestration.api import (
     messages,
     meta,
     metrics,
+    ops,
     quota,
     runs,
     state,
@@ -37,6 +38,7 @@ from orchestration.api.prefix import Below
 from orchestration.api.problems import PROBLEMS, not_found, respond
 from orchestration.api.reference import page
 from orchestration.api.resource import Resource
+from orchestration.api.sockets import Sockets
 from orchestration.graphs.sections import HttpSection
 
 _MODULES = (
@@ -56,6 +58,7 @@ _MODULES = (
     deliveries,
     meta,
     metrics,
+    ops,
 )
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared for module in _MODULES for declared in module.endpoint.all
@@ -66,10 +69,10 @@ _DISABLED = {
     "disable_threads": (threads, state, commands, thread_log),
     "disable_runs": (creation, runs, crons),
     "disable_store": (items,),
-    "disable_meta": (meta, metrics),
+    "disable_meta": (meta, metrics, ops),
     "disable_webhooks": (deliveries,),
 }
-_PROBES = frozenset({"/livez", "/readyz"})
+_PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 
 
 def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
@@ -94,7 +97,7 @@ def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
             resources[path] = Resource(backend, path, {"GET": _Fixed(body, media_type)})
     # Errors are answered by the resources, so Starlette's application around the paths is not
     # needed: it would wrap every request twice more.
-    ours = Paths(resources, otherwise=_not_found)
+    ours = Sockets(backend, Paths(resources, otherwise=_not_found))
     app: ASGIApp = ours if custom is None else BesideOurs(custom, ours)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
         app = Below(app, prefix)

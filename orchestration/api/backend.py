@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from langgraph.store.base import BaseStore
 
@@ -11,10 +10,13 @@ from agents.pools import AgentPools
 from coordinator.checking import Known
 from coordinator.history import History
 from operations.egress import UrlPolicy
+from operations.health import Health
 from operations.settings import Settings
+from operations.shutdown import Shutdown
 from orchestration.api.access import Authority
 from orchestration.api.events import Emit
 from orchestration.api.ingress import Bodies
+from orchestration.api.operations import Operations
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
@@ -33,20 +35,11 @@ from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 
 
-class Readiness(Protocol):
-    """Tells whether the service can take work."""
-
-    async def __call__(self) -> dict[str, str]:
-        """Return what is not ready, and why; empty when everything is."""
-        ...
-
-
 class Metrics(Protocol):
     """Shows all metrics."""
 
     async def __call__(self, *, compressed: bool) -> bytes:
         """Return them as Prometheus reads them, in gzip if they are to be compressed."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +63,9 @@ class Backend:
     sweeper: ThreadSweeper
     keys: KeyStore
     webhook_urls: UrlPolicy
-    readiness: Readiness
     bodies: Bodies
+    health: Health
+    shutdown: Shutdown
     agents: AgentPools
     network: AgentNetwork
     messages: MessageLog
@@ -81,4 +75,5 @@ class Backend:
     workflows: Mapping[str, str]  # the assistants of those in files, by name
     emit: Emit
     metrics: Metrics
+    operations: Operations
     authority: Authority | None = None

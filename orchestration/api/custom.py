@@ -11,8 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from operations.errors import ConfigurationError
 from orchestration.api.access import Authority
-from orchestration.api.paths import Paths
 from orchestration.api.problems import problem, respond
+from orchestration.api.sockets import Sockets
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.targets import load_target
 
@@ -58,7 +58,7 @@ class BesideOurs:
     A path may have methods of both: `GET /threads` of the project beside `POST /threads`.
     """
 
-    def __init__(self, custom: CustomRoutes, ours: Paths) -> None:
+    def __init__(self, custom: CustomRoutes, ours: Sockets) -> None:
         self._custom = custom
         self._ours = ours
 

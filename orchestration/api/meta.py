@@ -2,17 +2,31 @@
 
 from http import HTTPStatus
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import BeforeValidator
 from starlette.responses import Response
 
+from operations.errors import nearest
+from operations.health import State
 from orchestration.api import answers
 from orchestration.api.access import PUBLIC
+from orchestration.api.asked import Query
+from orchestration.api.conditions import components_document, shutdown_document
 from orchestration.api.endpoint import Call, Endpoints, json_response
+from orchestration.api.problems import Problem
 
 endpoint = Endpoints()
 VERSION = version("masterloop")
 _LANGGRAPH = version("langgraph")
+Flag = Annotated[bool, BeforeValidator(lambda text: text == "" or text)]  # `?verbose` is true
+
+
+class ReadyHow(Query):
+    """What is said of the parts, and which of them do not count."""
+
+    verbose: Flag = False
+    exclude: list[str] | None = None
 
 
 @endpoint("GET", "/ok", access=PUBLIC, gives=answers.Ok)
@@ -27,12 +41,43 @@ async def livez(call: Call) -> Response:  # noqa: ARG001 - every handler takes i
     return json_response({"status": "ok"})
 
 
-@endpoint("GET", "/readyz", access=PUBLIC, gives={200: answers.Ready, 503: answers.Ready})
-async def readyz(call: Call) -> Response:
+@endpoint(
+    "GET",
+    "/readyz",
+    access=PUBLIC,
+    query=ReadyHow,
+    gives={200: answers.Ready, 503: answers.Ready},
+)
+async def readyz(call: Call, how: ReadyHow) -> Response:
     """Say whether the service takes runs, and if not, why."""
-    missing = await call.backend.readiness()
-    status = HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK
-    return json_response({"status": "not ready" if missing else "ok", **missing}, status)
+    health, shutdown = call.backend.health, call.backend.shutdown
+    left_out = how.exclude or ()
+    for name in left_out:
+        if name not in health.names:
+            detail = f"there is no part {name!r}. {nearest(name, health.names)}"
+            raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
+    found = await health.examine(left_out)
+    missing = {name: one.reason for name, one in found.items() if one.state is State.FAILED}
+    body: dict[str, Any] = {"status": "not ready" if missing else "ok", **missing}
+    if how.verbose:
+        # Anybody may ask this; figures are for those who may see `GET /ops/status`.
+        details = call.backend.authority is None
+        body["components"] = components_document(found, details=details)
+        if shutdown.begun:
+            body["shutdown"] = shutdown_document(shutdown)
+    return json_response(body, HTTPStatus.SERVICE_UNAVAILABLE if missing else HTTPStatus.OK)
+
+
+@endpoint("GET", "/startupz", access=PUBLIC, gives={200: answers.Ready, 503: answers.Ready})
+async def startupz(call: Call) -> Response:
+    """Say whether the start is over: every pool has its agents, or says what keeps them away."""
+    starting = {
+        pool.name: pool.snapshot().reason
+        for pool in call.backend.agents
+        if pool.snapshot().state == "starting"
+    }
+    status = HTTPStatus.SERVICE_UNAVAILABLE if starting else HTTPStatus.OK
+    return json_response({"status": "not ready" if starting else "ok", **starting}, status)
 
 
 @endpoint("GET", "/info", access=PUBLIC, gives=dict[str, Any])

@@ -4,7 +4,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestration.api.problems import not_found, respond
 
-PROBES = frozenset({"/ok", "/livez", "/readyz"})
+PROBES = frozenset({"/ok", "/livez", "/readyz", "/startupz"})
 
 
 class Below:

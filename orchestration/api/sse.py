@@ -1,17 +1,44 @@
 """Server-sent events: a listener's events, written as they come, while the client reads."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
+from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from orchestration.loop.streams import Listener, StreamEvent
+from orchestration.loop.streams import StreamEvent
 
 _HEARTBEAT = b": heartbeat\n\n"
 _SHUTDOWN = b"event: shutdown\nretry: 3000\ndata: null\n\n"
 _GAP = b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
+
+
+class Listener(Protocol):
+    """Where events wait to be written."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing will come any more."""
+        ...
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether it was closed because the client was too slow."""
+        ...
+
+    def take(self) -> Sequence[StreamEvent]:
+        """Return what waits, without waiting."""
+        ...
+
+    async def wait(self) -> None:
+        """Return once there is something to take, or nothing will come any more."""
+        ...
+
+    def close(self) -> None:
+        """Let nothing come any more."""
+        ...
 
 
 class EventStream(Response):

@@ -66,7 +66,7 @@ def dev(
         out.print(f"[yellow]Port {DEFAULT_PORT} is in use; taking {chosen}.[/]")
     if not reload:
         _print_banner(host, chosen, config)
-        _serve(config, host, chosen, jobs)
+        _serve(config, host, chosen, jobs, for_people=True)
     from orchestration.commands.reloading import supervise  # noqa: PLC0415 - watchfiles
 
     command = [sys.executable, "-m", "orchestration", "dev", "--host", host, "--port", str(chosen)]
@@ -97,11 +97,17 @@ def serve(
     _serve(config, host, _free_port(host, port), jobs)
 
 
-def _serve(config: Path, host: str, port: int, jobs: int | None) -> None:
+def _serve(
+    config: Path, host: str, port: int, jobs: int | None, *, for_people: bool = False
+) -> None:
     with configuration_errors_told():
         from operations.settings import load_settings  # noqa: PLC0415 - pydantic
 
-        settings = load_settings(max_concurrent_runs=jobs)
+        # Who tries things out wants them to stop at once, and reads what they say.
+        settings = load_settings(max_concurrent_runs=jobs, drain_delay=0.0 if for_people else None)
+        if settings.log_format == "auto":
+            log_format = "console" if for_people else "json"
+            settings = settings.model_copy(update={"log_format": log_format})
         from orchestration import server  # noqa: PLC0415 - langgraph and all the rest
 
         raise typer.Exit(server.serve(config, host, port, settings))

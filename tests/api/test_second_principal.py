@@ -221,9 +221,14 @@ CASES: dict[str, list[Case]] = {
     "GET /coordinator/experience": [Case(403, params={"workflow": "hers"})],
     "GET /coordinator/experience/entries": [Case(403)],
     "GET /webhooks/deliveries": [gives([])],
+    "GET /ops/status": [Case(403)],
+    "GET /ops/stats": [Case(403)],
+    "GET /ops/activity": [Case(403)],
+    "GET /ops/stream": [Case(403)],
     "GET /ok": [Case(200)],
     "GET /livez": [Case(200)],
-    "GET /readyz": [Case(200)],
+    "GET /readyz": [Case(200), Case(200, params={"verbose": ""})],
+    "GET /startupz": [Case(200)],
     "GET /info": [Case(200)],
 }
 

@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 EXAMPLES = os.environ.get("FUZZ_EXAMPLES", "2")
 CALLERS = (None, "run", "admin") if "FUZZ_EXAMPLES" in os.environ else (None,)
-LEFT_OUT = r"(^/threads/[^/]*/(stream(/events)?|commands)|^/runs/[^/]*/why)$"
+LEFT_OUT = r"(^/threads/[^/]*/(stream(/events)?|commands)|^/runs/[^/]*/why|^/ops/stream)$"
 
 
 @pytest.mark.process

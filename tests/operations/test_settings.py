@@ -37,7 +37,9 @@ def test_without_variables_there_is_no_limit_per_caller() -> None:
 
 
 def test_a_graceful_stop_fits_into_25_seconds_by_default() -> None:
-    assert load_settings().drain_grace + 5 <= 25
+    settings = load_settings()
+    assert settings.drain_delay <= settings.drain_grace <= settings.drain_grace_critical
+    assert settings.drain_grace_critical + 10 <= 25
 
 
 def test_an_empty_variable_counts_as_unset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,6 +197,7 @@ class Server:
         folders = {
             "MASTERLOOP_DATA_DIR": str(self.data),
             "EFFECTS_FOLDER": str(self.effects.folder),
+            "MASTERLOOP_DRAIN_DELAY": "0",
         }
         return {**inherited, **folders, **given}
 

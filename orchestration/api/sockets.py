@@ -1,0 +1,105 @@
+"""``/ops/stream`` as a WebSocket: the same JSON texts, each in a message."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from operations.live import News
+from orchestration.api.access import ANONYMOUS
+from orchestration.api.asked import parameters
+from orchestration.api.backend import Backend
+from orchestration.api.ops import OPERATOR, TOPICS, StreamHow
+from orchestration.api.paths import Paths
+from orchestration.api.problems import Problem, not_found, problem, respond
+
+PATH = "/ops/stream"
+GOING_AWAY = 1001
+
+
+class Sockets:
+    """An ASGI application: answers WebSockets, and leaves everything else to the paths."""
+
+    def __init__(self, backend: Backend, paths: Paths) -> None:
+        self._backend = backend
+        self._paths = paths
+
+    def have(self, scope: Scope) -> bool:
+        """Return whether a request is for one of the paths."""
+        return self._paths.have(scope)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or pass on."""
+        if scope["type"] != "websocket":
+            await self._paths(scope, receive, send)
+            return
+        try:
+            how = await self._admit(scope, receive)
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody gets in
+            await respond(problem(error), scope["path"])(scope, receive, send)
+            return
+        await self._serve(WebSocket(scope, receive, send), how)
+
+    async def _admit(self, scope: Scope, receive: Receive) -> StreamHow:
+        """Return what is asked for by somebody who may.
+
+        Raises:
+            Problem, ValidationError: they may not, or ask for what there is not.
+        """
+        if scope["path"].removeprefix(scope.get("root_path", "")) != PATH:
+            raise not_found(scope["path"])
+        if not _same_origin(scope):
+            # Browsers open WebSockets across origins without asking; their pages are not to look.
+            raise Problem(HTTPStatus.FORBIDDEN, "a page of another origin cannot look")
+        authority, principal = self._backend.authority, ANONYMOUS
+        if authority is not None:
+            principal, _ = await authority.authenticate(scope, receive)
+            if OPERATOR not in principal.permissions:
+                raise Problem(HTTPStatus.FORBIDDEN, f"this takes the permission {OPERATOR!r}")
+        return StreamHow.parse(parameters(scope["query_string"]))
+
+    async def _serve(self, socket: WebSocket, how: StreamHow) -> None:
+        await socket.accept()
+        live = self._backend.operations.live
+        timeout = self._backend.settings.send_timeout
+        looker, before = live.look(how.topics or TOPICS)
+        watch = asyncio.create_task(_watch(socket, looker.close))
+        try:
+            await _send(socket, before, timeout)
+            while not looker.closed:
+                await looker.wait()
+                await _send(socket, looker.take(), timeout)
+            await socket.close(GOING_AWAY)
+        except (WebSocketDisconnect, RuntimeError, TimeoutError):
+            return  # it has gone, or does not read
+        finally:
+            watch.cancel()
+            live.leave(looker)
+
+
+async def _send(socket: WebSocket, news: list[News], timeout: float) -> None:  # noqa: ASYNC109 - of each message
+    for one in news:
+        async with asyncio.timeout(timeout):
+            await socket.send_text(one.data.decode())
+        await asyncio.sleep(0)
+
+
+async def _watch(socket: WebSocket, gone: Callable[[], None]) -> None:
+    """Return once the client has gone; what it sends means nothing."""
+    with suppress(RuntimeError):
+        while (await socket.receive())["type"] != "websocket.disconnect":
+            pass
+    gone()
+
+
+def _same_origin(scope: Scope) -> bool:
+    headers: dict[bytes, bytes] = dict(scope["headers"])
+    origin = headers.get(b"origin")
+    if origin is None:  # no browser
+        return True
+    host = headers.get(b"host", b"").decode("latin-1")
+    return urlsplit(origin.decode("latin-1")).netloc == host

@@ -1,0 +1,116 @@
+"""What the service looks at to say how it is: its own stop, store, queue, threads, pools, loop."""
+
+from agents.pools import AgentPools
+from operations.database import Database
+from operations.errors import StorageFull
+from operations.health import Check, Component, Health, State
+from operations.shutdown import Shutdown, Tier
+from operations.watchdog import Watchdog
+from orchestration.graphs.node_threads import NodeThreads
+from orchestration.loop.master import MasterLoop
+
+LAG = 0.25  # seconds of lag, p99 of a minute, from which the event loop counts as overloaded
+
+
+class Conditions:
+    """The checks of a service."""
+
+    def __init__(
+        self,
+        *,
+        shutdown: Shutdown,
+        loop: MasterLoop,
+        database: Database,
+        threads: NodeThreads,
+        pools: AgentPools,
+        watchdog: Watchdog,
+    ) -> None:
+        self._shutdown = shutdown
+        self._loop = loop
+        self._database = database
+        self._threads = threads
+        self._pools = pools
+        self._watchdog = watchdog
+
+    def health(self, **more: Check) -> Health:
+        """Return them all, and ``more``."""
+        return Health(
+            {
+                "loop": self._stopping,
+                "database": self._storage,
+                "queue": self._queue,
+                "threads": self._left_behind,
+                "agents": self._agents,
+                "event_loop": self._lag,
+                **more,
+            }
+        )
+
+    def figures(self) -> dict[str, float]:
+        """Return what changes all the time."""
+        loop, lag = self._loop, self._watchdog.lag
+        return {
+            "waiting": loop.waiting,
+            "working": loop.working,
+            "zombie_runs": loop.zombies,
+            "abandoned_threads": self._threads.abandoned,
+            "lag": round(lag.last, 6),
+            "lag_p99": round(lag.p99, 6),
+            "blocks": self._watchdog.blocks,
+        }
+
+    async def _stopping(self) -> Component:
+        if self._shutdown.phase is Tier.READINESS or self._loop.draining:
+            return Component(State.FAILED, "the service is stopping")
+        return Component()
+
+    async def _storage(self) -> Component:
+        self._database.get("SELECT 1 FROM runs LIMIT 1")
+        refusal = await self._database.refusal()
+        if isinstance(refusal, StorageFull):
+            reason = "there is no room left in the data folder; reads go on"
+            return Component(State.FAILED, reason)
+        return Component() if refusal is None else Component(State.FAILED, str(refusal))
+
+    async def _queue(self) -> Component:
+        limits, loop = self._loop.limits, self._loop
+        figures = {
+            "waiting": loop.waiting,
+            "capacity": limits.queue_capacity,
+            "working": loop.working,
+            "slots": limits.concurrent_runs,
+        }
+        if loop.waiting >= limits.queue_capacity:
+            return Component(State.DEGRADED, "the queue is full; new runs are refused", figures)
+        return Component(figures=figures)
+
+    async def _left_behind(self) -> Component:
+        zombies, abandoned = self._loop.zombies, self._threads.abandoned
+        figures = {"zombie_runs": zombies, "abandoned_threads": abandoned}
+        if abandoned > self._threads.abandoned_limit:
+            reason = "too many threads work for runs that are over; no sync node is started"
+            return Component(State.DEGRADED, reason, figures)
+        if zombies or abandoned:
+            return Component(State.DEGRADED, "code of runs that are over does not stop", figures)
+        return Component(figures=figures)
+
+    async def _agents(self) -> Component:
+        pools = [pool.snapshot() for pool in self._pools]
+        figures = {pool.pool: pool.state for pool in pools}
+        reasons = [f"{one.pool}: {one.reason}" for one in pools if one.state == "degraded"]
+        if reasons:
+            return Component(State.DEGRADED, "; ".join(reasons), figures)
+        return Component(figures=figures)
+
+    async def _lag(self) -> Component:
+        lag, last = self._watchdog.lag, self._watchdog.last_block
+        figures = {
+            "lag": round(lag.last, 6),
+            "lag_p99": round(lag.p99, 6),
+            "lag_max": round(lag.most, 6),
+            "blocks": self._watchdog.blocks,
+            "last_block": None if last is None else last.line,
+        }
+        if lag.p99 > LAG:
+            return Component(State.DEGRADED, f"it is {lag.p99:.2f} s late (p99)", figures)
+        return Component(figures=figures)

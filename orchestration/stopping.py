@@ -1,0 +1,49 @@
+"""In which order the service stops, and how long each part of it may take.
+
+Every part that takes all of its time included, a stop takes 25 s with the settings as they come:
+15 for runs, 3 for those that have to be cancelled, the rest for what is below.
+"""
+
+import asyncio
+
+from operations.live import Live
+from operations.settings import Settings
+from operations.shutdown import Shutdown, Step, Tier
+from operations.telemetry.aggregator import GRACE, Aggregator
+from orchestration.loop.draining import drain_budget
+from orchestration.loop.master import MasterLoop
+
+PART_GRACE = 2.5  # seconds for agents, connections, and what works in the background
+_MARGIN = 0.5  # seconds that a step has beyond what it should take
+_FORCED = 1.0  # seconds for what must be done even in a stop that is forced
+
+
+def stop_runs(shutdown: Shutdown, loop: MasterLoop, live: Live, settings: Settings) -> None:
+    """Have ``shutdown`` take the service out of the way, and let go of its runs and lookers."""
+
+    async def close_intake() -> None:
+        loop.close_intake()
+
+    async def close_live() -> None:
+        live.close()
+
+    if delay := settings.drain_delay:
+        shutdown.add(
+            Step("readiness", Tier.READINESS, lambda: asyncio.sleep(delay), delay + _MARGIN)
+        )
+    shutdown.add(
+        Step("intake", Tier.INTAKE, close_intake, _MARGIN),
+        Step("runs", Tier.RUNS, loop.drain, drain_budget(loop.limits) + _MARGIN),
+        Step("streams", Tier.STREAMS, loop.aclose, _MARGIN, forced=_FORCED),
+        Step("live view", Tier.STREAMS, close_live, _MARGIN, forced=_FORCED),
+    )
+
+
+def last_records(telemetry: Aggregator, last: object) -> Step:
+    """Return the step that writes down what was told, and ``last`` after it."""
+
+    async def close() -> None:
+        telemetry.emit(last)
+        await telemetry.aclose()
+
+    return Step("telemetry", Tier.RECORDS, close, GRACE + _MARGIN, forced=_FORCED)
