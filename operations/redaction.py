@@ -17,15 +17,15 @@ _KEY = re.compile(
 )
 _SECRETS = re.compile(
     r"""
-    \b(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}          # OpenAI, Anthropic, Stripe
-    | \bml_[0-9a-f]{16}_[A-Za-z0-9_-]{20,}       # our own
-    | \bwhsec_[A-Za-z0-9+/=]{16,}
-    | \blsv2_[A-Za-z0-9_]{16,}
-    | \b(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}
-    | \bxox[abposr]-[A-Za-z0-9-]{10,}
-    | \bA[KS]IA[A-Z0-9]{16}\b
-    | \bAIza[A-Za-z0-9_-]{30,}
-    | \beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
+    (?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}          # OpenAI, Anthropic, Stripe
+    | (?<![A-Za-z0-9])ml_[0-9a-f]{16}_[A-Za-z0-9_-]{20,}       # our own
+    | (?<![A-Za-z0-9])whsec_[A-Za-z0-9+/=]{16,}
+    | (?<![A-Za-z0-9])lsv2_[A-Za-z0-9_]{16,}
+    | (?<![A-Za-z0-9])(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}
+    | (?<![A-Za-z0-9])xox[abposr]-[A-Za-z0-9-]{10,}
+    | (?<![A-Za-z0-9])A[KS]IA[A-Z0-9]{16}\b
+    | (?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{30,}
+    | (?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
     | (?<=://)[^\s/@:"']*:[^\s/@"']+(?=@)         # user:password@
     | (?<=[Bb]earer\ )[A-Za-z0-9._~+/=-]{8,}
     | (?<=[Bb]asic\ )[A-Za-z0-9+/=]{8,}

@@ -147,7 +147,7 @@ def _dump(bucket: Bucket) -> Mapping[str, Any]:
 
 
 def _load(dumped: Mapping[str, Any]) -> Bucket:
-    sketch = ddsketch_pb2.DDSketch()
+    sketch: Any = cast("Any", ddsketch_pb2).DDSketch()
     sketch.ParseFromString(b64decode(dumped["took"]))
     bucket = Bucket(int(dumped["number"]), int(dumped["count"]), int(dumped["success"]))
     if bucket.count:

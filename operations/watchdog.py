@@ -113,7 +113,8 @@ class Watchdog:
         return True
 
     def _name_the_line(self) -> str:
-        frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - there is no other way
+        # There is no other way to see what another thread is at.
+        frame = sys._current_frames().get(self._watched)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         stack = _stack(frame)
         line = _culprit(stack)
         self.blocks += 1
