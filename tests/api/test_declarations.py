@@ -17,4 +17,4 @@ def test_an_operation_that_does_not_say_what_it_takes_cannot_be_declared() -> No
 
 def test_only_what_tells_nothing_of_anybody_is_public() -> None:
     public = {one.path for one in ENDPOINTS if one.access is PUBLIC}
-    assert public == {"/ok", "/livez", "/readyz", "/startupz", "/info"}
+    assert public == {"/ok", "/livez", "/readyz", "/startupz", "/info", "/schemas/workflow.json"}
