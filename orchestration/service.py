@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
-    AsyncExitStack,
     aclosing,
     asynccontextmanager,
     suppress,
@@ -17,13 +16,13 @@ from random import Random
 
 from starlette.types import ASGIApp
 
-from operations.background import Stop, Worker, held, in_background
+from operations.background import Stop, held, in_background
 from operations.clock import iso_now
 from operations.database import Database, open_database
 from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
-from operations.shutdown import Shutdown, Step, Tier
+from operations.shutdown import Shutdown
 from operations.status_file import StatusFile, last_words
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.events import ServiceStarted, ServiceStopped
@@ -59,7 +58,7 @@ from orchestration.loop.master import MasterLoop
 from orchestration.retention.sweeper import Sweeper
 from orchestration.retention.threads import ThreadSweeper
 from orchestration.shared_store import open_shared_store
-from orchestration.stopping import PART_GRACE, last_records, stop_runs
+from orchestration.stopping import beside, last_records, stop_runs
 from orchestration.store import migrations
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
@@ -236,39 +235,29 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         stop_runs(shutdown, loop, view.live, settings)
         shutdown.add(last_records(telemetry, ServiceStopped(None)))
         status = StatusFile(folder / STATUS, lambda: {**identity, **conditions.figures()})
-        beside: list[tuple[Worker, str]] = [
-            (status, "status file"),
-            (timekeeper, "crons"),
-            (sweeper, "sweeper of threads"),
-            (Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
-            *_forgetting(manifest, database, mailboxes),
-        ]
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(last_words(status))
-            await stack.enter_async_context(exposition.listening(settings.admin_port))
-            await stack.enter_async_context(_in_the_trail(telemetry))
-            opened = _Parts(stack, shutdown)
-            await opened.begin("webhooks", in_background(deliverer, "webhooks"))
-            await opened.begin("agents", held(agency.running(), "agents"))
-            await opened.begin("workflows", held(coordination.running(), "workflows"))
-            await stack.enter_async_context(_closing(loop, runs, threads))
-            for worker, name in beside:
-                await opened.begin(name, in_background(worker, name))
+        async with (
+            last_words(status),
+            exposition.listening(settings.admin_port),
+            _in_the_trail(telemetry),
+            beside(
+                shutdown,
+                webhooks=in_background(deliverer, "webhooks"),
+                agents=held(agency.running(), "agents"),
+                workflows=held(coordination.running(), "workflows"),
+            ),
+            _closing(loop, runs, threads),
+            beside(
+                shutdown,
+                status_file=in_background(status, "status file"),
+                crons=in_background(timekeeper, "crons"),
+                threads=in_background(sweeper, "sweeper of threads"),
+                keys=in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
+                **_forgetting(manifest, database, mailboxes),
+            ),
+        ):
             app = build_app(backend, custom)
-            await stack.enter_async_context(watchdog)
-            yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
-
-
-class _Parts:
-    """What works beside the loop: ended with the service, or before in a stop that is in order."""
-
-    def __init__(self, stack: AsyncExitStack, shutdown: Shutdown) -> None:
-        self._stack = stack
-        self._shutdown = shutdown
-
-    async def begin(self, name: str, part: AbstractAsyncContextManager[Stop]) -> None:
-        stop = await self._stack.enter_async_context(part)
-        self._shutdown.add(Step(name, Tier.PARTS, stop, PART_GRACE))
+            async with watchdog:
+                yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
 
 
 def _telemetry(trail: Trail, *sinks: Sink) -> Aggregator:
@@ -326,15 +315,16 @@ async def _closing(loop: MasterLoop, runs: RunStore, threads: NodeThreads) -> As
 
 def _forgetting(
     manifest: Manifest, database: Database, mailboxes: MessageStore
-) -> list[tuple[Worker, str]]:
+) -> dict[str, AbstractAsyncContextManager[Stop]]:
     """Return who forgets what has a time to live that the manifest names."""
-    workers: list[tuple[Worker, str]] = []
+    sweepers: dict[str, AbstractAsyncContextManager[Stop]] = {}
     if (minutes := manifest.masterloop.events_ttl) is not None:
         old = OldEvents(database, timedelta(minutes=minutes))
-        workers.append((Sweeper(old, "events"), "sweeper of events"))
+        sweepers["events"] = in_background(Sweeper(old, "events"), "sweeper of events")
     if manifest.masterloop.network.mailboxes:
-        workers.append((Sweeper(mailboxes, "messages"), "sweeper of messages"))
-    return workers
+        sweeper = Sweeper(mailboxes, "messages")
+        sweepers["messages"] = in_background(sweeper, "sweeper of messages")
+    return sweepers
 
 
 def _thread_ttl(manifest: Manifest) -> Ttl | None:

@@ -5,7 +5,10 @@ Every part that takes all of its time included, a stop takes 25 s with the setti
 """
 
 import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
+from operations.background import Stop
 from operations.live import Live
 from operations.settings import Settings
 from operations.shutdown import Shutdown, Step, Tier
@@ -47,3 +50,15 @@ def last_records(telemetry: Aggregator, last: object) -> Step:
         await telemetry.aclose()
 
     return Step("telemetry", Tier.RECORDS, close, GRACE + _MARGIN, forced=_FORCED)
+
+
+@asynccontextmanager
+async def beside(
+    shutdown: Shutdown, **parts: AbstractAsyncContextManager[Stop]
+) -> AsyncGenerator[None]:
+    """Have ``parts`` work meanwhile; a stop that is in order ends them before, all at once."""
+    async with AsyncExitStack() as stack:
+        for name, part in parts.items():
+            stop = await stack.enter_async_context(part)
+            shutdown.add(Step(name.replace("_", " "), Tier.PARTS, stop, PART_GRACE))
+        yield

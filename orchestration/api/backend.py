@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from langgraph.store.base import BaseStore
 
@@ -40,6 +41,7 @@ class Metrics(Protocol):
 
     async def __call__(self, *, compressed: bool) -> bytes:
         """Return them as Prometheus reads them, in gzip if they are to be compressed."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
