@@ -121,6 +121,8 @@ class Attempts:
             deadline=deadline,
             pool=way.pool,
         )
+        if deadline is None:
+            return await self._around.crew.do(way.target, given, assignment)
         limit = asyncio.timeout_at(deadline)
         try:
             async with limit:

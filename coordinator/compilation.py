@@ -32,7 +32,8 @@ def compiled(plan: Plan) -> Compiled:
     for name, following in zip(names, [*names[1:], END], strict=True):
         step = plan.steps[name]
         node = StepNode(step, following if sequential else None)
-        builder.add_node(name, node, retry_policy=None if step.map else retry_policy(step))
+        once = step.map is not None or step.retry.attempts == 1  # or its items are tried again
+        builder.add_node(name, node, retry_policy=None if once else retry_policy(step))
     if sequential:
         builder.add_edge(START, names[0])
     else:

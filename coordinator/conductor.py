@@ -123,7 +123,7 @@ class Conductor:
         self.results[step] = result
         if self._pace is not None:
             self._pace.note_end(step, success=result["status"] != "failed")
-        if not self._waits_for_record:
+        if self.side_by_side and not self._waits_for_record:
             self._turns.end(step)
 
     def choose(self, step: Step) -> Way:
@@ -139,6 +139,8 @@ class Conductor:
 
     def watching(self, saver: Saver) -> Saver:
         """Return the checkpointer such that the conductor hears when a result is recorded."""
+        if not self.side_by_side:
+            return saver
         theirs = copy.copy(saver)
         vars(theirs)["aput_writes"] = self._recording(saver)
         return theirs

@@ -52,7 +52,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = _ARITHMETIC
 
     def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=False)
+        super().__init__(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
         own = {"join": _join, "round": _round, "sum": _sum, "tojson": _to_json}
         self.filters = {name: self.filters[name] for name in _FILTERS} | own
         self.globals.clear()

@@ -29,7 +29,7 @@ NAMES: dict[str, Any] = {
         ("{{ input.items }}", "a key"),
         ("{{ input['list'][1] }}", 2),
         ("{{ input.list.0 }}", 1),
-        ("n={{ input.n }}", "n=2"),
+        ("n={{ input.n }}\n", "n=2\n"),
         ("{{ input.n }}{{ input.n }}", "22"),
         ("{{ input.n + 1 }}", 3),
         ("{{ input.list + [4] }}", [1, 2, 3, 4]),
