@@ -74,6 +74,7 @@ class Conductor:
         width = self._pace.width if self._pace is not None else lambda _ready, _running: most
         self._turns = Turns(plan.needs, self._ranks(), width)
         self._recalled: asyncio.Future[None] | None = None
+        self._namespace: str | None = None  # of the checkpoints; known once a step begins
         self.now = asyncio.get_running_loop().time
 
     @property
@@ -153,10 +154,12 @@ class Conductor:
         async def aput_writes(
             config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
         ) -> None:
+            # Graphs that are steps write by way of it, too, and may have a channel of this name.
+            own = config["configurable"].get("checkpoint_ns", "") == self._namespace
             steps = [
                 step
                 for channel, value in writes
-                if channel == RESULTS
+                if own and channel == RESULTS
                 for step, result in value.items()
                 if result is not None
             ]
@@ -208,11 +211,13 @@ class Conductor:
     async def _recorded(self, runtime: Runtime[Any]) -> Results:
         """Return what the steps of this super-step have left in the checkpoint."""
         saver, info = self.around.saver, runtime.execution_info
+        if info is not None:
+            self._namespace = info.checkpoint_ns.rpartition("|")[0]
         if saver is None or info is None or info.thread_id is None:
             return {}
         place = {
             "thread_id": info.thread_id,
-            "checkpoint_ns": info.checkpoint_ns.rpartition("|")[0],
+            "checkpoint_ns": self._namespace,
             "checkpoint_id": info.checkpoint_id,
         }
         saved = await saver.aget_tuple({"configurable": place})

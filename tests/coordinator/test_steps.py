@@ -4,7 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
+from langgraph.config import get_config
+from langgraph.graph import START, StateGraph
 from langgraph.types import Command
+from typing_extensions import TypedDict
 
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
@@ -385,6 +388,29 @@ async def test_what_a_service_has_none_of_is_said() -> None:
     for target, said in (("agent", "no agents"), ("tool", "no tools"), ("graph", "no graphs")):
         with pytest.raises(StepFailed, match=f"NobodyThere: there are {said}"):
             await Stage(workflow({"id": "a", target: "x"}), Crew()).play({})
+
+
+class Inner:
+    """A graph as a step; its state has a key by the name of what workflows keep."""
+
+    names = ("inner",)
+
+    async def run(self, name: str, given: Any) -> Any:
+        async def count(state: Any) -> Any:
+            return {"steps": state["steps"] + 1}
+
+        state = TypedDict("state", {"steps": int})  # noqa: UP013 - made anew for each
+        builder: Any = StateGraph(state)
+        builder.add_node("count", count).add_edge(START, "count")
+        return await builder.compile().ainvoke(given, get_config())
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_a_graph_within_keeps_is_not_taken_for_results(mode: str) -> None:
+    first = {"id": "a", "graph": "inner", "input": {"steps": 1}}
+    second = {"id": "b", "graph": "inner", "input": {"steps": "{{ steps.a.output.steps }}"}}
+    stage = Stage(workflow(first, second, mode=mode), Crew(graphs=Inner()))
+    assert (await stage.play({}))["steps"]["b"]["output"] == {"steps": 3}
 
 
 async def test_a_second_run_on_a_thread_shows_nothing_of_another_workflow() -> None:
