@@ -27,7 +27,7 @@ class Operation:
     run_id: str | None = None
     thread_id: str | None = None
     cancelled: bool = False
-    ended: bool = False  # a client was told so
+    ended: bool = False  # its client has the result; it may never have been written (ADR 7)
 
 
 @dataclass
@@ -92,7 +92,7 @@ class History:
         ended = ends.get(run_id, []) if run_id is not None else []
         match operation.result:
             case "ok":
-                self._check(bool(ended), f"{name}: accepted and lost")
+                self._check(operation.ended or bool(ended), f"{name}: accepted and lost")
             case "fail":
                 self._check(row is None, f"{name}: refused and done")
         self._check(len(ended) <= 1, f"{name}: ended more than once: {ended}")

@@ -57,7 +57,8 @@ class Load:
 
     async def _waited_for(self, http: httpx.AsyncClient) -> None:
         operation = self._history.invoke(self._rng.randint(1, 4), stateless=True)
-        await self._ask(http, operation, "/runs/wait", self._body(operation))
+        answer = await self._ask(http, operation, "/runs/wait", self._body(operation))
+        operation.ended = answer.is_success and answer.json()["done"] == operation.steps
 
     async def _cancel(self, http: httpx.AsyncClient) -> None:
         if not self._known:
@@ -75,12 +76,13 @@ class Load:
 
     async def _ask(
         self, http: httpx.AsyncClient, operation: Operation, path: str, body: dict[str, Any]
-    ) -> None:
+    ) -> httpx.Response:
         operation.result = "info"  # unless it gets to say otherwise
         answer = await http.post(path, json=body)
         if not answer.is_success:
             operation.result = "fail"
-            return
+            return answer
         operation.result = "ok"
         place = answer.headers["content-location"].split("/")
         operation.thread_id, operation.run_id = place[2], place[4]
+        return answer
