@@ -5,7 +5,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Self
 
 from coordinator.budget import Budget
-from coordinator.errors import BudgetSpent
 from coordinator.toolbox import Use
 
 Do = Callable[[str, "Chain"], Awaitable[Any]]
@@ -29,13 +28,13 @@ class Chain:
     async def all_of(self, names: Iterable[str], do: Do) -> dict[str, Any]:
         """Return what tools give, by their names, having them work at once.
 
-        If one fails, the others are cancelled; a spent budget is told before any other failure.
+        If one fails, the others are cancelled.
         """
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = {name: group.create_task(self.once(name, do)) for name in names}
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise errors.exceptions[0] from None
         return {name: task.result() for name, task in tasks.items()}
 
     async def once(self, name: str, do: Do) -> Any:
@@ -58,8 +57,3 @@ class Chain:
             raise
         given.set_result(value)
         return value
-
-
-def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    spent = [error for error in errors.exceptions if isinstance(error, BudgetSpent)]
-    return (spent or errors.exceptions)[0]
