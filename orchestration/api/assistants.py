@@ -1,6 +1,7 @@
 """Assistants: graphs with a name and a configuration."""
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from typing import Any, cast
 from uuid import uuid4
@@ -27,7 +28,7 @@ from orchestration.api.idempotency import Once
 from orchestration.api.problems import Problem
 from orchestration.api.submission import default_assistant, find_assistant, require_graph
 from orchestration.api.threads import delete_threads
-from orchestration.graphs.arguments import reserved
+from orchestration.graphs.arguments import Graph, reserved
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.schemas import graph_drawing, graph_schemas, subgraph_schemas
 from orchestration.graphs.users import auth_configurable
@@ -218,7 +219,7 @@ async def count_assistants(call: Call, body: AssistantFilter) -> Response:
 async def draw_graph(call: Call, query: GraphQuery) -> Response:
     """Return the nodes and edges of an assistant's graph."""
     assistant = _assistant(call)
-    async with _open(call, assistant) as graph:
+    async with open_graph(call, assistant) as graph:
         return json_response(dumps(await graph_drawing(graph, xray=query.xray)))
 
 
@@ -232,7 +233,7 @@ async def draw_graph(call: Call, query: GraphQuery) -> Response:
 async def get_schemas(call: Call) -> Response:
     """Return the JSON Schemas of what an assistant takes and gives."""
     assistant = _assistant(call)
-    async with _open(call, assistant) as graph:
+    async with open_graph(call, assistant) as graph:
         return json_response({"graph_id": assistant.graph_id, **graph_schemas(graph)})
 
 
@@ -246,7 +247,7 @@ async def get_schemas(call: Call) -> Response:
 )
 async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of the subgraphs of an assistant's graph."""
-    async with _open(call, _assistant(call)) as graph:
+    async with open_graph(call, _assistant(call)) as graph:
         return json_response(await subgraph_schemas(graph, recurse=query.recurse))
 
 
@@ -260,7 +261,7 @@ async def list_subgraphs(call: Call, query: SubgraphsQuery) -> Response:
 )
 async def get_subgraph(call: Call, query: SubgraphsQuery) -> Response:
     """Return the schemas of one subgraph of an assistant's graph."""
-    async with _open(call, _assistant(call)) as graph:
+    async with open_graph(call, _assistant(call)) as graph:
         return json_response(
             await subgraph_schemas(graph, call.path("namespace"), recurse=query.recurse)
         )
@@ -270,7 +271,13 @@ def _assistant(call: Call) -> Assistant:
     return find_assistant(call.backend, call.path("assistant_id"), call.visible)
 
 
-def _open(call: Call, assistant: Assistant) -> Any:
+def open_graph(call: Call, assistant: Assistant) -> AbstractAsyncContextManager[Graph]:
+    """Return the graph of an assistant, to be looked at on behalf of the caller.
+
+    Raises:
+        Problem: 404, the graph is not served any more.
+        GraphNotMade: (on entering) its factory failed.
+    """
     require_graph(call.backend, assistant.graph_id)
     given: Mapping[str, Any] = assistant.config.get("configurable") or {}
     own = {key: value for key, value in given.items() if not reserved(key)}

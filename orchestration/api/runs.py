@@ -1,9 +1,7 @@
 """The runs of a thread: listed, read, joined, cancelled, deleted."""
 
 import sqlite3
-from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -15,6 +13,7 @@ from orchestration.api.documents import run_document, selected
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.fields import Page
 from orchestration.api.following import follow_again
+from orchestration.api.own_runs import is_own, live_run, own_runs, run_row
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import (
@@ -27,7 +26,6 @@ from orchestration.api.run_models import (
 )
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
-from orchestration.store.visibility import sees
 
 endpoint = Endpoints()
 
@@ -47,7 +45,7 @@ async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     loop = call.backend.loop
     if body.status is None and not body.run_ids:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "give run_ids, or a status")
-    found = await _own(call, [run for run in loop.all_live() if _matches(run, body)])
+    found = await own_runs(call, [run for run in loop.all_live() if _matches(run, body)])
     if not found:
         raise Problem(HTTPStatus.NOT_FOUND, "No runs found to cancel")
     for run in found:
@@ -239,53 +237,21 @@ async def _require_stoppable(call: Call, run: Run) -> None:
     """
     asked = {"thread_id": UUID(run.thread_id), "run_id": UUID(run.run_id)}
     changing = await call.may("threads", "update", asked)
-    if not _is_own(changing, run.thread_id, run.metadata, ephemeral=run.ephemeral):
+    if not is_own(changing, run.thread_id, run.metadata, ephemeral=run.ephemeral):
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {run.run_id} not found")
 
 
 def _live(call: Call) -> Run | None:
-    run = call.backend.loop.live(call.uuid("run_id"))
-    if run is None or not _is_there(call, run.thread_id):
-        return None
-    return run if _is_own(call, run.thread_id, run.metadata, ephemeral=run.ephemeral) else None
+    return live_run(call, call.uuid("run_id"), _thread(call))
 
 
 def _row(call: Call) -> sqlite3.Row:
-    run_id = call.uuid("run_id")
-    row = call.backend.runs.get(run_id)
-    if (
-        row is None
-        or not _is_there(call, row["thread_id"])
-        or not _is_own(call, row["thread_id"], row["metadata"], ephemeral=row["ephemeral"])
-    ):
-        raise Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} not found")
-    return row
+    return run_row(call, call.uuid("run_id"), _thread(call))
 
 
-def _is_there(call: Call, thread_id: str) -> bool:
-    """Return whether the path names that thread, or none."""
-    return "thread_id" not in call.scope["path_params"] or call.uuid("thread_id") == thread_id
-
-
-def _is_own(
-    call: Call, thread_id: str, metadata: Mapping[str, Any] | str, *, ephemeral: bool
-) -> bool:
-    """Return whether the caller sees a run: it is its thread's, or its own if it has none."""
-    if not call.visible:
-        return True
-    if ephemeral:
-        return sees(call.visible, metadata)
-    return call.backend.threads.get(thread_id, call.visible) is not None
-
-
-async def _own(call: Call, runs: Sequence[Run]) -> list[Run]:
-    threads = {run.thread_id for run in runs if not run.ephemeral}
-    own = await call.backend.threads.among(threads, call.visible)
-    return [
-        run
-        for run in runs
-        if (sees(call.visible, run.metadata) if run.ephemeral else run.thread_id in own)
-    ]
+def _thread(call: Call) -> str | None:
+    """Return the thread that the path names, if it names one."""
+    return call.uuid("thread_id") if "thread_id" in call.scope["path_params"] else None
 
 
 def _matches(run: Run, asked: RunsCancel) -> bool:

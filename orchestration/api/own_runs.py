@@ -1,0 +1,57 @@
+"""The runs that are there for a caller."""
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from orchestration.api.endpoint import Call
+from orchestration.api.problems import Problem
+from orchestration.loop.run import Run
+from orchestration.store.visibility import sees
+
+
+def live_run(call: Call, run_id: str, thread_id: str | None = None) -> Run | None:
+    """Return a run that has not ended; on that thread, if one is named."""
+    run = call.backend.loop.live(run_id)
+    if run is None or thread_id not in (None, run.thread_id):
+        return None
+    return run if is_own(call, run.thread_id, run.metadata, ephemeral=run.ephemeral) else None
+
+
+def run_row(call: Call, run_id: str, thread_id: str | None = None) -> sqlite3.Row:
+    """Return the row of a run; on that thread, if one is named.
+
+    Raises:
+        Problem: 404, there is none.
+    """
+    row = call.backend.runs.get(run_id)
+    if (
+        row is None
+        or thread_id not in (None, row["thread_id"])
+        or not is_own(call, row["thread_id"], row["metadata"], ephemeral=row["ephemeral"])
+    ):
+        raise Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} not found")
+    return row
+
+
+def is_own(
+    call: Call, thread_id: str, metadata: Mapping[str, Any] | str, *, ephemeral: bool
+) -> bool:
+    """Return whether the caller sees a run: it is its thread's, or its own if it has none."""
+    if not call.visible:
+        return True
+    if ephemeral:
+        return sees(call.visible, metadata)
+    return call.backend.threads.get(thread_id, call.visible) is not None
+
+
+async def own_runs(call: Call, runs: Sequence[Run]) -> list[Run]:
+    """Return those of ``runs`` that the caller sees."""
+    threads = {run.thread_id for run in runs if not run.ephemeral}
+    own = await call.backend.threads.among(threads, call.visible)
+    return [
+        run
+        for run in runs
+        if (sees(call.visible, run.metadata) if run.ephemeral else run.thread_id in own)
+    ]
