@@ -55,6 +55,7 @@ from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import harmless
 from orchestration.loop.master import MasterLoop
+from orchestration.mcp.host import McpHost
 from orchestration.retention.sweeper import Sweeper
 from orchestration.retention.threads import ThreadSweeper
 from orchestration.shared_store import open_shared_store
@@ -235,6 +236,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         stop_runs(shutdown, loop, view.live, settings)
         shutdown.add(last_records(telemetry, ServiceStopped(None)))
         status = StatusFile(folder / STATUS, lambda: {**identity, **conditions.figures()})
+        mcp = McpHost(backend)
         async with (
             last_words(status),
             exposition.listening(settings.admin_port),
@@ -255,8 +257,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
                 **_forgetting(manifest, database, mailboxes),
             ),
         ):
-            app = build_app(backend, custom)
-            async with watchdog:
+            app = build_app(backend, custom, mcp.paths)
+            async with in_background(mcp, "mcp"), watchdog:
                 yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
 
 

@@ -1,5 +1,6 @@
 """The HTTP application."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -75,13 +76,22 @@ _DISABLED = {
 _PROBES = frozenset({"/livez", "/readyz", "/startupz"})
 
 
-def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
-    """Return the application that serves ``backend``, with the project's own routes."""
+def build_app(
+    backend: Backend,
+    custom: CustomRoutes | None = None,
+    beside: Mapping[str, ASGIApp] | None = None,
+) -> ASGIApp:
+    """Return the application that serves ``backend``, with the project's own routes.
+
+    ``beside`` has other faces, by their paths.
+    """
     endpoints = _enabled(backend.manifest.http)
     by_path: dict[str, dict[str, Endpoint]] = {}
     for declared in endpoints:
         by_path.setdefault(declared.path, {})[declared.method] = declared
-    resources = {path: Resource(backend, path, methods) for path, methods in by_path.items()}
+    resources: dict[str, ASGIApp] = {
+        path: Resource(backend, path, methods) for path, methods in by_path.items()
+    }
     configured = {
         "pool": [pool.name for pool in backend.agents],
         "mailbox": [mailbox.name for mailbox in backend.network],
@@ -97,7 +107,8 @@ def build_app(backend: Backend, custom: CustomRoutes | None = None) -> ASGIApp:
             resources[path] = Resource(backend, path, {"GET": _Fixed(body, media_type)})
     # Errors are answered by the resources, so Starlette's application around the paths is not
     # needed: it would wrap every request twice more.
-    ours = Sockets(backend, Paths(resources, otherwise=_not_found))
+    paths = Paths({**resources, **(beside or {})}, otherwise=_not_found)
+    ours = Sockets(backend, paths)
     app: ASGIApp = ours if custom is None else BesideOurs(custom, ours)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
         app = Below(app, prefix)
@@ -144,6 +155,7 @@ def _cors(backend: Backend) -> dict[str, Any]:
             "expose_headers": [
                 "content-location",
                 "location",
+                "mcp-session-id",
                 "retry-after",
                 *quota.FIELDS,
                 assistants.NEXT_PAGE,

@@ -8,7 +8,14 @@ import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    FiniteFloat,
+    Strict,
+    model_validator,
+)
 
 from agents.configuration import Pools
 from agents.network.configuration import NetworkSection
@@ -220,6 +227,18 @@ class AssistantLimits(Section):
     max_concurrent_runs: Count | None = None  # runs at a time
 
 
+class McpSection(Section):
+    """``masterloop.mcp``: what hosts of the Model Context Protocol see, and how they are served."""
+
+    assistants: Names | None = None  # graphs, names or ids of assistants; all, if it is left out
+    tasks: dict[str, Literal["optional", "required", "forbidden"]] = Field(default_factory=dict)
+    task_after: Annotated[FiniteFloat, Field(ge=0)] = 1.0  # seconds a call may take to be none
+    on_disconnect: Literal["cancel", "continue"] = "cancel"  # of the run whose client has gone
+    hosts: Names = ()  # by which the service is called, besides localhost
+    origins: Names = ()  # of pages that may call, besides those of this machine
+    url: str | None = None  # of /mcp as clients see it, where a proxy changes it
+
+
 class MasterloopSection(Section):
     """``masterloop``: what LangGraph has no words for."""
 
@@ -228,5 +247,6 @@ class MasterloopSection(Section):
     network: NetworkSection = NetworkSection()
     workflows: Names = ()  # files, relative to this one
     tools: Tools = Field(default_factory=dict)
+    mcp: McpSection = McpSection()
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
     events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

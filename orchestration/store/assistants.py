@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -98,6 +98,12 @@ class AssistantStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._cache: dict[str, Assistant] = {}
+        self._told: list[Callable[[], None]] = []
+
+    def tell(self, changed: Callable[[], None]) -> Callable[[], None]:
+        """Call ``changed`` whenever there are other assistants than before; return what ends it."""
+        self._told.append(changed)
+        return lambda: self._told.remove(changed)
 
     def get(self, assistant_id: str, visible: Visible = None) -> Assistant | None:
         """Return an assistant."""
@@ -128,6 +134,7 @@ class AssistantStore:
         created = partial(_stored, assistant_id)
         if not await self._database.write(with_receipt(create, receipt, created)):
             raise AssistantExists(assistant_id)
+        self._tell()
 
     async def update(self, assistant_id: str, fields: Mapping[str, Any]) -> bool:
         """Set ``fields``, merging metadata, as a new version; False if there is no assistant."""
@@ -176,7 +183,13 @@ class AssistantStore:
         writing = self._database.write(operation)
         # Shielded: a caller that goes away stops no write, which is then still to be noticed here.
         writing.add_done_callback(lambda _: self._cache.pop(assistant_id, None))
-        return await asyncio.shield(writing)
+        changed = await asyncio.shield(writing)
+        self._tell()
+        return changed
+
+    def _tell(self) -> None:
+        for changed in tuple(self._told):
+            changed()
 
 
 def _stored(assistant_id: str, connection: sqlite3.Connection) -> Assistant:

@@ -266,7 +266,7 @@ def _leaves_nothing(run: Run) -> bool:
     """Return whether nobody was told of the run, and nothing is kept of it once it has ended."""
     kwargs = run.kwargs
     asks = run.resumable or run.delay or "webhook" in kwargs or "durability" in kwargs
-    return not (run.announced or asks)
+    return run.ephemeral and not (run.announced or asks)
 
 
 def _accept_held(

@@ -1,0 +1,184 @@
+"""``tools/call`` of an assistant: a run, its questions, and what came of it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from mcp_types import CallToolRequestParams
+
+from operations.errors import StorageUnavailable
+from orchestration.api.endpoint import Call
+from orchestration.api.own_runs import run_row
+from orchestration.api.problems import Problem
+from orchestration.loop.errors import LoopError
+from orchestration.loop.run import Failure, Outcome, Run, RunStatus
+from orchestration.mcp import results
+from orchestration.mcp.catalogue import AssistantTool
+from orchestration.mcp.client import Client, client_of, lacks_tasks
+from orchestration.mcp.questions import Answer, Question, questions_in
+from orchestration.mcp.results import Result
+from orchestration.mcp.running import Begun, Runs
+from orchestration.mcp.tasks import created
+from orchestration.mcp.visit import Context, visit_of
+
+REFUSALS = (LoopError, StorageUnavailable, Problem)
+
+_ROUNDS = 100  # of questions within one call
+_TRIES = 3  # answers to one question that do not fit
+
+
+class AssistantCalls:
+    """Answers calls of assistants. A call that takes long becomes a task, for clients that can."""
+
+    def __init__(self, runs: Runs, task_after: float) -> None:
+        self._runs = runs
+        self._task_after = task_after
+
+    async def answer(
+        self, ctx: Context, tool: AssistantTool, params: CallToolRequestParams
+    ) -> Result:
+        """Return what came of a call, what to ask the user first, or the task that it became.
+
+        Raises:
+            MCPError: the client cannot do what the tool needs, or shows a state that is not its.
+        """
+        call, client = visit_of(ctx).call, client_of(ctx)
+        if tool.support == "required" and not client.tasks:
+            raise lacks_tasks()
+        arguments = params.arguments or {}
+        if params.request_state is None and (mistakes := tool.input.mistakes(arguments)):
+            return results.invalid(tool, mistakes)
+        try:
+            if params.request_state is None:
+                given = tool.input.of(arguments)
+                begun = await self._runs.start(call, tool.assistant, given, seen=client.progress)
+            else:
+                found = await self._again(call, tool, client, params)
+                if not isinstance(found, Begun):
+                    return found
+                begun = found
+        except REFUSALS as error:
+            return results.refused(error)
+        return await self._follow(ctx, client, tool, begun)
+
+    async def _again(
+        self, call: Call, tool: AssistantTool, client: Client, params: CallToolRequestParams
+    ) -> Begun | Result:
+        """Go on with the run that asked, by the answers that the client brings."""
+        state = orjson.loads(params.request_state or "")
+        reading = await call.may("threads", "read", {"thread_id": state["thread_id"]})
+        run_row(reading, state["run_id"])
+        questions = [Question(**one) for one in state["questions"]]
+        given = params.input_responses or {}
+        said = {
+            one.key: one.answer(given[one.key].model_dump(by_alias=True, exclude_none=True))
+            if one.key in given
+            else None
+            for one in questions
+        }
+        ids = state["run_id"], state["thread_id"]
+        if any(answer is not None and answer.declined for answer in said.values()):
+            return results.waiting(*ids, questions, declined=True)
+        if any(answer is None for answer in said.values()):
+            return _ask(*ids, questions)  # once more: an answer is missing, or none to the question
+        return await self._runs.resume(
+            call,
+            tool.assistant.assistant_id,
+            state["thread_id"],
+            {key: answer.value for key, answer in said.items() if answer is not None},
+            seen=client.progress,
+        )
+
+    async def _follow(
+        self, ctx: Context, client: Client, tool: AssistantTool, begun: Begun
+    ) -> Result:
+        for _ in range(_ROUNDS):
+            try:
+                found = await self._round(ctx, client, tool, begun)
+            except REFUSALS as error:
+                return results.left(begun.run.run_id, begun.run.thread_id, error)
+            if not isinstance(found, Begun):
+                return found
+            begun = found
+        return results.told(f"the assistant has asked {_ROUNDS} times; the call ends here")
+
+    async def _round(
+        self, ctx: Context, client: Client, tool: AssistantTool, begun: Begun
+    ) -> Begun | Result:
+        """Return what comes of a run: a result, or the run that goes on with what it asked."""
+        run = begun.run
+        may_be_task = client.tasks and tool.support != "forbidden"
+        outcome = await self._runs.outcome(ctx, begun, self._task_after if may_be_task else None)
+        if outcome is None:
+            await self._runs.announce(run)
+            return created(run)
+        values = None if outcome.output is None else orjson.loads(outcome.output)
+        questions = questions_in(values)
+        if not questions:
+            return ended(tool, run, outcome, values)
+        if client.retries:
+            return _ask(run.run_id, run.thread_id, questions)
+        answers = await _asked(ctx, questions) if client.pushed else None
+        if answers is None:
+            return results.waiting(run.run_id, run.thread_id, questions, declined=client.pushed)
+        return await self._runs.resume(
+            visit_of(ctx).call,
+            tool.assistant.assistant_id,
+            run.thread_id,
+            answers,
+            seen=client.progress,
+        )
+
+
+def ended(tool: AssistantTool, run: Run, outcome: Outcome, values: Any) -> Result:
+    """Return the result of a run that has ended and asks nothing.
+
+    Raises:
+        MCPError: it was not its graph that failed.
+    """
+    if outcome.status is RunStatus.INTERRUPTED:
+        return results.stopped(run.run_id, run.thread_id)
+    if outcome.failure is not None:
+        return results.failed(run.run_id, run.thread_id, outcome.failure)
+    if outcome.status is RunStatus.TIMEOUT:
+        return results.failed(run.run_id, run.thread_id, Failure("TimeoutError", "timed out"))
+    return results.finished(tool, run.run_id, run.thread_id, values)
+
+
+def _ask(run_id: str, thread_id: str, questions: Sequence[Question]) -> Result:
+    """Return what the client is to ask its user, and what it is to call again with."""
+    state = {
+        "run_id": run_id,
+        "thread_id": thread_id,
+        "questions": [
+            {"key": one.key, "message": one.message, "schema": one.schema, "bare": one.bare}
+            for one in questions
+        ],
+    }
+    return {
+        "resultType": "input_required",
+        "inputRequests": {one.key: one.request for one in questions},
+        "requestState": orjson.dumps(state).decode(),
+    }
+
+
+async def _asked(ctx: Context, questions: Sequence[Question]) -> Mapping[str, Any] | None:
+    """Ask the user one question after the other; None as soon as one is not answered.
+
+    Raises:
+        MCPError: the client could not ask.
+    """
+    answers: dict[str, Any] = {}
+    for one in questions:
+        answer: Answer | None = None
+        for _ in range(_TRIES):
+            response = await ctx.session.elicit_form(
+                one.message, dict(one.schema), related_request_id=ctx.request_id
+            )
+            answer = one.answer(response.model_dump(by_alias=True, exclude_none=True))
+            if answer is not None:
+                break
+        if answer is None or answer.declined:
+            return None
+        answers[one.key] = answer.value
+    return answers

@@ -1,0 +1,125 @@
+"""What changes, told to clients: lists of tools, prompts and resources, and runs that end."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import anyio
+import mcp_types as wire
+from mcp.server.session import ServerSession
+from mcp.server.subscriptions import (
+    InMemorySubscriptionBus,
+    ListenHandler,
+    PromptsListChanged,
+    ResourcesListChanged,
+    ResourceUpdated,
+    ServerEvent,
+    ToolsListChanged,
+)
+from mcp.shared.exceptions import MCPError
+
+from orchestration.api.endpoint import Call
+from orchestration.api.own_runs import live_run
+from orchestration.api.problems import Problem
+from orchestration.loop.run import Run
+from orchestration.mcp.visit import Context, visit_of
+
+_SESSIONS = 1_000  # that are told, the most recent ones
+_RUN = "run://"
+
+
+class Changes:
+    """Tells clients of both wires of changes; those who have gone are forgotten."""
+
+    def __init__(self) -> None:
+        self._bus = InMemorySubscriptionBus()
+        self._listening = ListenHandler(self._bus)
+        self._sessions: OrderedDict[str, ServerSession] = OrderedDict()
+        self._telling: set[asyncio.Task[None]] = set()
+
+    async def listen(
+        self, ctx: Context, params: wire.SubscriptionsListenRequestParams
+    ) -> wire.SubscriptionsListenResult:
+        """Answer ``subscriptions/listen``, of the newest wire."""
+        call = visit_of(ctx).call
+        for uri in params.notifications.resource_subscriptions or ():
+            run = await _run_at(call, str(uri))
+            if run is not None and run.done is not None:
+                run.done.add_done_callback(partial(self._ended, ResourceUpdated(str(uri))))
+        return await self._listening(ctx, params)
+
+    async def initialized(self, ctx: Context, params: wire.NotificationParams | None) -> None:
+        """Remember a session of an older wire."""
+        del params
+        key = visit_of(ctx).call.header(b"mcp-session-id")
+        if key is not None:
+            self._sessions[key] = ctx.session
+            if len(self._sessions) > _SESSIONS:
+                self._sessions.popitem(last=False)
+
+    async def subscribe(
+        self, ctx: Context, params: wire.SubscribeRequestParams
+    ) -> wire.EmptyResult:
+        """Answer ``resources/subscribe``: tell the session when a run ends."""
+        uri, session = str(params.uri), ctx.session
+        run = await _run_at(visit_of(ctx).call, uri)
+        if run is not None and run.done is not None:
+            run.done.add_done_callback(lambda _: self._spawn(session.send_resource_updated(uri)))
+        return wire.EmptyResult()
+
+    async def unsubscribe(
+        self, ctx: Context, params: wire.UnsubscribeRequestParams
+    ) -> wire.EmptyResult:
+        """Answer ``resources/unsubscribe``; a run ends once, so there is nothing to undo."""
+        del ctx, params
+        return wire.EmptyResult()
+
+    def assistants_changed(self) -> None:
+        """Tell everybody that there are other tools, prompts and graphs."""
+        for event in (ToolsListChanged(), PromptsListChanged(), ResourcesListChanged()):
+            self._tell(event)
+        for key, session in tuple(self._sessions.items()):
+            self._spawn(self._tell_session(key, session))
+
+    def close(self) -> None:
+        """End all streams of those who listen."""
+        self._listening.close()
+        for task in self._telling:
+            task.cancel()
+
+    def _ended(self, event: ResourceUpdated, _: object) -> None:
+        self._tell(event)
+
+    def _tell(self, event: ServerEvent) -> None:
+        self._spawn(self._bus.publish(event))
+
+    async def _tell_session(self, key: str, session: ServerSession) -> None:
+        try:
+            await session.send_tool_list_changed()
+            await session.send_prompt_list_changed()
+            await session.send_resource_list_changed()
+        except (anyio.ClosedResourceError, anyio.BrokenResourceError, MCPError):
+            self._sessions.pop(key, None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        async def told() -> None:
+            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError, MCPError):
+                await work
+
+        task = asyncio.create_task(told())
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+
+async def _run_at(call: Call, uri: str) -> Run | None:
+    """Return the run that a URI names, if it goes on and is the caller's."""
+    if not uri.startswith(_RUN):
+        return None
+    try:
+        granted = await call.may("threads", "read", {"run_id": uri.removeprefix(_RUN)})
+    except Problem:
+        return None
+    return live_run(granted, uri.removeprefix(_RUN))

@@ -1,0 +1,145 @@
+"""Runs for calls of tools: submitted as over HTTP, followed, given up with their client."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import anyio
+
+from orchestration.api.backend import Backend
+from orchestration.api.endpoint import Call
+from orchestration.api.run_models import RunCreate
+from orchestration.api.submission import new_run
+from orchestration.loop.run import Ending, Outcome, Run
+from orchestration.loop.streams import Listener
+from orchestration.mcp.client import client_of
+from orchestration.mcp.progress import STREAM_MODES, Progress, outcome_of
+from orchestration.mcp.visit import Context, visit_of
+from orchestration.store.assistants import Assistant
+
+SOURCE = "mcp"  # what the metadata of a run say it came from
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A run that was submitted, and where its progress is heard, if anybody wants to."""
+
+    run: Run
+    listener: Listener | None = None
+
+
+class Runs:
+    """Submits runs of assistants, each on a thread of its own, and waits for them."""
+
+    def __init__(self, backend: Backend, on_disconnect: Literal["cancel", "continue"]) -> None:
+        self._backend = backend
+        self._on_disconnect = on_disconnect
+
+    async def start(self, call: Call, assistant: Assistant, given: Any, *, seen: bool) -> Begun:
+        """Submit a run; ``seen`` says that its progress is going to be told.
+
+        Raises:
+            LoopError, StorageUnavailable, Problem: nothing was taken.
+        """
+        return await self._submit(call, assistant.assistant_id, None, seen=seen, input=given)
+
+    async def resume(
+        self,
+        call: Call,
+        assistant_id: str,
+        thread_id: str,
+        answers: Mapping[str, Any],
+        *,
+        seen: bool,
+    ) -> Begun:
+        """Submit the run that goes on with the answers to what a thread waits for.
+
+        Raises:
+            LoopError, StorageUnavailable, Problem: nothing was taken.
+        """
+        command = {"resume": dict(answers)}
+        return await self._submit(call, assistant_id, thread_id, seen=seen, command=command)
+
+    async def outcome(
+        self, ctx: Context, begun: Begun, within: float | None = None
+    ) -> Outcome | None:
+        """Return how a run ended, None if it has not ``within`` so many seconds.
+
+        A client that goes away meanwhile, or cancels its call, cancels the run, unless the
+        service is configured to let it go on.
+
+        Raises:
+            LoopError, StorageUnavailable: it will not be heard how it ends.
+        """
+        run, listener = begun.run, begun.listener
+        heard = False
+        with visit_of(ctx).leaving(lambda: self._give_up(run)):
+            try:
+                if listener is not None and within is None:
+                    await Progress(ctx).follow(run, listener)
+                outcome = await outcome_of(run, within)
+                heard = True
+            finally:
+                if listener is not None:
+                    run.stream.leave(listener)
+                if not heard:
+                    self._give_up(run)
+        return outcome
+
+    async def watch(self, ctx: Context, begun: Begun, within: float) -> None:
+        """Wait ``within`` so many seconds for a run to end, whoever began it.
+
+        Raises:
+            LoopError, StorageUnavailable: it will not be heard how it ends.
+        """
+        run = begun.run
+        listener = begun.listener
+        if listener is None and client_of(ctx).progress:
+            listener = run.stream.listen()
+        try:
+            with anyio.move_on_after(within):
+                if listener is not None:
+                    await Progress(ctx).follow(run, listener)
+                await outcome_of(run)
+        finally:
+            if listener is not None:
+                run.stream.leave(listener)
+
+    async def announce(self, run: Run) -> None:
+        """Have ``run`` so durable that a client may be told of it.
+
+        Raises:
+            StorageUnavailable: it could not be made so.
+        """
+        if not run.announced:
+            await self._backend.runs.announce(run)
+
+    def cancel(self, run: Run) -> None:
+        """Have a run stop."""
+        self._backend.loop.cancel(run, Ending.INTERRUPT)
+
+    def _give_up(self, run: Run) -> None:
+        loop = self._backend.loop
+        # A service that stops puts its runs back by itself.
+        wanted = self._on_disconnect == "cancel" and not loop.draining
+        if wanted and loop.live(run.run_id) is run:
+            loop.cancel(run, Ending.INTERRUPT)
+
+    async def _submit(
+        self, call: Call, assistant_id: str, thread_id: str | None, *, seen: bool, **given: Any
+    ) -> Begun:
+        body = RunCreate(
+            assistant_id=assistant_id,
+            on_completion="keep",
+            stream_mode=STREAM_MODES if seen else ["values"],
+            metadata={"source": SOURCE},
+            **given,
+        )
+        value = body.shown()
+        value["thread_id"] = thread_id
+        granted = await call.may("threads", "create_run", value)
+        run = await new_run(granted, body.changed(value), thread_id)
+        run.announced = False  # a client is told of the run when it has ended, or by `announce`
+        listener = run.stream.listen() if seen else None
+        await self._backend.loop.submit(run)
+        return Begun(run, listener)

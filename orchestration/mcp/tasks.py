@@ -1,0 +1,194 @@
+"""The extension for tasks, on the newest wire: a call that takes long, to be asked for later.
+
+The id of a task is that of its run. What goes on with the run, answers given, belongs to the task:
+it is the last run of the thread. So a task is as durable as runs are.
+"""
+
+import sqlite3
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import orjson
+from mcp.shared.exceptions import MCPError
+from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, RequestParams
+
+from orchestration.api.access import Action
+from orchestration.api.endpoint import Call
+from orchestration.api.own_runs import live_run, run_row
+from orchestration.api.problems import Problem, problem
+from orchestration.loop.run import Failure, Run
+from orchestration.mcp import results
+from orchestration.mcp.catalogue import Catalogue
+from orchestration.mcp.client import client_of, lacks_tasks
+from orchestration.mcp.questions import Question
+from orchestration.mcp.results import Result
+from orchestration.mcp.running import Runs
+from orchestration.mcp.views import latest, shown_questions, unfinished, values_of
+from orchestration.mcp.visit import Context, visit_of
+
+_POLL = 500  # milliseconds that a client is asked to wait before it asks again
+_CANCELLED = "mcp_cancelled"  # in the metadata of the thread of a task that asked something
+_ANSWERED = 1_000  # tasks of which some answers are known, and not yet all
+_NAME = "mcp-name"
+_ENDED = {"interrupted": "cancelled", "timeout": "failed", "error": "completed"}
+
+
+class TaskParams(RequestParams):
+    """Which task."""
+
+    task_id: str
+
+
+class UpdateParams(TaskParams):
+    """Which task, and what the user said to its questions, by their ids."""
+
+    input_responses: dict[str, Any]
+
+
+def created(run: Run) -> Result:
+    """Return the answer to a call that has become a task."""
+    return {"resultType": "task", **_task(run.run_id, "working", run.created_at, run.created_at)}
+
+
+class Tasks:
+    """Answers ``tasks/get``, ``tasks/update`` and ``tasks/cancel``."""
+
+    def __init__(self, runs: Runs, catalogue: Catalogue) -> None:
+        self._runs = runs
+        self._catalogue = catalogue
+        # Of tasks that ask several things at once: one answer can come after the other. After a
+        # restart those given so far are asked for again.
+        self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    async def get(self, ctx: Context, params: TaskParams) -> Result:
+        """Return how a task gets on, what it asks, or what came of it."""
+        call, first = await self._task(ctx, params, "read")
+        row = await latest(call, first)
+        status, questions = self._status(call, first, row)
+        task = _task(first["run_id"], status, first["created_at"], row["updated_at"])
+        if status == "input_required":
+            task["inputRequests"] = {one.key: one.request for one in questions}
+        elif status == "completed":
+            task["result"] = await self._result(call, row)
+        elif status == "failed":
+            failure = Failure(**orjson.loads(row["error"]))
+            task["error"] = {
+                "code": INTERNAL_ERROR,
+                "message": f"{failure.error}: {failure.message}",
+            }
+        return {"resultType": "complete", **task}
+
+    async def update(self, ctx: Context, params: UpdateParams) -> Result:
+        """Take answers; once there is one to every question, the task goes on.
+
+        A question that the user does not want to answer ends the task.
+        """
+        call, first = await self._task(ctx, params, "create_run")
+        row = await latest(call, first)
+        status, questions = self._status(call, first, row)
+        if status != "input_required":
+            return {}
+        answers = dict(self._answers.get(row["run_id"], {}))
+        for one in questions:
+            answer = one.answer(params.input_responses.get(one.key) or {"action": "accept"})
+            if answer is not None and answer.declined:
+                await self._give_up(ctx, row)
+                return {}
+            if answer is not None:
+                answers[one.key] = answer.value
+        self._remember(row["run_id"], answers)
+        _, left = self._status(call, first, row)
+        if not left:
+            del self._answers[row["run_id"]]
+            await self._resume(visit_of(ctx).call, row, answers)
+        return {}
+
+    async def cancel(self, ctx: Context, params: TaskParams) -> Result:
+        """Cancel what a task does; one that has ended stays as it is."""
+        call, first = await self._task(ctx, params, "update")
+        row = await latest(call, first)
+        run = live_run(call, row["run_id"])
+        if run is not None:
+            self._runs.cancel(run)
+        elif self._status(call, first, row)[0] == "input_required":
+            await self._give_up(ctx, row)
+        return {}
+
+    async def _task(
+        self, ctx: Context, params: TaskParams, action: Action
+    ) -> tuple[Call, sqlite3.Row]:
+        """Return the call as it was granted, and the first run of a task of the caller's.
+
+        Raises:
+            MCPError: the client does not know tasks, names two, or there is none of that id.
+        """
+        if not client_of(ctx).tasks:
+            raise lacks_tasks()
+        call = visit_of(ctx).call
+        named = call.header(_NAME.encode())
+        if named is not None and named.strip() != params.task_id:
+            raise MCPError(HEADER_MISMATCH, "Mcp-Name header does not match params.taskId")
+        try:
+            run_id = UUID(params.task_id)
+            granted = await call.may("threads", action, {"run_id": run_id})
+            return granted, run_row(granted, str(run_id))
+        except (ValueError, Problem) as error:
+            raise results.no_such("task", params.task_id) from error
+
+    def _status(
+        self, call: Call, first: sqlite3.Row, row: sqlite3.Row
+    ) -> tuple[str, list[Question]]:
+        """Return the status of a task, and the questions that it still asks."""
+        if unfinished(row):
+            return "working", []
+        if row["status"] != "success":  # an error of the graph is a result, for a model to read
+            poisoned = row["dead_letter"] is not None
+            return "failed" if poisoned else _ENDED[row["status"]], []
+        questions = shown_questions(call, row)
+        if not questions:
+            return "completed", []
+        thread = call.backend.threads.get(first["thread_id"])
+        if thread is not None and orjson.loads(thread["metadata"]).get(_CANCELLED):
+            return "cancelled", []
+        answered = self._answers.get(row["run_id"], {})
+        return "input_required", [one for one in questions if one.key not in answered]
+
+    async def _result(self, call: Call, row: sqlite3.Row) -> Result:
+        ids = row["run_id"], row["thread_id"]
+        if row["status"] == "error":
+            return results.failed(*ids, Failure(**orjson.loads(row["error"])))
+        tool = await self._catalogue.of(call, row["assistant_id"])
+        values = values_of(call, row)
+        return results.finished(tool, *ids, values) if tool else results.bare(*ids, values)
+
+    async def _resume(self, call: Call, row: sqlite3.Row, answers: Mapping[str, Any]) -> None:
+        try:
+            begun = await self._runs.resume(
+                call, row["assistant_id"], row["thread_id"], answers, seen=False
+            )
+            await self._runs.announce(begun.run)
+        except Exception as error:
+            raise MCPError(INTERNAL_ERROR, problem(error).detail) from error
+
+    async def _give_up(self, ctx: Context, row: sqlite3.Row) -> None:
+        call = await visit_of(ctx).call.may("threads", "update", {"thread_id": row["thread_id"]})
+        await call.backend.threads.patch(row["thread_id"], {_CANCELLED: True}, call.visible)
+
+    def _remember(self, run_id: str, answers: dict[str, Any]) -> None:
+        self._answers[run_id] = answers
+        self._answers.move_to_end(run_id)
+        if len(self._answers) > _ANSWERED:
+            self._answers.popitem(last=False)
+
+
+def _task(run_id: str, status: str, created_at: str, updated_at: str) -> Result:
+    return {
+        "taskId": run_id,
+        "status": status,
+        "createdAt": created_at,
+        "lastUpdatedAt": updated_at,
+        "ttlMs": None,
+        "pollIntervalMs": _POLL,
+    }

@@ -1,0 +1,48 @@
+"""JSON Schema, 2020-12: whether a value is as a schema says. Nothing is fetched for it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+
+Schema = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """What is wrong with a value: where in it, why, and the key of the schema that says so."""
+
+    path: tuple[str | int, ...]
+    message: str
+    rule: str
+
+    def __str__(self) -> str:
+        where = "/".join(map(str, self.path))
+        return f"{where}: {self.message}" if where else self.message
+
+
+class Validator:
+    """Validates by one schema; one that is none itself lets everything pass."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        self._validator = jsonschema.Draft202012Validator(schema if is_schema(schema) else {})
+
+    def passes(self, value: Any) -> bool:
+        """Return whether ``value`` is as the schema says."""
+        return bool(self._validator.is_valid(value))
+
+    def mistakes(self, value: Any) -> list[Mistake]:
+        """Return what is wrong with ``value``, in the order of its parts."""
+        errors: Iterable[Any] = self._validator.iter_errors(value)
+        found = [Mistake(tuple(one.path), one.message, one.validator) for one in errors]
+        return sorted(found, key=lambda one: tuple(map(str, one.path)))
+
+
+def is_schema(schema: Any) -> bool:
+    """Return whether something is a JSON Schema."""
+    try:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError:
+        return False
+    return True

@@ -1,0 +1,73 @@
+"""A run as the tools and resources show it."""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from orchestration.api.endpoint import Call
+from orchestration.mcp.questions import Question, questions_on
+
+View = dict[str, Any]
+
+_UNFINISHED = frozenset({"pending", "running"})
+
+
+def unfinished(row: sqlite3.Row) -> bool:
+    """Return whether a run has not ended."""
+    return row["status"] in _UNFINISHED
+
+
+async def latest(call: Call, row: sqlite3.Row) -> sqlite3.Row:
+    """Return the last run on the thread of a run: that which goes on with it, or itself."""
+    if row["ephemeral"]:
+        return row
+    rows = await call.backend.runs.of_thread(row["thread_id"], None, 1, 0)
+    return rows[0] if rows else row
+
+
+def shown_questions(call: Call, row: sqlite3.Row) -> Sequence[Question]:
+    """Return what a run waits for an answer to, if it was the last one of its thread."""
+    if row["status"] != "success" or row["ephemeral"]:
+        return ()
+    thread = call.backend.threads.get(row["thread_id"])
+    return () if thread is None else questions_on(thread["interrupts"])
+
+
+def values_of(call: Call, row: sqlite3.Row) -> Any:
+    """Return the values that the thread of a run shows."""
+    thread = call.backend.threads.get(row["thread_id"])
+    stored = None if thread is None else thread["state_values"]
+    return None if stored is None else orjson.loads(stored)
+
+
+def view(row: sqlite3.Row) -> View:
+    """Return what a run is, without what its thread shows."""
+    return {
+        "run_id": row["run_id"],
+        "thread_id": row["thread_id"],
+        "assistant_id": row["assistant_id"],
+        "graph_id": row["graph_id"],
+        "status": row["status"],
+        "created_at": row["created_at"],
+        "updated_at": row["updated_at"],
+        "error": None if row["error"] is None else orjson.loads(row["error"]),
+    }
+
+
+async def whole_view(call: Call, row: sqlite3.Row) -> View:
+    """Return what a run is, what it asks, and what came of it if nothing went on after it."""
+    shown = view(row)
+    last = await latest(call, row)
+    if last["run_id"] != row["run_id"]:
+        return {**shown, "continued_by": last["run_id"]}
+    if unfinished(row):
+        live = call.backend.loop.live(row["run_id"])
+        return shown if live is None else {**shown, "why": call.backend.loop.standing(live).why}
+    questions = shown_questions(call, row)
+    if questions:
+        shown["waits_for"] = [question.document for question in questions]
+    if row["status"] == "success":
+        shown["output"] = values_of(call, row)
+    return shown

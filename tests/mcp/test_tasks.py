@@ -1,0 +1,163 @@
+"""Calls that become tasks, on the newest wire."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.plays import gates
+from tests.mcp.client import TASKS, open_tools, rpc, until
+
+ABLE: dict[str, Any] = {"extensions": {TASKS: {}}, "elicitation": {"form": {}}}
+AT_ONCE = {"task_after": 0.0}
+
+
+async def _call(http: httpx.AsyncClient, tool: str, /, **arguments: Any) -> dict[str, Any]:
+    return await rpc(http, "tools/call", {"name": tool, "arguments": arguments}, able=ABLE)
+
+
+async def _get(http: httpx.AsyncClient, task: dict[str, Any]) -> dict[str, Any]:
+    return await rpc(http, "tasks/get", {"taskId": task["taskId"]}, able=ABLE)
+
+
+async def _settled(http: httpx.AsyncClient, task: dict[str, Any]) -> dict[str, Any]:
+    """Return a task that works no more."""
+    while (found := await _get(http, task))["status"] == "working":
+        run_id = {"run_id": task["taskId"]}
+        await rpc(http, "tools/call", {"name": "run_wait", "arguments": run_id})
+    return found
+
+
+async def _update(http: httpx.AsyncClient, task: dict[str, Any], **answers: Any) -> dict[str, Any]:
+    params = {"taskId": task["taskId"], "inputResponses": answers}
+    return await rpc(http, "tasks/update", params, able=ABLE)
+
+
+@asynccontextmanager
+async def _tasks(folder: Path, *graphs: str, **more: Any) -> AsyncGenerator[httpx.AsyncClient]:
+    async with open_tools(folder, *graphs, mcp={**AT_ONCE, **more}) as (_, http):
+        yield http
+
+
+async def test_a_call_that_takes_long_becomes_a_task(tmp_path: Path) -> None:
+    async with _tasks(tmp_path, "hold") as http:
+        task = await _call(http, "hold", name="task")
+        working = await _get(http, task)
+        gates["task"].opened.set()
+        done = await _settled(http, task)
+    assert (task["resultType"], task["status"], task["ttlMs"]) == ("task", "working", None)
+    assert (working["taskId"], working["status"]) == (task["taskId"], "working")
+    assert done["status"] == "completed"
+    assert done["result"]["structuredContent"] == {"text": "held"}
+
+
+async def test_a_task_outlives_the_service(tmp_path: Path) -> None:
+    async with _tasks(tmp_path, "hold") as http:
+        task = await _call(http, "hold", name="survivor")
+        await gates["survivor"].reached.wait()
+    gates["survivor"].opened.set()
+    async with _tasks(tmp_path, "hold") as http:
+        done = await _settled(http, task)
+    assert done["result"]["structuredContent"] == {"text": "held"}
+
+
+async def test_a_call_becomes_no_task_for_who_does_not_know_them_or_where_it_must_not(
+    tmp_path: Path,
+) -> None:
+    tasks = {"greet": "forbidden", "failing_job": "required"}
+    async with _tasks(tmp_path, "greet", "failing_job", tasks=tasks) as http:
+        plain = await _call(http, "greet", name="Ada")
+        refused = await rpc(http, "tools/call", {"name": "failing_job", "arguments": {}})
+        unknown = await rpc(http, "tasks/get", {"taskId": "x"})
+    assert plain["resultType"] == "complete"
+    assert (refused["code"], unknown["code"]) == (-32021, -32021)
+    assert refused["data"] == {"requiredCapabilities": {"extensions": {TASKS: {}}}}
+
+
+async def test_a_task_fails_when_its_graph_is_not_to_blame(tmp_path: Path) -> None:
+    limits = {
+        "assistants": {"protocol_error_job": {"timeout": 0.1}},
+        "mcp": AT_ONCE,
+    }
+    graphs = ("failing_job", "protocol_error_job")
+    async with open_tools(tmp_path, *graphs, manifest={"masterloop": limits}) as (_, http):
+        failing = await _settled(http, await _call(http, "failing_job"))
+        hanging = await _settled(http, await _call(http, "protocol_error_job"))
+    assert (failing["status"], failing["result"]["isError"]) == ("completed", True)
+    assert hanging["status"] == "failed"
+    assert "Timeout" in hanging["error"]["message"]
+
+
+async def test_a_cancelled_task_is_cancelled_and_may_be_cancelled_again(tmp_path: Path) -> None:
+    async with _tasks(tmp_path, "hold") as http:
+        task = await _call(http, "hold", name="task to cancel")
+        params = {"taskId": task["taskId"]}
+        first = await rpc(http, "tasks/cancel", params, able=ABLE)
+        found = await _settled(http, task)
+        again = await rpc(http, "tasks/cancel", params, able=ABLE)
+    assert found["status"] == "cancelled"
+    assert first["resultType"] == again["resultType"] == "complete"
+
+
+async def test_a_task_that_asks_goes_on_once_it_has_every_answer(tmp_path: Path) -> None:
+    async with _tasks(tmp_path, "multi_input") as http:
+        task = await _call(http, "multi_input")
+        asking = await _settled(http, task)
+        first, second = asking["inputRequests"]
+        await _update(http, task, **{first: {"action": "accept", "content": {"name": "x"}}})
+        half = await _get(http, task)
+        await _update(http, task, **{second: {"action": "accept", "content": {"nome": "x"}}})
+        still = await _get(http, task)
+        await _update(http, task, **{second: {"action": "accept", "content": {"name": "x"}}})
+        done = await _settled(http, task)
+        await _update(http, task, **{second: {"action": "accept", "content": {"name": "y"}}})
+    assert asking["status"] == "input_required"
+    assert list(half["inputRequests"]) == list(still["inputRequests"]) == [second]
+    assert done["result"]["structuredContent"] == {"text": "a is x;b is x;"}
+
+
+@pytest.mark.parametrize("how", ["declined", "cancelled"])
+async def test_a_task_that_asks_in_vain_is_cancelled(tmp_path: Path, how: str) -> None:
+    async with _tasks(tmp_path, "confirm_delete") as http:
+        task = await _call(http, "confirm_delete", filename="f")
+        asking = await _settled(http, task)
+        if how == "declined":
+            key = next(iter(asking["inputRequests"]))
+            await _update(http, task, **{key: {"action": "decline"}})
+        else:
+            await rpc(http, "tasks/cancel", {"taskId": task["taskId"]}, able=ABLE)
+        found = await _get(http, task)
+    assert asking["status"] == "input_required"
+    assert found["status"] == "cancelled"
+
+
+async def test_a_task_that_is_not_there_is_unknown(tmp_path: Path) -> None:
+    nobody = "00000000-0000-4000-8000-000000000000"
+    async with _tasks(tmp_path, "greet") as http:
+        errors = [
+            await rpc(http, "tasks/get", {"taskId": task_id}, able=ABLE)
+            for task_id in (nobody, "nonsense")
+        ]
+        params = {"taskId": nobody}
+        other = await rpc(http, "tasks/get", params, able=ABLE, headers={"mcp-name": "other"})
+    assert [error["message"] for error in errors] == [
+        f"Unknown task: {nobody}",
+        "Unknown task: nonsense",
+    ]
+    assert other["code"] == -32020
+
+
+async def test_the_result_of_a_task_stays_when_its_assistant_is_deleted(tmp_path: Path) -> None:
+    async with open_tools(tmp_path, "greet", "hold", mcp=AT_ONCE) as (service, http):
+        body = {"graph_id": "hold", "name": "For a while"}
+        assistant = (await http.post("/assistants", json=body)).json()["assistant_id"]
+        task = await _call(http, f"For_a_while_{assistant[-8:]}", name="orphan")
+        gates["orphan"].opened.set()
+        await until(lambda: service.loop.live(task["taskId"]) is None)
+        assert (await http.delete(f"/assistants/{assistant}")).is_success
+        done = await _get(http, task)
+    assert done["status"] == "completed"
+    assert '"text":"held"' in done["result"]["content"][0]["text"]
