@@ -15,6 +15,7 @@ from orchestration.commands import (
     db,
     examining,
     keys,
+    mcp,
     messages,
     running,
     runs,
@@ -39,6 +40,7 @@ app.add_typer(messages.app, name="messages")
 app.add_typer(workflows.app, name="workflow")
 app.command()(audit.audit)
 app.add_typer(db.app, name="db")
+app.command()(mcp.mcp)
 app.command()(examining.doctor)
 
 

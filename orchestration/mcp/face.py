@@ -85,7 +85,8 @@ class Face:
             return
         try:
             length = call.header(b"content-length")
-            body = await read_body(receive, length, self._backend.settings.max_body)
+            limit, bodies = self._backend.settings.max_body, self._backend.bodies
+            body = await read_body(receive, length, limit, bodies)
             message = parse_json(body)
         except Problem as refused:
             await _unreadable(refused)(scope, receive, send)

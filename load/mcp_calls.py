@@ -1,0 +1,164 @@
+"""Calls of a tool that does nothing, beside the least that the SDK can do: what does a run cost?
+
+    .venv/bin/python load/mcp_calls.py [ROUNDS]
+
+Two servers at once, ours with a graph of one node, and the low-level server of the SDK with a
+function. One client calls each in turn over loopback, one call at a time and then ten, in windows
+of half a second in random order; told are the medians, and the median of the ratios of a round.
+"""
+
+import asyncio
+import json
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+WINDOW = 0.5  # seconds
+ROOT = Path(__file__).parent.parent
+GRAPH = """
+from typing import TypedDict
+from langgraph.graph import END, START, StateGraph
+
+class State(TypedDict):
+    text: str
+
+async def work(state):
+    return {"text": "x"}
+
+graph = StateGraph(State)
+graph.add_node(work)
+graph.add_edge(START, "work")
+graph.add_edge("work", END)
+"""
+BARE = """
+import contextlib, sys
+import mcp_types as wire
+import uvicorn
+from mcp.server.lowlevel import Server
+from mcp.server.transport_security import TransportSecuritySettings
+
+SCHEMA = {"type": "object", "properties": {"text": {"type": "string"}}}
+
+async def listed(ctx, params):
+    return wire.ListToolsResult(tools=[wire.Tool(name="noop", input_schema=SCHEMA)])
+
+async def called(ctx, params):
+    text = wire.TextContent(text="x")
+    return wire.CallToolResult(content=[text], structured_content={"text": "x"})
+
+server = Server(
+    "bare", on_list_tools=listed, on_call_tool=called, get_tool_input_schema=lambda name: None
+)
+app = server.streamable_http_app()
+uvicorn.run(app, port=int(sys.argv[1]), log_level="critical", loop="uvloop", http="httptools")
+"""
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+HEADERS = {
+    "accept": "application/json, text/event-stream",
+    "content-type": "application/json",
+    "mcp-protocol-version": "2026-07-28",
+    "mcp-method": "tools/call",
+    "mcp-name": "noop",
+}
+BODY = json.dumps(
+    {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {"name": "noop", "arguments": {"text": "y"}, "_meta": META},
+    }
+)
+
+
+async def window(http: httpx.AsyncClient, url: str, at_once: int) -> float:
+    """Return the calls per second of one window."""
+    end = time.perf_counter() + WINDOW
+    done = 0
+
+    async def call() -> None:
+        nonlocal done
+        while time.perf_counter() < end:
+            answer = await http.post(url, content=BODY, headers=HEADERS)
+            if answer.json()["result"]["structuredContent"] != {"text": "x"}:
+                raise RuntimeError(answer.text)
+            done += 1
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(call() for _ in range(at_once)))
+    return done / (time.perf_counter() - begun)
+
+
+async def ready(http: httpx.AsyncClient, url: str) -> None:
+    """Return once a server has answered a call."""
+    for _ in range(1_200):
+        try:
+            if (await http.post(url, content=BODY, headers=HEADERS)).is_success:
+                return
+        except httpx.HTTPError:
+            pass
+        await asyncio.sleep(0.1)
+    raise RuntimeError(f"nobody answers at {url}")
+
+
+async def measure(urls: dict[str, str], rounds: int) -> None:
+    """Measure and tell."""
+    async with httpx.AsyncClient(timeout=60) as http:
+        for url in urls.values():
+            await ready(http, url)
+            await window(http, url, 10)
+        for at_once in (1, 10):
+            found: dict[str, list[float]] = {name: [] for name in urls}
+            for _ in range(rounds):
+                for name in random.sample(sorted(urls), len(urls)):
+                    found[name].append(await window(http, urls[name], at_once))
+            ratios = [ours / bare for ours, bare in zip(found["ours"], found["bare"], strict=True)]
+            ours, bare = (statistics.median(found[name]) for name in ("ours", "bare"))
+            print(
+                f"{at_once:3} at once: {ours:6.0f} calls/s, bare {bare:6.0f}; "
+                f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+            )
+
+
+def main() -> None:
+    """Start both servers, and measure."""
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
+    first = random.randrange(20_000, 30_000)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
+        (work / "noop.py").write_text(GRAPH)
+        (work / "bare.py").write_text(BARE)
+        (work / "langgraph.json").write_text(json.dumps({"graphs": {"noop": "./noop.py:graph"}}))
+        serve = [sys.executable, "-m", "orchestration", "serve", "--config", "langgraph.json"]
+        commands = {
+            "ours": [*serve, "--port", str(first)],
+            "bare": [sys.executable, "bare.py", str(first + 1)],
+        }
+        environment = {"PYTHONPATH": str(ROOT), "MASTERLOOP_LOG_LEVEL": "error", "PATH": "/usr/bin"}
+        servers = [
+            subprocess.Popen(command, cwd=work, env=environment)  # noqa: S603 - our own
+            for command in commands.values()
+        ]
+        try:
+            ports = (first, first + 1)
+            urls = {
+                name: f"http://127.0.0.1:{port}/mcp"
+                for name, port in zip(commands, ports, strict=True)
+            }
+            asyncio.run(measure(urls, rounds))
+        finally:
+            for server in servers:
+                server.terminate()
+                server.wait(30)
+
+
+if __name__ == "__main__":
+    main()

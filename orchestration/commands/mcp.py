@@ -1,0 +1,120 @@
+"""``masterloop mcp``: for hosts of MCP that start their servers themselves."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from orchestration.commands.remote import CONNECT_TIMEOUT, DEFAULT_URL, Url
+from orchestration.commands.terminal import FAILED, MISUSED, give_up
+
+if TYPE_CHECKING:
+    import httpx
+
+_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+_START = 60.0  # seconds that a service may take to start
+_STOP = 25.0  # seconds that it may take to stop
+_LONGEST = 16 * 1024**2  # bytes of a message
+_PAUSE = 0.1  # seconds between two looks whether it has
+
+
+def mcp(
+    *,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="Talk over stdin and stdout; the only way so far.")
+    ] = False,
+    url: Url = DEFAULT_URL,
+    config: Annotated[Path, typer.Option(help="What to serve if no service answers there.")] = Path(
+        "langgraph.json"
+    ),
+) -> None:
+    """Talk MCP to a host that starts its servers: by a running service, or one of its own."""
+    if not stdio:
+        give_up("add --stdio; over HTTP, a service serves MCP by itself, at /mcp", MISUSED)
+    served = config if config.exists() else None
+    raise typer.Exit(asyncio.run(_talk(url.rstrip("/"), served)))
+
+
+async def _talk(url: str, config: Path | None) -> int:
+    import httpx  # noqa: PLC0415 - slow
+
+    from orchestration.mcp.stdio import Bridge  # noqa: PLC0415 - httpx
+
+    key = os.environ.get("MASTERLOOP_API_KEY")
+    headers = {"x-api-key": key} if key else None
+    timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
+    limits = httpx.Limits(max_connections=None)
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        async with (
+            httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits) as http,
+            _service(http, url, config),
+        ):
+            await Bridge(http, f"{url}/mcp", _say).run(_lines())
+    except asyncio.CancelledError:
+        return 128 + signal.SIGTERM
+    return 0
+
+
+@asynccontextmanager
+async def _service(
+    http: "httpx.AsyncClient", url: str, config: Path | None
+) -> AsyncGenerator[None]:
+    """Have a service answer at ``url`` meanwhile: the one that does, or one that is started."""
+    if await _answers(http, url):
+        yield
+        return
+    place = urlsplit(url)
+    if place.hostname not in _LOCAL or config is None:
+        give_up(f"no service answers at {url}, and there is no --config to start one", FAILED)
+    command = [sys.executable, "-m", "orchestration", "serve", "--config", str(config)]
+    command += ["--host", place.hostname or "", "--port", str(place.port or 80)]
+    # Its output goes where a host expects what is for people.
+    service = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr.fileno()
+    )
+    try:
+        async with asyncio.timeout(_START):
+            while not await _answers(http, url):
+                if service.returncode is not None:
+                    give_up(f"the service ended with {service.returncode}", FAILED)
+                await asyncio.sleep(_PAUSE)
+        yield
+    finally:
+        if service.returncode is None:
+            service.terminate()
+            try:
+                await asyncio.wait_for(asyncio.shield(service.wait()), _STOP)
+            except TimeoutError:
+                service.kill()
+
+
+async def _answers(http: "httpx.AsyncClient", url: str) -> bool:
+    import httpx  # noqa: PLC0415 - slow
+
+    try:
+        return (await http.get(f"{url}/livez")).is_success
+    except httpx.HTTPError:
+        return False
+
+
+async def _lines() -> AsyncIterator[bytes]:
+    reader = asyncio.StreamReader(limit=_LONGEST)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    while line := await reader.readline():
+        yield line
+
+
+async def _say(message: bytes) -> None:
+    sys.stdout.buffer.write(message.replace(b"\n", b" ") + b"\n")
+    sys.stdout.buffer.flush()

@@ -1,0 +1,170 @@
+"""Between a host that talks over stdin and stdout, and a service that talks over HTTP.
+
+Messages are passed on as they are. What is said over HTTP in headers is read off them.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import orjson
+
+Message = dict[str, Any]
+
+_ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+_SESSION, _VERSION = "mcp-session-id", "mcp-protocol-version"
+_NEWEST = "io.modelcontextprotocol/protocolVersion"
+_NAMES = ("name", "uri", "taskId")
+_FAILED, _UNREADABLE = -32603, -32700
+_LAST_WORDS = 1.0  # seconds for the session to be ended
+
+
+class Bridge:
+    """Passes the messages of one host on, and the answers back to ``say``."""
+
+    def __init__(
+        self, http: httpx.AsyncClient, url: str, say: Callable[[bytes], Awaitable[None]]
+    ) -> None:
+        self._http = http
+        self._url = url
+        self._say = say
+        self._session: dict[str, str] = {}
+        self._under_way: dict[Any, asyncio.Task[None]] = {}
+        self._others: set[asyncio.Task[None]] = set()
+
+    async def run(self, lines: AsyncIterator[bytes]) -> None:
+        """Pass on every line until there are no more, then end what is under way."""
+        try:
+            async for line in lines:
+                if line.strip():
+                    await self._take(line)
+        finally:
+            for task in (*self._under_way.values(), *self._others):
+                task.cancel()
+            await self._leave()
+
+    async def _take(self, line: bytes) -> None:
+        try:
+            message = _read(line)
+        except ValueError as error:
+            await self._fail(None, f"this is no message: {error}", _UNREADABLE)
+            return
+        method = message.get("method")
+        newest = method is not None and _NEWEST in _meta(message)
+        if method == "notifications/cancelled" and self._cancel(message, newest=newest):
+            return
+        sending = asyncio.create_task(self._send(message, newest=newest))
+        key = message.get("id") if method is not None else None
+        if key is None or method == "initialize":
+            await asyncio.wait({sending})  # in the order in which they came
+        else:
+            self._under_way[key] = sending
+            sending.add_done_callback(lambda _: self._under_way.pop(key, None))
+        if method == "notifications/initialized" and self._session:
+            listening = asyncio.create_task(self._listen())
+            self._others.add(listening)
+            listening.add_done_callback(self._others.discard)
+
+    def _cancel(self, message: Message, *, newest: bool) -> bool:
+        """Close the stream of a call of the newest wire, which is how it is cancelled there."""
+        if self._session and not newest:
+            return False
+        call = self._under_way.get((message.get("params") or {}).get("requestId"))
+        if call is not None:
+            call.cancel()
+        return True
+
+    async def _send(self, message: Message, *, newest: bool) -> None:
+        headers = {**_ACCEPT, **(_said(message) if newest else self._session)}
+        request = self._http.build_request(
+            "POST", self._url, content=orjson.dumps(message), headers=headers
+        )
+        try:
+            answer = await self._http.send(request, stream=True)
+            try:
+                await self._answered(message, answer)
+            finally:
+                await answer.aclose()
+        except httpx.HTTPError as error:
+            reason = str(error) or type(error).__name__
+            await self._fail(
+                message.get("id"), f"the service at {self._url} does not answer: {reason}"
+            )
+
+    async def _answered(self, message: Message, answer: httpx.Response) -> None:
+        if _SESSION in answer.headers:
+            self._session[_SESSION] = answer.headers[_SESSION]
+        kind = answer.headers.get("content-type", "").partition(";")[0]
+        if kind == "text/event-stream":
+            await self._pass_on(answer)
+            return
+        body = await answer.aread()
+        if kind == "application/json":
+            said = orjson.loads(body)
+            await self._say(orjson.dumps({**said, "id": said.get("id", message.get("id"))}))
+        elif answer.is_error:
+            reason = f"the service answers {answer.status_code}"
+            with suppress(ValueError, KeyError, TypeError):
+                reason = str(orjson.loads(body)["detail"])
+            await self._fail(message.get("id"), reason)
+
+    async def _pass_on(self, answer: httpx.Response) -> None:
+        async for line in answer.aiter_lines():
+            if not line.startswith("data:"):
+                continue
+            data = line[5:].strip()
+            if _SESSION in self._session and _VERSION not in self._session:  # it has just begun
+                begun = orjson.loads(data).get("result") or {}
+                self._session[_VERSION] = str(begun.get("protocolVersion"))
+            await self._say(data.encode())
+
+    async def _listen(self) -> None:
+        """Pass on what the service says by itself, of a session."""
+        headers = {"accept": "text/event-stream", **self._session}
+        with suppress(httpx.HTTPError):
+            async with self._http.stream("GET", self._url, headers=headers) as answer:
+                if answer.is_success:
+                    await self._pass_on(answer)
+
+    async def _leave(self) -> None:
+        if _SESSION in self._session:
+            with suppress(httpx.HTTPError, TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS):
+                    await self._http.delete(self._url, headers=self._session)
+
+    async def _fail(self, key: Any, reason: str, code: int = _FAILED) -> None:
+        error = {"code": code, "message": reason}
+        if key is not None or code == _UNREADABLE:
+            await self._say(orjson.dumps({"jsonrpc": "2.0", "id": key, "error": error}))
+
+
+def _read(line: bytes) -> Message:
+    message = orjson.loads(line)
+    if not isinstance(message, dict):
+        raise ValueError("it is no object")  # noqa: TRY004 - as what is no JSON
+    return message
+
+
+def _meta(message: Message) -> Mapping[str, Any]:
+    params = message.get("params")
+    meta = params.get("_meta") if isinstance(params, dict) else None
+    return meta if isinstance(meta, dict) else {}
+
+
+def _said(message: Message) -> dict[str, str]:
+    """Return the headers of a message of the newest wire: they repeat what it says."""
+    params = message["params"]
+    headers = {_VERSION: str(_meta(message)[_NEWEST]), "mcp-method": str(message["method"])}
+    name = next((params[key] for key in _NAMES if isinstance(params.get(key), str)), None)
+    if name is not None:
+        headers["mcp-name"] = _as_header(name)
+    return headers
+
+
+def _as_header(text: str) -> str:
+    if text.isascii() and text.isprintable() and text == text.strip():
+        return text
+    return f"=?base64?{base64.b64encode(text.encode()).decode()}?="

@@ -1,0 +1,178 @@
+"""``masterloop mcp --stdio``: hosts that start their servers, with the official client."""
+
+import asyncio
+import json
+import os
+import sys
+from asyncio.subprocess import PIPE
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mcp import Client, StdioServerParameters
+from mcp_types import ElicitRequestParams, ElicitResult
+
+from orchestration.mcp.stdio import Bridge
+from tests.api.plays import gates
+from tests.mcp.client import OLDER, WIRES, open_tools, until
+
+
+def _command(*arguments: str) -> StdioServerParameters:
+    return StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "orchestration", "mcp", "--stdio", *arguments],
+        env={**os.environ, "PYTHONPATH": str(Path.cwd())},
+    )
+
+
+@pytest.mark.process
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_host_talks_to_the_service_that_runs(tmp_path: Path, wire: str) -> None:
+    told: list[str | None] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        told.append(message)
+
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="accept", content={"name": "Ada"})
+
+    graphs = ("slow_compute", "test_tool_with_task")
+    async with (
+        open_tools(tmp_path, *graphs) as (_, http),
+        Client(
+            _command("--url", str(http.base_url)), mode=wire, elicitation_callback=answer
+        ) as client,
+    ):
+        tools = (await client.list_tools()).tools
+        arguments = {"seconds": 0.0, "label": "sums"}
+        result = await client.call_tool("slow_compute", arguments, progress_callback=tell)
+        asked = await client.call_tool("test_tool_with_task", {})
+    assert tools[0].name == "slow_compute"
+    assert result.structured_content == {"text": "sums done"}
+    assert told[:2] == ["step 1 of 4", "step 2 of 4"]
+    assert asked.structured_content == {"text": "Hello, Ada!"}
+
+
+@pytest.mark.process
+@pytest.mark.timeout(120)
+async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None:
+    config = tmp_path / "langgraph.json"
+    config.write_text(json.dumps({"graphs": {"greet": "tests.mcp.plays:greet"}}))
+    url = f"http://127.0.0.1:{_free_port()}"
+    command = _command("--url", url, "--config", str(config))
+    assert command.env is not None
+    command.env["MASTERLOOP_DATA_DIR"] = str(tmp_path / "data")
+    async with Client(command, mode=OLDER) as client:
+        result = await client.call_tool("greet", {"name": "Ada"})
+        assert result.structured_content == {"text": "Hello, Ada!"}
+    async with httpx.AsyncClient() as http:
+        with pytest.raises(httpx.ConnectError):
+            await http.get(f"{url}/ok")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "add --stdio"),
+        (["--stdio", "--url", "http://127.0.0.1:1", "--config", "none.json"], "no service answers"),
+    ],
+)
+async def test_what_cannot_be_done_is_said(arguments: list[str], said: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "orchestration",
+        "mcp",
+        *arguments,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
+    out, err = await process.communicate()
+    assert (out, process.returncode == 0) == (b"", False)
+    assert said in err.decode()
+
+
+class Host:
+    """A host that talks to a bridge in this process."""
+
+    def __init__(self) -> None:
+        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self.heard: list[dict[str, Any]] = []
+
+    def say(self, **message: Any) -> None:
+        self._lines.put_nowait(json.dumps({"jsonrpc": "2.0", **message}).encode())
+
+    def leave(self) -> None:
+        self._lines.put_nowait(b"")
+
+    async def lines(self) -> Any:
+        while line := await self._lines.get():
+            yield line
+
+    async def hear(self, message: bytes) -> None:
+        self.heard.append(json.loads(message))
+
+
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+START = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {},
+    "clientInfo": {"name": "t", "version": "0"},
+}
+
+
+@pytest.mark.parametrize("newest", [True, False])
+async def test_a_cancelled_call_is_cancelled_over_http(tmp_path: Path, newest: bool) -> None:
+    host, gate = Host(), gates[f"bridge {newest}"]
+    meta = {"_meta": META} if newest else {}
+    params = {"name": "hold", "arguments": {"name": f"bridge {newest}"}, **meta}
+    async with open_tools(tmp_path, "hold") as (service, http):
+        bridge = asyncio.create_task(Bridge(http, "/mcp", host.hear).run(host.lines()))
+        if not newest:
+            host.say(id=0, method="initialize", params=START)
+            host.say(method="notifications/initialized")
+        host.say(id=1, method="tools/call", params=params)
+        await gate.reached.wait()
+        run = service.loop.all_live()[0]
+        host.say(method="notifications/cancelled", params={"requestId": 1, **meta})
+        await until(lambda: run.status == "interrupted")
+        host.leave()
+        await bridge
+    assert [one.get("id") for one in host.heard if "result" in one] == ([] if newest else [0])
+
+
+async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
+    host = Host()
+    async with open_tools(tmp_path, "greet", mcp={"hosts": ["other"]}) as (_, http):
+        bridge = asyncio.create_task(Bridge(http, "/mcp", host.hear).run(host.lines()))
+        uri = {"uri": "run://größe", "_meta": META}
+        host.say(id=1, method="resources/read", params=uri)
+        host._lines.put_nowait(b"{nonsense")  # noqa: SLF001 - the test's own
+        await until(lambda: len(host.heard) == 2)
+        host.leave()
+        await bridge
+    async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as nobody:
+        bridge = asyncio.create_task(Bridge(nobody, "/mcp", host.hear).run(host.lines()))
+        host.say(id=2, method="tools/list")
+        host.say(method="notifications/initialized")
+        await until(lambda: len(host.heard) == 3)
+        host.leave()
+        await bridge
+    errors = {one["id"]: one["error"] for one in host.heard}
+    assert errors[1]["message"] == "Resource not found"
+    assert errors[None]["code"] == -32700
+    assert "does not answer" in errors[2]["message"]
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+    return port
