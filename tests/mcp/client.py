@@ -31,8 +31,9 @@ async def open_tools(
     """Open a service of graphs from `plays`, and a client of its HTTP API."""
     paths = {name: f"tests.mcp.plays:{name}" for name in graphs}
     given = {"graphs": paths, "masterloop": {"mcp": dict(mcp or {})}, **(manifest or {})}
-    async with open_socket(folder, manifest=given, **settings) as opened:
-        yield opened
+    async with open_socket(folder, manifest=given, **settings) as (service, http):
+        http.timeout = httpx.Timeout(60)  # a busy machine is not what is tested
+        yield service, http
 
 
 @asynccontextmanager
