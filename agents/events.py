@@ -82,6 +82,7 @@ class TaskEnded:
     took: float
     error: str | None
     events_cut: int
+    run_id: str | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,7 +170,15 @@ class Seat:
             self.record.worked(took, failed=error in _FAILURES)
             self._changed(self)
             self._emit(
-                TaskEnded(self._pool, self.number, task.capability, took, error, context.cut)
+                TaskEnded(
+                    self._pool,
+                    self.number,
+                    task.capability,
+                    took,
+                    error,
+                    context.cut,
+                    context.run_id,
+                )
             )
 
     async def _result(self, work: "asyncio.Task[Any]", limits: Limits, context: Context) -> Any:

@@ -51,11 +51,13 @@ from orchestration.graphs.node_tasks import contain_exits
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.states import ThreadStates
+from orchestration.graphs.steps import StepWatch
 from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import harmless
 from orchestration.loop.master import MasterLoop
 from orchestration.mcp.host import McpHost
+from orchestration.loop.run import Run
 from orchestration.retention.sweeper import Sweeper
 from orchestration.retention.threads import ThreadSweeper
 from orchestration.shared_store import open_shared_store
@@ -73,6 +75,7 @@ from orchestration.store.messages import MessageStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.store.ttl import Ttl
+from orchestration.telemetry.collector import traced, traces
 from orchestration.telemetry.exposition import Exposition
 from orchestration.telemetry.gauges import Gauges, Parts
 from orchestration.telemetry.importance import IMPORTANCE
@@ -120,7 +123,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     trail = Trail(folder / FOLDER, total=settings.audit_size)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
-        _telemetry(trail, metrics, statistics, view) as telemetry,
+        _telemetry(manifest, trail, metrics, statistics, view) as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
@@ -155,7 +158,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         graphs.add(WORKFLOW, workflows)
         loop = MasterLoop(
             runs,
-            LangGraphExecutor(graphs, saver.fence, agency.client),
+            LangGraphExecutor(graphs, saver.fence, agency.client, _watch(telemetry)),
             limits,
             telemetry.emit,
             Random(),
@@ -262,15 +265,24 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
                 yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
 
 
-def _telemetry(trail: Trail, *sinks: Sink) -> Aggregator:
+def _telemetry(manifest: Manifest, trail: Trail, *sinks: Sink) -> Aggregator:
     """Make what the service is told by, and those who take it from there."""
+    common = manifest.masterloop.telemetry.common(VERSION)
     return Aggregator(
-        [Journal(), *sinks],
+        [Journal(), *sinks, *traces(os.environ, common)],
         trail=trail,
         importance=IMPORTANCE,
-        common={"service.name": "masterloop"},
+        common=common,
         rng=Random(),
     )
+
+
+def _watch(telemetry: Aggregator) -> Callable[[Run], StepWatch] | None:
+    """Return what makes hearers of the steps of runs; None if nobody wants to know."""
+    if not traced(os.environ):
+        return None
+    emit = harmless(telemetry.emit)
+    return lambda run: StepWatch(run.run_id, run.graph_id, emit)
 
 
 def _restrict_without(trail: Trail, loop: MasterLoop) -> None:

@@ -12,6 +12,7 @@ from coordinator.checking import WorkflowRefused, checked
 from coordinator.plan import Plan
 from operations.clock import iso_now
 from operations.egress import UrlRefused
+from operations.telemetry.traceparent import trace_of
 from orchestration.api.backend import Backend
 from orchestration.api.checkpoints import require_checkpoint
 from orchestration.api.endpoint import Call, as_uuid
@@ -133,7 +134,11 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     if body.webhook is not None:
         _check_webhook(call.backend, body.webhook)
     config = _told(call, _merged_config(assistant, body.config))
-    kwargs: dict[str, Any] = {"stream_mode": body.stream_mode, "config": config}
+    kwargs: dict[str, Any] = {
+        "stream_mode": body.stream_mode,
+        "config": config,
+        **trace_of(call.headers),
+    }
     for name in _KWARGS & body.model_fields_set:
         value = getattr(body, name)
         if value is not None:

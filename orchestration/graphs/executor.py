@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import asdict
 from typing import Any, Literal, Protocol, cast
 
+from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained, ParentCommand
 from langgraph.runtime import RunControl
@@ -70,10 +71,12 @@ class LangGraphExecutor:
         graphs: GraphSource,
         fence: Callable[[str], Callable[[], None]],
         client: Callable[[Run], Any] | None = None,
+        watch: Callable[[Run], BaseCallbackHandler] | None = None,
     ) -> None:
         self._graphs = graphs
         self._fence = fence
         self._client = client  # makes what the nodes of a run find in their config
+        self._watch = watch  # makes what hears of the steps of a run
 
     async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
         """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
@@ -142,6 +145,8 @@ class LangGraphExecutor:
         config = run_config(run)
         if self._client is not None:
             config.setdefault("configurable", {})[CLIENT_KEY] = self._client(run)
+        if self._watch is not None:
+            config["callbacks"] = [self._watch(run)]
         graph = self._graphs.fixed(run.graph_id, checkpointed=keeps)
         if graph is not None:
             return await _drive(run, graph, config, control)

@@ -21,6 +21,7 @@ from agents.configuration import Pools
 from agents.network.configuration import NetworkSection
 from coordinator.tools.configuration import Tools
 from operations.sections import Count, Names, Positive, Section, mistake
+from operations.telemetry.configuration import TelemetrySection
 
 GRAPH_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 JAVASCRIPT = (".js", ".mjs", ".cjs", ".ts", ".mts", ".cts", ".jsx", ".tsx")
@@ -248,5 +249,6 @@ class MasterloopSection(Section):
     workflows: Names = ()  # files, relative to this one
     tools: Tools = Field(default_factory=dict)
     mcp: McpSection = McpSection()
+    telemetry: TelemetrySection = TelemetrySection()
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
     events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

@@ -42,7 +42,7 @@ from orchestration.telemetry.journal import Journal
         (coordinator.ExperienceUnwritten("no room", 5.0), "warning"),
         (coordinator.DecisionMade("d", "w", "r", "s", Arm(), 2, "because"), None),
         (agents.SeatReady("p", 1, 0.1), None),
-        (agents.TaskEnded("p", 1, "c", 0.1, "TaskFailed", 0), None),
+        (agents.TaskEnded("p", 1, "c", 0.1, "TaskFailed", 0, None), None),
         (agents.SeatLost("p", 1, "it ended", "last words", 1.0), "warning"),
         (agents.StartMissed("p", 1, "it did not start", "", 1.0), "warning"),
         (agents.PoolDegraded("p", "too often", 1.0), "warning"),

@@ -1,0 +1,78 @@
+"""A collector of traces: takes them over HTTP as protobuf, and can be slow or refuse."""
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+
+class Collector:
+    """What was taken."""
+
+    def __init__(self, port: int) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        self.spans: list[Span] = []
+        self.resource: dict[str, Any] = {}
+        self.status = 200
+        self.asked = 0
+
+    def named(self, name: str) -> Span:
+        """Return the one span of that name."""
+        (span,) = [span for span in self.spans if span.name == name]
+        return span
+
+    def take(self, body: bytes) -> None:
+        request = ExportTraceServiceRequest.FromString(body)
+        for resource in request.resource_spans:
+            self.resource |= _values(resource.resource.attributes)
+            for scope in resource.scope_spans:
+                self.spans.extend(scope.spans)
+
+
+def attributes(span: Span) -> dict[str, Any]:
+    """Return what a span says."""
+    return _values(span.attributes)
+
+
+def _values(attributes: Any) -> dict[str, Any]:
+    return {one.key: getattr(one.value, one.value.WhichOneof("value")) for one in attributes}
+
+
+@contextmanager
+def collecting() -> Generator[Collector]:
+    """Collect on a free port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            collector.asked += 1
+            if collector.status == 200:
+                collector.take(body)
+            answer = ExportTraceServiceResponse().SerializeToString()
+            self.send_response(collector.status)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    collector = Collector(server.server_address[1])
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield collector
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

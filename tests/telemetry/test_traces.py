@@ -1,0 +1,203 @@
+"""Traces, as a collector gets them."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Generator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from langchain_core.messages import AIMessage
+from langchain_core.tools import tool
+from langgraph.graph import END, START, MessagesState, StateGraph
+from langgraph.prebuilt import ToolNode
+
+from operations.errors import ConfigurationError
+from operations.telemetry.traceparent import Span as Place
+from operations.telemetry.traceparent import span_of_run, trace_of
+from orchestration.graphs.steps import NodeEnded, StepWatch, ToolEnded
+from orchestration.telemetry.collector import traced, traces
+from tests.api.client import new_run, new_thread, open_client
+from tests.telemetry.collector import Collector, attributes, collecting
+from tests.telemetry.sinks import until
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Generator[Collector]:
+    with collecting() as found:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
+        yield found
+
+
+async def test_a_run_its_wait_and_its_nodes_are_spans_in_the_trace_of_who_asked_for_it(
+    tmp_path: Path, collector: Collector
+) -> None:
+    section = {"telemetry": {"environment": "test", "fields": {"brand": "acme"}}}
+    async with open_client(tmp_path, "echo", manifest={"masterloop": section}) as client:
+        thread = await new_thread(client)
+        answer = await client.post(
+            f"/threads/{thread}/runs/wait",
+            json={"assistant_id": "echo", "input": {"text": "x"}},
+            headers={"traceparent": TRACEPARENT},
+        )
+        assert answer.is_success
+    run = collector.named("invoke_workflow echo")
+    assert run.trace_id.hex() == TRACE
+    assert run.parent_span_id.hex() == PARENT
+    said = attributes(run)
+    assert said["gen_ai.operation.name"] == "invoke_workflow"
+    assert said["gen_ai.workflow.name"] == "echo"
+    assert said["gen_ai.conversation.id"] == thread
+    assert said["masterloop.run.status"] == "success"
+    others = [span for span in collector.spans if span is not run]
+    assert {"masterloop.queue"} < {span.name for span in others}
+    assert any(span.name.startswith("masterloop.node ") for span in others)
+    for span in others:
+        assert (span.trace_id, span.parent_span_id) == (run.trace_id, run.span_id)
+        assert span.start_time_unix_nano <= span.end_time_unix_nano
+    assert collector.resource["service.name"] == "masterloop"
+    assert collector.resource["deployment.environment.name"] == "test"
+    assert collector.resource["brand"] == "acme"
+
+
+async def test_a_failure_is_told_with_its_type(tmp_path: Path, collector: Collector) -> None:
+    async with open_client(tmp_path, "failing") as client:
+        path = await new_run(client, await new_thread(client), "failing")
+        await client.get(f"{path}/join")
+    run = collector.named("invoke_workflow failing")
+    assert attributes(run)["error.type"] == "ValueError"
+    assert run.status.code == run.status.STATUS_CODE_ERROR
+    assert not run.parent_span_id
+    node = next(span for span in collector.spans if span.name.startswith("masterloop.node "))
+    assert attributes(node)["error.type"] == "ValueError"
+
+
+async def test_a_run_that_waits_for_a_restart_is_still_in_its_trace(
+    tmp_path: Path, collector: Collector
+) -> None:
+    async with open_client(tmp_path, "holder", "echo", max_concurrent_runs=1) as client:
+        await new_run(client, await new_thread(client), "holder")
+        thread = await new_thread(client)
+        client.headers["traceparent"] = TRACEPARENT
+        waiting = await new_run(client, thread, "echo")
+    assert not [span for span in collector.spans if span.name == "invoke_workflow echo"]
+    async with open_client(tmp_path, "holder", "echo", max_concurrent_runs=2) as client:
+        await client.get(f"{waiting}/join")
+    run = collector.named("invoke_workflow echo")
+    assert (run.trace_id.hex(), run.parent_span_id.hex()) == (TRACE, PARENT)
+
+
+def test_who_asked_long_ago_or_for_a_run_that_was_tried_before_is_linked() -> None:
+    trace = trace_of({b"traceparent": TRACEPARENT.encode()})["trace"]
+    asked = Place.parse(trace)
+    span, parent, link = span_of_run("run", 1, 60.0, trace)
+    assert (span.trace_id, parent, link) == (int(TRACE, 16), asked, None)
+    for attempt, waited in ((1, 60.1), (2, 0.0)):
+        span, parent, link = span_of_run("run", attempt, waited, trace)
+        assert span.trace_id != int(TRACE, 16)
+        assert (parent, link) == (None, asked)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"",
+        b"00-4bf9-00f067aa0ba902b7-01",
+        b"00-00000000000000000000000000000000-00f067aa0ba902b7-01",
+        b"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01",
+        b"ff-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-more",
+        b"\xff" * 60,
+    ],
+)
+def test_a_context_that_is_none_is_not_kept(given: bytes) -> None:
+    assert trace_of({b"traceparent": given}) == {}
+
+
+async def test_a_context_that_is_not_sampled_makes_no_spans(
+    tmp_path: Path, collector: Collector
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        for flags in ("00", "01"):
+            await client.post(
+                "/runs/wait",
+                json={"assistant_id": "echo", "input": {}},
+                headers={"traceparent": f"{TRACEPARENT[:-2]}{flags}"},
+            )
+    assert len([span for span in collector.spans if span.name == "invoke_workflow echo"]) == 1
+
+
+async def test_a_collector_that_refuses_for_a_while_gets_each_span_once(
+    tmp_path: Path, collector: Collector
+) -> None:
+    collector.status = 400
+    async with open_client(tmp_path, "echo") as client:
+        await client.post("/runs/wait", json={"assistant_id": "echo", "input": {}})
+        await until(lambda: collector.asked >= 2)
+        collector.status = 200
+        await client.post("/runs/wait", json={"assistant_id": "echo", "input": {}})
+        await until(lambda: len(collector.spans) == 6)
+    assert len({span.span_id for span in collector.spans}) == 6
+
+
+async def test_a_collector_that_never_answers_costs_no_run_and_no_time_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as black_hole:
+        url = f"http://127.0.0.1:{black_hole.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        async with open_client(tmp_path, "echo") as client:
+            bodies = [{"assistant_id": "echo", "input": {}}] * 50
+            answers = await asyncio.gather(
+                *(client.post("/runs/wait", json=body) for body in bodies)
+            )
+            assert {answer.status_code for answer in answers} == {200}
+            begun = time.monotonic()
+        assert time.monotonic() - begun < 6
+
+
+async def test_tools_and_nodes_are_told_with_what_they_are_a_part_of() -> None:
+    @tool
+    def double(number: int) -> int:
+        """Double a number."""
+        if number > 10:
+            raise RuntimeError("too much")
+        return 2 * number
+
+    events: list[Any] = []
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", ToolNode([double], handle_tool_errors=True))
+    graph.add_edge(START, "tools")
+    graph.add_edge("tools", END)
+    calls = [
+        {"name": "double", "args": {"number": number}, "id": f"call-{number}"} for number in (2, 20)
+    ]
+    watch = StepWatch("run", "graph", events.append)
+    await graph.compile().ainvoke(
+        {"messages": [AIMessage("", tool_calls=calls)]}, {"callbacks": [watch]}
+    )
+    (node,) = [event for event in events if isinstance(event, NodeEnded)]
+    tools = {event.call_id: event for event in events if isinstance(event, ToolEnded)}
+    assert (node.node, node.step, node.parent, node.error) == ("tools", 1, None, None)
+    assert tools.keys() == {"call-2", "call-20"}
+    assert {one.parent for one in tools.values()} == {node.span_id}
+    assert (tools["call-2"].error, tools["call-20"].error) == (None, "RuntimeError")
+    assert node.took >= tools["call-2"].took > 0
+
+
+def test_nothing_is_traced_unless_the_environment_names_a_collector() -> None:
+    named = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+    assert traced(named)
+    assert not traced({})
+    assert not traced({**named, "OTEL_SDK_DISABLED": "true"})
+    assert not traced({**named, "OTEL_TRACES_EXPORTER": "none"})
+    assert traces({}, {}) == []
+    with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_PROTOCOL"):
+        traces({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, {})
+    (sink,) = traces({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {})
+    sink.close(0)
