@@ -6,6 +6,7 @@ import sysconfig
 import threading
 import time
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from types import FrameType, TracebackType
 from typing import Self
 
 import structlog
+
+from operations.telemetry.events import LoopBlocked, LoopTurned
 
 BLOCKED = 0.25  # seconds without a turn of the event loop that count as a block
 PERIOD = 0.1  # seconds between two looks
@@ -50,7 +53,14 @@ class Watchdog:
     A line that holds up the loop is told once a minute, and counted each time.
     """
 
-    def __init__(self, *, blocked_after: float = BLOCKED, period: float = PERIOD) -> None:
+    def __init__(
+        self,
+        emit: Callable[[LoopTurned | LoopBlocked], None] | None = None,
+        *,
+        blocked_after: float = BLOCKED,
+        period: float = PERIOD,
+    ) -> None:
+        self._emit = emit
         self._blocked_after = blocked_after
         self._period = period
         self._lags: deque[float] = deque(maxlen=_KEPT)
@@ -102,6 +112,10 @@ class Watchdog:
             self._lags.append(took)
             if line is not None:
                 self.last_block = Block(line, took, time.time())
+            if self._emit is not None:
+                self._emit(LoopTurned(took))
+                if line is not None:
+                    self._emit(LoopBlocked(line, took))
 
     def _ask(self) -> bool:
         """Ask the loop for a turn; return whether it can still make one."""

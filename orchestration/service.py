@@ -2,12 +2,11 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import (
     AbstractAsyncContextManager,
     aclosing,
     asynccontextmanager,
-    suppress,
 )
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,9 +23,7 @@ from operations.outbound import Outbound
 from operations.settings import Settings
 from operations.shutdown import Shutdown
 from operations.status_file import StatusFile, last_words
-from operations.telemetry.aggregator import Aggregator
-from operations.telemetry.events import ServiceStarted, ServiceStopped
-from operations.telemetry.record import Sink
+from operations.telemetry.events import ServiceStopped
 from operations.telemetry.trail import FOLDER, Trail
 from operations.watchdog import Watchdog
 from orchestration.agency import Agency
@@ -51,13 +48,11 @@ from orchestration.graphs.node_tasks import contain_exits
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.states import ThreadStates
-from orchestration.graphs.steps import StepWatch
 from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import harmless
 from orchestration.loop.master import MasterLoop
 from orchestration.mcp.host import McpHost
-from orchestration.loop.run import Run
 from orchestration.retention.sweeper import Sweeper
 from orchestration.retention.threads import ThreadSweeper
 from orchestration.shared_store import open_shared_store
@@ -75,14 +70,17 @@ from orchestration.store.messages import MessageStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.store.ttl import Ttl
-from orchestration.telemetry.collector import traced, traces
 from orchestration.telemetry.exposition import Exposition
 from orchestration.telemetry.gauges import Gauges, Parts
-from orchestration.telemetry.importance import IMPORTANCE
-from orchestration.telemetry.journal import Journal
 from orchestration.telemetry.live import LiveView
 from orchestration.telemetry.metrics import Metrics
 from orchestration.telemetry.statistics import RunStatistics
+from orchestration.telemetry.wiring import (
+    aggregator,
+    in_the_trail,
+    restrict_without,
+    steps_watch,
+)
 from orchestration.webhooks.configuration import headers, url_policy
 from orchestration.webhooks.deliverer import Deliverer
 from orchestration.webhooks.signature import Signer
@@ -123,7 +121,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     trail = Trail(folder / FOLDER, total=settings.audit_size)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
-        _telemetry(manifest, trail, metrics, statistics, view) as telemetry,
+        aggregator(manifest, trail, metrics, statistics, view) as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
@@ -132,7 +130,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         saver = CheckpointSaver(database)
         graphs = await load_graphs(manifest, checkpointer=saver, store=items)
         contain_exits(asyncio.get_running_loop())
-        watchdog = Watchdog()
+        watchdog = Watchdog(harmless(telemetry.emit))
         shutdown = Shutdown(lambda: view.stopping(shutdown_document(shutdown)))
         mailboxes = MessageStore(database, manifest.masterloop.network)
         agency = Agency(manifest, graphs, mailboxes, harmless(telemetry.emit))
@@ -158,7 +156,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         graphs.add(WORKFLOW, workflows)
         loop = MasterLoop(
             runs,
-            LangGraphExecutor(graphs, saver.fence, agency.client, _watch(telemetry)),
+            LangGraphExecutor(graphs, saver.fence, agency.client, steps_watch(telemetry)),
             limits,
             telemetry.emit,
             Random(),
@@ -171,7 +169,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             telemetry=telemetry,
             trail=trail,
         )
-        _restrict_without(trail, loop)
+        restrict_without(trail, loop)
         metrics.registry.register(Gauges(parts.read, asyncio.get_running_loop()))
         exposition = Exposition(metrics.registry)
         conditions = Conditions(
@@ -243,7 +241,7 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         async with (
             last_words(status),
             exposition.listening(settings.admin_port),
-            _in_the_trail(telemetry),
+            in_the_trail(telemetry),
             beside(
                 shutdown,
                 webhooks=in_background(deliverer, "webhooks"),
@@ -263,54 +261,6 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
             app = build_app(backend, custom, mcp.paths)
             async with in_background(mcp, "mcp"), watchdog:
                 yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
-
-
-def _telemetry(manifest: Manifest, trail: Trail, *sinks: Sink) -> Aggregator:
-    """Make what the service is told by, and those who take it from there."""
-    common = manifest.masterloop.telemetry.common(VERSION)
-    return Aggregator(
-        [Journal(), *sinks, *traces(os.environ, common)],
-        trail=trail,
-        importance=IMPORTANCE,
-        common=common,
-        rng=Random(),
-    )
-
-
-def _watch(telemetry: Aggregator) -> Callable[[Run], StepWatch] | None:
-    """Return what makes hearers of the steps of runs; None if nobody wants to know."""
-    if not traced(os.environ):
-        return None
-    emit = harmless(telemetry.emit)
-    return lambda run: StepWatch(run.run_id, run.graph_id, emit)
-
-
-def _restrict_without(trail: Trail, loop: MasterLoop) -> None:
-    """Have the loop take no work of low priority while the audit trail cannot be written."""
-    events = asyncio.get_running_loop()
-    why = "the disk does not take the audit trail"
-    trail.tell(lambda failing: _soon(events, loop.restrict, why if failing else None))
-
-
-def _soon(
-    events: asyncio.AbstractEventLoop, call: Callable[[str | None], None], why: str | None
-) -> None:
-    with suppress(RuntimeError):  # the event loop has ended
-        events.call_soon_threadsafe(call, why)
-
-
-@asynccontextmanager
-async def _in_the_trail(telemetry: Aggregator) -> AsyncGenerator[None]:
-    """Tell the audit from when to when the service worked."""
-    telemetry.emit(ServiceStarted(VERSION, os.getpid()))
-    error = None
-    try:
-        yield
-    except BaseException as broken:
-        error = type(broken).__name__
-        raise
-    finally:
-        telemetry.emit(ServiceStopped(error))
 
 
 @asynccontextmanager

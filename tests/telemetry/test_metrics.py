@@ -180,3 +180,9 @@ async def test_a_blocked_event_loop_is_scraped_all_the_same(tmp_path: Path) -> N
     loop.close()
     assert samples(text, "masterloop_runs_created_total") == {("g", "5", "api"): 1}
     assert "masterloop_queue_capacity" not in text
+
+
+async def test_how_late_the_event_loop_is_is_measured(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        while not samples(await scrape(client), "masterloop_event_loop_lag_seconds_count")[()]:
+            pass

@@ -1,0 +1,69 @@
+"""How the telemetry of a service is put together."""
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from random import Random
+
+from operations.telemetry.aggregator import Aggregator
+from operations.telemetry.events import ServiceStarted, ServiceStopped
+from operations.telemetry.record import Sink
+from operations.telemetry.trail import Trail
+from orchestration.api.meta import VERSION
+from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.steps import StepWatch
+from orchestration.loop.events import harmless
+from orchestration.loop.master import MasterLoop
+from orchestration.loop.run import Run
+from orchestration.telemetry.collector import traced, traces
+from orchestration.telemetry.importance import IMPORTANCE
+from orchestration.telemetry.journal import Journal
+
+
+def aggregator(manifest: Manifest, trail: Trail, *sinks: Sink) -> Aggregator:
+    """Make what the service is told by, and those who take it from there."""
+    common = manifest.masterloop.telemetry.common(VERSION)
+    return Aggregator(
+        [Journal(), *sinks, *traces(os.environ, common)],
+        trail=trail,
+        importance=IMPORTANCE,
+        common=common,
+        rng=Random(),
+    )
+
+
+def steps_watch(telemetry: Aggregator) -> Callable[[Run], StepWatch] | None:
+    """Return what makes hearers of the steps of runs; None if nobody wants to know."""
+    if not traced(os.environ):
+        return None
+    emit = harmless(telemetry.emit)
+    return lambda run: StepWatch(run.run_id, run.graph_id, emit)
+
+
+def restrict_without(trail: Trail, loop: MasterLoop) -> None:
+    """Have the loop take no work of low priority while the audit trail cannot be written."""
+    events = asyncio.get_running_loop()
+    why = "the disk does not take the audit trail"
+    trail.tell(lambda failing: _soon(events, loop.restrict, why if failing else None))
+
+
+def _soon(
+    events: asyncio.AbstractEventLoop, call: Callable[[str | None], None], why: str | None
+) -> None:
+    with suppress(RuntimeError):  # the event loop has ended
+        events.call_soon_threadsafe(call, why)
+
+
+@asynccontextmanager
+async def in_the_trail(telemetry: Aggregator) -> AsyncGenerator[None]:
+    """Tell the audit from when to when the service worked."""
+    telemetry.emit(ServiceStarted(VERSION, os.getpid()))
+    error = None
+    try:
+        yield
+    except BaseException as broken:
+        error = type(broken).__name__
+        raise
+    finally:
+        telemetry.emit(ServiceStopped(error))
