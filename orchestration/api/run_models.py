@@ -107,6 +107,23 @@ class StatelessRun(RunCreate):
 class WorkflowRun(RunCreate):
     """Which workflow to do, and how; on a thread, or on a new one that stays."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            **EITHER,
+            "anyOf": [  # on a new thread nothing waits that could be resumed
+                {"required": ["thread_id"], "properties": {"thread_id": {"type": "string"}}},
+                {
+                    "properties": {
+                        "command": {
+                            "type": ["object", "null"],
+                            "properties": {"resume": {"type": "null"}},
+                        }
+                    }
+                },
+            ],
+        }
+    )
+
     assistant_id: Annotated[Literal["_workflow"], Field()] = "_workflow"  # pyright: ignore[reportIncompatibleVariableOverride] - the graph of all workflows
     workflow: Annotated[Json, Field(description="a workflow: see /schemas/workflow.json")]
     thread_id: Id | None = None
