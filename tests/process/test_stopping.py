@@ -1,0 +1,87 @@
+"""The stop of a server that has its hands full: in time, and nothing accepted is lost."""
+
+import json
+import signal
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.process.server import Server, until
+from tests.process.test_signals import SIGTERM_CODE, at_most, counter, held_at, is_draining
+
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+
+
+def steps_of(server: Server) -> dict[str, str]:
+    """Return what became of each step of the stop, as the log has it."""
+    entries = [json.loads(line) for line in server.log.splitlines() if line.startswith("{")]
+    (stopped,) = [entry for entry in entries if entry["event"] == "stopped"]
+    return {name: told.partition(",")[0] for name, told in stopped["steps"].items()}
+
+
+@pytest.mark.timeout(60)
+def test_under_load_runs_go_tier_by_tier_and_all_of_them_go_on_later(server: Server) -> None:
+    bounds = {"max_concurrent_runs": 3, "queue_capacity": 6}
+    server.start(**bounds, drain_grace=1, drain_grace_critical=2)
+    runs = []
+    for name, priority in (("low", 9), ("normal", 5), ("critical", 0)):
+        server.effects.gate(name, 1)
+        runs.append(server.submit("counter", {"name": name, "steps": 3}, priority=priority))
+        held_at(server, name, 2)
+    runs += [counter(server, f"waiting-{number}") for number in range(6)]
+    with at_most(2 + 3 + 3):
+        assert server.stop() == SIGTERM_CODE, server.log
+    assert set(steps_of(server).values()) == {"done"}
+
+    for name in ("low", "normal", "critical"):
+        server.effects.open_gate(name)
+    server.start(**bounds)
+    for run in runs:
+        run.join()
+        assert (run.get()["status"], run.get()["attempt"]) == ("success", 1)
+
+
+@pytest.mark.timeout(60)
+def test_an_agent_that_hangs_has_its_share_of_the_time_and_no_more(tmp_path: Path) -> None:
+    pool = {"kind": "process", "argv": [sys.executable, "-c", DEAF], "end_grace": 60}
+    document = {
+        "graphs": {"asker": "tests.agents.players.asker:asker"},
+        "dependencies": [str(Path(__file__).parents[2])],
+        "masterloop": {"agents": {"deaf": pool}},
+    }
+    (tmp_path / "langgraph.json").write_text(json.dumps(document))
+    with closing(Server(tmp_path, tmp_path / "langgraph.json")) as server:
+        server.start()
+        assert server.http.get("/startupz").status_code == httpx.codes.SERVICE_UNAVAILABLE
+        with at_most(10):
+            assert server.stop() == SIGTERM_CODE, server.log
+        steps = steps_of(server)
+        assert steps.pop("agents") == "timed out"
+        assert set(steps.values()) == {"done"}
+
+
+@pytest.mark.timeout(60)
+def test_during_the_delay_it_is_not_ready_and_takes_runs(server: Server) -> None:
+    server.start(drain_delay=30)
+    server.process.terminate()
+    until(lambda: is_draining(server), why=lambda: server.log)
+    late = counter(server, "late")
+    assert late.join()["done"] == 1
+    with at_most(2):
+        assert server.stop(signal.SIGTERM) == SIGTERM_CODE, server.log
+
+
+@pytest.mark.timeout(60)
+def test_who_looks_at_the_service_sees_its_stop_to_the_end(server: Server) -> None:
+    server.start()
+    with server.http.stream("GET", "/ops/stream", params={"topics": "shutdown"}) as answer:
+        server.process.terminate()
+        lines = list(answer.iter_lines())
+    assert server.wait() == SIGTERM_CODE, server.log
+    told = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    assert any(one["data"]["phase"] == "runs" for one in told)
+    assert lines[-4:-1] == ["event: shutdown", "retry: 3000", "data: null"]
+    assert json.loads((server.data / "status.json").read_text())["state"] == "stopped"
