@@ -105,9 +105,10 @@ async def test_only_what_is_asked_for_is_told_over_a_websocket(tmp_path: Path) -
         url = f"ws://{host}:{port}/ops/stream?topics=activity"
         async with asyncio.timeout(15), connect(url) as socket:
             await client.post("/runs/wait", json=FINISHED)
-            told = json.loads(await socket.recv())
-            assert told["topic"] == "activity"
-            assert told["data"]["event"].startswith("run_")
+            topics = set()
+            while not (told := json.loads(await socket.recv()))["data"]["event"].startswith("run_"):
+                topics.add(told["topic"])
+            assert topics | {told["topic"]} == {"activity"}
             await service.shutdown.run()
             async for _ in socket:
                 pass
