@@ -14,6 +14,7 @@ from coordinator.experience import Problem, Remembered
 from coordinator.history import Option
 from coordinator.linear import backward, cholesky, forward
 from coordinator.reward import reward, seconds, speed
+from coordinator.within_run import RUNS, RunWeights
 from tests.coordinator.environment import Notes, silent
 
 FAST, SLOW = Arm(variant="fast"), Arm(variant="slow")
@@ -97,6 +98,30 @@ def test_a_run_that_does_well_again_gets_its_trust_back() -> None:
 def _last(advisor: BanditAdvisor, question: Question) -> Sequence[Option]:
     advisor.choose(question)
     return advisor.history.latest()[0].options
+
+
+def test_what_runs_have_shown_is_bounded_and_the_oldest_goes_first() -> None:
+    weights, problem = RunWeights(), Problem(None, "w", "s")
+    for number in range(RUNS + 1):
+        weights.note(f"r{number}", problem, FAST, reward=0.0, expected=0.5)
+    assert [weights(run, problem, FAST) for run in ("r0", "r1", f"r{RUNS}")] == [1.0, 0.5, 0.5]
+    for number in range(300):
+        arm = Arm(variant=f"v{number}")
+        weights.note("r5", problem, arm, reward=0.0, expected=0.5)
+    assert weights("r5", problem, FAST) == 1.0
+    assert weights("r5", problem, Arm(variant="v299")) == 0.5
+
+
+def test_results_that_never_come_are_waited_for_only_so_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("coordinator.advisor.MOST_OPEN", 2)
+    notes = Notes()
+    advisor = made(notes=notes)
+    decisions = [advisor.choose(asked(FAST)).decision_id for _ in range(3)]
+    for decision_id in decisions:
+        advisor.learn(decision_id, DONE)
+    assert [entry.decision_id for entry in notes.entries] == decisions[1:]
 
 
 def test_nobodys_runs_teach_anybody_elses() -> None:
