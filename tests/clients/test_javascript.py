@@ -16,10 +16,10 @@ _INSTALL = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=err
 _INSTALLING = 120  # seconds
 
 
-async def _output(*command: str, **more: str) -> tuple[int | None, str]:
+async def output(*command: str, folder: Path = HERE, **more: str) -> tuple[int | None, str]:
     """Run a command to its end; return its exit code and all it says."""
     process = await asyncio.create_subprocess_exec(
-        *command, cwd=HERE, env={**environ, **more}, stdout=PIPE, stderr=STDOUT
+        *command, cwd=folder, env={**environ, **more}, stdout=PIPE, stderr=STDOUT
     )
     try:
         said, _ = await process.communicate()
@@ -30,17 +30,17 @@ async def _output(*command: str, **more: str) -> tuple[int | None, str]:
     return process.returncode, said.decode()
 
 
-async def _packages() -> str:
+async def packages(folder: Path = HERE) -> str:
     """Return how to call Node, once the packages are there; skip if that cannot be."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         pytest.skip("node and npm are not there")
-    wanted, installed = HERE / "package-lock.json", HERE / "node_modules" / ".package-lock.json"
+    wanted, installed = folder / "package-lock.json", folder / "node_modules" / ".package-lock.json"
     if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
         return node
     try:
         async with asyncio.timeout(_INSTALLING):
-            code, said = await _output(npm, *_INSTALL)
+            code, said = await output(npm, *_INSTALL, folder=folder)
     except TimeoutError:
         code, said = None, f"it took longer than {_INSTALLING} s"
     if code != 0:
@@ -52,8 +52,8 @@ async def _packages() -> str:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("client", ["sdk", "legacy", "react"])
 async def test_a_client_works_unchanged(tmp_path: Path, client: str) -> None:
-    node = await _packages()
+    node = await packages()
     async with open_socket(tmp_path, manifest=MANIFEST) as (_, http):
         url = str(http.base_url).rstrip("/")
-        code, said = await _output(node, "--test", f"{client}.test.js", BASE_URL=url)
+        code, said = await output(node, "--test", f"{client}.test.js", BASE_URL=url)
     assert code == 0, said
