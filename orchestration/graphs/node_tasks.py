@@ -8,7 +8,9 @@ from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables.config import var_child_runnable_config
 
+from operations.telemetry.traceparent import span_of_run
 from orchestration.graphs.node_threads import NodeExit
+from orchestration.loop.run import Run
 
 T = TypeVar("T")
 
@@ -41,13 +43,15 @@ def enter_run(work: Work) -> None:
 
 
 def whereabouts() -> dict[str, Any]:
-    """Return what is being worked on here, for the log: the run, its attempt, the node."""
+    """Return what is worked on here, for the log: the run, its attempt and trace, the node."""
     work = _work.get()
     if work is None:
         return {}
-    found = {"run_id": work.run_id, "thread_id": work.thread_id}
-    if (attempt := getattr(work, "attempt", None)) is not None:
-        found["attempt"] = attempt
+    found: dict[str, Any] = {"run_id": work.run_id, "thread_id": work.thread_id}
+    if isinstance(work, Run):
+        waited = work.started - work.arrived
+        span, _, _ = span_of_run(work.run_id, work.attempt, waited, work.kwargs.get("trace"))
+        found |= {"attempt": work.attempt, "trace_id": f"{span.trace_id:032x}"}
     config = var_child_runnable_config.get() or {}
     if (node := config.get("metadata", {}).get("langgraph_node")) is not None:
         found["node"] = node

@@ -10,6 +10,7 @@ import structlog
 from agents import events as agents
 from coordinator import events as coordinator
 from operations.telemetry.record import Record
+from operations.telemetry.traceparent import span_of_run
 from orchestration.loop.events import (
     RunEnded,
     RunRejected,
@@ -70,9 +71,15 @@ class Journal:
                 self._working.popitem(last=False)
         elif isinstance(event, RunEnded):
             started = self._working.pop(event.run_id, None)
-            waited = None if started is None else round(started.waited, 6)
-            self._log.info("run ended", **asdict(event), waited=waited)
+            self._log.info("run ended", **asdict(event), **_begun(started))
         elif text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))
         elif text := _WARNING.get(type(event)):
             self._log.warning(text, **asdict(event))
+
+
+def _begun(started: RunStarted | None) -> Mapping[str, Any]:
+    if started is None:
+        return {}
+    span, _, _ = span_of_run(started.run_id, started.attempt, started.waited, started.trace)
+    return {"waited": round(started.waited, 6), "trace_id": f"{span.trace_id:032x}"}

@@ -60,7 +60,7 @@ def test_only_what_matters_is_written(
 def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
     journal = Journal()
     told = [
-        RunStarted("r", "g", 1, 0.25, "t", 5, None),
+        RunStarted("r", "g", 1, 0.25, "t", 5, {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}),
         RunEnded("r", "t", "g", RunStatus.ERROR, 1, 1.5, "ValueError"),
     ]
     with capture_logs() as entries:
@@ -75,6 +75,7 @@ def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
             "status": "error",
             "attempt": 1,
             "waited": 0.25,
+            "trace_id": "ab" * 16,
             "took": 1.5,
             "error": "ValueError",
         }
