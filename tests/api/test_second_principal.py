@@ -128,7 +128,7 @@ CASES: dict[str, list[Case]] = {
     ],
     "POST /threads/{thread_id}/stream/events": [gone({"channels": ["values"]})],
     "POST /workflows/runs": [
-        makes({"workflow": WORKFLOW}),
+        makes({"workflow": WORKFLOW, "on_completion": "delete"}),
         gone({"workflow": WORKFLOW, "thread_id": "{thread_id}"}),
     ],
     "POST /workflows": [
