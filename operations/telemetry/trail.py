@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ class Trail:
             "at": iso_of(record.at),
             "event": type(record.event).__name__,
         }
-        said = {name: _cut(value) for name, value in asdict(record.event).items()}
+        event = record.event
+        said = {one.name: _cut(getattr(event, one.name)) for one in fields(event)}
         # First, and not to be said otherwise by what follows.
         return orjson.dumps({**head, **record.common, **said, **head}, default=str)
 
