@@ -10,7 +10,7 @@ import pytest
 from orchestration.loop import master, worker
 from orchestration.loop.run import RunStatus
 from orchestration.loop.transitions import TERMINAL, TRANSITIONS, UNFINISHED, Step, after, diagram
-from orchestration.store import runs
+from orchestration.store import recovery, runs
 
 
 def test_a_run_that_has_ended_changes_no_more() -> None:
@@ -39,7 +39,8 @@ def test_the_diagram_shows_every_transition() -> None:
 
 def statements() -> list[str]:
     """Return the SQL of the run store that may change a status."""
-    texts = [text for text in vars(runs).values() if isinstance(text, str)]
+    known = (*vars(runs).values(), *vars(recovery).values())
+    texts = [text for text in known if isinstance(text, str)]
     return [text for text in texts if re.search(r"UPDATE runs SET[^;]*\bstatus\b", text)]
 
 
