@@ -17,7 +17,7 @@ class RunAccepted:
     assistant_id: str
     graph_id: str
     priority: int
-    source: Literal["api", "cron"]
+    source: Literal["api", "mcp", "cron"]
     principal: str | None
 
 
@@ -123,7 +123,7 @@ def acceptance(run: Run) -> RunAccepted:
         run.assistant_id,
         run.graph_id,
         run.priority,
-        "api" if run.firing is None else "cron",
+        run.source if run.firing is None else "cron",
         user.get("identity"),
     )
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
@@ -128,6 +128,7 @@ class Run:
     of one that is there must contain for the run to be taken. ``principal`` is who it is for
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
     A run that is not ``announced`` is one of which no client is told anything before it has ended.
+    ``source`` is the face by which it came, for as long as this service knows it.
     """
 
     run_id: str
@@ -149,6 +150,7 @@ class Run:
     timeout: float | None = None
     firing: Firing | None = None
     announced: bool = True
+    source: Literal["api", "mcp"] = "api"
     attempt: int = 0
     crashes: int = 0
     stamp: Mapping[str, Any] = field(default_factory=dict[str, Any])

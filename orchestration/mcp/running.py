@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import anyio
 
@@ -17,7 +17,7 @@ from orchestration.mcp.progress import STREAM_MODES, Progress, outcome_of
 from orchestration.mcp.visit import Context, visit_of
 from orchestration.store.assistants import Assistant
 
-SOURCE = "mcp"  # what the metadata of a run say it came from
+SOURCE: Final = "mcp"  # where the metadata and metrics of a run say that it came from
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +139,7 @@ class Runs:
         value["thread_id"] = thread_id
         granted = await call.may("threads", "create_run", value)
         run = await new_run(granted, body.changed(value), thread_id)
+        run.source = SOURCE
         run.announced = False  # a client is told of the run when it has ended, or by `announce`
         listener = run.stream.listen() if seen else None
         await self._backend.loop.submit(run)

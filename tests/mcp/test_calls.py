@@ -50,6 +50,14 @@ async def test_a_call_answers_with_text_structure_and_a_link(tmp_path: Path, wir
     assert '"output":{"name":"Ada","text":"Hello, Ada!"}' in run.contents[0].text
 
 
+async def test_its_runs_are_counted_as_those_of_mcp(tmp_path: Path) -> None:
+    counted = 'masterloop_runs_created_total{assistant="greet",priority="5",source="mcp"} 1.0'
+    async with open_tools(tmp_path, "greet") as (_, http):
+        await rpc(http, "tools/call", {"name": "greet", "arguments": {"name": "Ada"}})
+        while counted not in (await http.get("/metrics")).text:
+            pass  # it is counted aside
+
+
 async def test_a_call_on_no_session_of_an_older_wire_is_answered_by_itself(tmp_path: Path) -> None:
     body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call"}
     params = {"name": "greet", "arguments": {"name": "Ada"}}
