@@ -169,4 +169,4 @@ def _in_words(mistake: Mistake, arguments: Mapping[str, Any], schema: Schema) ->
         return str(mistake)
     known = schema["properties"]
     unknown = next(name for name in arguments if name not in known)
-    return f"{mistake}. {nearest(unknown, known)}"
+    return f"{mistake}. {nearest(unknown, known)}".removesuffix(".")

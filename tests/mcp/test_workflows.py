@@ -1,0 +1,46 @@
+"""Workflows that are registered, or in a file of the project, as tools."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.mcp.client import WIRES, client_of, open_tools
+
+FILED: dict[str, Any] = {
+    "name": "filed",
+    "description": "Greets by file",
+    "steps": [{"id": "hello", "graph": "greet", "input": {"name": "{{ input.whom }}"}}],
+}
+REGISTERED = {**FILED, "name": "registered", "description": "Greets"}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_workflow_is_a_tool_that_takes_what_its_steps_refer_to(
+    tmp_path: Path, wire: str
+) -> None:
+    file = tmp_path / "filed.json"
+    file.write_text(json.dumps(FILED))
+    manifest = {"masterloop": {"workflows": [str(file)]}}
+    async with open_tools(tmp_path, "greet", manifest=manifest) as (_, http):
+        (await http.post("/workflows", json={"workflow": REGISTERED})).raise_for_status()
+        async with client_of(http, wire) as client:
+            listed = {one.title: one for one in (await client.list_tools()).tools}
+            called = {
+                title: await client.call_tool(listed[title].name, {"whom": title})
+                for title in ("filed", "registered")
+            }
+            wrong = await client.call_tool(listed["filed"].name, {"name": "Ada"})
+    assert [listed[title].description for title in called] == ["Greets by file", "Greets"]
+    for title, result in called.items():
+        assert listed[title].name.startswith(f"{title}_")
+        assert listed[title].input_schema == {
+            "type": "object",
+            "properties": {"whom": {"title": "Whom"}},
+            "additionalProperties": False,
+        }
+        assert not result.is_error
+        assert result.structured_content["steps"]["hello"]["output"] == {"text": f"Hello, {title}!"}
+    assert wrong.is_error
+    assert "('name' was unexpected). Known are: whom. filed_" in wrong.content[0].text
