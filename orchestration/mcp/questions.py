@@ -12,7 +12,9 @@ from orchestration.mcp.validation import Validator, is_schema
 _ANSWER = "answer"
 _TEXT = {"type": "object", "properties": {_ANSWER: {"type": "string"}}, "required": [_ANSWER]}
 _PRIMITIVE = frozenset({"string", "number", "integer", "boolean"})
-_SHOWN = 2_000  # characters of a value that is no question by itself
+_SHOWN = 2_000  # characters of a question
+_QUESTION = ("message", "question", "prompt", "description")
+_SCHEMA = ("schema", "requestedSchema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +78,30 @@ def _question(interrupt: Mapping[str, Any]) -> Question:
     value = interrupt.get("value")
     schema = interrupt.get("response_schema")
     if schema is None and isinstance(value, dict):
-        schema = value.get("schema") or value.get("requestedSchema")
+        schema = next((value[key] for key in _SCHEMA if value.get(key)), None)
     form, bare = _form(schema)
     return Question(str(interrupt["id"]), _message(value), form, bare)
 
 
 def _message(value: Any) -> str:
+    """Return what the user reads: the question, and below it whatever else they are to judge."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
-        for key in ("message", "question", "prompt", "description"):
+        for key in _QUESTION:
             if isinstance(value.get(key), str):
-                return str(value[key])
-    return orjson.dumps(value).decode()[:_SHOWN]
+                rest = {
+                    name: one
+                    for name, one in value.items()
+                    if name not in (key, *_SCHEMA) and one is not None
+                }
+                lines = [f"{name}: {_words(one)}" for name, one in rest.items()]
+                return "\n\n".join([value[key], *lines])[:_SHOWN]
+    return _words(value)[:_SHOWN]
+
+
+def _words(value: Any) -> str:
+    return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
 def _form(schema: Any) -> tuple[Mapping[str, Any], bool]:

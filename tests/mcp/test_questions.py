@@ -133,6 +133,11 @@ async def test_a_state_outlives_the_service_that_sealed_it(tmp_path: Path) -> No
         ({"id": "1", "value": "Go on?"}, "Go on?", True),
         ({"id": "1", "value": {"question": "Go on?"}}, "Go on?", True),
         ({"id": "1", "value": {"prompt": "?", "schema": {"type": "boolean"}}}, "?", True),
+        (
+            {"id": "1", "value": {"question": "Go on?", "draft": "Hi", "by": ["a"], "why": None}},
+            'Go on?\n\ndraft: Hi\n\nby: ["a"]',
+            True,
+        ),
         ({"id": "1", "value": {"action": "delete"}}, '{"action":"delete"}', True),
         ({"id": "1", "value": 7, "response_schema": {"type": "nonsense"}}, "7", True),
         (
