@@ -4,6 +4,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+PARTS = ".*.new"  # the pattern of files that are not whole yet
 _PRIVATE = 0o600
 
 

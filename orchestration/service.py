@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import (
     AbstractAsyncContextManager,
     aclosing,
@@ -73,6 +73,8 @@ from orchestration.store.ttl import Ttl
 from orchestration.telemetry.exposition import Exposition
 from orchestration.telemetry.gauges import Gauges, Parts
 from orchestration.telemetry.live import LiveView
+from orchestration.telemetry.manifested_runs import ManifestedRuns
+from orchestration.telemetry.manifests import Manifests, open_manifests
 from orchestration.telemetry.metrics import Metrics
 from orchestration.telemetry.statistics import RunStatistics
 from orchestration.telemetry.wiring import (
@@ -121,7 +123,10 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
     trail = Trail(folder / FOLDER, total=settings.audit_size)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
-        aggregator(manifest, trail, metrics, statistics, view) as telemetry,
+        open_manifests(manifest, database) as manifests,
+        aggregator(
+            manifest, trail, metrics, statistics, view, *([manifests] if manifests else [])
+        ) as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
@@ -141,7 +146,8 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         deliveries = DeliveryStore(database)
         deliverer = _deliverer(manifest, settings, deliveries, outbound)
         ttl = _thread_ttl(manifest)
-        runs = RunStore(database, None if manifest.http.disable_webhooks else deliverer.wake, ttl)
+        wake = None if manifest.http.disable_webhooks else deliverer.wake
+        runs = _runs(manifests, database, wake, ttl)
         coordination = Coordination(
             manifest, database, harmless(telemetry.emit), lambda run_id: cause(loop.live(run_id))
         )
@@ -156,7 +162,12 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         graphs.add(WORKFLOW, workflows)
         loop = MasterLoop(
             runs,
-            LangGraphExecutor(graphs, saver.fence, agency.client, steps_watch(telemetry)),
+            LangGraphExecutor(
+                graphs,
+                saver.fence,
+                agency.client,
+                steps_watch(telemetry, kept=manifests is not None),
+            ),
             limits,
             telemetry.emit,
             Random(),
@@ -289,6 +300,17 @@ def _forgetting(
         sweeper = Sweeper(mailboxes, "messages")
         sweepers["messages"] = in_background(sweeper, "sweeper of messages")
     return sweepers
+
+
+def _runs(
+    manifests: Manifests | None,
+    database: Database,
+    tell: Callable[[], None] | None,
+    ttl: Ttl | None,
+) -> RunStore:
+    if manifests is None:
+        return RunStore(database, tell, ttl)
+    return ManifestedRuns(manifests, database, tell, ttl)
 
 
 def _thread_ttl(manifest: Manifest) -> Ttl | None:

@@ -251,4 +251,5 @@ class MasterloopSection(Section):
     mcp: McpSection = McpSection()
     telemetry: TelemetrySection = TelemetrySection()
     webhook_networks: Networks = ()  # where webhooks may go although it is not public
+    manifests: Annotated[str, Field(min_length=1)] | None = None  # a folder, relative to this file
     events_ttl: Positive | None = None  # minutes that the events of a run are kept after its end

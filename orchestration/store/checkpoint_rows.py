@@ -31,6 +31,12 @@ DELETE FROM writes WHERE thread_id = :thread_id AND (checkpoint_ns, checkpoint_i
 )
 """  # noqa: S608 - constants
 _DELETE_RUN = f"DELETE FROM checkpoints WHERE thread_id = :thread_id AND {_OF_RUN}"  # noqa: S608 - constants
+_FOUND = f"""
+SELECT checkpoint_id FROM (
+    SELECT checkpoint_id, metadata FROM checkpoints
+    WHERE thread_id = :thread_id AND checkpoint_ns = '' ORDER BY checkpoint_id DESC LIMIT 1000
+) WHERE {_OF_RUN} LIMIT 100
+"""  # noqa: S608 - constants
 _COPY_CHECKPOINTS = """
 INSERT OR REPLACE INTO checkpoints
     (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, checkpoint, metadata)
@@ -90,6 +96,17 @@ def delete_run_checkpoints(connection: sqlite3.Connection, thread_id: str, run_i
     run = {"thread_id": thread_id, "run_id": run_id}
     connection.execute(_DELETE_RUN_WRITES, run)
     connection.execute(_DELETE_RUN, run)
+
+
+def checkpoints_of_run(
+    thread_id: str, run_id: str, connection: sqlite3.Connection
+) -> Sequence[str]:
+    """Return the ids of the last hundred checkpoints of a run, oldest first.
+
+    They are looked for among the last thousand of its thread, in the root namespace.
+    """
+    rows = connection.execute(_FOUND, {"thread_id": thread_id, "run_id": run_id}).fetchall()
+    return [row[0] for row in reversed(rows)]
 
 
 def copy_thread_checkpoints(connection: sqlite3.Connection, source: str, target: str) -> None:

@@ -33,9 +33,12 @@ def aggregator(manifest: Manifest, trail: Trail, *sinks: Sink) -> Aggregator:
     )
 
 
-def steps_watch(telemetry: Aggregator) -> Callable[[Run], StepWatch] | None:
-    """Return what makes hearers of the steps of runs; None if nobody wants to know."""
-    if not traced(os.environ):
+def steps_watch(telemetry: Aggregator, *, kept: bool) -> Callable[[Run], StepWatch] | None:
+    """Return what makes hearers of the steps of runs; None if nobody wants to know.
+
+    ``kept``: somebody keeps them, whether or not they are traced.
+    """
+    if not (kept or traced(os.environ)):
         return None
     emit = harmless(telemetry.emit)
     return lambda run: StepWatch(run.run_id, run.graph_id, emit)
