@@ -1,5 +1,6 @@
 """Runs for calls of tools: submitted as over HTTP, followed, given up with their client."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -142,5 +143,9 @@ class Runs:
         run.source = SOURCE
         run.announced = False  # a client is told of the run when it has ended, or by `announce`
         listener = run.stream.listen() if seen else None
-        await self._backend.loop.submit(run)
+        try:
+            await self._backend.loop.submit(run)
+        except asyncio.CancelledError:  # the client went while the run was being accepted
+            self._give_up(run)
+            raise
         return Begun(run, listener)

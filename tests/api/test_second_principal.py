@@ -82,7 +82,12 @@ CASES: dict[str, list[Case]] = {
     "GET /threads/{thread_id}/runs": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}/why": [GONE],
-    "GET /runs": [gives([])],
+    "GET /runs": [
+        Case(200),  # there may be one of his
+        Case(200, [], params={"run_id": "{run_id}"}),
+        Case(200, [], params={"run_id": "{live}"}),
+        Case(200, [], params={"run_id": "{loose}"}),
+    ],
     "GET /runs/{run_id}/why": [GONE],
     "GET /runs/{run_id}/stream": [GONE],
     "GET /threads/{thread_id}/runs/{run_id}/join": [GONE],
