@@ -251,6 +251,7 @@ class World:
         """Return all that alice sees."""
         ids = self.ids
         thread, held = f"/threads/{ids['thread_id']}", f"/threads/{ids['held']}"
+        mailboxes = self.alice.get("/messages")
         looks = [
             self.alice.get(thread),
             self.alice.get(held),
@@ -266,12 +267,15 @@ class World:
             self.alice.post("/runs/crons/count", json={}),
             self.alice.post("/store/items/search", json={}),
             self.alice.get("/dead-letters"),
-            self.alice.get("/messages"),
+            mailboxes,
             self.alice.get("/messages/notes"),
         ]
         answers = [await look for look in looks]
         assert [answer.status_code for answer in answers] == [200] * len(answers), answers
-        return [answer.json() for answer in answers]
+        documents = [answer.json() for answer in answers]
+        for mailbox in documents[looks.index(mailboxes)]:
+            del mailbox["trouble"]  # why nothing is delivered, as soon as that was tried
+        return documents
 
 
 @asynccontextmanager
@@ -384,9 +388,11 @@ async def test_nothing_of_the_first_is_seen_changed_or_counted(
             for case in CASES[name]:
                 for ids in (world.ids, live, loose):
                     wrong += await _tried(world, one.method, one.path, case, ids, provider)
-            if await world.look() != before:
-                wrong.append(f"{name} changed what is hers")
-                before = await world.look()
+            now = await world.look()
+            if now != before:
+                changed = [pair for pair in zip(before, now, strict=True) if pair[0] != pair[1]]
+                wrong.append(f"{name} changed what is hers: {changed}")
+                before = now
     assert wrong == []
 
 
