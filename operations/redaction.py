@@ -6,6 +6,7 @@ of well-known services and our own, bearer tokens, JSON Web Tokens, passwords in
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 HIDDEN = "[redacted]"
@@ -36,9 +37,22 @@ _SECRETS = re.compile(
 )
 
 
+# One of these is in whatever the pattern finds, in lower case. To look for them first is ten times
+# as fast, and nearly nothing has one.
+_SIGNS = (
+    *(f"{kind}k{mark}" for kind in "spr" for mark in "-_"),
+    "ml_", "whsec_", "lsv2_", "gh", "xox", "akia", "asia", "aiza", "eyj", "://", "bearer ",
+    "basic ", "password=", "api_key=", "apikey=", "secret=", "token=", "private key",
+)  # fmt: skip
+
+
 def redact(text: str) -> str:
     """Return ``text`` without what looks like a secret."""
-    return _SECRETS.sub(HIDDEN, text)
+    lower = text.lower()
+    for sign in _SIGNS:
+        if sign in lower:
+            return _SECRETS.sub(HIDDEN, text)
+    return text
 
 
 def redacted(value: Any, depth: int = _DEPTH) -> Any:
@@ -64,5 +78,10 @@ def _names_a_secret(key: object, value: object) -> bool:
     return (
         isinstance(key, str)
         and not isinstance(value, bool | int | float | None)
-        and _KEY.search(key) is not None
+        and _is_of_a_secret(key)
     )
+
+
+@lru_cache(maxsize=1_000)
+def _is_of_a_secret(key: str) -> bool:
+    return _KEY.search(key) is not None

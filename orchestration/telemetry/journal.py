@@ -71,7 +71,9 @@ class Journal:
                 self._working.popitem(last=False)
         elif isinstance(event, RunEnded):
             started = self._working.pop(event.run_id, None)
-            self._log.info("run ended", **asdict(event), **_begun(started))
+            # Not asdict, which copies all that it finds: this is the line that each run has.
+            told = {name: getattr(event, name) for name in event.__slots__}
+            self._log.info("run ended", **told, **_begun(started))
         elif text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))
         elif text := _WARNING.get(type(event)):
