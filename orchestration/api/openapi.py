@@ -208,12 +208,19 @@ def _query_parameters(endpoint: Endpoint) -> list[Schema]:
 
 
 def _as_sent(part: Schema) -> Schema:
-    """Return the schema of a parameter; where it is a list, an empty text stands for no member."""
-    if "anyOf" in part:
-        return {**part, "anyOf": [_as_sent(one) for one in part["anyOf"]]}
-    if part.get("type") != "array":
+    """Return the schema of a parameter; where it is a list, an empty text stands for none."""
+    either: list[Schema] = part.get("anyOf", [part])
+    if not any(one.get("type") == "array" for one in either):
         return part
-    members = part["items"]
+    about: Schema = {key: part[key] for key in ("title", "description", "default") if key in part}
+    return {**about, "anyOf": [*map(_or_empty, either), {"const": ""}]}
+
+
+def _or_empty(one: Schema) -> Schema:
+    """Return the schema of a list such that an empty text stands for no member, too."""
+    if one.get("type") != "array":
+        return one
+    members = one["items"]
     if "enum" in members:
-        return {**part, "items": {**members, "enum": [*members["enum"], ""]}}
-    return {**part, "items": {"anyOf": [members, {"const": ""}]}}
+        return {**one, "items": {**members, "enum": [*members["enum"], ""]}}
+    return {**one, "items": {"anyOf": [members, {"const": ""}]}}

@@ -19,7 +19,7 @@ from orchestration.api.endpoint import Call, as_uuid
 from orchestration.api.header_config import configurable_headers
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import RunCreate
-from orchestration.graphs.workflows import WORKFLOW
+from orchestration.graphs.workflows import SPEC, WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant
@@ -272,6 +272,8 @@ def _merged_config(assistant: Assistant, asked: Mapping[str, Any] | None) -> Map
 
 def _merged_context(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:
     configurable = (body.config or {}).get("configurable")
+    if configurable and SPEC in configurable:  # ours, of a workflow that is given with the run
+        configurable = {key: value for key, value in configurable.items() if key != SPEC}
     if body.context and configurable:
         raise Problem(
             HTTPStatus.BAD_REQUEST,

@@ -60,6 +60,15 @@ async def test_a_workflow_is_submitted_and_is_a_run_like_any_other(tmp_path: Pat
     assert state["next"] == []
 
 
+async def test_a_workflow_is_given_a_context_beside_its_steps(tmp_path: Path) -> None:
+    async with service(tmp_path) as client:
+        run = await submitted(client, input={"text": "hi"}, context={"tone": "dry"})
+        both = {"context": {"tone": "dry"}, "config": {"configurable": {"tone": "wet"}}}
+        refused = await client.post("/workflows/runs", json={"workflow": HELLO, **both})
+    assert run["values"]["steps"]["second"]["output"]["said"] == "hi!"
+    assert refused.status_code == 400
+
+
 async def test_what_cannot_be_done_is_refused_with_its_place(tmp_path: Path) -> None:
     wrong = {"name": "w", "steps": [{**FIRST, "agent": "wrok"}, {**SECOND, "needs": ["x"]}]}
     async with service(tmp_path) as client:
