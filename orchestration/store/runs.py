@@ -36,7 +36,7 @@ from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.thread_rows import fail_thread, failure_text
 from orchestration.store.ttl import Ttl
-from orchestration.store.unwritten import UnwrittenRuns
+from orchestration.store.unwritten import HOLD, UnwrittenRuns, leaves_nothing
 from orchestration.store.visibility import Visible, sees
 
 _INSERT = """
@@ -76,8 +76,6 @@ WHERE thread_id = :thread_id AND status = :status
 """
 _CHANGE_STATUS = "UPDATE threads SET status = :status WHERE thread_id = :thread_id"
 
-HOLD = 0.05  # seconds that a run of which nobody was told may go without being written
-
 
 class RunStore:
     """The runs, and what a run does to its thread.
@@ -109,13 +107,16 @@ class RunStore:
     def accept(self, *runs: Run) -> Awaitable[bool]:
         """Keep pending runs; see the port."""
         if len(runs) == 1 and runs[0].receipt is None:
-            if _leaves_nothing(runs[0]) and not self._database.refusing:
+            if leaves_nothing(runs[0]) and not self._database.refusing:
                 self._unwritten.add(runs[0])
                 return self._nothing_to_write
             accept = partial(_accept, runs[0], self._ttl)
             return self._database.write(accept, synced=runs[0].announced)
-        accept = partial(_accept_all, runs, self._ttl)
-        return self._database.write(with_receipt(accept, runs[0].receipt, lambda _: runs))
+
+        def accept_all(connection: sqlite3.Connection) -> bool:  # each has a thread of its own
+            return all(_accept(run, self._ttl, connection) for run in runs)
+
+        return self._database.write(with_receipt(accept_all, runs[0].receipt, lambda _: runs))
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         """Mark a pending run as running; see the port."""
@@ -262,13 +263,6 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     return True
 
 
-def _leaves_nothing(run: Run) -> bool:
-    """Return whether nobody was told of the run, and nothing is kept of it once it has ended."""
-    kwargs = run.kwargs
-    asks = run.resumable or run.delay or "webhook" in kwargs or "durability" in kwargs
-    return run.ephemeral and not (run.announced or asks)
-
-
 def _accept_held(
     run: Run, token: str | None, ttl: Ttl | None, connection: sqlite3.Connection
 ) -> bool:
@@ -292,10 +286,6 @@ def _claim(
 def _is_own(run: Run, connection: sqlite3.Connection) -> bool:
     """Return whether the thread is for the caller still: another may have made it meanwhile."""
     return sees(run.visible, read_metadata(connection, run.thread_id) or {})
-
-
-def _accept_all(runs: Sequence[Run], ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
-    return all(_accept(run, ttl, connection) for run in runs)  # each of several has its own thread
 
 
 def _names(run: Run) -> dict[str, str]:

@@ -6,9 +6,17 @@ from functools import partial
 
 from orchestration.loop.run import Run
 
+HOLD = 0.05  # seconds that a run of which nobody was told may go without being written
 _AGAIN = 1.0  # seconds until a run that could not be written is tried again
 
 Write = Callable[[Run], "asyncio.Future[bool]"]
+
+
+def leaves_nothing(run: Run) -> bool:
+    """Return whether nobody was told of the run, and nothing is kept of it once it has ended."""
+    kwargs = run.kwargs
+    asks = run.resumable or run.delay or "webhook" in kwargs or "durability" in kwargs
+    return run.ephemeral and not (run.announced or asks)
 
 
 class UnwrittenRuns:

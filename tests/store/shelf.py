@@ -13,8 +13,9 @@ from orchestration.loop.run import Run
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.events import EventStore
-from orchestration.store.runs import HOLD, RunStore
+from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
+from orchestration.store.unwritten import HOLD
 from tests.store.checkpointing import at, put
 
 
