@@ -123,7 +123,7 @@ FINE: dict[str, list[bytes]] = {
         POST + b"Content-Length: 200002\r\n\r\n{}" + b" " * 200_000 + b"GET /ok HTTP/1.1\r\n",
         b"Host: x\r\n\r\n",
     ],
-    "an upgrade nobody does": [GET + b"Connection: upgrade\r\nUpgrade: websocket\r\n\r\n"],
+    "an upgrade nobody does": [GET + b"Connection: upgrade\r\nUpgrade: h2c\r\n\r\n"],
 }
 
 
