@@ -112,14 +112,14 @@ class Aggregator:
             return ()
         self._closing = True
         deadline = time.monotonic() + grace
-        done: asyncio.Future[list[str]] = self._loop.create_future()
+        done = asyncio.Event()
         threading.Thread(
             target=self._close, args=(deadline, done), name="telemetry-closing", daemon=True
         ).start()
-        await asyncio.wait({done}, timeout=grace)
-        if not done.done():
-            return [lane.name for lane in self._all_lanes]
-        if late := done.result():
+        with suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await done.wait()
+        if late := [lane.name for lane in self._all_lanes if lane.working]:
             _log.warning("telemetry was not taken before the end", sinks=late)
         return late
 
@@ -173,19 +173,15 @@ class Aggregator:
         self._ended.clear()
         self._start()
 
-    def _close(self, deadline: float, done: "asyncio.Future[list[str]]") -> None:
+    def _close(self, deadline: float, done: asyncio.Event) -> None:
         self._something.set()
         self._enough.set()
         self._ended.wait(max(0.0, deadline - time.monotonic()))
         self._hand_on()
         for lane in self._all_lanes:
             lane.close(deadline)
-        late = [lane.name for lane in self._all_lanes if not lane.join()]
+        for lane in self._all_lanes:
+            lane.join()
         if self._loop is not None:
             with suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(_resolve, done, late)
-
-
-def _resolve(future: "asyncio.Future[list[str]]", late: list[str]) -> None:
-    if not future.done():
-        future.set_result(late)
+                self._loop.call_soon_threadsafe(done.set)

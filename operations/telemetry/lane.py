@@ -37,6 +37,7 @@ class Lane:
 
     def __init__(self, sink: Sink, capacity: int, rng: Random) -> None:
         self._sink = sink
+        self._kinds = None if sink.kinds is None else frozenset(sink.kinds)
         self._backlog = Backlog(capacity)
         self._rng = rng
         self._something = threading.Event()
@@ -74,9 +75,12 @@ class Lane:
         self._thread.start()
 
     def put(self, batch: Sequence[Record]) -> None:
-        """Have a batch taken, after those before it."""
-        self._backlog.extend(batch)
-        self._something.set()
+        """Have what the sink wants of a batch taken, after those before it."""
+        if self._kinds is not None:
+            batch = [record for record in batch if type(record.event) in self._kinds]
+        if batch:
+            self._backlog.extend(batch)
+            self._something.set()
 
     def close(self, deadline: float) -> None:
         """Have what waits taken until then, in monotonic time, and the sink closed."""
@@ -84,10 +88,14 @@ class Lane:
         self._closing.set()
         self._something.set()
 
-    def join(self) -> bool:
-        """Wait until the deadline of the closing; return whether the sink was closed by then."""
+    @property
+    def working(self) -> bool:
+        """Whether the sink has been started and is not closed yet."""
+        return self._thread.is_alive()
+
+    def join(self) -> None:
+        """Wait until the sink is closed, or the deadline of the closing."""
         self._thread.join(max(0.0, self._deadline - time.monotonic()))
-        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while True:

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 from structlog.testing import capture_logs
 
+from operations.telemetry.events import LoopBlocked, LoopTurned
 from operations.watchdog import Watchdog
 
 
@@ -48,6 +49,21 @@ async def test_the_same_line_is_told_once_a_minute_and_counted_each_time() -> No
     told = [entry["line"] for entry in logs if "in hold_up" in entry.get("line", "")]
     assert len(told) == 1
     assert watchdog.blocks >= 3
+
+
+async def test_turns_are_told_by_tens_and_a_block_at_once() -> None:
+    told: list[LoopTurned | LoopBlocked] = []
+    async with Watchdog(told.append, blocked_after=0.05, period=0.01):
+        await until(lambda: len(told) == 1)
+        await asyncio.sleep(0.02)  # a look of the next ten
+        hold_up(0.3)
+        await until(lambda: len(told) >= 3)
+    turns, block, more = told[:3]
+    assert isinstance(turns, LoopTurned)
+    assert len(turns.late) == 10
+    assert isinstance(block, LoopBlocked)
+    assert isinstance(more, LoopTurned)
+    assert more.late[-1] == block.seconds
 
 
 async def test_lag_is_measured_of_a_loop_that_is_not_held_up() -> None:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import anyio
@@ -13,8 +13,11 @@ from operations.telemetry.record import Record
 class Shelf:
     """Keeps what it takes. While ``gate`` is shut it hangs; it fails ``failing`` times."""
 
-    def __init__(self, name: str = "shelf", failing: int = 0) -> None:
+    def __init__(
+        self, name: str = "shelf", failing: int = 0, kinds: Collection[type] | None = None
+    ) -> None:
         self.name = name
+        self.kinds = kinds
         self.failing = failing
         self.gate = threading.Event()
         self.gate.set()

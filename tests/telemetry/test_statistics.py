@@ -18,8 +18,7 @@ def ended(graph: str, status: RunStatus = RunStatus.SUCCESS, took: float = 0.5) 
 
 def test_runs_are_counted_of_all_and_of_each_assistant(tmp_path: Path) -> None:
     statistics = RunStatistics(tmp_path / "figures.json")
-    other = Record(1, time.time(), Importance.LIFECYCLE, "something else", {})
-    statistics.take([ended("a"), ended("a", RunStatus.ERROR), other, ended("b")])
+    statistics.take([ended("a"), ended("a", RunStatus.ERROR), ended("b")])
     summary = statistics.summary()
     assert (summary["runs"]["1m"]["count"], summary["runs"]["1m"]["success"]) == (3, 2)
     assert summary["assistants"]["a"]["1m"]["count"] == 2
