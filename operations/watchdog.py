@@ -20,6 +20,7 @@ from operations.telemetry.events import LoopBlocked, LoopTurned
 
 BLOCKED = 0.25  # seconds without a turn of the event loop that count as a block
 PERIOD = 0.1  # seconds between two looks
+_TOLD_TOGETHER = 10  # looks: each that is told wakes the threads that take it
 _KEPT = 600  # looks, a minute of them
 _LINES = 100  # lines that hold up the loop of which it is known when they were told
 _QUIET = 60.0  # seconds for which the same line is not told again
@@ -64,6 +65,7 @@ class Watchdog:
         self._blocked_after = blocked_after
         self._period = period
         self._lags: deque[float] = deque(maxlen=_KEPT)
+        self._untold: list[float] = []
         self._told: OrderedDict[str, float] = OrderedDict()
         self._turn = threading.Event()
         self._closing = threading.Event()
@@ -110,12 +112,19 @@ class Watchdog:
                 self._turn.wait()
             took = time.monotonic() - asked
             self._lags.append(took)
+            self._untold.append(took)
             if line is not None:
                 self.last_block = Block(line, took, time.time())
-            if self._emit is not None:
-                self._emit(LoopTurned(took))
-                if line is not None:
-                    self._emit(LoopBlocked(line, took))
+            self._tell(line, took)
+
+    def _tell(self, line: str | None, took: float) -> None:
+        if self._emit is None:
+            return
+        if line is not None:
+            self._emit(LoopBlocked(line, took))
+        if line is not None or len(self._untold) >= _TOLD_TOGETHER:
+            self._emit(LoopTurned(tuple(self._untold)))
+            self._untold.clear()
 
     def _ask(self) -> bool:
         """Ask the loop for a turn; return whether it can still make one."""

@@ -30,9 +30,9 @@ class KeyChanged:
 
 @dataclass(frozen=True, slots=True)
 class LoopTurned:
-    """The event loop made the turn that it was asked for, so many seconds late."""
+    """The event loop made the turns that it was asked for lately, each so many seconds late."""
 
-    late: float
+    late: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """One thing that happened, as sinks get it; and what takes it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
@@ -35,8 +35,13 @@ class Sink(Protocol):
         """What it is called in logs and metrics."""
         ...
 
+    @property
+    def kinds(self) -> Collection[type] | None:
+        """The types of events that it is given; None: all. For others it is not even woken."""
+        ...
+
     def take(self, batch: Sequence[Record], /) -> None:
-        """Take records, in order; those of a type that it does not know are none of its business.
+        """Take records, in order.
 
         One that raises is given the same batch again, later; one that hangs holds up nobody else.
         Meanwhile the oldest records of the least importance are dropped, and counted.

@@ -51,6 +51,7 @@ class Journal:
     """
 
     name = "log"
+    kinds = frozenset({RunStarted, RunEnded, *_INFO, *_WARNING})
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("masterloop")

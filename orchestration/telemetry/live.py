@@ -34,6 +34,7 @@ class LiveView:
     """
 
     name = "live"
+    kinds = None
 
     def __init__(
         self,

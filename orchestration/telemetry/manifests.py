@@ -47,6 +47,7 @@ class Manifests:
     """
 
     name = "manifests"
+    kinds = None
 
     def __init__(self, folder: Path, checkpoints: Checkpoints, *, most: int = RUNS) -> None:
         self._folder = folder

@@ -1,6 +1,6 @@
 """Metrics for Prometheus: a sink that counts what happens."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -67,12 +67,15 @@ class Metrics:
             process.LoopBlocked: self._loop_blocked,
         }
 
+    @property
+    def kinds(self) -> Collection[type]:
+        """The events that are counted."""
+        return self._counted.keys()
+
     def take(self, batch: Sequence[Record]) -> None:
         """Count what happened."""
         for record in batch:
-            count = self._counted.get(type(record.event))
-            if count is not None:
-                count(record.event)
+            self._counted[type(record.event)](record.event)
 
     def close(self, grace: float) -> None:
         """Do nothing: nothing is held."""
@@ -162,7 +165,8 @@ class Metrics:
         self._count(names.MESSAGES, self._guards["mailbox"](event.mailbox), result)
 
     def _loop_turned(self, event: process.LoopTurned) -> None:
-        self._observe(names.LOOP_LAG, event.late)
+        for late in event.late:
+            self._observe(names.LOOP_LAG, late)
 
     def _loop_blocked(self, _: process.LoopBlocked) -> None:
         self._count(names.LOOP_BLOCKED)

@@ -69,6 +69,7 @@ class Spans:
     """
 
     name = "traces"
+    kinds = frozenset({RunStarted, RunEnded, RunRequeued, NodeEnded, ToolEnded, TaskEnded})
 
     def __init__(self, exporter: Exporter, resource: Resource, sampler: Sampler) -> None:
         self._exporter = exporter

@@ -28,6 +28,7 @@ class RunStatistics:
     """A sink that keeps figures of runs, in memory and, a minute late at most, in a file."""
 
     name = "statistics"
+    kinds = frozenset({RunEnded})
 
     def __init__(self, path: Path, *, most: int = ASSISTANTS) -> None:
         self._path = path
@@ -43,8 +44,7 @@ class RunStatistics:
         """Count the runs that ended."""
         with self._lock:
             for record in batch:
-                if isinstance(record.event, RunEnded):
-                    self._count(record.at, record.event)
+                self._count(record.at, record.event)
         if self._dirty and time.monotonic() - self._saved_at >= SAVED_EVERY:
             self._save()
 
