@@ -6,16 +6,19 @@ is left out of everything, and no value can begin a line of its own.
 
 import logging
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, TextIO, cast
 
 import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
-from operations.redaction import redact, redacted
+from operations.redaction import redact, redacted, suspicious
 
 Processor = structlog.typing.Processor
 Entry = structlog.typing.EventDict
@@ -39,7 +42,7 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         structlog.processors.StackInfoRenderer(),
-        _redact_entry,
+        _hide_what_is_named,
     ]
     renderer = _for_machines() if json else _for_people()
     stream = cast("TextIO", _Lossy(sys.stderr))
@@ -64,9 +67,9 @@ def _for_machines() -> Processor:
     lines = structlog.processors.JSONRenderer(serializer=_dumps)
 
     def render(logger: Any, method: str, entry: Entry) -> str:
-        return redact(str(lines(logger, method, exceptions(logger, method, entry))))
+        return str(lines(logger, method, exceptions(logger, method, entry)))
 
-    return render
+    return _redacting(render)
 
 
 def _for_people() -> Processor:
@@ -75,16 +78,35 @@ def _for_people() -> Processor:
     )
 
     def render(logger: Any, method: str, entry: Entry) -> str:
-        return redact(lines(logger, method, _escape(entry)))
+        return lines(logger, method, _escape(entry))
 
-    return render
+    return _redacting(render)
 
 
-def _redact_entry(_: object, __: str, entry: Entry) -> Entry:
-    exception = entry.pop("exc_info", None)
-    entry = redacted(entry)
+def _redacting(render: Callable[[Any, str, Entry], str]) -> Processor:
+    """Look into the values only if the line has the sign of a secret, which next to none has.
+
+    What was made of an exception has been in no value: so the line is cleaned after all.
+    """
+
+    def safely(logger: Any, method: str, entry: Entry) -> str:
+        line = render(logger, method, dict(entry))
+        if not suspicious(line):
+            return line
+        return redact(render(logger, method, _apart_from_exceptions(entry, redact)))
+
+    return safely
+
+
+def _hide_what_is_named(_: object, __: str, entry: Entry) -> Entry:
+    return _apart_from_exceptions(entry, str)
+
+
+def _apart_from_exceptions(entry: Entry, clean: Callable[[str], str]) -> Entry:
+    exception = entry.pop("exc_info", None)  # not a value yet
+    entry = redacted(entry, clean=clean)
     if exception is not None:
-        entry["exc_info"] = exception  # not a value yet; its text is looked at once it is made
+        entry["exc_info"] = exception
     return entry
 
 
@@ -105,6 +127,29 @@ def _printable(text: str) -> str:
     return text if text.isprintable() else repr(text)[1:-1]
 
 
+@contextmanager
+def written_together() -> Generator[None]:
+    """Write the lines that this thread logs meanwhile at the end, all at once.
+
+    Each write lets go of the interpreter, which a thread beside a busy event loop then waits for.
+    """
+    _held.lines = []
+    try:
+        yield
+    finally:
+        lines, _held.lines = _held.lines, None
+        for stream, group in groupby(lines, itemgetter(0)):
+            stream.write("".join(text for _, text in group))
+            stream.flush()
+
+
+class _Held(threading.local):
+    lines: "list[tuple[_Lossy, str]] | None" = None
+
+
+_held = _Held()
+
+
 class _Lossy:
     """A stream that loses what cannot be written: a full disk, or a reader that has gone away.
 
@@ -115,12 +160,16 @@ class _Lossy:
         self._stream = stream
 
     def write(self, text: str) -> None:
+        if _held.lines is not None:
+            _held.lines.append((self, text))
+            return
         with suppress(OSError):
             self._stream.write(text)
 
     def flush(self) -> None:
-        with suppress(OSError):
-            self._stream.flush()
+        if _held.lines is None:
+            with suppress(OSError):
+                self._stream.flush()
 
 
 def _dumps(value: object, **_: object) -> str:

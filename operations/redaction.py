@@ -5,11 +5,12 @@ of well-known services and our own, bearer tokens, JSON Web Tokens, passwords in
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
 HIDDEN = "[redacted]"
+_NUMBERS = (bool, int, float)
 _DEPTH = 8  # levels of a value that are looked at; what is below is not told
 
 _KEY = re.compile(
@@ -46,38 +47,43 @@ _SIGNS = (
 )  # fmt: skip
 
 
+def suspicious(text: str) -> bool:
+    """Return whether there may be a secret in ``text``; False is certain."""
+    return any(map(text.lower().__contains__, _SIGNS))
+
+
 def redact(text: str) -> str:
     """Return ``text`` without what looks like a secret."""
-    lower = text.lower()
-    for sign in _SIGNS:
-        if sign in lower:
-            return _SECRETS.sub(HIDDEN, text)
-    return text
+    return _SECRETS.sub(HIDDEN, text) if suspicious(text) else text
 
 
-def redacted(value: Any, depth: int = _DEPTH) -> Any:
-    """Return a copy of ``value`` without secrets, in whatever is in it."""
-    match value:
-        case str():
-            return redact(value)
-        case Mapping():
-            if not depth:
-                return HIDDEN
-            return {
-                key: HIDDEN if _names_a_secret(key, one) else redacted(one, depth - 1)
-                for key, one in value.items()
-            }
-        case list() | tuple() | set() | frozenset():
-            return [redacted(one, depth - 1) for one in value] if depth else HIDDEN
-        case _:
-            return value
+def redacted(value: Any, depth: int = _DEPTH, clean: Callable[[str], str] = redact) -> Any:
+    """Return a copy of ``value`` without secrets, in whatever is in it.
+
+    ``clean`` is what texts go through that no key calls a secret.
+    """
+    if isinstance(value, str):
+        return clean(value)
+    if value is None or isinstance(value, _NUMBERS):
+        return value
+    if isinstance(value, Mapping):
+        if not depth:
+            return HIDDEN
+        return {
+            key: HIDDEN if _names_a_secret(key, one) else redacted(one, depth - 1, clean)
+            for key, one in value.items()
+        }
+    if isinstance(value, list | tuple | set | frozenset):
+        return [redacted(one, depth - 1, clean) for one in value] if depth else HIDDEN
+    return value
 
 
 def _names_a_secret(key: object, value: object) -> bool:
     # A number of tokens is no secret.
     return (
         isinstance(key, str)
-        and not isinstance(value, bool | int | float | None)
+        and value is not None
+        and not isinstance(value, _NUMBERS)
         and _is_of_a_secret(key)
     )
 

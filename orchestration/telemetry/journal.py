@@ -9,6 +9,7 @@ import structlog
 
 from agents import events as agents
 from coordinator import events as coordinator
+from operations.logs import written_together
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import span_of_run
 from orchestration.loop.events import (
@@ -54,13 +55,14 @@ class Journal:
     kinds = frozenset({RunStarted, RunEnded, *_INFO, *_WARNING})
 
     def __init__(self) -> None:
-        self._log = structlog.get_logger("masterloop")
+        self._log = structlog.get_logger("masterloop").bind()  # once, not for each line
         self._working: OrderedDict[str, RunStarted] = OrderedDict()
 
     def take(self, batch: Sequence[Record]) -> None:
         """Write what is worth it."""
-        for record in batch:
-            self._write(record.event)
+        with written_together():
+            for record in batch:
+                self._write(record.event)
 
     def close(self, grace: float) -> None:
         """Do nothing: every line is written when it is taken."""
@@ -74,6 +76,7 @@ class Journal:
             started = self._working.pop(event.run_id, None)
             # Not asdict, which copies all that it finds: this is the line that each run has.
             told = {name: getattr(event, name) for name in event.__slots__}
+            told["took"] = round(event.took, 6)
             self._log.info("run ended", **told, **_begun(started))
         elif text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))

@@ -2,13 +2,14 @@
 
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import structlog
 
-from operations.logs import configure_logs
+from operations.logs import configure_logs, written_together
 from operations.redaction import HIDDEN
 
 
@@ -45,6 +46,30 @@ def test_the_standard_library_s_log_goes_the_same_way(capsys: pytest.CaptureFixt
     logging.getLogger("some.library").info("chatter")
     (line,) = written(capsys)
     assert json.loads(line).items() >= {"event": "odd thing", "level": "warning"}.items()
+
+
+def test_lines_are_written_together_in_their_order_and_even_after_an_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs("info", json=True)
+    log = structlog.get_logger("x")
+
+    def log_three_and_fail() -> None:
+        with written_together():
+            for number in range(3):
+                log.info("done", number=number)
+            assert written(capsys) == []
+            another = threading.Thread(target=log.info, args=("from elsewhere",))
+            another.start()
+            another.join()
+            assert len(written(capsys)) == 1
+            fail()
+
+    with pytest.raises(ValueError, match="broken"):
+        log_three_and_fail()
+    assert [json.loads(line)["number"] for line in written(capsys)] == [0, 1, 2]
+    log.info("at once")
+    assert len(written(capsys)) == 1
 
 
 @pytest.mark.parametrize("as_json", [True, False])
