@@ -1,0 +1,175 @@
+"""Who does the work of a service: its loop, and the graphs, agents and workflows around it."""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from random import Random
+
+from operations.settings import Settings
+from orchestration.agency import Agency
+from orchestration.api.submission import default_assistant
+from orchestration.coordination import Coordination, cause
+from orchestration.graphs.executor import LangGraphExecutor
+from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.node_tasks import contain_exits
+from orchestration.graphs.node_threads import NodeThreads
+from orchestration.graphs.registry import GraphRegistry, load_graphs
+from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
+from orchestration.ground import Ground
+from orchestration.loop.admission import Limits
+from orchestration.loop.master import MasterLoop
+from orchestration.store.assistants import AssistantStore
+from orchestration.store.checkpoints import CheckpointSaver
+from orchestration.store.deliveries import DeliveryStore
+from orchestration.store.messages import MessageStore
+from orchestration.store.runs import RunStore
+from orchestration.store.ttl import Ttl
+from orchestration.telemetry.manifested_runs import ManifestedRuns
+from orchestration.telemetry.wiring import restrict_without, steps_watch
+from orchestration.webhooks.configuration import headers
+from orchestration.webhooks.deliverer import Deliverer
+from orchestration.webhooks.signature import Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Core:
+    """The parts that work on runs. None of them has begun."""
+
+    saver: CheckpointSaver
+    graphs: GraphRegistry
+    assistants: AssistantStore
+    threads: NodeThreads
+    mailboxes: MessageStore
+    agency: Agency
+    coordination: Coordination
+    deliveries: DeliveryStore
+    deliverer: Deliverer
+    ttl: Ttl | None  # of threads
+    runs: RunStore
+    limits: Limits
+    loop: MasterLoop
+
+
+async def make_core(ground: Ground) -> Core:
+    """Load the graphs, and make what works on their runs.
+
+    Raises:
+        ConfigurationError: a graph, a tool or an agent cannot be made as configured.
+    """
+    manifest, settings, database = ground.manifest, ground.settings, ground.database
+    saver = CheckpointSaver(database)
+    graphs = await load_graphs(manifest, checkpointer=saver, store=ground.items)
+    contain_exits(asyncio.get_running_loop())
+    mailboxes = MessageStore(database, manifest.masterloop.network)
+    agency = Agency(manifest, graphs, mailboxes, ground.emit)
+    threads = _node_threads(settings)
+    assistants = AssistantStore(database)
+    await _name_graphs(graphs, assistants)
+    deliveries = DeliveryStore(database)
+    deliverer = _deliverer(ground, deliveries)
+    ttl = _thread_ttl(manifest)
+    runs = _runs(ground, deliverer, ttl)
+    coordination = Coordination(
+        manifest, database, ground.emit, lambda run_id: cause(loop.live(run_id))
+    )
+    await coordination.remember()
+    graphs.add(WORKFLOW, _workflows(ground, graphs, coordination, runs))
+    watch = steps_watch(ground.telemetry, kept=ground.manifests is not None)
+    executor = LangGraphExecutor(graphs, saver.fence, agency.client, watch)
+    limits = _limits(manifest, settings)
+    loop = MasterLoop(runs, executor, limits, ground.telemetry.emit, Random())
+    restrict_without(ground.trail, loop)
+    return Core(
+        saver=saver,
+        graphs=graphs,
+        assistants=assistants,
+        threads=threads,
+        mailboxes=mailboxes,
+        agency=agency,
+        coordination=coordination,
+        deliveries=deliveries,
+        deliverer=deliverer,
+        ttl=ttl,
+        runs=runs,
+        limits=limits,
+        loop=loop,
+    )
+
+
+def _node_threads(settings: Settings) -> NodeThreads:
+    """Have sync nodes run in as many threads as there are slots, and as many more left behind."""
+    most = settings.max_concurrent_runs
+    threads = NodeThreads(most, abandoned_limit=most)
+    asyncio.get_running_loop().set_default_executor(threads)
+    return threads
+
+
+async def _name_graphs(graphs: GraphRegistry, assistants: AssistantStore) -> None:
+    """Give every graph the assistant that it has by itself."""
+    for name in graphs.names:
+        assistant_id = default_assistant(name)
+        if assistants.get(assistant_id) is None:
+            fields = {
+                "graph_id": name,
+                "name": name,
+                "description": graphs.description(name),
+                "metadata": {"created_by": "system"},
+            }
+            await assistants.create(assistant_id, fields)
+
+
+def _deliverer(ground: Ground, deliveries: DeliveryStore) -> Deliverer:
+    secret = ground.settings.webhook_secret
+    return Deliverer(
+        deliveries,
+        ground.outbound,
+        headers=headers(ground.manifest, os.environ),
+        signer=None if secret is None else Signer(secret.get_secret_value()),
+        rng=Random(),
+    )
+
+
+def _thread_ttl(manifest: Manifest) -> Ttl | None:
+    """Return how long a thread lives that is not told; for ever, unless the manifest says."""
+    section = manifest.checkpointer.ttl
+    return None if section.default_ttl is None else Ttl(section.default_ttl, section.strategy)
+
+
+def _runs(ground: Ground, deliverer: Deliverer, ttl: Ttl | None) -> RunStore:
+    tell = None if ground.manifest.http.disable_webhooks else deliverer.wake
+    if ground.manifests is None:
+        return RunStore(ground.database, tell, ttl)
+    return ManifestedRuns(ground.manifests, ground.database, tell, ttl)
+
+
+def _workflows(
+    ground: Ground, graphs: GraphRegistry, coordination: Coordination, runs: RunStore
+) -> WorkflowSource:
+    return WorkflowSource(
+        graphs,
+        coordination.advisor,
+        ground.emit,
+        tools=coordination.tools,
+        kept=runs.workflow_on,
+    )
+
+
+def _limits(manifest: Manifest, settings: Settings) -> Limits:
+    named = manifest.masterloop.assistants.items()
+    return Limits(
+        concurrent_runs=settings.max_concurrent_runs,
+        queue_capacity=settings.queue_capacity,
+        ageing=settings.ageing,
+        cancel_grace=settings.cancel_grace,
+        drain_grace=max(0.0, settings.drain_grace - settings.drain_delay),
+        drain_grace_critical=max(0.0, settings.drain_grace_critical - settings.drain_delay),
+        crash_limit=settings.crash_limit,
+        run_timeout=settings.run_timeout,
+        submit_rate=settings.submit_rate,
+        runs_per_assistant=settings.runs_per_assistant,
+        runs_per_tenant=settings.runs_per_tenant,
+        assistant_runs={
+            name: one.max_concurrent_runs for name, one in named if one.max_concurrent_runs
+        },
+        assistant_timeouts={name: one.timeout for name, one in named if one.timeout},
+    )
