@@ -67,5 +67,12 @@ class Draining(LoopError):
         super().__init__("the service is stopping; try again in a few seconds")
 
 
+class WorkerLost(LoopError):
+    """What executed a run has died under it; what was committed of the run stands.
+
+    Its executor raises this once nothing of that execution can have effects any more.
+    """
+
+
 class Drained(LoopError):
     """An executor raises this when its run stopped at a super-step because it was asked to."""

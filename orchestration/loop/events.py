@@ -67,6 +67,16 @@ class RunRequeued:
 
 
 @dataclass(frozen=True, slots=True)
+class RunCrashed:
+    """What executed a run has died, for this many times by now; it goes on if that is not often."""
+
+    run_id: str
+    graph_id: str
+    crashes: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class StopRequested:
     """A working run was told to stop."""
 
@@ -105,6 +115,7 @@ Event = (
     | RunStarted
     | RunEnded
     | RunRequeued
+    | RunCrashed
     | StopRequested
     | ZombieLeft
     | StateUnknown

@@ -15,13 +15,13 @@ from orchestration.loop.errors import (
     LoopError,
     ThreadBusy,
     ThreadNotFound,
+    WorkerLost,
 )
 from orchestration.loop.events import Emit, RunRejected, WriteFailed, acceptance, harmless
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.rate import Allowance
 from orchestration.loop.run import (
     Ending,
-    Failure,
     MultitaskStrategy,
     Outcome,
     Place,
@@ -33,9 +33,8 @@ from orchestration.loop.standing import Standing
 from orchestration.loop.streams import run_done
 from orchestration.loop.threadlog import ThreadLogs
 from orchestration.loop.watchers import Watchers
-from orchestration.loop.worker import PATIENCE, Worker
+from orchestration.loop.worker import PATIENCE, POISON, Worker
 
-POISON = Failure("PoisonRun", "the server died too often while this run was working")
 _CLAIM_PAUSE = 1.0  # seconds until a run that could not be claimed is tried again
 _CLOSING = 1.0  # seconds for what was cancelled to go
 
@@ -277,13 +276,14 @@ class MasterLoop:
 
     def _begin(self, run: Run) -> None:
         # Claimed in this very turn, the run shares a transaction with its acceptance.
-        run.token = f"{self._rng.getrandbits(128):032x}"
-        self._spawn(self._attempt(run, run.token, self._claim(run, run.token)))
+        self._spawn(self._attempt(run, self._claim(run)))
 
-    def _claim(self, run: Run, token: str) -> Awaitable[bool]:
+    def _claim(self, run: Run) -> Awaitable[bool]:
         """Claim ``run`` in this turn; what the store raises at once is raised to whoever waits."""
+        if run.token is None:
+            run.token = f"{self._rng.getrandbits(128):032x}"
         try:
-            return self._store.claim(run, token)
+            return self._store.claim(run, run.token)
         except Exception as error:  # noqa: BLE001 - it would cost the caller's turn, and the slot
             failed = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
@@ -294,11 +294,11 @@ class MasterLoop:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _attempt(self, run: Run, token: str, claimed: Awaitable[bool]) -> None:
+    async def _attempt(self, run: Run, claimed: Awaitable[bool]) -> None:
         left: Exception | None = None
         outcome = None
         try:
-            outcome = await self._outcome(run, token, claimed)
+            outcome = await self._outcome(run, claimed)
         except StorageUnavailable as error:
             left = error
         finally:
@@ -308,22 +308,24 @@ class MasterLoop:
         else:
             self._end(run, outcome)
 
-    async def _outcome(self, run: Run, token: str, claimed: Awaitable[bool]) -> Outcome | None:
+    async def _outcome(self, run: Run, claimed: Awaitable[bool]) -> Outcome | None:
         try:
-            return await self._work(run, token, claimed)
+            return await self._work(run, claimed)
         except StorageUnavailable:
             raise
         except Exception as error:  # noqa: BLE001 - whatever breaks, the run ends and frees its slot
             return await self._worker.give_up(run, error)
 
-    async def _work(self, run: Run, token: str, claimed: Awaitable[bool]) -> Outcome | None:
+    async def _work(self, run: Run, claimed: Awaitable[bool]) -> Outcome | None:
         # A run that cannot be claimed keeps its slot: no other could be claimed in its place, and
-        # none of its thread may go before it.
+        # none of its thread may go before it. So does one that is to be executed once more.
         loop = asyncio.get_running_loop()
-        begun = loop.time()
+        begun, pause = loop.time(), None
         while run.run_id in self._live:
             try:
                 return await self._worker.attempt(run, claimed)
+            except WorkerLost:
+                begun, pause = loop.time(), None
             except StorageUnavailable as error:
                 pause = None if error.lasting else _CLAIM_PAUSE
                 self._emit(WriteFailed(run.run_id, type(error).__name__, pause))
@@ -333,8 +335,9 @@ class MasterLoop:
                     run.break_off(error)
             if self._draining:
                 break
-            await self._pause(run)
-            claimed = self._claim(run, token)
+            if pause is not None:
+                await self._pause(run)
+            claimed = self._claim(run)
         return None
 
     async def _pause(self, run: Run) -> None:

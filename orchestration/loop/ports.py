@@ -40,6 +40,10 @@ class RunStore(Protocol):
         """Put a running run back to pending, its attempt not charged."""
         ...
 
+    def crash(self, run: Run) -> Awaitable[bool]:
+        """Put a running run back to pending, with the crashes that it has by now."""
+        ...
+
     def erase(self, run: Run) -> Awaitable[bool]:
         """Delete a pending or running run with the checkpoints it wrote (rollback)."""
         ...
@@ -72,6 +76,7 @@ class Executor(Protocol):
 
         Raises:
             Drained: the graph stopped at a super-step as asked.
+            WorkerLost: what executed the graph has died, and the graph with it.
             Exception: whatever the graph raised.
         """
         ...

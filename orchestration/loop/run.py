@@ -88,7 +88,8 @@ class ThreadState:
 class Outcome:
     """How a run ended: its terminal status, what a waiter is answered as JSON text, its error.
 
-    ``interrupted``: its graph has stopped to ask something, or at a breakpoint.
+    ``interrupted``: its graph has stopped to ask something, or at a breakpoint. ``poison``: what
+    executed it has died too often.
     """
 
     status: RunStatus
@@ -96,6 +97,7 @@ class Outcome:
     failure: Failure | None = None
     rolled_back: bool = False
     interrupted: bool = False
+    poison: bool = False
 
     @property
     def answer(self) -> bytes:

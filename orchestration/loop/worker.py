@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 from random import Random
 
@@ -10,9 +11,10 @@ import orjson
 from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
 from orchestration.loop.admission import Limits
-from orchestration.loop.errors import Drained
+from orchestration.loop.errors import Drained, WorkerLost
 from orchestration.loop.events import (
     Emit,
+    RunCrashed,
     RunEnded,
     RunRequeued,
     RunStarted,
@@ -27,6 +29,7 @@ from orchestration.loop.transitions import Step, after
 
 _RETRY_FIRST = 0.1  # seconds
 _RETRY_MOST = 5.0  # seconds
+POISON = Failure("PoisonRun", "the server died too often while this run was working")
 PATIENCE = 60.0  # seconds that those who wait for a run are kept waiting for the store
 
 
@@ -55,6 +58,7 @@ class Worker:
 
         Raises:
             StorageUnavailable: the run could not be claimed; it is still pending.
+            WorkerLost: what executed it has died; it is pending again, to be claimed anew.
         """
         if not await claimed:
             return Outcome(RunStatus.INTERRUPTED)
@@ -181,7 +185,10 @@ class Worker:
         _resolve(stopped)
 
     async def _conclude(self, run: Run) -> Outcome | None:
-        outcome, state = await self._judge(run)
+        try:
+            outcome, state = await self._judge(run)
+        except WorkerLost as lost:
+            outcome, state = await self._crashed(run, lost)
         failpoint("finish.before")
         if outcome is None:
             await self.persist(run, lambda: self._store.requeue(run))
@@ -199,6 +206,26 @@ class Worker:
         run.status = outcome.status
         self._tell(run, outcome)
         return outcome
+
+    async def _crashed(
+        self, run: Run, lost: WorkerLost
+    ) -> tuple[Outcome | None, ThreadState | None]:
+        """Charge a run with the death of what executed it, and judge it if that is once too often.
+
+        Raises:
+            WorkerLost: it is pending again.
+        """
+        run.crashes += 1
+        self._emit(RunCrashed(run.run_id, run.graph_id, run.crashes, str(lost)))
+        if run.crashes >= self._limits.crash_limit:
+            run.stream.publish("error", _wire(POISON))
+            outcome, state = await self._failed(run, Step.POISON, POISON)
+            return replace(outcome, poison=True), state
+        run.task = run.control = None  # a stop that comes meanwhile is for the next attempt
+        if not await self.persist(run, lambda: self._store.crash(run)):
+            return Outcome(RunStatus.INTERRUPTED), None  # somebody has deleted it
+        run.status, run.token = after(run.status, Step.CRASH), None
+        raise lost
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
         took = asyncio.get_running_loop().time() - run.started if run.attempt else 0.0
@@ -233,6 +260,8 @@ class Worker:
             state = run.task.result() if run.task is not None else None
         except Drained:
             return None, None
+        except WorkerLost:
+            raise
         except BaseException as error:  # noqa: BLE001 - user code may raise anything
             return await self._failed(run, Step.FAIL, self._executor.describe(error))
         asking = state is not None and state.interrupted

@@ -1,15 +1,14 @@
-"""What a start finds: the runs that had not ended."""
+"""What becomes of runs that are cut off: by the end of the server, or of a worker process."""
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import datetime
 
-import orjson
-
-from operations.clock import iso_now, utc_now
-from orchestration.loop.run import Failure, MultitaskStrategy, Outcome, Run, RunStatus
+from operations.clock import iso_now
+from operations.writer import Operation
+from orchestration.loop.run import Failure, Outcome, Run, RunStatus
 from orchestration.store.deliveries import Ended, add_delivery
 from orchestration.store.idempotency import keep_output
+from orchestration.store.run_rows import run_of
 from orchestration.store.thread_rows import fail_thread, failure_text
 
 # SQLite uses an index of some of the runs only for its very condition.
@@ -23,6 +22,11 @@ UPDATE runs SET status = 'error', dead_letter = 'poison', error = ?, updated_at 
 WHERE {_UNFINISHED} AND status = 'pending' AND crashes >= ?
 RETURNING *
 """  # noqa: S608 - constants
+_CRASH = """
+UPDATE runs SET status = 'pending', token = NULL, crashes = ?, updated_at = ?
+WHERE run_id = ? AND status = 'running' AND token IS ?
+"""
+_DEAD = "UPDATE runs SET dead_letter = 'poison', crashes = ? WHERE run_id = ?"
 _PENDING = f"""
 SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending' ORDER BY created_at, run_id
 """  # noqa: S608 - constants
@@ -46,34 +50,21 @@ def recover(
         if row["repeatable"]:
             keep_output(connection, row["run_id"], Outcome(RunStatus.ERROR, None, failure).answer)
         fail_thread(connection, row["thread_id"], failure, at)
-        poisoned = _run(row)
+        poisoned = run_of(row)
         if told and "webhook" in poisoned.kwargs:
             add_delivery(connection, poisoned, Ended(RunStatus.ERROR, at, failure))
-    return [_run(row) for row in connection.execute(_PENDING)]
+    return [run_of(row) for row in connection.execute(_PENDING)]
 
 
-def _run(row: sqlite3.Row) -> Run:
-    delay = 0.0
-    if row["due_at"] is not None:
-        due_at = datetime.fromisoformat(row["due_at"])
-        delay = max(0.0, (due_at - utc_now()).total_seconds())
-    return Run(
-        run_id=row["run_id"],
-        thread_id=row["thread_id"],
-        assistant_id=row["assistant_id"],
-        graph_id=row["graph_id"],
-        kwargs=orjson.loads(row["kwargs"]),
-        metadata=orjson.loads(row["metadata"]),
-        created_at=row["created_at"],
-        priority=row["priority"],
-        multitask_strategy=MultitaskStrategy(row["multitask_strategy"]),
-        ephemeral=bool(row["ephemeral"]),
-        resumable=bool(row["resumable"]),
-        repeatable=bool(row["repeatable"]),
-        tenant=row["tenant"],
-        delay=delay,
-        timeout=row["timeout"],
-        attempt=row["attempt"],
-        crashes=row["crashes"],
-        principal=None if row["principal"] is None else orjson.loads(row["principal"]),
-    )
+def crash(run_id: str, crashes: int, token: str | None, connection: sqlite3.Connection) -> bool:
+    """Put a running run back whose execution was cut off for the ``crashes``-th time."""
+    held = (crashes, iso_now(), run_id, token)
+    return connection.execute(_CRASH, held).rowcount == 1
+
+
+def poison(end: Operation[bool], run_id: str, crashes: int, connection: sqlite3.Connection) -> bool:
+    """End a run, and make it a dead letter: it was cut off once too often."""
+    ended = end(connection)
+    if ended:
+        connection.execute(_DEAD, (crashes, run_id))
+    return ended

@@ -3,13 +3,12 @@
 import asyncio
 import sqlite3
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 import orjson
 
-from operations.clock import iso, iso_now
+from operations.clock import iso_now
 from operations.database import Database
 from operations.failpoints import failpoint
 from operations.writer import Operation
@@ -24,7 +23,7 @@ from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_t
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, with_delivery
 from orchestration.store.idempotency import keep_output, with_receipt
-from orchestration.store.recovery import recover
+from orchestration.store.recovery import crash, poison, recover
 from orchestration.store.run_lists import (
     RESUMABLE,
     RUNS_PAGE,
@@ -32,6 +31,7 @@ from orchestration.store.run_lists import (
     of_all,
     of_thread_sql,
 )
+from orchestration.store.run_rows import columns
 from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.thread_rows import fail_thread, failure_text
@@ -130,6 +130,8 @@ class RunStore:
         if self._unwritten.discard(run):
             return self._nothing_to_write
         end = partial(_finish, run, run.token, outcome, state)
+        if outcome.poison:
+            end = partial(poison, end, run.run_id, run.crashes)
         if self._tell is None or "webhook" not in run.kwargs:
             return self._database.write(end)
         values = None if state is None else state.values
@@ -143,6 +145,11 @@ class RunStore:
             return self._database.write(partial(_accept, run, self._ttl))
         parameters = (iso_now(), run.run_id, RunStatus.RUNNING, run.token)
         return self._database.write(partial(_change, _REQUEUE, parameters))
+
+    def crash(self, run: Run) -> Awaitable[bool]:
+        """Put a running run back that is charged with a crash; see the port."""
+        self._unwritten.write_now(run)
+        return self._database.write(partial(crash, run.run_id, run.crashes, run.token))
 
     def erase(self, run: Run) -> Awaitable[bool]:
         """Undo a run; see the port."""
@@ -258,7 +265,7 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
         elif tuple(named) != (run.graph_id, run.assistant_id):
             metadata = read_metadata(connection, run.thread_id) or {}
             write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
-    execute(_INSERT, _columns(run))
+    execute(_INSERT, columns(run))
     failpoint("accept.before_commit")
     return True
 
@@ -291,32 +298,6 @@ def _is_own(run: Run, connection: sqlite3.Connection) -> bool:
 def _names(run: Run) -> dict[str, str]:
     """Return what a thread is told of a run on it."""
     return {"graph_id": run.graph_id, "assistant_id": run.assistant_id}
-
-
-def _columns(run: Run) -> tuple[Any, ...]:
-    due_at = None
-    if run.delay > 0:
-        created = datetime.fromisoformat(run.created_at)
-        due_at = iso(created + timedelta(seconds=run.delay))
-    return (
-        run.run_id,
-        run.thread_id,
-        run.assistant_id,
-        run.graph_id,
-        run.created_at,
-        run.created_at,
-        due_at,
-        run.priority,
-        run.timeout,
-        run.tenant,
-        run.ephemeral,
-        run.resumable,
-        run.repeatable,
-        run.multitask_strategy,
-        orjson.dumps(run.metadata).decode(),
-        orjson.dumps(run.kwargs).decode(),
-        None if run.principal is None else orjson.dumps(run.principal).decode(),
-    )
 
 
 def _change(sql: str, parameters: tuple[Any, ...], connection: sqlite3.Connection) -> bool:

@@ -14,6 +14,7 @@ IMPORTANCE: Mapping[type, Importance] = dict.fromkeys(
         loop.RunStarted,
         loop.RunEnded,
         loop.RunRequeued,
+        loop.RunCrashed,
         loop.ZombieLeft,
         loop.WriteFailed,
         agents.StartMissed,

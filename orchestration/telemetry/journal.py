@@ -13,6 +13,7 @@ from operations.logs import written_together
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import span_of_run
 from orchestration.loop.events import (
+    RunCrashed,
     RunEnded,
     RunRejected,
     RunRequeued,
@@ -35,6 +36,7 @@ _WARNING: Mapping[type, str] = {
     WriteFailed: "the store could not write; trying again",
     StateUnknown: "the state after a run could not be read",
     ZombieLeft: "a run ignores its cancellation",
+    RunCrashed: "what executed a run has died",
     agents.StartMissed: "an agent did not start",
     agents.SeatLost: "an agent was given up",
     agents.PoolDegraded: "a pool restarts its agents too often",

@@ -14,6 +14,7 @@ from operations.redaction import redact, redacted
 from orchestration.graphs.steps import NodeEnded, ToolEnded
 from orchestration.loop.events import (
     RunAccepted,
+    RunCrashed,
     RunEnded,
     RunRequeued,
     RunStarted,
@@ -118,6 +119,9 @@ class RunManifest:
             case RunRequeued():
                 self._told["status"] = "pending"
                 self._end(at, "requeued", None)
+            case RunCrashed():
+                self._told["status"] = "pending"
+                self._end(at, "crashed", "WorkerLost")
             case NodeEnded() | ToolEnded() | TaskEnded():
                 self._step(at, event)
             case _:

@@ -27,7 +27,7 @@ from operations.telemetry import semconv
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import Span, digest, span_of_run
 from orchestration.graphs.steps import NodeEnded, ToolEnded
-from orchestration.loop.events import RunEnded, RunRequeued, RunStarted
+from orchestration.loop.events import RunCrashed, RunEnded, RunRequeued, RunStarted
 
 _RUNS = 20_000  # runs that work and are known
 _AT_ONCE = 512  # spans that are sent together
@@ -69,7 +69,9 @@ class Spans:
     """
 
     name = "traces"
-    kinds = frozenset({RunStarted, RunEnded, RunRequeued, NodeEnded, ToolEnded, TaskEnded})
+    kinds = frozenset(
+        {RunStarted, RunEnded, RunRequeued, RunCrashed, NodeEnded, ToolEnded, TaskEnded}
+    )
 
     def __init__(self, exporter: Exporter, resource: Resource, sampler: Sampler) -> None:
         self._exporter = exporter
@@ -106,6 +108,8 @@ class Spans:
                 self._end(record.at, event.run_id, event.status.value, event.error)
             case RunRequeued() as event:
                 self._end(record.at, event.run_id, "requeued", None)
+            case RunCrashed() as event:
+                self._end(record.at, event.run_id, "crashed", "WorkerLost")
             case NodeEnded() as event:
                 said = {semconv.NODE: event.node, semconv.STEP: event.step}
                 self._step(record, f"masterloop.node {event.node}", said)

@@ -95,6 +95,15 @@ class Store:
 
         return self._write("requeue", run, operation)
 
+    def crash(self, run: Run) -> Awaitable[bool]:
+        def operation() -> bool:
+            if not self._mine(run):
+                return False
+            self.status[run.run_id], self.tokens[run.run_id] = RunStatus.PENDING, None
+            return True
+
+        return self._write("crash", run, operation)
+
     def erase(self, run: Run) -> Awaitable[bool]:
         def operation() -> bool:
             return self._mine(run) and self.status.pop(run.run_id) in UNFINISHED

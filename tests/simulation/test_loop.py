@@ -180,7 +180,8 @@ class Scenario:
 
     async def finish(self) -> None:
         for _ in range(500):
-            if not self.process.loop.all_live() and not self.submissions:
+            loop = self.process.loop
+            if not (loop.all_live() or loop.working or self.submissions):
                 break
             await asyncio.sleep(1.0)
         left = [r for r in self.disk.rows.values() if r.status in UNFINISHED]

@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 
 from operations.errors import StorageFull
-from orchestration.loop.errors import Drained
+from orchestration.loop.errors import Drained, WorkerLost
 from orchestration.loop.ports import Control
 from orchestration.loop.run import Failure, Outcome, Place, Run, RunStatus, ThreadState
 from orchestration.loop.transitions import TERMINAL, UNFINISHED
@@ -128,6 +128,16 @@ class SimStore:
 
         return self.write(operation)
 
+    def crash(self, run: Run) -> Awaitable[bool]:
+        def operation() -> bool:
+            row = self._mine(run)
+            if row is None:
+                return False
+            row.status, row.token, row.crashes = RunStatus.PENDING, None, run.crashes
+            return True
+
+        return self.write(operation)
+
     def erase(self, run: Run) -> Awaitable[bool]:
         def operation() -> bool:
             if self._mine(run) is None:
@@ -185,6 +195,7 @@ class Behaviour:
     fails: bool
     ignores_cancel_for: float
     drains: bool
+    dies: float
 
 
 class SimExecutor:
@@ -209,6 +220,8 @@ class SimExecutor:
                 if asked.drained:
                     raise Drained
                 await self._step(run, behaviour, step)
+                if self._rng.random() < behaviour.dies:
+                    raise WorkerLost("as told")
             if behaviour.fails:
                 raise ValueError("as told")
             return ThreadState(b"{}")
@@ -263,6 +276,7 @@ def behaviour(rng: Random) -> Behaviour:
         fails=rng.random() < 0.1,
         ignores_cancel_for=rng.choice([0.0, 0.0, 0.0, 0.5, 40.0]),
         drains=rng.random() < 0.7,
+        dies=rng.choice([0.0, 0.0, 0.0, 0.3, 0.8]),
     )
 
 

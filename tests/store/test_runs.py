@@ -280,3 +280,35 @@ async def test_a_delayed_run_starts_when_it_was_due_whatever_the_restarts(tmp_pa
         found = {run.run_id: run.delay for run in await shelf.runs.recover(3, Failure("x", "y"))}
     assert 5 < found["soon"] <= 10
     assert found["overdue"] == 0.0
+
+
+async def test_a_run_cut_off_in_a_live_server_is_pending_and_charged(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        run = await shelf.claim(await shelf.accept("a"))
+        run.crashes = 1
+        assert await shelf.runs.crash(run)
+        assert not await shelf.runs.crash(run)
+        kept = {"status": "pending", "token": None, "attempt": 1, "crashes": 1}
+        assert {key: shelf.run("a")[key] for key in kept} == kept
+
+
+async def test_a_held_run_that_is_cut_off_is_written_as_what_it_is(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path, hold=60.0) as shelf:
+        run = await shelf.claim(await shelf.accept("a", ephemeral=True, announced=False))
+        assert shelf.run("a") == {}
+        run.crashes = 1
+        assert await shelf.runs.crash(run)
+        assert (shelf.run("a")["status"], shelf.run("a")["crashes"]) == ("pending", 1)
+        await shelf.claim(run)
+
+
+async def test_a_run_that_is_poison_to_its_workers_is_a_dead_letter(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        run = await shelf.claim(await shelf.accept("a"))
+        run.crashes = 3
+        poisoned = Outcome(RunStatus.ERROR, failure=Failure("PoisonRun", "dead"), poison=True)
+        assert await shelf.runs.finish(run, poisoned, None)
+        assert not await shelf.runs.finish(run, poisoned, None)
+        (found,) = await shelf.runs.dead_letters(10, 0)
+        assert (found["status"], found["crashes"], found["dead_letter"]) == ("error", 3, "poison")
+        assert shelf.thread()["shown_status"] == "error"

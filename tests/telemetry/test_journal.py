@@ -10,6 +10,7 @@ from operations.telemetry.record import Importance, Record
 from orchestration.loop.events import (
     Event,
     RunAccepted,
+    RunCrashed,
     RunEnded,
     RunRejected,
     RunRequeued,
@@ -31,6 +32,7 @@ from orchestration.telemetry.journal import Journal
         (RunEnded("r", "t", "g", RunStatus.ERROR, 1, 0.1, "ValueError"), "info"),
         (RunRejected("g", "QueueFull"), "info"),
         (RunRequeued("r", "g"), "info"),
+        (RunCrashed("r", "g", 1, "it was killed"), "warning"),
         (StopRequested("r", Ending.INTERRUPT), None),
         (StateUnknown("r", "ValueError"), "warning"),
         (ZombieLeft("r", "g"), "warning"),

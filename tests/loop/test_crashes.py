@@ -1,0 +1,77 @@
+"""What executes a run dies: the run goes on in its slot, and is given up when that is too often."""
+
+from orchestration.loop.admission import Limits
+from orchestration.loop.errors import WorkerLost
+from orchestration.loop.events import RunCrashed, RunEnded
+from orchestration.loop.run import Ending, Run, RunStatus
+from tests.loop.stage import Stage, play
+
+LIMITS = Limits(concurrent_runs=1, crash_limit=3)
+
+
+def ending(run: Run) -> tuple[RunStatus, str | None]:
+    assert run.done is not None
+    outcome = run.done.result()
+    return outcome.status, None if outcome.failure is None else outcome.failure.error
+
+
+def test_a_run_whose_worker_died_is_tried_again_before_the_next_of_its_thread() -> None:
+    async def main(stage: Stage) -> None:
+        run, following = await stage.submit("a", "t"), await stage.submit("b", "t")
+        await stage.quiet()
+        stage.end("a", WorkerLost("killed"))
+        await stage.quiet()
+        stage.end("a", b'"done"')
+        await stage.quiet()
+        assert stage.executor.order == ["a", "a", "b"]
+        assert (ending(run), run.attempt, run.crashes) == ((RunStatus.SUCCESS, None), 2, 1)
+        assert [what for what, whose in stage.store.writes if whose == "a"] == [
+            "accept", "claim", "crash", "claim", "finish",
+        ]  # fmt: skip
+        assert following.status is RunStatus.RUNNING
+
+    play(main, LIMITS)
+
+
+def test_a_run_whose_worker_dies_too_often_is_poison() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a")
+        listener = run.stream.listen()
+        for _ in range(3):
+            await stage.quiet()
+            stage.end("a", WorkerLost("killed"))
+        await stage.quiet()
+        assert ending(run) == (RunStatus.ERROR, "PoisonRun")
+        assert [event.name for event in listener.take()] == ["error", "end"]
+        assert [event.crashes for event in stage.kinds(RunCrashed)] == [1, 2, 3]
+        assert len(stage.kinds(RunEnded)) == 1
+
+    play(main, LIMITS)
+
+
+def test_a_run_that_is_stopped_while_it_is_put_back_is_not_executed_again() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a")
+        await stage.quiet()
+        stage.store.full = OSError("not yet")
+        stage.end("a", WorkerLost("killed"))
+        stage.store.full = None
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await stage.quiet()
+        assert ending(run) == (RunStatus.INTERRUPTED, None)
+        assert stage.executor.order == ["a"]
+
+    play(main, LIMITS)
+
+
+def test_a_run_whose_worker_dies_during_a_drain_goes_on_after_the_next_start() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a")
+        await stage.quiet()
+        stage.loop.close_intake()
+        stage.end("a", WorkerLost("killed"))
+        await stage.quiet()
+        assert stage.store.status["a"] is RunStatus.PENDING
+        assert (stage.executor.order, run.crashes) == (["a"], 1)
+
+    play(main, LIMITS)
