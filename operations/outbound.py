@@ -63,11 +63,8 @@ class Outbound:
         self._policy = policy
         self._resolve = resolve
         self._timeout = timeout
-        # The transport below the client: it knows no redirects, cookies or environment. A kept
-        # connection was verified for one name; another with the same address must not get it.
-        self._transport = httpx2.AsyncHTTPTransport(
-            verify=tls or True, limits=httpx2.Limits(max_keepalive_connections=0)
-        )
+        self._tls = tls
+        self._transport: httpx2.AsyncHTTPTransport | None = None
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send ``body`` to ``url`` and return the answer, of whatever status.
@@ -101,7 +98,23 @@ class Outbound:
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._transport.aclose()
+        if self._transport is not None:
+            await self._transport.aclose()
+
+    async def _opened(self) -> httpx2.AsyncHTTPTransport:
+        """Return the transport, made when it is first needed: the system's certificates are many.
+
+        It is the one below the client: it knows no redirects, cookies or environment. A kept
+        connection was verified for one name; another with the same address must not get it.
+        """
+        transport = self._transport
+        if transport is None:
+            transport = self._transport = await anyio.to_thread.run_sync(
+                lambda: httpx2.AsyncHTTPTransport(
+                    verify=self._tls or True, limits=httpx2.Limits(max_keepalive_connections=0)
+                )
+            )
+        return transport
 
     async def _send(
         self, method: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]
@@ -132,7 +145,8 @@ class Outbound:
             content=body,
             extensions={"sni_hostname": host_of(url)},
         )
-        response = await self._transport.handle_async_request(request)
+        transport = await self._opened()
+        response = await transport.handle_async_request(request)
         try:
             return Answer(response.status_code, response.headers, await _read(response))
         finally:

@@ -1,8 +1,10 @@
 """The HTTP application."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+import anyio
 import orjson
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
@@ -96,15 +98,20 @@ def build_app(
         "pool": [pool.name for pool in backend.agents],
         "mailbox": [mailbox.name for mailbox in backend.network],
     }
-    described = document(endpoints, meta.VERSION, backend.graphs.names, configured)
-    if backend.authority is not None:
-        secured(described, backend.manifest.auth)
+
+    @cache
+    def described() -> dict[str, Any]:
+        found = document(endpoints, meta.VERSION, backend.graphs.names, configured)
+        if backend.authority is not None:
+            secured(found, backend.manifest.auth)
+        return found
+
     if not backend.manifest.http.disable_meta:
-        for path, body, media_type in (
-            ("/openapi.json", orjson.dumps(described), "application/json"),
-            ("/docs", page(described), "text/html"),
+        for path, make, media_type in (
+            ("/openapi.json", lambda: orjson.dumps(described()), "application/json"),
+            ("/docs", lambda: page(described()), "text/html"),
         ):
-            resources[path] = Resource(backend, path, {"GET": _Fixed(body, media_type)})
+            resources[path] = Resource(backend, path, {"GET": _Page(make, media_type)})
     # Errors are answered by the resources, so Starlette's application around the paths is not
     # needed: it would wrap every request twice more.
     paths = Paths({**resources, **(beside or {})}, otherwise=_not_found)
@@ -123,8 +130,8 @@ def _enabled(http: HttpSection) -> list[Endpoint]:
     return [*(declared for module in kept for declared in module.endpoint.all), *probes]
 
 
-class _Fixed:
-    """Answers always the same."""
+class _Page:
+    """Answers always the same, made when it is first asked for: a start needs not wait for it."""
 
     access = SOMEBODY
     wording = PROBLEMS
@@ -132,10 +139,15 @@ class _Fixed:
     audited = False
     name = "get_document"
 
-    def __init__(self, body: bytes, media_type: str) -> None:
-        self._response = Response(body, media_type=media_type)
+    def __init__(self, make: Callable[[], bytes], media_type: str) -> None:
+        self._make = make
+        self._media_type = media_type
+        self._response: Response | None = None
 
     async def answer(self, call: Call) -> Response:  # noqa: ARG002 - its answer is always the same
+        if self._response is None:
+            body = await anyio.to_thread.run_sync(self._make)
+            self._response = Response(body, media_type=self._media_type)
         return self._response
 
 

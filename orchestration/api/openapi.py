@@ -221,6 +221,8 @@ def _or_empty(one: Schema) -> Schema:
     if one.get("type") != "array":
         return one
     members = one["items"]
+    if members == {"type": "string"}:
+        return one
     if "enum" in members:
         return {**one, "items": {**members, "enum": [*members["enum"], ""]}}
     return {**one, "items": {"anyOf": [members, {"const": ""}]}}
