@@ -1,5 +1,6 @@
 """How a run's graph is executed: LangGraph behind the loop's executor port."""
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
@@ -92,6 +93,7 @@ class LangGraphExecutor:
         if run.stream.wanted:
             head = {"run_id": run.run_id, "attempt": run.attempt}
             run.stream.publish("metadata", dumps(head))
+            await asyncio.sleep(0)  # the reader's turn: it has this while the graph begins
         try:
             return await self._execute(run, control)
         except GraphDrained as drained:
