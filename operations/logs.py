@@ -18,6 +18,7 @@ import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+from operations.clock import iso_of
 from operations.redaction import redact, redacted, suspicious
 
 Processor = structlog.typing.Processor
@@ -44,8 +45,8 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
         structlog.processors.StackInfoRenderer(),
         _hide_what_is_named,
     ]
-    renderer = _for_machines() if json else _for_people()
     stream = cast("TextIO", _Lossy(sys.stderr))
+    renderer: Processor = _Machines(stream, number) if json else _for_people()
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -62,14 +63,49 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
-def _for_machines() -> Processor:
-    exceptions = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
-    lines = structlog.processors.JSONRenderer(serializer=_dumps)
+def log_past(at: float, event: str, facts: Entry) -> None:
+    """Log something that happened ``at``, in seconds since 1970, at the level ``info``.
 
-    def render(logger: Any, method: str, entry: Entry) -> str:
-        return str(lines(logger, method, exceptions(logger, method, entry)))
+    For machines it does without structlog's chain, which takes five times as long: of each run
+    there is a line. So no key of ``facts`` may be one that names a secret.
+    """
+    *_, last = structlog.get_config()["processors"]
+    if isinstance(last, _Machines):
+        last.log_past(at, event, facts)
+    else:
+        structlog.get_logger("masterloop").info(event, **facts)
 
-    return _redacting(render)
+
+class _Machines:
+    """Writes entries as JSON."""
+
+    def __init__(self, stream: TextIO, level: int) -> None:
+        self._stream = stream
+        self._level = level
+        self._exceptions = structlog.processors.ExceptionRenderer(
+            ExceptionDictTransformer(show_locals=False)
+        )
+        self._render = _redacting(self._plainly)
+
+    def __call__(self, logger: Any, method: str, entry: Entry) -> str:
+        return self._render(logger, method, entry)
+
+    def log_past(self, at: float, event: str, facts: Entry) -> None:
+        if self._level > logging.INFO:
+            return
+        entry = {
+            **facts,
+            "event": event,
+            "level": "info",
+            "ts": iso_of(at).replace("+00:00", "Z"),
+        }
+        self._stream.write(f"{self._render(None, 'info', entry)}\n")
+        self._stream.flush()
+
+    def _plainly(self, logger: Any, method: str, entry: Entry) -> str:
+        if "exc_info" in entry:
+            entry = self._exceptions(logger, method, entry)
+        return orjson.dumps(entry, default=str).decode()
 
 
 def _for_people() -> Processor:
@@ -83,7 +119,7 @@ def _for_people() -> Processor:
     return _redacting(render)
 
 
-def _redacting(render: Callable[[Any, str, Entry], str]) -> Processor:
+def _redacting(render: Callable[[Any, str, Entry], str]) -> Callable[[Any, str, Entry], str]:
     """Look into the values only if the line has the sign of a secret, which next to none has.
 
     What was made of an exception has been in no value: so the line is cleaned after all.
@@ -170,7 +206,3 @@ class _Lossy:
         if _held.lines is None:
             with suppress(OSError):
                 self._stream.flush()
-
-
-def _dumps(value: object, **_: object) -> str:
-    return orjson.dumps(value, default=str).decode()

@@ -9,7 +9,7 @@ import structlog
 
 from agents import events as agents
 from coordinator import events as coordinator
-from operations.logs import written_together
+from operations.logs import log_past, written_together
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import span_of_run
 from orchestration.loop.events import (
@@ -64,12 +64,12 @@ class Journal:
         """Write what is worth it."""
         with written_together():
             for record in batch:
-                self._write(record.event)
+                self._write(record.at, record.event)
 
     def close(self, grace: float) -> None:
         """Do nothing: every line is written when it is taken."""
 
-    def _write(self, event: Any) -> None:
+    def _write(self, at: float, event: Any) -> None:
         if isinstance(event, RunStarted):
             self._working[event.run_id] = event
             if len(self._working) > _RUNS:
@@ -79,7 +79,7 @@ class Journal:
             # Not asdict, which copies all that it finds: this is the line that each run has.
             told = {name: getattr(event, name) for name in event.__slots__}
             told["took"] = round(event.took, 6)
-            self._log.info("run ended", **told, **_begun(started))
+            log_past(at, "run ended", {**told, **_begun(started)})
         elif text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))
         elif text := _WARNING.get(type(event)):

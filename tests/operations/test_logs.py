@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from operations.logs import configure_logs, written_together
+from operations.logs import configure_logs, log_past, written_together
 from operations.redaction import HIDDEN
 
 
@@ -46,6 +46,22 @@ def test_the_standard_library_s_log_goes_the_same_way(capsys: pytest.CaptureFixt
     logging.getLogger("some.library").info("chatter")
     (line,) = written(capsys)
     assert json.loads(line).items() >= {"event": "odd thing", "level": "warning"}.items()
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_is_past_is_logged_like_the_rest(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    configure_logs("info", json=as_json)
+    log_past(1.5, "run ended", {"run_id": "r", "error": "Bearer abcdefghijkl\nforged"})
+    configure_logs("warning", json=as_json)
+    log_past(2.5, "run ended", {"run_id": "s"})
+    (line,) = written(capsys)
+    assert "run ended" in line
+    assert "abcdefghijkl" not in line
+    assert HIDDEN in line
+    if as_json:
+        assert json.loads(line)["ts"] == "1970-01-01T00:00:01.500000Z"
 
 
 def test_lines_are_written_together_in_their_order_and_even_after_an_error(
