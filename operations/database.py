@@ -2,7 +2,7 @@
 
 import sqlite3
 from asyncio import Future
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from operations.database_errors import (
     in_our_words,
 )
 from operations.database_file import hold, open_to_write
+from operations.durations import Durations
 from operations.migrations import Migration, SchemaMismatch
 from operations.readers import Readers, connect_to_read
 from operations.writer import Operation, Writer
@@ -68,6 +69,7 @@ class Database:
         self._writer = writer
         self._front = front
         self._readers = readers
+        self._busy = 0
 
     def write(self, operation: Operation[T], *, synced: bool = True) -> Future[T]:
         """Queue an operation for the writer; operations take effect in the order of the calls.
@@ -98,6 +100,16 @@ class Database:
     def refusing(self) -> bool:
         """Whether a write has found no room, or no lock, and none was seen to work since."""
         return self._writer.refused is not None
+
+    @property
+    def durations(self) -> Mapping[str, Durations]:
+        """How long transactions (``write``) and reads on a thread (``read``) took."""
+        return {"write": self._writer.durations, "read": self._readers.durations}
+
+    @property
+    def busy(self) -> int:
+        """How many writes and reads found the file locked by another process for too long."""
+        return self._busy + self._writer.busy + self._readers.busy
 
     def sync(self) -> Future[None]:
         """Have everything written so far on the disk; the future raises as those of writes do."""
@@ -159,7 +171,9 @@ class Database:
             with closing(self._front.execute(sql, parameters)) as cursor:
                 return cursor.fetchmany(limit)
         except sqlite3.Error as error:
-            raise in_our_words(error, self._path) from error
+            ours = in_our_words(error, self._path)
+            self._busy += isinstance(ours, DatabaseBusy)
+            raise ours from error
 
 
 def _take_room(connection: sqlite3.Connection) -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any, TypeVar
 
-from operations.database_errors import DatabaseClosed, in_our_words
+from operations.database_errors import DatabaseBusy, DatabaseClosed, in_our_words
+from operations.durations import Durations
 
 T = TypeVar("T")
 
@@ -45,6 +47,8 @@ class Readers:
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="database-reader")
         self._reading: set[Future[Any]] = set()
         self._closed = False
+        self.durations = Durations()  # of reads that have begun
+        self.busy = 0  # reads that found the file locked by another process
 
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         """Return what ``query`` returns, or raise what it raises, on one of the threads.
@@ -63,7 +67,9 @@ class Readers:
         except sqlite3.Error as error:
             if self._closed:
                 raise DatabaseClosed(f"{self._path} is closed") from error
-            raise in_our_words(error, self._path) from error
+            ours = in_our_words(error, self._path)
+            self.busy += isinstance(ours, DatabaseBusy)
+            raise ours from error
 
     def close(self) -> None:
         """Interrupt what is being read, and close the connections."""
@@ -82,7 +88,9 @@ class Readers:
         if self._closed:
             raise DatabaseClosed(f"{self._path} is closed")
         connection = self._idle.get()
+        began = perf_counter()
         try:
             return query(connection)
         finally:
+            self.durations.add(perf_counter() - began)
             self._idle.put(connection)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from queue import SimpleQueue
+from time import perf_counter
 from typing import Any, TypeAlias, TypeVar
 
 from operations.database_errors import (
@@ -16,6 +17,7 @@ from operations.database_errors import (
     DiskFull,
     in_our_words,
 )
+from operations.durations import Durations
 from operations.migrations import touch
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ class Writer:
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._waiting = 0
         self.refused: DatabaseError | None = None  # the last write that found no room, or no lock
+        self.durations = Durations()  # of transactions, their waits for locks and disk included
+        self.busy = 0  # writes that found the file locked by another process
         self._closing = False
         self._syncing = True  # as the connection is opened
         self._unsynced = False
@@ -98,7 +102,10 @@ class Writer:
                 break
             request = self._requests.get()
         if batch:
-            self._loop.call_soon_threadsafe(self._resolve_all, self._commit(connection, batch))
+            began = perf_counter()
+            outcomes = self._commit(connection, batch)
+            self.durations.add(perf_counter() - began)
+            self._loop.call_soon_threadsafe(self._resolve_all, outcomes)
         return request is not None
 
     def _commit(self, connection: sqlite3.Connection, batch: "list[_Request]") -> "list[_Outcome]":
@@ -181,6 +188,7 @@ class Writer:
         for _, _, error in outcomes:
             if isinstance(error, DiskFull | DatabaseBusy):
                 self.refused = error
+                self.busy += isinstance(error, DatabaseBusy)
         for outcome in outcomes:
             _resolve(*outcome)
 

@@ -26,6 +26,7 @@ from orchestration.api.following import keep_events
 from orchestration.api.ingress import BODIES, Bodies
 from orchestration.api.meta import VERSION
 from orchestration.api.operations import Operations
+from orchestration.api.sse import StreamFigures
 from orchestration.commission import known, register_files
 from orchestration.conditions import Conditions
 from orchestration.core import Core, make_core
@@ -71,6 +72,8 @@ class _Operation:
     identity: Mapping[str, Any]
     shutdown: Shutdown
     watchdog: Watchdog
+    messages: MessageLog
+    streams: StreamFigures
     conditions: Conditions
     exposition: Exposition
 
@@ -106,7 +109,11 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
 
 def _operation(ground: Ground, core: Core) -> _Operation:
     shutdown = Shutdown(lambda: ground.view.stopping(shutdown_document(shutdown)))
-    watchdog = Watchdog(ground.emit)
+    watchdog, messages, streams = (
+        Watchdog(ground.emit),
+        MessageLog(ground.database),
+        StreamFigures(),
+    )
     parts = Parts(
         loop=core.loop,
         limits=core.limits,
@@ -114,12 +121,18 @@ def _operation(ground: Ground, core: Core) -> _Operation:
         agents=core.agency.pools,
         telemetry=ground.telemetry,
         trail=ground.trail,
+        database=ground.database,
+        messages=messages,
+        streams=streams,
+        shutdown=shutdown,
     )
     ground.metrics.registry.register(Gauges(parts.read, asyncio.get_running_loop()))
     return _Operation(
         identity={"version": VERSION, "pid": os.getpid(), "started_at": iso_now()},
         shutdown=shutdown,
         watchdog=watchdog,
+        messages=messages,
+        streams=streams,
         conditions=Conditions(
             shutdown=shutdown,
             loop=core.loop,
@@ -162,7 +175,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
         shutdown=operation.shutdown,
         agents=pools,
         network=core.agency.network,
-        messages=MessageLog(database),
+        messages=operation.messages,
         operations=Operations(
             identity=operation.identity,
             summary=ground.statistics.summary,
@@ -175,6 +188,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
         workflows=await register_files(ground.manifest, core.assistants),
         emit=ground.emit,
         metrics=operation.exposition,
+        streams=operation.streams,
         authority=ground.authority,
     )
     return backend

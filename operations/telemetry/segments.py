@@ -27,6 +27,7 @@ class Segments:
         self._total = total  # bytes, beyond which the oldest segments are deleted
         self._file: int | None = None
         self._written = 0
+        self._kept = 0  # bytes of the segments that others have written
 
     def open(self) -> None:
         """Make the folder, and cut off what was torn when a writer died."""
@@ -39,6 +40,12 @@ class Segments:
                 if whole < path.stat().st_size:
                     file.truncate(whole)
                     os.fsync(file.fileno())
+        self._kept = sum(path.stat().st_size for path in self._folder.glob(f"*{SUFFIX}"))
+
+    @property
+    def held(self) -> int:
+        """How many bytes there are in the folder, as far as this process knows."""
+        return self._kept + self._written
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Return once all ``entries`` are on the disk, or none is."""
@@ -78,12 +85,14 @@ class Segments:
         """Delete the oldest segments, if there is more than there may be."""
         paths = self._others()
         sizes = {path: path.stat().st_size for path in paths}
-        left = sum(sizes.values()) + self._size
+        self._kept = sum(sizes.values())
+        left = self._kept + self._size
         for path in paths:
             if left <= self._total:
                 break
             path.unlink()
             left -= sizes[path]
+            self._kept -= sizes[path]
 
     def _others(self) -> list[Path]:
         """Return the segments that nobody writes any more, the oldest first."""

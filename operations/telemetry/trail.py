@@ -45,6 +45,11 @@ class Trail:
         """How many entries are on the disk."""
         return self._number
 
+    @property
+    def held(self) -> int:
+        """How many bytes of entries are on the disk, those of earlier writers too."""
+        return self._segments.held
+
     def tell(self, heard: Callable[[bool], None]) -> None:
         """Have ``heard`` told, in the thread of the sink, whenever ``failing`` changes."""
         self._heard = heard

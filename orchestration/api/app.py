@@ -32,6 +32,7 @@ from orchestration.api import (
 )
 from orchestration.api.access import SOMEBODY
 from orchestration.api.backend import Backend
+from orchestration.api.counted import NOWHERE, Counted
 from orchestration.api.custom import BesideOurs, CustomRoutes
 from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
@@ -114,12 +115,14 @@ def build_app(
             resources[path] = Resource(backend, path, {"GET": _Page(make, media_type)})
     # Errors are answered by the resources, so Starlette's application around the paths is not
     # needed: it would wrap every request twice more.
-    paths = Paths({**resources, **(beside or {})}, otherwise=_not_found)
+    faces = {path: Counted(app, path, backend.emit) for path, app in (beside or {}).items()}
+    nowhere = Counted(_not_found, NOWHERE, backend.emit)
+    paths = Paths({**resources, **faces}, otherwise=nowhere)
     ours = Sockets(backend, paths)
-    app: ASGIApp = ours if custom is None else BesideOurs(custom, ours)
+    app: ASGIApp = ours if custom is None else BesideOurs(custom, ours, backend.emit)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
-        app = Below(app, prefix)
-    return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)))
+        app = Below(app, prefix, nowhere)
+    return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)), emit=backend.emit)
 
 
 def _enabled(http: HttpSection) -> list[Endpoint]:

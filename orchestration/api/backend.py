@@ -18,6 +18,7 @@ from orchestration.api.access import Authority
 from orchestration.api.events import Emit
 from orchestration.api.ingress import Bodies
 from orchestration.api.operations import Operations
+from orchestration.api.sse import StreamFigures
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
@@ -78,4 +79,5 @@ class Backend:
     emit: Emit
     metrics: Metrics
     operations: Operations
+    streams: StreamFigures
     authority: Authority | None = None

@@ -11,6 +11,8 @@ from starlette.types import Receive, Scope, Send
 
 from operations.errors import ConfigurationError
 from orchestration.api.access import Authority
+from orchestration.api.counted import Counted
+from orchestration.api.events import Emit
 from orchestration.api.problems import problem, respond
 from orchestration.api.sockets import Sockets
 from orchestration.graphs.manifest import Manifest
@@ -31,12 +33,16 @@ class CustomRoutes:
         self._state = state
         self._guard = guard
 
-    def match(self, scope: Scope) -> Match:
-        """Return whether a request is for one of the routes: wholly, or but for its method."""
+    def match(self, scope: Scope) -> tuple[Match, str]:
+        """Return whether a request is for a route: wholly, or but for its method; and its path."""
+        best, path = Match.NONE, ""
         if scope["path"].removeprefix(scope.get("root_path", "")) in _OURS:
-            return Match.NONE
-        matches = (route.matches(scope)[0] for route in self._app.routes)
-        return max(matches, key=lambda match: match.value, default=Match.NONE)
+            return best, path
+        for route in self._app.routes:
+            match, _ = route.matches(scope)
+            if match.value > best.value:
+                best, path = match, getattr(route, "path", "")
+        return best, path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have a request answered by the project."""
@@ -58,15 +64,17 @@ class BesideOurs:
     A path may have methods of both: `GET /threads` of the project beside `POST /threads`.
     """
 
-    def __init__(self, custom: CustomRoutes, ours: Sockets) -> None:
+    def __init__(self, custom: CustomRoutes, ours: Sockets, emit: Emit) -> None:
         self._custom = custom
         self._ours = ours
+        self._emit = emit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
-        match = self._custom.match(scope)
+        match, path = self._custom.match(scope)
         theirs = match is Match.FULL or (match is Match.PARTIAL and not self._ours.have(scope))
-        await (self._custom if theirs else self._ours)(scope, receive, send)
+        app = Counted(self._custom, path, self._emit) if theirs else self._ours
+        await app(scope, receive, send)
 
 
 @asynccontextmanager

@@ -69,6 +69,7 @@ async def follow_again(
             call, _closed(), {}, _nothing, before=missed, wanted=_wanted(how), numbered=True
         )
     listener, first = run.stream.listen(after), run.stream.first
+    call.backend.streams.replayed += listener.waiting
     missed = []
     if after is not None and after + 1 < first:
         missed = await _missed(call, run_id, after, first)
@@ -90,7 +91,9 @@ async def _missed(
     missed: list[StreamEvent] = []
     kept = await call.backend.events.after(run_id, after)
     upto = [] if before is None else [StreamEvent(before, "", b"")]
-    for event in [*(one for one in kept if before is None or one.number < before), *upto]:
+    known = [one for one in kept if before is None or one.number < before]
+    call.backend.streams.replayed += len(known)
+    for event in [*known, *upto]:
         if 1 < event.number - after < _UNSEEN:
             missed.append(_LOST)
         missed.append(event)
@@ -114,6 +117,7 @@ def _stream(
         headers=headers,
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
+        figures=call.backend.streams,
         leave=leave,
         before=before,
         wanted=wanted,

@@ -89,6 +89,7 @@ async def stream_operations(call: Call, how: StreamHow) -> Response:
         headers={},
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
+        figures=call.backend.streams,
         leave=lambda _: live.leave(looker),
         before=_events(before),
     )

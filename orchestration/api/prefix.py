@@ -2,16 +2,15 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from orchestration.api.problems import not_found, respond
-
 PROBES = frozenset({"/ok", "/livez", "/readyz", "/startupz"})
 
 
 class Below:
-    """An ASGI application that is another one below a prefix."""
+    """An ASGI application that is another one below a prefix, and ``otherwise`` beside it."""
 
-    def __init__(self, app: ASGIApp, prefix: str) -> None:
+    def __init__(self, app: ASGIApp, prefix: str, otherwise: ASGIApp) -> None:
         self._app = app
+        self._otherwise = otherwise
         self._prefix = "/" + prefix.strip("/")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -22,4 +21,4 @@ class Below:
         elif path in PROBES:
             await self._app(scope, receive, send)
         else:
-            await respond(not_found(path), path)(scope, receive, send)
+            await self._otherwise(scope, receive, send)

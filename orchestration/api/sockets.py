@@ -64,19 +64,23 @@ class Sockets:
 
     async def _serve(self, socket: WebSocket, how: StreamHow) -> None:
         await socket.accept()
-        live = self._backend.operations.live
+        live, figures = self._backend.operations.live, self._backend.streams
         timeout = self._backend.settings.send_timeout
         looker, before = live.look(how.topics or TOPICS)
         watch = asyncio.create_task(_watch(socket, looker.close))
+        figures.open += 1
         try:
             await _send(socket, before, timeout)
             while not looker.closed:
                 await looker.wait()
                 await _send(socket, looker.take(), timeout)
             await socket.close(GOING_AWAY)
-        except (WebSocketDisconnect, RuntimeError, TimeoutError):
-            return  # it has gone, or does not read
+        except TimeoutError:  # it does not read
+            figures.slow_closed += 1
+        except (WebSocketDisconnect, RuntimeError):
+            return  # it has gone
         finally:
+            figures.open -= 1
             watch.cancel()
             live.leave(looker)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Protocol
 
@@ -13,6 +14,15 @@ from orchestration.loop.streams import StreamEvent
 _HEARTBEAT = b": heartbeat\n\n"
 _SHUTDOWN = b"event: shutdown\nretry: 3000\ndata: null\n\n"
 _GAP = b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
+
+
+@dataclass(slots=True)
+class StreamFigures:
+    """How many streams are open, and what became of those before."""
+
+    open: int = 0
+    slow_closed: int = 0  # given up because their clients did not read
+    replayed: int = 0  # events that were given to who came late or back
 
 
 class Listener(Protocol):
@@ -45,9 +55,9 @@ class EventStream(Response):
     """An ASGI response that ends after ``end``, when the client has gone, or reads too slowly.
 
     ``keep_alive`` is how many seconds a silent stream goes without a comment, ``send_timeout``
-    how many a client may take to accept what is sent. ``leave`` is called with whether the client
-    went away before the end. Events that are ``numbered`` have ids, those ``of_thread`` such as
-    name their run, too.
+    how many a client may take to accept what is sent. ``figures`` count it. ``leave`` is
+    called with whether the client went away before the end. Events that are ``numbered`` have
+    ids, those ``of_thread`` such as name their run, too.
     """
 
     def __init__(
@@ -57,6 +67,7 @@ class EventStream(Response):
         headers: Mapping[str, str],
         keep_alive: float,
         send_timeout: float,
+        figures: StreamFigures,
         leave: Callable[[bool], None],
         before: Iterable[StreamEvent] = (),
         wanted: Callable[[StreamEvent], bool] | None = None,
@@ -68,6 +79,7 @@ class EventStream(Response):
         self._head = headers
         self._keep_alive = keep_alive
         self._send_timeout = send_timeout
+        self._figures = figures
         self._leave = leave
         self._before = before
         self._wanted = wanted
@@ -86,12 +98,15 @@ class EventStream(Response):
         }
         raw = [(name.encode(), value.encode()) for name, value in head.items()]
         watch = asyncio.create_task(self._watch(receive))
+        self._figures.open += 1
         try:
             await send({"type": "http.response.start", "status": 200, "headers": raw})
             await self._write_all(send)
         except TimeoutError:
             self._gone = True
+            self._figures.slow_closed += 1
         finally:
+            self._figures.open -= 1
             watch.cancel()
             self._leave(self._gone and not self._ended)
 
@@ -133,7 +148,10 @@ class EventStream(Response):
             await self._write(send, _HEARTBEAT)
 
     def _farewell(self) -> bytes:
-        return _GAP if self._listener.overflowed else _SHUTDOWN
+        if not self._listener.overflowed:
+            return _SHUTDOWN
+        self._figures.slow_closed += 1
+        return _GAP
 
     def _frames(self, events: Iterable[StreamEvent]) -> bytes:
         frames: list[bytes] = []

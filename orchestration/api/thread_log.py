@@ -41,6 +41,7 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     # them, which they start only once they watch.
     watch = body.namespaces is None and frozenset(body.channels) == _WATCH
     listener = log.listen(since, unseen=watch)
+    backend.streams.replayed += listener.waiting
     if log.empty and since is None and row is not None and row["shown_status"] == "interrupted":
         log.remind(listener, _questions(row))
 
@@ -53,6 +54,7 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
         headers={},
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
+        figures=backend.streams,
         leave=leave,
         wanted=_Reader(body, log),
         numbered=True,

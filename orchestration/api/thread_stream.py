@@ -45,6 +45,7 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
         headers={},
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
+        figures=call.backend.streams,
         leave=lambda _: loop.watchers.unwatch(thread_id, listener),
         before=missed,
         wanted=is_new,
@@ -65,6 +66,7 @@ async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
         raise _unknown(last)
     for row in rows:
         for event in await call.backend.events.after(row["run_id"], number):
+            call.backend.streams.replayed += 1
             yield event
         number = 0
         if call.backend.loop.live(row["run_id"]) is None:

@@ -39,12 +39,18 @@ class NodeThreads(ThreadPoolExecutor):
         super().__init__(max_workers + abandoned_limit, thread_name_prefix="node")
         self.abandoned_limit = abandoned_limit
         self._abandoned = 0
+        self._waiting = 0
         self._lock = Lock()
 
     @property
     def abandoned(self) -> int:
         """How many threads work on although nobody waits for them."""
         return self._abandoned
+
+    @property
+    def waiting(self) -> int:
+        """How many functions wait for a thread."""
+        return self._waiting
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
         """Have a thread call ``fn``.
@@ -56,18 +62,24 @@ class NodeThreads(ThreadPoolExecutor):
         if self._abandoned > self.abandoned_limit:
             raise TooManyAbandoned(self._abandoned)
         errand: _Errand[T] = _Errand(self._count)
-        errand.place = super().submit(errand.work, lambda: fn(*args, **kwargs))
+        self._count(waiting=+1)
+        try:
+            errand.place = super().submit(errand.work, lambda: fn(*args, **kwargs))
+        except BaseException:
+            self._count(waiting=-1)
+            raise
         return errand
 
-    def _count(self, change: int) -> None:
+    def _count(self, *, waiting: int = 0, abandoned: int = 0) -> None:
         with self._lock:
-            self._abandoned += change
+            self._waiting += waiting
+            self._abandoned += abandoned
 
 
 class _Errand(Future[T]):
     """A future that tells when it is cancelled too late."""
 
-    def __init__(self, count: Callable[[int], None]) -> None:
+    def __init__(self, count: Callable[..., None]) -> None:
         super().__init__()
         self._count = count
         self._working = Lock()
@@ -75,6 +87,7 @@ class _Errand(Future[T]):
         self.place: Future[Any] | None = None
 
     def work(self, function: Callable[[], T]) -> None:
+        self._count(waiting=-1)
         if not self.set_running_or_notify_cancel():
             return
         try:
@@ -88,15 +101,17 @@ class _Errand(Future[T]):
             self.set_result(result)
         with self._working:
             if self._left_behind:
-                self._count(-1)
+                self._count(abandoned=-1)
 
     def cancel(self) -> bool:
+        if self.cancelled():
+            return True
         if super().cancel():
-            if self.place is not None:
-                self.place.cancel()
+            if self.place is not None and self.place.cancel():
+                self._count(waiting=-1)
             return True
         with self._working:
             if self.running() and not self._left_behind:
                 self._left_behind = True
-                self._count(+1)
+                self._count(abandoned=+1)
         return False

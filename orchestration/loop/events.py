@@ -1,11 +1,12 @@
 """What the loop reports. Each is one fact; ``emit`` must take it without waiting."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from orchestration.loop.run import Ending, Run, RunStatus
+from orchestration.loop.ports import Recovered
+from orchestration.loop.run import Ending, Failure, Run, RunStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,19 @@ class RunAccepted:
     priority: int
     source: Literal["api", "mcp", "cron"]
     principal: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunsRecovered:
+    """A start took up runs that had not ended: so many that waited, and so many that worked.
+
+    Those that worked did so when the service died (``crashed``), or could not be put back at its
+    end.
+    """
+
+    waiting: int
+    working: int
+    crashed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +107,14 @@ class ZombieLeft:
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseLost:
+    """The end of an attempt could not be written: the run was no more its worker's, or gone."""
+
+    run_id: str
+    graph_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class StateUnknown:
     """The state that a run left could not be read; its thread shows what it showed before."""
 
@@ -111,6 +133,7 @@ class WriteFailed:
 
 Event = (
     RunAccepted
+    | RunsRecovered
     | RunRejected
     | RunStarted
     | RunEnded
@@ -118,6 +141,7 @@ Event = (
     | RunCrashed
     | StopRequested
     | ZombieLeft
+    | LeaseLost
     | StateUnknown
     | WriteFailed
 )
@@ -137,6 +161,15 @@ def acceptance(run: Run) -> RunAccepted:
         run.source if run.firing is None else "cron",
         user.get("identity"),
     )
+
+
+def recovery(found: Recovered, failure: Failure) -> Iterator[Event]:
+    """Yield what is reported of a start; the dead letters have ended with ``failure``."""
+    for run in found.dead:
+        ids = run.run_id, run.thread_id, run.graph_id
+        yield RunEnded(*ids, RunStatus.ERROR, run.attempt, 0.0, failure.error)
+    if total := len(found.runs) + len(found.dead):
+        yield RunsRecovered(total - found.working, found.working, found.crashed)
 
 
 def harmless(emit: Callable[[T], None]) -> Callable[[T], None]:

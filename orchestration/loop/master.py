@@ -17,7 +17,14 @@ from orchestration.loop.errors import (
     ThreadNotFound,
     WorkerLost,
 )
-from orchestration.loop.events import Emit, RunRejected, WriteFailed, acceptance, harmless
+from orchestration.loop.events import (
+    Emit,
+    RunRejected,
+    WriteFailed,
+    acceptance,
+    harmless,
+    recovery,
+)
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.rate import Allowance
 from orchestration.loop.run import (
@@ -161,11 +168,13 @@ class MasterLoop:
 
     async def recover(self) -> int:
         """Take up every unfinished run that the store knows, oldest first; return their number."""
-        runs = await self._store.recover(self.limits.crash_limit, POISON)
-        for run in runs:
+        found = await self._store.recover(self.limits.crash_limit, POISON)
+        for run in found.runs:
             self._enter(run)
-        self._scheduler.add(*runs)
-        return len(runs)
+        self._scheduler.add(*found.runs)
+        for event in recovery(found, POISON):
+            self._emit(event)
+        return len(found.runs)
 
     async def drain(self) -> None:
         """Take no more runs, let what works stop at its next super-step, then stop.

@@ -1,9 +1,24 @@
 """What the loop needs from others, in the loop's words."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """What a start found: the runs that go on, oldest first, and those that are dead letters now.
+
+    Of them all so many were ``working``, for the service died (``crashed``) or for they could not
+    be put back at its end.
+    """
+
+    runs: Sequence[Run]
+    dead: Sequence[Run] = ()
+    working: int = 0
+    crashed: bool = False
 
 
 class RunStore(Protocol):
@@ -48,12 +63,12 @@ class RunStore(Protocol):
         """Delete a pending or running run with the checkpoints it wrote (rollback)."""
         ...
 
-    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
+    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Recovered]:
         """Return every unfinished run, oldest first, after a start.
 
         Those found running go back to pending, with one crash more; after a stop in order they
         are what could not be put back, and not charged. Those with ``crash_limit`` crashes end as
-        ``error`` with ``failure`` and are not returned.
+        ``error`` with ``failure``, and are dead letters.
         """
         ...
 
@@ -99,6 +114,7 @@ __all__ = [
     "Executor",
     "Failure",
     "Outcome",
+    "Recovered",
     "Run",
     "RunStatus",
     "RunStore",

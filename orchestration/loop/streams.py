@@ -67,6 +67,11 @@ class Listener:
         self.closed = False
         self.overflowed = False
 
+    @property
+    def waiting(self) -> int:
+        """How many events wait to be read."""
+        return len(self._events)
+
     def put_nowait(self, event: StreamEvent) -> None:
         """Keep ``event`` for the reader; a reader that is too far behind is closed instead."""
         if self.closed:

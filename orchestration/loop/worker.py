@@ -14,6 +14,7 @@ from orchestration.loop.admission import Limits
 from orchestration.loop.errors import Drained, WorkerLost
 from orchestration.loop.events import (
     Emit,
+    LeaseLost,
     RunCrashed,
     RunEnded,
     RunRequeued,
@@ -202,6 +203,7 @@ class Worker:
             written = await self.persist(run, lambda: self._store.finish(run, outcome, state))
         failpoint("finish.after")
         if not written:  # somebody deleted it meanwhile; there is nothing left to end
+            self._emit(LeaseLost(run.run_id, run.graph_id))
             return Outcome(RunStatus.INTERRUPTED)
         run.status = outcome.status
         self._tell(run, outcome)
@@ -223,6 +225,7 @@ class Worker:
             return replace(outcome, poison=True), state
         run.task = run.control = None  # a stop that comes meanwhile is for the next attempt
         if not await self.persist(run, lambda: self._store.crash(run)):
+            self._emit(LeaseLost(run.run_id, run.graph_id))
             return Outcome(RunStatus.INTERRUPTED), None  # somebody has deleted it
         run.status, run.token = after(run.status, Step.CRASH), None
         raise lost

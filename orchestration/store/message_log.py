@@ -23,6 +23,7 @@ _COUNTS = """
 SELECT mailbox, status, count(*) AS messages, min(sent_at) AS oldest FROM messages
 WHERE {conditions} GROUP BY mailbox, status
 """
+_DEEPEST = "SELECT max(waiting) FROM mailboxes"
 _REVIVE = """
 UPDATE messages SET status = 'pending', attempts = 0, due_at = NULL, ended_at = NULL,
     error = NULL, expires_at = NULL
@@ -66,6 +67,12 @@ class MessageLog:
         sql, values = _COUNTS.format(conditions=conditions), _values("", visible)
         rows = await self._database.read(lambda connection: fetch(connection, sql, values))
         return {(row["mailbox"], row["status"]): row for row in rows}
+
+    @property
+    def deepest(self) -> int:
+        """How many messages wait in the mailbox in which the most do."""
+        row = self._database.get(_DEEPEST)
+        return 0 if row is None or row[0] is None else int(row[0])
 
     async def revive(
         self,

@@ -1,10 +1,10 @@
 """What becomes of runs that are cut off: by the end of the server, or of a worker process."""
 
 import sqlite3
-from collections.abc import Sequence
 
 from operations.clock import iso_now
 from operations.writer import Operation
+from orchestration.loop.ports import Recovered
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus
 from orchestration.store.deliveries import Ended, add_delivery
 from orchestration.store.idempotency import keep_output
@@ -38,22 +38,24 @@ def recover(
     told: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
     charge: tuple[int, int],
     connection: sqlite3.Connection,
-) -> Sequence[Run]:
+) -> Recovered:
     """Return the unfinished runs after a start, and end those that are poison; see the loop's port.
 
     ``told``: webhooks are to hear of those. ``charge`` is what a run found working has more
     crashes, and less attempts.
     """
     at, error = iso_now(), failure_text(failure)
-    connection.execute(_CRASHED, charge)
+    working = connection.execute(_CRASHED, charge).rowcount
+    dead: list[Run] = []
     for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
         if row["repeatable"]:
             keep_output(connection, row["run_id"], Outcome(RunStatus.ERROR, None, failure).answer)
         fail_thread(connection, row["thread_id"], failure, at)
-        poisoned = run_of(row)
+        dead.append(poisoned := run_of(row))
         if told and "webhook" in poisoned.kwargs:
             add_delivery(connection, poisoned, Ended(RunStatus.ERROR, at, failure))
-    return [run_of(row) for row in connection.execute(_PENDING)]
+    runs = [run_of(row) for row in connection.execute(_PENDING)]
+    return Recovered(runs, dead, working, crashed=charge[0] > 0)
 
 
 def crash(run_id: str, crashes: int, token: str | None, connection: sqlite3.Connection) -> bool:

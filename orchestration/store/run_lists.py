@@ -6,6 +6,7 @@ from functools import partial
 
 import orjson
 
+from operations.database import Database
 from orchestration.store.bounded import fetch
 from orchestration.store.visibility import Visible
 
@@ -70,6 +71,12 @@ def of_all_sql(run_id: str | None, status: str | None) -> str:
 def dead_letters(limit: int, offset: int, visible: Visible) -> Read:
     """Return what reads the runs that were given up, newest first."""
     return partial(fetch, sql=DEAD, parameters=_page(limit, offset, visible))
+
+
+def count_dead(database: Database) -> int:
+    """Return how many runs were given up."""
+    row = database.get("SELECT count(*) FROM runs WHERE dead_letter IS NOT NULL")
+    return 0 if row is None else int(row[0])
 
 
 def of_all(

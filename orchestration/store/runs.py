@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ from operations.clock import iso_now
 from operations.database import Database
 from operations.failpoints import failpoint
 from operations.writer import Operation
+from orchestration.loop.ports import Recovered
 from orchestration.loop.run import (
     Failure,
     Outcome,
@@ -160,7 +161,7 @@ class RunStore:
             return self._database.write(end)
         return self._end_and_tell(end, run, Ended("rollback", iso_now()))
 
-    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
+    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Recovered]:
         """Return what is unfinished after a start; see the port."""
         told = self._tell is not None
         # After a stop in order, what is found working is what could not be put back: no crash.

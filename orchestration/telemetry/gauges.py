@@ -1,28 +1,42 @@
 """What has a value at any time: read at a scrape, from what is at hand anyway."""
 
 import asyncio
+import math
+import platform
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 
 from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from agents.pools import AgentPools
+from operations.database import Database
+from operations.durations import Counted
+from operations.errors import StorageUnavailable
+from operations.shutdown import Shutdown
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.trail import Trail
+from orchestration.api.meta import VERSION
+from orchestration.api.sse import StreamFigures
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Place
+from orchestration.store.message_log import MessageLog
+from orchestration.store.run_lists import count_dead
 from orchestration.telemetry import instruments as names
 from orchestration.telemetry.instruments import Instrument
 
 _PATIENCE = 1.0  # seconds that a scrape waits for a turn of the event loop
 
-Reading = tuple[Instrument, tuple[str, ...], float]
+_BUILD = (VERSION, platform.python_version(), version("langgraph"))
+
+Reading = tuple[Instrument, tuple[str, ...], float | Counted]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +49,10 @@ class Parts:
     agents: AgentPools
     telemetry: Aggregator
     trail: Trail
+    database: Database
+    messages: MessageLog
+    streams: StreamFigures
+    shutdown: Shutdown
 
     def read(self) -> list[Reading]:
         """Return the figures; to be called on the event loop."""
@@ -49,7 +67,28 @@ class Parts:
             *_sinks(self.telemetry),
             (names.AUDIT_EVENTS, (), self.trail.written),
             (names.AUDIT_FAILING, (), self.trail.failing),
+            (names.TELEMETRY_SPILL, (), self.trail.held),
+            *self._storage(),
+            (names.EXECUTOR_QUEUE, (), self.threads.waiting),
+            (names.STREAMS_OPEN, (), self.streams.open),
+            (names.STREAMS_SLOW, (), self.streams.slow_closed),
+            (names.STREAMS_REPLAYED, (), self.streams.replayed),
+            (names.BUILD_INFO, _BUILD, 1),
+            (names.SHUTDOWN_PHASE, (), self._phase),
         ]
+
+    @property
+    def _phase(self) -> int:
+        phase = self.shutdown.phase
+        return 0 if phase is None else phase + 1
+
+    def _storage(self) -> Iterator[Reading]:
+        for operation, durations in self.database.durations.items():
+            yield names.DB_OPERATION, (operation,), durations.counted()
+        yield names.DB_BUSY, (), self.database.busy
+        with suppress(StorageUnavailable):  # what can be read is shown all the same
+            yield names.DEAD_LETTERS, ("poison",), count_dead(self.database)
+            yield names.MAILBOX_DEPTH, (), self.messages.deepest
 
     def _queue(self) -> Iterator[Reading]:
         now = asyncio.get_running_loop().time()
@@ -96,7 +135,7 @@ class Gauges(Collector):
         for one, labels, value in readings:
             name = one.name.removesuffix("_total")
             metric = found.setdefault(one.name, Metric(name, one.says, one.kind))
-            metric.add_sample(one.name, dict(zip(one.labels, labels, strict=True)), value)
+            _add(metric, one, dict(zip(one.labels, labels, strict=True)), value)
         yield from found.values()
 
     def _answer(self, asked: "Future[list[Reading]]") -> None:
@@ -105,6 +144,17 @@ class Gauges(Collector):
                 asked.set_result(self._read())
             except Exception as error:  # noqa: BLE001 - it is for the scrape to fail, not the loop
                 asked.set_exception(error)
+
+
+def _add(metric: Metric, one: Instrument, labels: dict[str, str], value: float | Counted) -> None:
+    if not isinstance(value, Counted):
+        metric.add_sample(one.name, labels, value)
+        return
+    for bound, count in value.upto:
+        le = "+Inf" if math.isinf(bound) else str(bound)
+        metric.add_sample(f"{one.name}_bucket", {**labels, "le": le}, count)
+    metric.add_sample(f"{one.name}_count", labels, value.upto[-1][1])
+    metric.add_sample(f"{one.name}_sum", labels, value.seconds)
 
 
 def _sinks(telemetry: Aggregator) -> Iterator[Reading]:

@@ -16,6 +16,8 @@ IMPORTANCE: Mapping[type, Importance] = dict.fromkeys(
         loop.RunRequeued,
         loop.RunCrashed,
         loop.ZombieLeft,
+        loop.RunsRecovered,
+        loop.LeaseLost,
         loop.WriteFailed,
         agents.StartMissed,
         agents.SeatLost,

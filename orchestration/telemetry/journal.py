@@ -13,10 +13,12 @@ from operations.logs import log_past, written_together
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import span_of_run
 from orchestration.loop.events import (
+    LeaseLost,
     RunCrashed,
     RunEnded,
     RunRejected,
     RunRequeued,
+    RunsRecovered,
     RunStarted,
     StateUnknown,
     WriteFailed,
@@ -26,6 +28,7 @@ from orchestration.loop.events import (
 _RUNS = 10_000  # that work, of which it is known how long they waited
 _INFO: Mapping[type, str] = {
     RunRequeued: "run requeued",
+    RunsRecovered: "runs recovered",
     RunRejected: "run rejected",
     agents.PoolResized: "pool resized",
     agents.MessageRetried: "message not received",
@@ -37,6 +40,7 @@ _WARNING: Mapping[type, str] = {
     StateUnknown: "the state after a run could not be read",
     ZombieLeft: "a run ignores its cancellation",
     RunCrashed: "what executed a run has died",
+    LeaseLost: "the end of a run was not written: it was no more this worker's",
     agents.StartMissed: "an agent did not start",
     agents.SeatLost: "an agent was given up",
     agents.PoolDegraded: "a pool restarts its agents too often",

@@ -5,13 +5,14 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
 from agents import events as agents
 from operations.telemetry import events as process
 from operations.telemetry.labels import OTHER, Guard
 from operations.telemetry.record import Record
 from orchestration.api import events as api
+from orchestration.graphs.steps import NodeEnded
 from orchestration.loop import events as loop
 from orchestration.telemetry import instruments as names
 from orchestration.telemetry.instruments import Instrument
@@ -21,6 +22,7 @@ from orchestration.telemetry.instruments import Instrument
 _BOUNDS: Mapping[str, int] = {
     "assistant": 200, "pool": 100, "mailbox": 100, "reason": 50, "route": 200,
 }  # fmt: skip
+_NODES = 500  # of all graphs together, that have series of their own
 _TTL = 3_600.0  # seconds without being seen, after which a value gives up its series
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _Letter = agents.MessageDelivered | agents.MessageRetried | agents.MessageDead
@@ -33,15 +35,17 @@ class Metrics:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
+        ProcessCollector(registry=self.registry)
         self._made = {one.name: _make(one, self.registry) for one in names.ALL if not one.read}
         self._series: dict[tuple[str, ...], Any] = {}
         self._guards = {
-            label: Guard(most, _TTL, clock, partial(self._forget, label))
+            label: Guard[str](most, _TTL, clock, partial(self._forget, label))
             for label, most in _BOUNDS.items()
         }
-        self._assistant = self._guards["assistant"]
-        self._reason = self._guards["reason"]
-        self._pool = self._guards["pool"]
+        self._nodes = Guard[tuple[str, str]](_NODES, _TTL, clock, self._forget_node)
+        self._assistant = partial(self._guarded, "assistant")
+        self._reason = partial(self._guarded, "reason")
+        self._pool = partial(self._guarded, "pool")
         # What is called for each type of event; of the others nothing is counted.
         self._counted: Mapping[type, Callable[[Any], None]] = {
             loop.RunAccepted: self._run_accepted,
@@ -51,7 +55,11 @@ class Metrics:
             loop.RunRequeued: self._run_requeued,
             loop.StopRequested: self._stop_requested,
             loop.ZombieLeft: self._zombie_left,
+            loop.RunsRecovered: self._runs_recovered,
+            loop.RunCrashed: self._run_crashed,
+            loop.LeaseLost: self._lease_lost,
             loop.WriteFailed: self._write_failed,
+            NodeEnded: self._node_ended,
             api.RequestAnswered: self._request_answered,
             agents.SeatReady: self._seat_ready,
             agents.StartMissed: self._start_missed,
@@ -94,12 +102,19 @@ class Metrics:
             child = self._series[key] = made.labels(*values) if values else made
         return child
 
+    def _guarded(self, label: str, value: str) -> str:
+        return self._guards[label](value) or OTHER
+
     def _forget(self, label: str, value: str) -> None:
         """Let the series go that have a value of a label."""
         for one in names.ALL:
             if label in one.labels and not one.read:
                 self._made[one.name].remove_by_labels({label: value})
         self._series = {key: child for key, child in self._series.items() if value not in key}
+
+    def _forget_node(self, labels: tuple[str, str]) -> None:
+        self._made[names.NODE_DURATION.name].remove(*labels)
+        self._series.pop((names.NODE_DURATION.name, *labels), None)
 
     def _run_accepted(self, event: loop.RunAccepted) -> None:
         assistant = self._assistant(event.graph_id)
@@ -126,11 +141,26 @@ class Metrics:
     def _zombie_left(self, _: loop.ZombieLeft) -> None:
         self._count(names.ZOMBIES_LEFT)
 
+    def _runs_recovered(self, event: loop.RunsRecovered) -> None:
+        found = {"waiting": event.waiting, "crash" if event.crashed else "stop": event.working}
+        for cause, runs in found.items():
+            self._child(names.RUNS_RECOVERED, (cause,)).inc(runs)
+
+    def _run_crashed(self, _: loop.RunCrashed) -> None:
+        self._count(names.RUNS_RECOVERED, "worker")
+
+    def _lease_lost(self, _: loop.LeaseLost) -> None:
+        self._count(names.LEASE_LOST)
+
+    def _node_ended(self, event: NodeEnded) -> None:
+        node = self._assistant(event.graph_id), event.node
+        self._observe(names.NODE_DURATION, event.took, *(self._nodes(node) or (node[0], OTHER)))
+
     def _write_failed(self, event: loop.WriteFailed) -> None:
         self._count(names.WRITE_FAILURES, self._reason(event.reason))
 
     def _request_answered(self, event: api.RequestAnswered) -> None:
-        route = self._guards["route"](event.route)
+        route = self._guarded("route", event.route)
         method = event.method if event.method in _METHODS else OTHER
         self._count(names.HTTP_REQUESTS, route, method, str(event.status))
         self._observe(names.HTTP_DURATION, event.took, route, method)
@@ -162,7 +192,7 @@ class Metrics:
         self._observe(names.AGENT_TASK, event.took, self._pool(event.pool), result)
 
     def _message(self, result: str, event: _Letter) -> None:
-        self._count(names.MESSAGES, self._guards["mailbox"](event.mailbox), result)
+        self._count(names.MESSAGES, self._guarded("mailbox", event.mailbox), result)
 
     def _loop_turned(self, event: process.LoopTurned) -> None:
         for late in event.late:

@@ -13,6 +13,7 @@ HOST = (b"host", b"x")
 async def status(headers: list[tuple[bytes, bytes]], raw_path: bytes = b"/ok") -> int:
     """Return the status that the guard answers with; 0 or 1 (a browser's) if it lets it pass."""
     sent: list[Any] = []
+    told: list[Any] = []
 
     async def passed(scope: Any, receive: Any, send: Any) -> None:
         sent.append({"status": 0})
@@ -27,10 +28,12 @@ async def status(headers: list[tuple[bytes, bytes]], raw_path: bytes = b"/ok") -
         return {"type": "http.request"}
 
     scope = {"type": "http", "http_version": "1.1", "path": "/ok", "headers": headers}
-    await Guard(passed, passed_from_a_browser)({**scope, "raw_path": raw_path}, receive, send)
+    guard = Guard(passed, passed_from_a_browser, told.append)
+    await guard({**scope, "method": "GET", "raw_path": raw_path}, receive, send)
     if len(sent) > 1:
         assert isinstance(orjson.loads(sent[1]["body"])["detail"], str)
     answered: int = sent[0]["status"]
+    assert [one.status for one in told] == ([answered] if answered > 1 else [])
     return answered
 
 

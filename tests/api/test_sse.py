@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.api.sse import EventStream
+from orchestration.api.sse import EventStream, StreamFigures
 from orchestration.loop import streams
 from orchestration.loop.streams import Listener, RunStream, StreamEvent
 
@@ -37,7 +37,8 @@ class Writing:
     def __init__(self, listener: Listener, **options: Any) -> None:
         self.client = Client()
         self.left: list[bool] = []
-        given = {"keep_alive": 60.0, "send_timeout": 60.0, **options}
+        self.figures = StreamFigures()
+        given = {"keep_alive": 60.0, "send_timeout": 60.0, "figures": self.figures, **options}
         response = EventStream(listener, headers={}, leave=self.left.append, **given)
         self.task = asyncio.create_task(response({}, self.client.receive, self.client.send))
 
@@ -58,6 +59,7 @@ async def test_a_client_that_reads_too_slowly_is_told_of_the_gap(
         b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
     )
     assert writing.left == [False]
+    assert writing.figures == StreamFigures(slow_closed=1)
 
 
 async def test_a_client_that_takes_nothing_for_too_long_counts_as_gone() -> None:
@@ -65,10 +67,12 @@ async def test_a_client_that_takes_nothing_for_too_long_counts_as_gone() -> None
     writing = Writing(run.listen(), send_timeout=0.01)
     run.publish("custom", b"1")
     await writing.client.taken.wait()
+    assert writing.figures == StreamFigures(open=1)
     writing.client.reading.clear()
     run.publish("custom", b"2")
     await writing.task
     assert writing.left == [True]
+    assert writing.figures == StreamFigures(slow_closed=1)
 
 
 async def test_a_client_that_goes_away_is_noticed_without_an_event() -> None:

@@ -69,12 +69,17 @@ def test_cancelled_work_that_waited_for_a_thread_is_never_done(threads: NodeThre
     blocks, done = [Block(), Block()], Event()
     for block in blocks:
         threads.submit(block)
+    for block in blocks:
+        block.started.wait()
     waiting = threads.submit(done.set)
-    cancelled = waiting.cancel()
+    before = threads.waiting
+    cancelled = [waiting.cancel(), waiting.cancel()]
+    during = threads.waiting
     for block in blocks:
         block.release.set()
     threads.shutdown()
-    assert (cancelled, done.is_set(), threads.abandoned) == (True, False, 0)
+    assert (cancelled, done.is_set(), threads.abandoned) == ([True, True], False, 0)
+    assert (before, during, threads.waiting) == (1, 0, 0)
 
 
 def test_work_cancelled_between_queue_and_thread_is_not_done(threads: NodeThreads) -> None:
@@ -87,7 +92,7 @@ def test_work_cancelled_between_queue_and_thread_is_not_done(threads: NodeThread
     for block in blocks:
         block.release.set()
     threads.shutdown()
-    assert not done.is_set()
+    assert (done.is_set(), threads.waiting) == (False, 0)
 
 
 def test_new_work_is_refused_above_the_limit_of_abandoned_threads(threads: NodeThreads) -> None:

@@ -9,7 +9,7 @@ from operations.errors import StorageFull
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import Event
 from orchestration.loop.master import MasterLoop
-from orchestration.loop.ports import Control
+from orchestration.loop.ports import Control, Recovered
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
 from orchestration.loop.transitions import UNFINISHED
 from tests.simulation.simloop import SimLoop, simulate
@@ -40,6 +40,8 @@ class Store:
         self.full: BaseException | None = None
         self.unclaimable = False
         self.unfinished: Sequence[Run] = ()
+        self.dead: Sequence[Run] = ()
+        self.worked = 0
 
     def _write(self, what: str, run: Run, operation: Callable[[], bool]) -> Awaitable[bool]:
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -110,10 +112,10 @@ class Store:
 
         return self._write("erase", run, operation)
 
-    async def recover(self, crash_limit: int, failure: Failure) -> Sequence[Run]:
+    async def recover(self, crash_limit: int, failure: Failure) -> Recovered:
         for run in self.unfinished:
             self.status[run.run_id], self.tokens[run.run_id] = RunStatus.PENDING, None
-        return self.unfinished
+        return Recovered(self.unfinished, self.dead, self.worked, crashed=True)
 
 
 def _resolve(future: asyncio.Future[bool], done: bool) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from operations.errors import StorageUnavailable
 from orchestration.loop.admission import Limits
-from orchestration.loop.events import RunRejected, WriteFailed
+from orchestration.loop.events import RunEnded, RunRejected, RunsRecovered, WriteFailed
 from orchestration.loop.run import (
     Ending,
     Failure,
@@ -199,3 +199,15 @@ def test_recovered_runs_start_by_priority() -> None:
         assert stage.executor.order == ["urgent", "ordinary", "old"]
 
     play(main, Limits(concurrent_runs=1))
+
+
+def test_a_start_tells_of_what_it_found_and_of_those_that_have_ended_by_it() -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unfinished = [new_run(name, attempt=1) for name in "abc"]
+        stage.store.dead, stage.store.worked = [new_run("poison", attempt=3)], 2
+        assert await stage.loop.recover() == 3
+        assert stage.kinds(RunsRecovered) == [RunsRecovered(2, 2, crashed=True)]
+        (ended,) = stage.kinds(RunEnded)
+        assert (ended.run_id, ended.status, ended.error) == ("poison", "error", "PoisonRun")
+
+    play(main)

@@ -93,6 +93,7 @@ async def test_a_write_waits_no_longer_than_the_busy_timeout_for_another_process
                     await write
             other.execute("ROLLBACK")
         assert (await database.write(note("c")), bodies(database)) == (1, ["c"])
+        assert database.busy == 2
 
 
 async def test_settled_returns_even_if_nothing_can_be_written(path: Path) -> None:

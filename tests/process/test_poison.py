@@ -28,6 +28,8 @@ def test_a_run_that_kills_its_server_three_times_is_given_up_and_an_innocent_one
     assert server.effects.steps("innocent") == {1: 1, 2: 1, 3: 1}
     assert (poison.status, poison.thread_status) == ("error", "error")
     assert poison.join()["__error__"]["error"] == "PoisonRun"
+    metrics = server.http.get("/metrics").text
+    assert 'masterloop_dead_letters{reason="poison"} 1.0' in metrics
     letters = server.http.get("/dead-letters").json()
     assert [(letter["run_id"], letter["dead_letter"]) for letter in letters] == [
         (poison.run_id, "poison")

@@ -2,14 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
 from operations.errors import StorageFull
 from orchestration.loop.errors import Drained, WorkerLost
-from orchestration.loop.ports import Control
+from orchestration.loop.ports import Control, Recovered
 from orchestration.loop.run import Failure, Outcome, Place, Run, RunStatus, ThreadState
 from orchestration.loop.transitions import TERMINAL, UNFINISHED
 
@@ -149,8 +149,8 @@ class SimStore:
 
         return self.write(operation)
 
-    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Sequence[Run]]:
-        def operation() -> Sequence[Run]:
+    def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Recovered]:
+        def operation() -> Recovered:
             found = []
             for row in self.disk.rows.values():
                 if row.status is RunStatus.RUNNING:
@@ -162,7 +162,7 @@ class SimStore:
                         self.disk.terminal_writes[row.run.run_id] += 1
                 if row.status is RunStatus.PENDING:
                     found.append(fresh(row))
-            return found
+            return Recovered(found)
 
         return self.write(operation)
 

@@ -228,7 +228,7 @@ async def test_a_start_finds_what_is_unfinished_in_the_order_of_its_acceptance(
         await shelf.runs.finish(ended, DONE, SHOWN)
     await crash(tmp_path)
     async with open_shelf(tmp_path) as shelf:
-        found = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
+        found = (await shelf.runs.recover(3, Failure("PoisonRun", "dead"))).runs
         row = shelf.run("a")
     assert [(run.run_id, run.attempt, run.crashes) for run in found] == [
         ("c", 0, 0), ("a", 1, 1), ("b", 0, 0),
@@ -246,7 +246,7 @@ async def test_a_run_found_running_after_a_stop_in_order_is_not_charged(tmp_path
     async with open_shelf(tmp_path) as shelf:
         await shelf.claim(await shelf.accept("a"))
     async with open_shelf(tmp_path) as shelf:
-        (found,) = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
+        (found,) = (await shelf.runs.recover(3, Failure("PoisonRun", "dead"))).runs
         row = shelf.run("a")
     assert (found.attempt, found.crashes) == (0, 0)
     assert (row["status"], row["token"]) == ("pending", None)
@@ -258,12 +258,14 @@ async def test_a_run_found_running_too_often_is_a_dead_letter(tmp_path: Path) ->
     async with open_shelf(tmp_path) as shelf:
         await shelf.accept("a")
         for crashes in range(3):
-            run = (await shelf.runs.recover(3, failure))[0]
+            run = (await shelf.runs.recover(3, failure)).runs[0]
             assert run.crashes == crashes
             await shelf.claim(run)
-        assert await shelf.runs.recover(3, failure) == []
+        found = await shelf.runs.recover(3, failure)
         letters = await shelf.runs.dead_letters(10, 0)
         thread = shelf.thread()
+    assert (found.runs, [run.run_id for run in found.dead]) == ([], ["a"])
+    assert (found.working, found.crashed) == (1, True)
     assert [(row["run_id"], row["status"], row["dead_letter"]) for row in letters] == [
         ("a", "error", "poison")
     ]
@@ -277,7 +279,8 @@ async def test_a_delayed_run_starts_when_it_was_due_whatever_the_restarts(tmp_pa
         long_ago = (datetime.now(UTC) - timedelta(seconds=90)).isoformat(timespec="microseconds")
         await shelf.accept("soon", delay=100.0, created_at=long_ago)
         await shelf.accept("overdue", delay=10.0, created_at=long_ago)
-        found = {run.run_id: run.delay for run in await shelf.runs.recover(3, Failure("x", "y"))}
+        recovered = await shelf.runs.recover(3, Failure("x", "y"))
+        found = {run.run_id: run.delay for run in recovered.runs}
     assert 5 < found["soon"] <= 10
     assert found["overdue"] == 0.0
 

@@ -125,7 +125,7 @@ async def test_what_was_not_written_yet_is_found_after_a_stop(tmp_path: Path) ->
         assert await shelf.runs.requeue(drained)
         shelf.runs.write_all()
     async with open_shelf(tmp_path) as shelf:
-        found = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
+        found = (await shelf.runs.recover(3, Failure("PoisonRun", "dead"))).runs
     assert {(run.run_id, run.attempt, run.crashes) for run in found} == {
         ("waits", 0, 0), ("works", 0, 0),
     }  # fmt: skip
@@ -137,7 +137,7 @@ async def test_a_run_that_worked_for_longer_outlives_a_crash(tmp_path: Path) -> 
         await written(shelf, "a")
     await crash(tmp_path)
     async with open_shelf(tmp_path) as shelf:
-        (found,) = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
+        (found,) = (await shelf.runs.recover(3, Failure("PoisonRun", "dead"))).runs
     assert (found.run_id, found.ephemeral, found.crashes) == ("a", True, 1)
 
 

@@ -104,7 +104,7 @@ async def test_a_run_that_was_given_up_at_the_start_is_told(
         runs = RunStore(database, Bell())
         await claimed(runs, new_run(URL, ephemeral=ephemeral))
         database.crashed = True  # as if another server had died over it
-        assert await runs.recover(1, FAILURE) == []
+        assert not (await runs.recover(1, FAILURE)).runs
         document = told(database)
         assert (document["status"], document["error"]["error"]) == ("error", "ValueError")
 
