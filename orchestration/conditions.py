@@ -1,5 +1,7 @@
 """What the service looks at to say how it is: its own stop, store, queue, threads, pools, loop."""
 
+import asyncio
+
 from agents.pools import AgentPools
 from operations.database import Database
 from operations.errors import StorageFull
@@ -109,6 +111,7 @@ class Conditions:
             "lag_p99": round(lag.p99, 6),
             "lag_max": round(lag.most, 6),
             "blocks": self._watchdog.blocks,
+            "tasks": len(asyncio.all_tasks()),
             "last_block": None if last is None else last.line,
         }
         if lag.p99 > LAG:

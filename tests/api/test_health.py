@@ -1,7 +1,10 @@
 """Probes: what they say, of what, and to whom."""
 
+import asyncio
 import sqlite3
 from pathlib import Path
+
+import httpx
 
 from operations.keys import KeyFolder
 from tests.api.client import client_of, new_run, new_thread, open_client, open_play
@@ -87,3 +90,19 @@ async def test_where_callers_are_known_a_probe_tells_no_figures(tmp_path: Path) 
         answer = await client.get("/readyz?verbose")
     assert answer.status_code == 200
     assert answer.json()["components"]["queue"] == {"state": "ok"}
+
+
+async def test_the_status_says_how_many_tasks_the_event_loop_has(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client, asyncio.TaskGroup() as group:
+        before = await _tasks(client)
+        waiting = [group.create_task(asyncio.Event().wait()) for _ in range(200)]
+        after = await _tasks(client)
+        for task in waiting:
+            task.cancel()
+    assert after - before > 150  # others may end meanwhile
+
+
+async def _tasks(client: httpx.AsyncClient) -> int:
+    status = (await client.get("/ops/status")).json()
+    tasks: int = status["components"]["event_loop"]["figures"]["tasks"]
+    return tasks
