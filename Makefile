@@ -6,6 +6,8 @@ ARGS ?=
 # How many tests run at once: two, as much of a test is waiting; chosen ones run in one process, so
 # that -s and --pdb work as ever. `make test WORKERS=4` and `make test ARGS=... WORKERS=2` override.
 WORKERS ?= $(if $(ARGS),0,2)
+SCENARIO ?= steady
+DURATION ?=
 
 # Set in many container images, it would have every server that a test starts compile all modules.
 export PYTHONDONTWRITEBYTECODE :=
@@ -18,7 +20,7 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test fuzz check lint coverage-report format requirements
+.PHONY: help venv demo test fuzz load soak check lint coverage-report format requirements
 
 help:
 	@echo "make demo             see it work: starts the server and sends it a few runs"
@@ -26,6 +28,9 @@ help:
 	@echo "                      ARGS=tests/api, ARGS='-k cancel --pdb'; WORKERS=n runs n at once)"
 	@echo "make check            lint, types, contracts, tests, coverage: what must pass"
 	@echo "make fuzz             hold the API to its document with 100 examples each, auth off and on"
+	@echo "make load             put load on a service of its own and report on it (SCENARIO=burst,"
+	@echo "                      overload, ...; DURATION=seconds): see docs/load.md"
+	@echo "make soak             an hour at 80 % of what it can do (DURATION=120 for two minutes)"
 	@echo "make format           let ruff format the code and fix what it can"
 	@echo "make venv             only make .venv; the command is then $(BIN)/masterloop"
 	@echo "make requirements     pin the dependencies again (needs uv; ARGS=--upgrade to renew)"
@@ -42,6 +47,12 @@ test: .venv/.dev
 
 fuzz: .venv/.dev
 	@FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/fuzz $(ARGS)
+
+load: .venv/.load
+	@$(BIN)/python -m load.run $(SCENARIO) $(if $(DURATION),--duration $(DURATION)) $(ARGS)
+
+soak:
+	@$(MAKE) --no-print-directory load SCENARIO=soak
 
 check: lint test coverage-report
 
@@ -86,5 +97,11 @@ requirements:
 .venv/.dev: .venv/.python requirements-dev.txt pyproject.toml
 	@echo "Installing the server and the tools into .venv (once, about two minutes) ..."
 	@$(INSTALL) --require-hashes --requirement requirements-dev.txt
+	@$(PROJECT)
+	@touch .venv/.demo $@
+
+.venv/.load: .venv/.python requirements-load.txt pyproject.toml
+	@echo "Installing the server and what puts load on it into .venv (once, about a minute) ..."
+	@$(INSTALL) --require-hashes --requirement requirements-load.txt
 	@$(PROJECT)
 	@touch .venv/.demo $@
