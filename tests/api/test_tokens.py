@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from operations.egress import UrlPolicy
 from operations.errors import ConfigurationError
 from operations.outbound import Outbound
-from orchestration.api.auth.tokens import REFETCH, InvalidToken, Tokens
+from orchestration.api.auth.builtin import InvalidToken
+from orchestration.api.auth.tokens import REFETCH, Tokens
 from tests.api.client import open_client, open_play
 from tests.api.issuer import AUDIENCE, Issuer, open_issuer
 

@@ -3,16 +3,15 @@
 Scopes: ``read`` changes nothing, ``run`` works with what is its owner's, ``admin`` sees all.
 """
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.types import Receive, Scope
 
 from operations.keys import SCOPES, ApiKey, KeyFolder, KeyScope
 from orchestration.api.access import Access, Grant, Principal
 from orchestration.api.auth.namespaces import namespace_of
-from orchestration.api.auth.tokens import InvalidToken, Tokens
 from orchestration.api.problems import Problem, unauthorised
 from orchestration.graphs.users import User
 
@@ -22,10 +21,26 @@ _READING = frozenset({"read", "search", "get", "list_namespaces"})
 _MAKING = frozenset({"create", "create_run"})
 
 
+class InvalidToken(Exception):
+    """A token says nothing that can be believed."""
+
+
+class Verifier(Protocol):
+    """What checks the tokens of an identity provider."""
+
+    async def verify(self, token: str) -> Mapping[str, Any]:
+        """Return the claims of a token.
+
+        Raises:
+            InvalidToken: it is not of this issuer, not for this service, or not valid now.
+        """
+        ...
+
+
 class BuiltIn:
     """Knows who has a key of the data folder, or a token of the configured issuer."""
 
-    def __init__(self, keys: KeyFolder, tokens: Tokens | None) -> None:
+    def __init__(self, keys: KeyFolder, tokens: Verifier | None) -> None:
         self._keys = keys
         self._tokens = tokens
 

@@ -15,7 +15,6 @@ from orchestration.api.access import Authority
 from orchestration.api.auth.builtin import BuiltIn
 from orchestration.api.auth.failures import FailureLimit
 from orchestration.api.auth.handlers import Handlers
-from orchestration.api.auth.tokens import Tokens
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.targets import load_target
 
@@ -65,6 +64,8 @@ async def open_authority(
     )
     _check(policy, "MASTERLOOP_OIDC_ISSUER", settings.oidc_issuer)
     _check(policy, "MASTERLOOP_OIDC_JWKS_URL", settings.oidc_jwks_url)
+    from orchestration.api.auth.tokens import Tokens  # noqa: PLC0415 - slow, and rarely wanted
+
     async with aclosing(Outbound(policy)) as outbound:
         tokens = Tokens(
             outbound,

@@ -10,6 +10,7 @@ import structlog
 
 from operations.egress import UrlRefused
 from operations.outbound import Outbound, RequestFailed
+from orchestration.api.auth.builtin import InvalidToken
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 LEEWAY = 30  # seconds that clocks may differ
@@ -20,10 +21,6 @@ _KEYS = 64  # of an issuer
 _OK = 200
 
 _log = structlog.get_logger(__name__)
-
-
-class InvalidToken(Exception):
-    """A token says nothing that can be believed."""
 
 
 class Tokens:
