@@ -20,7 +20,7 @@ COMPILE := $(UV) pip compile pyproject.toml --quiet --universal --python-version
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv demo test fuzz load soak check lint coverage-report format requirements
+.PHONY: help venv demo test fuzz load soak bench check lint coverage-report format requirements
 
 help:
 	@echo "make demo             see it work: starts the server and sends it a few runs"
@@ -31,6 +31,8 @@ help:
 	@echo "make load             put load on a service of its own and report on it (SCENARIO=burst,"
 	@echo "                      overload, ...; DURATION=seconds): see docs/load.md"
 	@echo "make soak             an hour at 80 % of what it can do (DURATION=120 for two minutes)"
+	@echo "make bench            measure Masterloop beside its peers, write docs/performance.md (25 minutes;"
+	@echo "                      ARGS=--quick for a look, ARGS=--help for the rest)"
 	@echo "make format           let ruff format the code and fix what it can"
 	@echo "make venv             only make .venv; the command is then $(BIN)/masterloop"
 	@echo "make requirements     pin the dependencies again (needs uv; ARGS=--upgrade to renew)"
@@ -53,6 +55,9 @@ load: .venv/.load
 
 soak:
 	@$(MAKE) --no-print-directory load SCENARIO=soak
+
+bench: .venv/.dev
+	@$(BIN)/python -m load.bench $(ARGS)
 
 check: lint test coverage-report
 

@@ -1,0 +1,1 @@
+"""Masterloop beside its peers: ``make bench``, explained in ``docs/performance.md``."""

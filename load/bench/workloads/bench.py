@@ -1,0 +1,128 @@
+"""What a workload is given, and what workloads have in common."""
+
+import asyncio
+import gc
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from load.bench.api import Api, good
+from load.bench.client import Client, Connection, Response
+from load.bench.marks import Marks
+from load.bench.pace import Pace
+from load.bench.server import Server
+
+SAMPLE = 5  # errors that are kept word by word
+ERROR = 150  # characters of one
+LOOK = 0.005  # seconds between two looks at the marks
+
+Measures = dict[str, float]
+
+
+@dataclass(slots=True)
+class Bench:
+    """One measurement of one server, which runs.
+
+    ``errors`` counts what did not go as it should, ``samples`` has the first of them; ``others``
+    is how many processors neither the server nor the generator kept busy, at most.
+    """
+
+    server: Server
+    marks: Marks
+    api: Api
+    pace: Pace
+    errors: int = 0
+    samples: list[str] = field(default_factory=list)
+    others: float = 0.0
+
+    def fail(self, what: object) -> None:
+        """Count an error."""
+        self.errors += 1
+        if len(self.samples) < SAMPLE:
+            self.samples.append(str(what)[:ERROR])
+
+    async def warm_up(self, graph: str = "noop") -> None:
+        """Have the server do a first few runs, so that nothing it does once is measured."""
+        await closed_loop(self, graph, at_once=10, seconds=self.pace.warm_up)
+
+
+Measure = Callable[[Bench], Awaitable[Measures]]
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Collect the generator's garbage before, not while, something is measured."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+async def closed_loop(
+    bench: Bench,
+    graph: str,
+    *,
+    at_once: int,
+    seconds: float,
+    warm: float = 0.0,
+    most: int | None = None,
+    stateless: bool | None = None,
+) -> list[float]:
+    """Have so many clients each run a graph, wait for it, and begin anew.
+
+    Returns how long each run took that ended in the ``seconds`` after the first ``warm`` ones; it
+    ends early with ``most`` of them. A run that gives nothing is an error and not among them.
+    """
+    counted = time.perf_counter() + warm
+    end = counted + seconds
+    took: list[float] = []
+
+    async def client() -> None:
+        connection = await bench.api.client.connect()
+        while time.perf_counter() < end and (most is None or len(took) < most):
+            request = bench.api.wait_request(graph, {"i": -1}, stateless=stateless)
+            response, connection = await answered(bench, connection, request)
+            if response is not None and counted <= response.ended <= end:
+                took.append(response.seconds)
+        connection.close()
+
+    with undisturbed():
+        await asyncio.gather(*(client() for _ in range(at_once)))
+    return took
+
+
+async def answered(
+    bench: Bench, connection: Connection, request: bytes
+) -> tuple[Response | None, Connection]:
+    """Send what waits for a run; return its good answer, or None, and an open connection."""
+    found = None
+    try:
+        response = await connection.send(request)
+        if good(response):
+            found = response
+        else:
+            bench.fail(f"{response.status} {response.body[:100]!r}")
+    except (ConnectionError, TimeoutError) as error:
+        bench.fail(repr(error))
+    if connection.closed:
+        connection = await bench.api.client.connect()
+    return found, connection
+
+
+async def until(condition: Callable[[], bool], limit: float, every: float = LOOK) -> bool:
+    """Return once a condition holds, or say that it did not within ``limit`` seconds."""
+    end = time.perf_counter() + limit
+    while not condition():
+        if time.perf_counter() > end:
+            return False
+        await asyncio.sleep(every)
+    return True
+
+
+def reopened(bench: Bench) -> None:
+    """Forget the connections to a server that was started anew."""
+    bench.api.client.close()
+    bench.api.client = Client(bench.server.port)
