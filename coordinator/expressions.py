@@ -1,34 +1,26 @@
 """References in the values of a workflow: ``{{ steps.a.output.x }}``, in jinja's sandbox.
 
 A value that is one expression keeps the type of what it refers to; others are text with
-expressions in it. There are no statements, no calls and no methods, and of the filters only those
-whose result is about as large as what they are given.
+expressions in it. `coordinator.sandbox` is what they can use.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, Undefined, nodes
+from jinja2 import TemplateError, Undefined, nodes
+from jinja2.environment import TemplateExpression
 from jinja2.exceptions import SecurityError, UndefinedError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from coordinator.errors import CoordinatorError
+from coordinator.sandbox import Sandbox
 
 MOST_TEXT = 8_192  # characters of one template
 MOST_NODES = 256  # parts of one template
-MOST_RESULT = 4 * 1024 * 1024  # characters of a text that is made
 MOST_DEPTH = 32  # levels of an input
 REMEMBERED = 2_048  # compiled expressions
 
-_FILTERS = (
-    "abs", "default", "dictsort", "first", "float", "int", "items", "last", "length", "list",
-    "lower", "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort",
-    "string", "title", "trim", "unique", "upper", "wordcount",
-)  # fmt: skip
-_ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 _FORBIDDEN = (nodes.Call, nodes.Pow)
 
 
@@ -48,58 +40,7 @@ class Reference:
     keys: tuple[str, ...]
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = _ARITHMETIC
-
-    def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
-        own = {"join": _join, "round": _round, "sum": _sum, "tojson": _to_json}
-        self.filters = {name: self.filters[name] for name in _FILTERS} | own
-        self.globals.clear()
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """Return what JSON has under that key: nothing has methods here."""
-        if isinstance(obj, Undefined):
-            return super().getattr(obj, attribute)  # says what is missing
-        return self.getitem(obj, attribute)
-
-    def getitem(self, obj: Any, argument: Any) -> Any:
-        """Return an item of a list, of an object, or of a text."""
-        try:
-            return obj[argument]
-        except (LookupError, TypeError):
-            if isinstance(obj, Undefined):
-                raise
-            return self.undefined(obj=obj, name=argument)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Calculate with numbers; the only other sums are of two texts or two lists."""
-        numbers = all(isinstance(side, int | float) for side in (left, right))
-        if not numbers and not (operator == "+" and type(left) is type(right)):
-            raise SecurityError(f"{operator!r} is for numbers")
-        return super().call_binop(context, operator, left, right)
-
-
-def _join(value: Any, separator: str = "") -> str:
-    parts = [str(part) for part in value]
-    if sum(map(len, parts)) + len(separator) * len(parts) > MOST_RESULT:
-        raise SecurityError(f"the text is longer than {MOST_RESULT} characters")
-    return separator.join(parts)
-
-
-def _sum(value: Any) -> Any:
-    return sum(value)
-
-
-def _round(value: float, precision: int = 0) -> float:
-    return round(value, min(precision, 15))
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False)
-
-
-_SANDBOX = _Sandbox()
+_SANDBOX = Sandbox()
 
 
 def templates(value: Any, pointer: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
@@ -138,13 +79,8 @@ def fill_in(value: Any, names: Mapping[str, Any]) -> Any:
     Raises:
         ExpressionFailed: something that is referred to is not there, or does not fit.
     """
-    if isinstance(value, str):
-        return _filled(value, names) if "{{" in value else value
-    if isinstance(value, Mapping):
-        return {key: fill_in(inner, names) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [fill_in(inner, names) for inner in value]
-    return value
+    _SANDBOX.begin()
+    return _replaced(value, names)
 
 
 def holds(condition: Any, names: Mapping[str, Any]) -> bool:
@@ -163,6 +99,16 @@ def braced(condition: Any) -> Any:
     return condition
 
 
+def _replaced(value: Any, names: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        return _filled(value, names) if "{{" in value else value
+    if isinstance(value, Mapping):
+        return {key: _replaced(inner, names) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_replaced(inner, names) for inner in value]
+    return value
+
+
 def _filled(text: str, names: Mapping[str, Any]) -> Any:
     try:
         found = _compiled(text)(names)
@@ -175,17 +121,19 @@ def _filled(text: str, names: Mapping[str, Any]) -> Any:
 
 @lru_cache(maxsize=REMEMBERED)
 def _compiled(text: str) -> Callable[[Mapping[str, Any]], Any]:
-    sole = _sole_expression(_parsed(text))
-    if sole is not None:
-        path = _path(sole)
-        if path is not None:  # by far the most, and making code of one takes a millisecond
-            return lambda names: _followed(*path, names)
-        inside = text.removeprefix("{{").removesuffix("}}")
-        source = inside.removeprefix("-").removesuffix("-")
-        expression = _SANDBOX.compile_expression(source, undefined_to_none=False)
-        return lambda names: _plain(expression(**names))
-    template = _SANDBOX.from_string(text)
-    return lambda names: _bounded(template.generate(**names))
+    tree = _parsed(text)
+    sole = _sole_expression(tree)
+    if sole is None:
+        template = _SANDBOX.from_string(tree)
+        return lambda names: _SANDBOX.concatenated(template.generate(**names))
+    path = _path(sole)
+    if path is not None:  # by far the most, and making code of one takes a millisecond
+        return lambda names: _followed(*path, names)
+    # As `compile_expression` does it, but of what was looked at, not of the text once more.
+    result = nodes.Assign(nodes.Name("result", "store"), sole, lineno=1)
+    code = _SANDBOX.from_string(nodes.Template([result], lineno=1))
+    expression = TemplateExpression(code, undefined_to_none=False)
+    return lambda names: _plain(expression(**names))
 
 
 def _sole_expression(tree: nodes.Template) -> nodes.Expr | None:
@@ -212,12 +160,16 @@ def _plain(value: Any) -> Any:
 
     Raises:
         UndefinedError: something in it is not there.
+        SecurityError: it is not JSON, or there is too much of it.
     """
+    _SANDBOX.spend(1)
     match value:
         case Undefined():
             str(value)  # says what is missing
         case dict():
             return {key: _plain(inner) for key, inner in value.items()}
+        case int() if not -(2**63) <= value < 2**64:
+            raise SecurityError("it gives a number of more than 64 bits")
         case str() | int() | float() | None:
             return value
         case list() | tuple() | Iterator():
@@ -225,17 +177,6 @@ def _plain(value: Any) -> Any:
         case _:
             raise SecurityError(f"it gives {type(value).__name__}, which is not JSON")
     return None
-
-
-def _bounded(pieces: Iterator[str]) -> str:
-    kept: list[str] = []
-    length = 0
-    for piece in pieces:
-        length += len(piece)
-        if length > MOST_RESULT:
-            raise SecurityError(f"the text is longer than {MOST_RESULT} characters")
-        kept.append(piece)
-    return "".join(kept)
 
 
 def _parsed(text: str) -> nodes.Template:

@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from coordinator.expressions import (
-    MOST_RESULT,
     ExpressionFailed,
     ExpressionRefused,
     Reference,
@@ -13,6 +12,7 @@ from coordinator.expressions import (
     holds,
     references,
 )
+from coordinator.sandbox import MOST_EFFORT, MOST_RESULT
 
 NAMES: dict[str, Any] = {
     "input": {"n": 2, "list": [1, 2, 3], "items": "a key", "text": "hey", "null": None},
@@ -44,6 +44,10 @@ NAMES: dict[str, Any] = {
         ("{{ 2.345 | round(1) }}", 2.3),
         ("{{- input.n -}}", 2),
         ("{{ '}}' }}", "}}"),
+        ("{# why #}{{ input.n + 1 }}", 3),
+        ("  {{- input.n + 1 -}}  ", 3),
+        ("{{ input.text[1:] ~ input.list[-1] }}", "ey3"),
+        ("{{ '12' | int + 'x' | int(7) }}", 19),
         ({"a": ["{{ input.n }}", 1]}, {"a": [2, 1]}),
     ],
 )
@@ -101,6 +105,39 @@ def test_what_cannot_be_filled_in_is_told(template: str, complaint: str) -> None
 def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> None:
     with pytest.raises(ExpressionRefused):
         references(template)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ input.many | select('in', input.many) | list }}",
+        "{{ input.many | map('join', input.big) }}",
+        "{{ input.many | map(attribute=input.path) }}",
+        "{{ input.many | map('round', -99999999) }}",
+        "{{ [" + "input.many | sort," * 40 + "] | length }}",
+        "{{ [" + "input.many[1:]," * 40 + "] | length }}",
+        "{{ [" + "input.many," * 80 + "] }}",
+        "{{ " + "+".join(["input.many"] * 80) + " }}",
+        "{{ " + "~".join(["input.big"] * 80) + " }}",
+        "{{ " + "+".join(["input.big"] * 80) + " }}",
+        "{{ [" + "input.many | string," * 80 + "] | length }}",
+        "{{ (input.digits | int) // (input.digits | int) }}",
+        "{{ input.hex | int(0, 16) }}",
+        "{{ 9999999999 * 9999999999 }}",
+        ["{{ input.many | sort | first }}"] * 40,
+        ["a {{ input.big }}"] * 40,
+    ],
+)
+def test_what_would_take_too_long_is_broken_off(template: Any) -> None:
+    given = {
+        "many": list("ab" * (MOST_EFFORT // 40)),
+        "big": "x" * (MOST_RESULT // 2),
+        "path": "0." * (MOST_EFFORT // 10) + "0",
+        "digits": "9" * 4_000,
+        "hex": "f" * MOST_RESULT,
+    }
+    with pytest.raises(ExpressionFailed):
+        fill_in(template, {"input": given})
 
 
 def test_what_is_referred_to_is_known_without_filling_it_in() -> None:

@@ -1,0 +1,202 @@
+"""Jinja's sandbox with what expressions can use of it, and a bound on the effort that they take.
+
+There are no statements, no calls and no methods, and of the filters only those whose result is
+about as large as what they are given. That bounds each of them; what they all do together, for one
+value, is counted and bounded as well.
+"""
+
+import json
+import threading
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, cast
+
+from jinja2 import StrictUndefined, Undefined, nodes
+from jinja2.compiler import CodeGenerator, Frame
+from jinja2.exceptions import SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+MOST_RESULT = 4 * 1024 * 1024  # characters of a text that is made
+MOST_EFFORT = 500_000  # items and look-ups, to fill in one value; 16 characters are an item
+_CHARACTERS = 16
+_LARGEST = 2**64  # of whole numbers
+_DIGITS = 15  # of what is rounded
+
+_FILTERS = (
+    "abs", "default", "dictsort", "first", "float", "items", "last", "length", "list", "lower",
+    "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort",
+    "string", "title", "trim", "unique", "upper", "wordcount",
+)  # fmt: skip
+_AT_ONCE = frozenset({"default", "first", "last", "length"})  # whatever the size
+_AS_TEXT = frozenset({
+    "float", "in", "int", "join", "lower", "reverse", "string", "title", "tojson", "trim", "upper",
+    "wordcount",
+})  # fmt: skip
+_ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+
+
+class _Left(threading.local):
+    effort = MOST_EFFORT
+
+
+class _Code(CodeGenerator):
+    """Has the sandbox do what jinja would do in Python itself."""
+
+    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802 - jinja's
+        """Have texts put together by ``Sandbox.concatenated``."""
+        self.write("environment.concatenated((")
+        for part in node.nodes:
+            self.visit(part, frame)
+            self.write(", ")
+        self.write("))")
+
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802 - jinja's
+        """Have slices cut by ``Sandbox.getitem``, too."""
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.getitem(")
+        self.visit(node.node, frame)
+        self.write(", slice(")
+        for bound in (node.arg.start, node.arg.stop, node.arg.step):
+            self.visit(nodes.Const(None) if bound is None else bound, frame)
+            self.write(", ")
+        self.write("))")
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """What compiles and evaluates expressions."""
+
+    intercepted_binops = _ARITHMETIC
+    code_generator_class = _Code
+
+    def __init__(self) -> None:
+        super().__init__(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+        self._left = _Left()
+        own: dict[str, Callable[..., Any]] = {
+            "int": _int,
+            "join": _join,
+            "round": _round,
+            "sum": _sum,
+            "tojson": _to_json,
+        }
+        filters = {name: self.filters[name] for name in _FILTERS} | own
+        self.filters = {name: self._counted(name, use) for name, use in filters.items()}
+        tests = cast("dict[str, Callable[..., Any]]", self.tests)
+        self.tests = {name: self._counted(name, use) for name, use in tests.items()}
+        self.globals.clear()
+
+    def begin(self) -> None:
+        """Allow as much effort as one value may take, from now on and in this thread."""
+        self._left.effort = MOST_EFFORT
+
+    def spend(self, effort: int) -> None:
+        """Take so much of what is left of the effort.
+
+        Raises:
+            SecurityError: there is not so much left.
+        """
+        self._left.effort -= effort
+        if self._left.effort < 0:
+            raise SecurityError(f"it takes more than {MOST_EFFORT} items and look-ups")
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """Return what JSON has under that key: nothing has methods here."""
+        if isinstance(obj, Undefined):
+            return super().getattr(obj, attribute)  # says what is missing
+        return self.getitem(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """Return an item of a list, of an object, or of a text; or a slice."""
+        self.spend(_cost("list", obj) if isinstance(argument, slice) else 1)
+        try:
+            return obj[argument]
+        except (LookupError, TypeError):
+            if isinstance(obj, Undefined):
+                raise
+            missing: Any = argument
+            return self.undefined(obj=obj, name=missing)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        """Calculate with numbers; the only other sums are of two texts or two lists."""
+        if all(isinstance(side, int | float) for side in (left, right)):
+            if any(isinstance(side, int) and abs(side) > _LARGEST for side in (left, right)):
+                raise SecurityError(f"{operator!r} is for numbers of at most 64 bits")
+        elif operator == "+" and isinstance(left, str) and isinstance(right, str):
+            return self.concatenated((left, right))
+        elif operator == "+" and type(left) is type(right):
+            self.spend(_cost(operator, left) + _cost(operator, right))
+        else:
+            raise SecurityError(f"{operator!r} is for numbers")
+        return super().call_binop(context, operator, left, right)
+
+    def concatenated(self, values: Iterable[Any]) -> str:
+        """Return values as one text.
+
+        Raises:
+            SecurityError: it would be too long.
+        """
+        text = _join(values)
+        self.spend(len(text) // _CHARACTERS)
+        return text
+
+    def _counted(self, name: str, use: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a filter or a test that takes effort."""
+
+        @wraps(use)
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            self.spend(1 + sum(_cost(name, value) for value in (*args, *kwargs.values())))
+            found = use(*args, **kwargs)
+            if isinstance(found, str):
+                self.spend(len(found) // _CHARACTERS)
+            return found
+
+        return counted
+
+
+def _cost(name: str, value: Any) -> int:
+    """Return how much a filter or a test of that name has to do with a value."""
+    if name in _AT_ONCE or not isinstance(value, str | list | tuple | dict):
+        return 0
+    size = len(value)  # pyright: ignore[reportUnknownArgumentType]
+    return size // _CHARACTERS if isinstance(value, str) and name in _AS_TEXT else size
+
+
+def _int(value: Any, default: Any = 0) -> Any:
+    """Return a whole number, in base 10: others have no bound on how many digits they read."""
+    try:
+        return int(value)
+    except (TypeError, ValueError, OverflowError):
+        pass
+    try:
+        return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        return default
+
+
+def _join(values: Iterable[Any], separator: str = "") -> str:
+    """Return values as one text.
+
+    Raises:
+        SecurityError: it would be too long.
+    """
+    kept: list[str] = []
+    length = 0
+    for value in values:
+        kept.append(str(value))
+        length += len(kept[-1]) + len(separator)
+        if length > MOST_RESULT:
+            raise SecurityError(f"the text is longer than {MOST_RESULT} characters")
+    return separator.join(kept)
+
+
+def _sum(value: Iterable[Any]) -> Any:
+    return sum(value)
+
+
+def _round(value: float, precision: int = 0) -> float:
+    return round(value, max(-_DIGITS, min(precision, _DIGITS)))
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
