@@ -2,15 +2,17 @@
 
 import re
 import sqlite3
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import CheckpointTuple, get_checkpoint_id
-from langgraph.checkpoint.serde.base import SerializerProtocol
 
-from orchestration.store.checkpoint_rows import WRITES, checkpoint_tuple
+from orchestration.store.checkpoint_rows import WRITES
+
+Row: TypeAlias = Sequence[Any]
+Found: TypeAlias = tuple[Row, Sequence[Row]]  # a checkpoint, and what was written at it
 
 PAGE = 32  # checkpoints read, and held in memory, at once
 FILTER_KEYS = 16  # keys of a metadata filter
@@ -30,36 +32,58 @@ class UnsafeFilter(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search for checkpoints: conditions with their parameters, newest first."""
+    """A search for checkpoints, newest first; None is no condition.
 
-    conditions: tuple[str, ...]
-    parameters: tuple[Any, ...]
+    ``before`` is an id, ``metadata`` are equal to entries of the checkpoints', and ``last`` is
+    the checkpoint (its id, thread and namespace) that the search goes on after.
+
+    Raises:
+        UnsafeFilter: ``metadata`` have over 16 keys, a key that is not 1-64 letters, digits or
+            ``_.-``, or a value that is no scalar.
+    """
+
+    thread_id: str | None = None
+    checkpoint_ns: str | None = None
+    checkpoint_id: str | None = None
+    before: str | None = None
+    metadata: Sequence[tuple[str, Any]] = ()
+    last: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.metadata) > FILTER_KEYS:
+            raise UnsafeFilter(f"a metadata filter has at most {FILTER_KEYS} keys")
+        for key, value in self.metadata:
+            if not _KEY.fullmatch(key):
+                raise UnsafeFilter(f"{key!r} cannot be a key of a metadata filter")
+            if not isinstance(value, str | int | float | None):
+                raise UnsafeFilter(f"the metadata filter's {key} is no text, number or null")
 
     def after(self, last: CheckpointTuple) -> "Search":
         """Return the search for what comes after ``last``."""
         place = last.config.get("configurable", {})
-        checkpoint_id = place["checkpoint_id"]
-        return Search(
-            (*self.conditions, _AFTER),
-            (
-                *self.parameters,
-                checkpoint_id,
-                checkpoint_id,
-                place["thread_id"],
-                place["checkpoint_ns"],
-            ),
+        return replace(
+            self, last=(place["checkpoint_id"], place["thread_id"], place["checkpoint_ns"])
         )
 
-    def page(
-        self, connection: sqlite3.Connection, limit: int, serde: SerializerProtocol
-    ) -> list[CheckpointTuple]:
+    def page(self, connection: sqlite3.Connection, limit: int) -> list[Found]:
         """Return the first ``limit`` checkpoints found."""
-        sql = _SELECT.format(conditions=" AND ".join(self.conditions) or "TRUE")
-        rows = connection.execute(sql, (*self.parameters, limit)).fetchall()
-        return [
-            checkpoint_tuple(row, connection.execute(WRITES, row[:3]).fetchall(), serde)
-            for row in rows
-        ]
+        conditions = [condition for condition, _ in self._conditions()]
+        parameters = [value for _, values in self._conditions() for value in values]
+        sql = _SELECT.format(conditions=" AND ".join(conditions) or "TRUE")
+        rows = connection.execute(sql, (*parameters, limit)).fetchall()
+        return [(row, connection.execute(WRITES, row[:3]).fetchall()) for row in rows]
+
+    def _conditions(self) -> Iterator[tuple[str, Sequence[Any]]]:
+        for column in ("thread_id", "checkpoint_ns", "checkpoint_id"):
+            if (value := getattr(self, column)) is not None:
+                yield f"{column} = ?", (value,)
+        if self.before is not None:
+            yield "checkpoint_id < ?", (self.before,)
+        for key, value in self.metadata:
+            # A dot in a key is a dot.
+            yield "json_extract(CAST(metadata AS TEXT), ?) IS ?", (f'$."{key}"', value)
+        if self.last is not None:
+            yield _AFTER, (self.last[0], *self.last)
 
 
 def search(
@@ -69,38 +93,16 @@ def search(
 ) -> Search:
     """Return the search for a thread's checkpoints, or for everybody's without a ``config``.
 
-    ``metadata`` filters by equality with entries of the checkpoints' metadata; a dot in a key is
-    a dot. ``before`` leaves those that are older than its checkpoint.
+    ``before`` leaves those that are older than its checkpoint.
 
     Raises:
-        UnsafeFilter: the filter has over 16 keys, a key that is not 1-64 letters, digits or
-            ``_.-``, or a value that is no scalar.
+        UnsafeFilter: as for `Search`.
     """
-    conditions: list[str] = []
-    parameters: list[Any] = []
-    if config is not None:
-        configurable = config.get("configurable", {})
-        conditions.append("thread_id = ?")
-        parameters.append(str(configurable["thread_id"]))
-        for column in ("checkpoint_ns", "checkpoint_id"):
-            if (value := configurable.get(column)) is not None:
-                conditions.append(f"{column} = ?")
-                parameters.append(value)
-    if before is not None and (checkpoint_id := get_checkpoint_id(before)):
-        conditions.append("checkpoint_id < ?")
-        parameters.append(checkpoint_id)
-    for key, value in _safe(metadata or {}).items():
-        conditions.append("json_extract(CAST(metadata AS TEXT), ?) IS ?")
-        parameters += [f'$."{key}"', value]
-    return Search(tuple(conditions), tuple(parameters))
-
-
-def _safe(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
-    if len(metadata) > FILTER_KEYS:
-        raise UnsafeFilter(f"a metadata filter has at most {FILTER_KEYS} keys")
-    for key, value in metadata.items():
-        if not _KEY.fullmatch(key):
-            raise UnsafeFilter(f"{key!r} cannot be a key of a metadata filter")
-        if not isinstance(value, str | int | float | None):
-            raise UnsafeFilter(f"the metadata filter's {key} is no text, number or null")
-    return metadata
+    configurable = {} if config is None else config.get("configurable", {})
+    return Search(
+        thread_id=None if config is None else str(configurable["thread_id"]),
+        checkpoint_ns=configurable.get("checkpoint_ns"),
+        checkpoint_id=configurable.get("checkpoint_id"),
+        before=(None if before is None else get_checkpoint_id(before)) or None,
+        metadata=tuple((metadata or {}).items()),
+    )
