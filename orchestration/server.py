@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import socket
-import sys
 import threading
-import time
-from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator
 from functools import partial
 from pathlib import Path
-from typing import NoReturn, cast
+from typing import cast
 
 import anyio
 import structlog
@@ -21,6 +18,8 @@ from starlette.types import ASGIApp
 
 from operations.database import DatabaseError
 from operations.errors import ConfigurationError
+from operations.event_loop import loop_factory, spare_the_collector
+from operations.leaving import leave, left_behind
 from operations.logs import configure_logs
 from operations.settings import Settings
 from operations.shutdown import Shutdown, Step, Tier
@@ -34,7 +33,6 @@ from orchestration.stopping import PART_GRACE
 _BACKLOG = 4_096  # connections
 _KEEP_ALIVE = 15  # seconds an idle connection is kept
 _LAST_ANSWERS = 2  # seconds for open connections once the loop has stopped
-_LAST_WORDS = 0.5  # seconds for code that was cancelled, once everything is closed
 _MESSAGE_BYTES = 64 * 1024  # of a WebSocket's client, who has nothing to say
 
 _HANG_UP = 0.3  # seconds for connections in a stop that is forced
@@ -63,13 +61,13 @@ def serve(manifest_path: Path, host: str, port: int, settings: Settings) -> int:
             taken, or the data folder cannot be used; nothing was started.
     """
     configure_logs(settings.log_level, json=settings.log_format != "console", context=whereabouts)
-    with _signals_to(_end_the_start), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with _signals_to(_end_the_start), asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
             exit_code = runner.run(_serve(manifest_path, host, port, settings))
         except _StoppedEarly as stopped:
             exit_code = stopped.exit_code
-        if left := runner.run(_left_behind()):
-            _leave(exit_code, left)
+        if left := runner.run(left_behind()):
+            leave(exit_code, left)
     return exit_code
 
 
@@ -130,7 +128,7 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
                 recovered=service.recovered,
                 data=str(settings.data_dir),
             )
-            _spare_the_collector()
+            spare_the_collector()
             stop = _Stop(server, service.loop, service.shutdown)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(stop.obey)
@@ -139,35 +137,6 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
                 if not service.shutdown.begun:
                     tasks.cancel_scope.cancel()
     return stop.exit_code
-
-
-async def _left_behind() -> list[str]:
-    """Cancel what is left, give it a moment, and name the tasks and threads that take no notice."""
-    deadline = time.monotonic() + _LAST_WORDS
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        _, tasks = await asyncio.wait(tasks, timeout=_LAST_WORDS)
-    threads = [
-        thread
-        for thread in threading.enumerate()
-        if thread is not threading.main_thread() and not thread.daemon
-    ]
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return [
-        *(task.get_name() for task in tasks),
-        *(thread.name for thread in threads if thread.is_alive()),
-    ]
-
-
-def _leave(exit_code: int, left: Sequence[str]) -> NoReturn:
-    """End the process at once: Python would wait for ever for code that does not stop."""
-    _log.warning("leaving code behind that does not stop", left=left)
-    with contextlib.suppress(OSError):
-        sys.stdout.flush()
-    os._exit(exit_code)
 
 
 @contextlib.asynccontextmanager
@@ -251,21 +220,3 @@ def uvicorn_config(app: ASGIApp, patience: float = PATIENCE) -> uvicorn.Config:
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_LAST_ANSWERS,
     )
-
-
-def _spare_the_collector() -> None:
-    """Keep what start-up made out of garbage collection, and collect the rest less often.
-
-    Measured: with CPython's defaults, collecting cost 8 % of a no-op run; so it costs 2 %.
-    """
-    gc.freeze()  # with the little garbage there is: to collect it takes a tenth of a second
-    gc.set_threshold(50_000, 20, 100)
-    gc.enable()
-
-
-def _loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
-    try:
-        import uvloop  # noqa: PLC0415 - not there on every platform
-    except ImportError:
-        return None
-    return uvloop.Loop
