@@ -28,6 +28,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path(".masterloop")  # runs, threads and checkpoints live here
 
     max_concurrent_runs: Annotated[int, Field(ge=1, le=10_000)] = 100  # runs that wait for I/O
+    workers: Annotated[int, Field(ge=0, le=256)] = 0  # processes for graphs; 0: the server's own
+    worker_timeout: Seconds = 60.0  # seconds that a worker process may not answer
     queue_capacity: Count = 10_000  # runs
     runs_per_assistant: Count | None = None  # runs at a time
     runs_per_tenant: Count | None = None  # runs at a time

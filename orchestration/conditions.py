@@ -1,6 +1,7 @@
 """What the service looks at to say how it is: its own stop, store, queue, threads, pools, loop."""
 
 import asyncio
+from functools import partial
 
 from agents.pools import AgentPools
 from operations.database import Database
@@ -10,6 +11,7 @@ from operations.shutdown import Shutdown, Tier
 from operations.watchdog import Watchdog
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.loop.master import MasterLoop
+from orchestration.processes.crew import Crew
 
 LAG = 0.25  # seconds of lag, p99 of a minute, from which the event loop counts as overloaded
 
@@ -26,6 +28,7 @@ class Conditions:
         threads: NodeThreads,
         pools: AgentPools,
         watchdog: Watchdog,
+        crew: Crew | None = None,
     ) -> None:
         self._shutdown = shutdown
         self._loop = loop
@@ -33,6 +36,7 @@ class Conditions:
         self._threads = threads
         self._pools = pools
         self._watchdog = watchdog
+        self._crew = crew
 
     def health(self, **more: Check) -> Health:
         """Return them all, and ``more``."""
@@ -44,6 +48,7 @@ class Conditions:
                 "threads": self._left_behind,
                 "agents": self._agents,
                 "event_loop": self._lag,
+                **({} if self._crew is None else {"workers": partial(_workers, self._crew)}),
                 **more,
             }
         )
@@ -117,3 +122,21 @@ class Conditions:
         if lag.p99 > LAG:
             return Component(State.DEGRADED, f"it is {lag.p99:.2f} s late (p99)", figures)
         return Component(figures=figures)
+
+
+async def _workers(crew: Crew) -> Component:
+    figures = {
+        "processes": crew.size,
+        "ready": len(crew.ready),
+        "restarts": crew.restarts,
+        "last_end": crew.last_end,
+        "each": [
+            {"pid": worker.pid, "working": worker.working, "delay": round(worker.delay, 6)}
+            for worker in crew.ready
+        ],
+    }
+    if not crew.ready:
+        return Component(State.FAILED, "no worker process is ready to execute runs", figures)
+    if len(crew.ready) < crew.size:
+        return Component(State.DEGRADED, "not all worker processes are ready", figures)
+    return Component(figures=figures)

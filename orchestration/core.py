@@ -18,6 +18,10 @@ from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
 from orchestration.ground import Ground
 from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
+from orchestration.processes.child import Orders
+from orchestration.processes.crew import Crew
+from orchestration.processes.executor import CrewExecutor
+from orchestration.processes.lending import Stock
 from orchestration.store.assistants import AssistantStore
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.deliveries import DeliveryStore
@@ -47,6 +51,7 @@ class Core:
     ttl: Ttl | None  # of threads
     runs: RunStore
     limits: Limits
+    crew: Crew | None  # the worker processes; None if graphs run in this one
     loop: MasterLoop
 
 
@@ -75,8 +80,10 @@ async def make_core(ground: Ground) -> Core:
     await coordination.remember()
     graphs.add(WORKFLOW, _workflows(ground, graphs, coordination, runs))
     watch = steps_watch(ground.telemetry, kept=ground.manifests is not None)
-    executor = LangGraphExecutor(graphs, saver.fence, agency.client, watch)
+    here = LangGraphExecutor(graphs, saver.fence, agency.client, watch)
+    crew = _crew(ground, saver, agency, steps=watch is not None) if settings.workers else None
     limits = _limits(manifest, settings)
+    executor = here if crew is None else CrewExecutor(crew, here, graphs.names, limits)
     loop = MasterLoop(runs, executor, limits, ground.telemetry.emit, Random())
     restrict_without(ground.trail, loop)
     return Core(
@@ -92,7 +99,32 @@ async def make_core(ground: Ground) -> Core:
         ttl=ttl,
         runs=runs,
         limits=limits,
+        crew=crew,
         loop=loop,
+    )
+
+
+def _crew(ground: Ground, saver: CheckpointSaver, agency: Agency, *, steps: bool) -> Crew:
+    """Make the worker processes, with all that they may ask of the server."""
+    settings, items = ground.settings, ground.items
+    orders = Orders(
+        manifest=str(ground.manifest.file.resolve()),
+        log_level=settings.log_level,
+        log_json=settings.log_format != "console",
+        max_concurrent_runs=settings.max_concurrent_runs,
+        agents=agency.client is not None,
+        steps=steps,
+        store_ttl=items.supports_ttl,
+        store_ttl_config=items.ttl_config,
+    )
+    stock = Stock(checkpoints=saver.rows, items=items, agents=agency.client)
+    return Crew(
+        settings.workers,
+        orders,
+        stock,
+        ground.emit,
+        patience=settings.worker_timeout,
+        rng=Random(),
     )
 
 

@@ -119,6 +119,7 @@ def _operation(ground: Ground, core: Core) -> _Operation:
         limits=core.limits,
         threads=core.threads,
         agents=core.agency.pools,
+        crew=core.crew,
         telemetry=ground.telemetry,
         trail=ground.trail,
         database=ground.database,
@@ -140,6 +141,7 @@ def _operation(ground: Ground, core: Core) -> _Operation:
             threads=core.threads,
             pools=core.agency.pools,
             watchdog=watchdog,
+            crew=core.crew,
         ),
         exposition=Exposition(ground.metrics.registry),
     )
@@ -230,6 +232,7 @@ async def _working(
         in_the_trail(ground.telemetry),
         beside(
             shutdown,
+            **_workers(core),
             webhooks=in_background(core.deliverer, "webhooks"),
             agents=held(core.agency.running(), "agents"),
             workflows=held(core.coordination.running(), "workflows"),
@@ -245,6 +248,10 @@ async def _working(
         ),
     ):
         yield
+
+
+def _workers(core: Core) -> dict[str, AbstractAsyncContextManager[Stop]]:
+    return {} if core.crew is None else {"workers": held(core.crew.running(), "workers")}
 
 
 @asynccontextmanager

@@ -84,29 +84,36 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="The port.")] = DEFAULT_PORT,
     config: Config = Path("langgraph.json"),
     jobs: Jobs = None,
-    workers: Annotated[int, typer.Option(min=1, help="Processes; only 1 so far.")] = 1,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=256, help="Processes for graphs; 0: the server's own. [default: 0]"
+        ),
+    ] = None,
     known_open: Open = False,
 ) -> None:
     """Serve the graphs of a langgraph.json."""
-    if workers != 1:
-        give_up(
-            f"--workers {workers}: more than one process is not available yet; "
-            "raise --n-jobs-per-worker for more runs at a time",
-            MISUSED,
-        )
     _refuse_strangers(host, config, known_open=known_open)
-    _serve(config, host, _free_port(host, port), jobs)
+    _serve(config, host, _free_port(host, port), jobs, workers=workers)
 
 
 def _serve(
-    config: Path, host: str, port: int, jobs: int | None, *, for_people: bool = False
+    config: Path,
+    host: str,
+    port: int,
+    jobs: int | None,
+    *,
+    workers: int | None = None,
+    for_people: bool = False,
 ) -> None:
     gc.disable()  # until it serves: looking for garbage took an eighth of a start, and found none
     with configuration_errors_told():
         from operations.settings import load_settings  # noqa: PLC0415 - pydantic
 
         # Who tries things out wants them to stop at once, and reads what they say.
-        settings = load_settings(max_concurrent_runs=jobs, drain_delay=0.0 if for_people else None)
+        settings = load_settings(
+            max_concurrent_runs=jobs, workers=workers, drain_delay=0.0 if for_people else None
+        )
         if settings.log_format == "auto":
             log_format = "console" if for_people else "json"
             settings = settings.model_copy(update={"log_format": log_format})

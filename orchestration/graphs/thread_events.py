@@ -171,9 +171,8 @@ class ThreadEvents(RunEvents):
 
     def _request(self, namespace: Namespace, interrupt: Interrupt) -> None:
         """Ask what a node wants to know; of a subgraph's question its parents tell again."""
-        if interrupt.id in self._log.asked:
+        if not self._log.ask(interrupt.id):
             return
-        self._log.asked.add(interrupt.id)
         # The protocol says "payload"; LangGraph's client in Python reads "value".
         value = interrupt.value
         asked = {"interrupt_id": interrupt.id, "payload": value, "value": value}

@@ -43,9 +43,13 @@ class Limits:
             keys.append(f"assistant:{run.graph_id}")
         if run.tenant is not None and self.runs_per_tenant is not None:
             keys.append(f"tenant:{run.tenant}")
-        if run.crashes and run.crashes >= self.crash_limit - 1:
+        if self.suspects(run):
             keys.append(SUSPECT)
         return tuple(keys)
+
+    def suspects(self, run: Run) -> bool:
+        """Return whether one more crash would make ``run`` a dead letter."""
+        return run.crashes > 0 and run.crashes >= self.crash_limit - 1
 
     def limit(self, key: str) -> int:
         """Return how many runs may work at once under the limit named ``key``."""

@@ -32,6 +32,7 @@ class StreamEvent:
 
 
 Tap = Callable[[StreamEvent], None]
+Watcher = Callable[[bool], None]
 
 
 def run_done(run_id: str) -> StreamEvent:
@@ -123,6 +124,7 @@ class RunStream:
 
     __slots__ = (
         "_closed", "_history", "_keeper", "_listeners", "_number", "_origin", "_size", "_taps",
+        "_watcher",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -134,11 +136,16 @@ class RunStream:
         self._number = 0
         self._size = 0
         self._closed = False
+        self._watcher: Watcher | None = None
 
     @property
     def wanted(self) -> bool:
         """Whether an event published now would reach anybody."""
         return bool(self._listeners or self._taps) or self._history is not None
+
+    def watch(self, watcher: Watcher | None) -> None:
+        """Call ``watcher`` with whether events are wanted, whenever that may have changed."""
+        self._watcher = watcher
 
     @property
     def first(self) -> int:
@@ -165,14 +172,17 @@ class RunStream:
         self._history = deque()
         self._keeper = keeper
         self._origin = origin
+        self._tell_watcher()
 
     def tap(self, tap: Tap) -> None:
         """Call ``tap`` with every event."""
         self._taps.append(tap)
+        self._tell_watcher()
 
     def untap(self, tap: Tap) -> None:
         """Call ``tap`` no more."""
         self._taps.remove(tap)
+        self._tell_watcher()
 
     def publish(self, name: str, data: bytes) -> None:
         """Give an event to everybody who listens."""
@@ -198,6 +208,7 @@ class RunStream:
             listener.close()
         else:
             self._listeners.append(listener)
+            self._tell_watcher()
         return listener
 
     def _remember(self, history: deque[StreamEvent], event: StreamEvent) -> None:
@@ -210,6 +221,11 @@ class RunStream:
         """Forget a listener."""
         if listener in self._listeners:
             self._listeners.remove(listener)
+            self._tell_watcher()
+
+    def _tell_watcher(self) -> None:
+        if self._watcher is not None:
+            self._watcher(self.wanted)
 
     def close(self) -> None:
         """End the stream for all listeners."""

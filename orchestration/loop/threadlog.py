@@ -111,15 +111,25 @@ class ThreadLog:
         cause: Mapping[str, Any] | None = None,
     ) -> None:
         """Publish what becomes of a graph or a subgraph."""
+        self.note(namespace, event, graph_name)
+        data = {"event": event, "graph_name": graph_name, "error": error, "cause": cause}
+        told = {key: value for key, value in data.items() if value is not None}
+        self.publish("lifecycle", namespace, orjson.dumps(told))
+
+    def note(self, namespace: tuple[str, ...], event: str, graph_name: str | None) -> None:
+        """Remember what becomes of a graph or a subgraph."""
         known = self.graphs.get(namespace)
         if known is not None:
             known.status = event
         else:
             self.graphs[namespace] = Branch(graph_name or "", event)
             self._prune()
-        data = {"event": event, "graph_name": graph_name, "error": error, "cause": cause}
-        told = {key: value for key, value in data.items() if value is not None}
-        self.publish("lifecycle", namespace, orjson.dumps(told))
+
+    def ask(self, interrupt_id: str) -> bool:
+        """Remember a question of the run that works; False if it is known."""
+        new = interrupt_id not in self.asked
+        self.asked.add(interrupt_id)
+        return new
 
     def publish(
         self,

@@ -27,6 +27,7 @@ from orchestration.graphs.node_threads import NodeThreads
 from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Place
+from orchestration.processes.crew import Crew
 from orchestration.store.message_log import MessageLog
 from orchestration.store.run_lists import count_dead
 from orchestration.telemetry import instruments as names
@@ -47,6 +48,7 @@ class Parts:
     limits: Limits
     threads: NodeThreads
     agents: AgentPools
+    crew: Crew | None
     telemetry: Aggregator
     trail: Trail
     database: Database
@@ -63,6 +65,7 @@ class Parts:
             (names.WORKERS_LIMIT, (), self.limits.concurrent_runs),
             (names.ZOMBIE_RUNS, (), self.loop.zombies),
             (names.ABANDONED_THREADS, (), self.threads.abandoned),
+            *self._workers(),
             *self._pools(),
             *_sinks(self.telemetry),
             (names.AUDIT_EVENTS, (), self.trail.written),
@@ -104,6 +107,11 @@ class Parts:
             yield names.QUEUE_DEPTH, (str(priority),), depth
         for priority, arrived in sorted(oldest.items()):
             yield names.QUEUE_OLDEST_AGE, (str(priority),), now - arrived
+
+    def _workers(self) -> Iterator[Reading]:
+        if self.crew is not None:
+            yield names.WORKER_PROCESSES, (), len(self.crew.ready)
+            yield names.WORKER_RESTARTS, (), self.crew.restarts
 
     def _pools(self) -> Iterator[Reading]:
         for pool in self.agents:

@@ -92,6 +92,8 @@ WORKERS_LIMIT = _gauge("workers_limit", "Slots that there are.")
 ZOMBIE_RUNS = _gauge("zombie_runs", "Tasks of ended runs that go on though cancelled.")
 ABANDONED_THREADS = _gauge("abandoned_threads", "Threads that work on though nobody waits.")
 EXECUTOR_QUEUE = _gauge("executor_queue_depth", "Calls of sync nodes that wait for a thread.")
+WORKER_PROCESSES = _gauge("worker_processes", "Worker processes that can execute runs.")
+WORKER_RESTARTS = _tally("worker_restarts_total", "Worker processes that ended and were replaced.")
 LOOP_LAG = _histogram("event_loop_lag_seconds", "How late the event loop made a turn.")
 LOOP_BLOCKED = _counter("event_loop_blocked_total", "Blocks of the event loop.")
 # HTTP

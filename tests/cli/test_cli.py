@@ -150,12 +150,6 @@ def test_localhost_is_no_stranger(cli: CliRunner, taken_port: int) -> None:
     assert "insecure-open" not in result.stderr
 
 
-def test_more_than_one_worker_is_not_available_yet(cli: CliRunner) -> None:
-    result = cli.invoke(app, ["serve", "--workers", "2"])
-    assert result.exit_code == 2
-    assert "not available yet" in result.stderr
-
-
 def test_doctor_finds_the_examples_in_order() -> None:
     result = masterloop("doctor", "--config", "examples/langgraph.json", "--json")
     findings = {entry["check"]: entry for entry in json.loads(result.stdout)}

@@ -1,0 +1,1 @@
+"""Worker processes, in which graphs run apart from the server."""

@@ -1,0 +1,50 @@
+"""The loop's executor port, over worker processes."""
+
+import asyncio
+from collections.abc import Callable, Collection
+
+from orchestration.graphs.executor import LangGraphExecutor
+from orchestration.loop.admission import Limits
+from orchestration.loop.ports import Control
+from orchestration.loop.run import Failure, Run, ThreadState
+from orchestration.processes.crew import Crew
+from orchestration.processes.worker import RunFailed
+
+
+class CrewExecutor:
+    """Has the runs of the graphs of ``names`` executed by worker processes, others here."""
+
+    def __init__(
+        self, crew: Crew, here: LangGraphExecutor, names: Collection[str], limits: Limits
+    ) -> None:
+        self._crew = crew
+        self._here = here
+        self._names = frozenset(names)
+        self._limits = limits
+        self._suspects = asyncio.Lock()
+
+    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+        """Execute a run; see the port."""
+        if run.graph_id not in self._names:
+            return await self._here.execute(run, control)
+        if not self._limits.suspects(run):
+            return await self._shared(run, control)
+        # One at a time, so that the next crash tells which of them is the poison.
+        async with self._suspects:
+            return await self._shared(run, control)
+
+    async def _shared(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+        worker = await self._crew.choose()
+        return await worker.execute(run, control)
+
+    async def settle(self, run: Run) -> ThreadState | None:
+        """Return what the thread of a run shows; see the port."""
+        return await self._here.settle(run)
+
+    def fence(self, run: Run) -> Callable[[], None]:
+        """Let a run write no more checkpoints; see the port."""
+        return self._here.fence(run)
+
+    def describe(self, error: BaseException) -> Failure:
+        """Put an error into words; see the port."""
+        return error.failure if isinstance(error, RunFailed) else self._here.describe(error)

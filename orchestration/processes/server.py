@@ -1,0 +1,70 @@
+"""The server, as a worker process sees it."""
+
+import asyncio
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+from operations.wire import Wire
+from orchestration.processes.errors import unpacked
+
+OnNews = Callable[[Any], None]
+
+
+class Server:
+    """Who is told things, and asked for what only the server has."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self._numbers = count(1)
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._news: dict[int, OnNews] = {}
+
+    def tell(self, kind: str, *about: Any) -> None:
+        """Send a message that has no answer."""
+        self.wire.send(kind, *about)
+
+    async def ask(self, what: str, *about: Any, on_news: OnNews | None = None) -> Any:
+        """Ask for something and return the answer; ``on_news`` gets what is told before it.
+
+        Cancelled, the question is taken back; what was written by then stands.
+
+        Raises:
+            Exception: as the server says.
+        """
+        return (await self.asking(what, *about, on_news=on_news))[1]
+
+    async def asking(
+        self, what: str, *about: Any, on_news: OnNews | None = None
+    ) -> tuple[int, Any]:
+        """As `ask`; return the number of the question, too, by which others can refer to it."""
+        number = next(self._numbers)
+        answer = self._asked[number] = asyncio.get_running_loop().create_future()
+        if on_news is not None:
+            self._news[number] = on_news
+        self.tell("ask", number, what, *about)
+        try:
+            return number, await answer
+        except asyncio.CancelledError:
+            self.tell("withdraw", number)
+            raise
+        finally:
+            del self._asked[number]
+            self._news.pop(number, None)
+
+    # What the server says.
+
+    def answered(self, number: int, answer: Any) -> None:
+        """Take an answer."""
+        if (asked := self._asked.get(number)) is not None and not asked.done():
+            asked.set_result(answer)
+
+    def refused(self, number: int, *error: Any) -> None:
+        """Take an error in place of an answer."""
+        if (asked := self._asked.get(number)) is not None and not asked.done():
+            asked.set_exception(unpacked(*error))
+
+    def heard(self, number: int, news: Any) -> None:
+        """Take what is told before an answer."""
+        if (take := self._news.get(number)) is not None:
+            take(news)

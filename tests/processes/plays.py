@@ -1,0 +1,140 @@
+"""What graphs do in a worker process, as their input says."""
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypedDict
+
+from langgraph.config import get_store, get_stream_writer
+from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
+
+TICK = 0.01  # seconds
+
+
+class State(TypedDict, total=False):
+    do: str
+    given: Any
+    marker: str  # a file that says that something was done before
+    pid: int
+    answer: Any
+
+
+async def play(state: State) -> State:
+    """Do what is asked, and say where."""
+    answer = state.get("given")
+    if (do := state.get("do")) is not None:
+        answer = await PLAYS[do](state)
+    return {"pid": os.getpid(), "answer": answer}
+
+
+async def remember(state: State) -> Any:
+    """Use the store in every way that there is."""
+    given = state["given"]
+    store = get_store()
+    await store.aput(("notes", "mine"), "first", {"text": given}, ttl=5)
+    await store.aput(("notes", "mine"), "second", {"text": "other"})
+    await store.adelete(("notes", "mine"), "second")
+    found = await store.asearch(("notes",), filter={"text": given})
+    spaces = await store.alist_namespaces(prefix=("notes",))
+    refused = ""
+    try:
+        await store.asearch(("notes",), filter={"text": {"$odd": 1}})
+    except ValueError as error:
+        refused = type(error).__name__
+    nothing = await store.aget(("notes",), "absent")
+    times = found[0].created_at <= found[0].updated_at
+    return [[one.key for one in found], spaces, refused, nothing, times]
+
+
+async def ask(state: State) -> Any:
+    """Ask a question."""
+    return interrupt({"asked": state["given"]})
+
+
+async def tell(state: State) -> None:
+    """Say very much at once."""
+    write = get_stream_writer()
+    for number in range(state["given"]):
+        write({"number": number, "text": "x" * 1_000})
+
+
+async def fail(_: State) -> None:
+    """Raise."""
+    raise ValueError("as told")
+
+
+async def leave(_: State) -> None:
+    """End the process, if that were possible."""
+    raise SystemExit(3)
+
+
+async def hang(state: State) -> None:
+    """Wait for ever."""
+    marker(state).touch()
+    await asyncio.Event().wait()
+
+
+async def wait(state: State) -> None:
+    """Wait until the test makes a file."""
+    marker(state).touch()
+    gate = Path(state["given"])
+    while not gate.exists():  # noqa: ASYNC110, ASYNC240 - the test is in another process
+        await asyncio.sleep(TICK)
+
+
+async def block(state: State) -> Any:
+    """Hold up the event loop, the first time."""
+    if not marker(state).exists():
+        marker(state).touch()
+        time.sleep(3_600)  # noqa: ASYNC251 - this is the point of it
+    return state.get("given")
+
+
+async def die(state: State) -> None:
+    """Take the process along, the first time; without a marker, every time."""
+    if "marker" in state:
+        if marker(state).exists():
+            return
+        marker(state).touch()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def marker(state: State) -> Path:
+    """Return the file that says that something was done."""
+    return Path(state["marker"])
+
+
+PLAYS: dict[str, Callable[[State], Awaitable[Any]]] = {
+    each.__name__: each for each in (remember, ask, tell, fail, leave, hang, wait, block, die)
+}
+
+
+def play_sync(state: State) -> State:
+    """Use the store from the thread of a sync node."""
+    store = get_store()
+    store.put(("sync",), "key", {"value": state.get("given")})
+    found = store.get(("sync",), "key")
+    return {"answer": None if found is None else found.value["value"]}
+
+
+def note(state: State) -> State:
+    """Leave a line in a file for each time that it is done."""
+    with Path(state["given"]).open("a") as file:
+        file.write("done\n")
+    return {}
+
+
+def _graph(*nodes: Any) -> Any:
+    graph = StateGraph(State)
+    graph.add_sequence([(f"step{number}", node) for number, node in enumerate(nodes)])
+    graph.add_edge(START, "step0")
+    return graph.compile()
+
+
+player = _graph(play)
+threaded = _graph(play_sync)
+noting = _graph(note, play)

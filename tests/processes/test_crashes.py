@@ -1,0 +1,116 @@
+"""Worker processes that die, hang, or are killed: they are replaced, and their runs go on."""
+
+import os
+import signal
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from structlog.testing import capture_logs
+
+from agents.configuration import Restarts
+from tests.processes.stage import Stage, aside, open_stage
+
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+PATIENCE = 1.0  # seconds
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stage(tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Stage]:
+    folder = tmp_path_factory.mktemp("service")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("orchestration.processes.crew.RESTARTS", Restarts(first=0.05, most=0.1))
+        async with aside(open_stage(folder, workers=2, worker_timeout=PATIENCE)) as one:
+            yield one
+
+
+async def test_a_run_whose_process_dies_goes_on_in_another_from_its_checkpoint(
+    stage: Stage,
+) -> None:
+    notes, marker = stage.folder / "notes", stage.folder / "died"
+    path = await stage.begin("noting", do="die", given=str(notes), marker=str(marker))
+    assert await stage.ends(path) == ["success"]
+    assert notes.read_text() == "done\n", "a committed step was done twice"
+
+
+async def test_all_runs_of_a_process_that_is_killed_finish_once(stage: Stage) -> None:
+    gate = stage.folder / "gate"
+    markers = [stage.folder / f"waits-{number}" for number in range(20)]
+    paths = [
+        await stage.begin(do="wait", marker=str(marker), given=str(gate)) for marker in markers
+    ]
+    for marker in markers:
+        await stage.until_exists(marker)
+    before = (await stage.workers())["figures"]
+    victim = max(before["each"], key=lambda worker: worker["working"])
+    assert victim["working"] > 0
+    os.kill(victim["pid"], signal.SIGKILL)
+    await stage.until(lambda workers: workers["figures"]["restarts"] > before["restarts"])
+    gate.touch()
+    assert [await stage.ends(path) for path in paths] == [["success"]] * len(paths)
+    pids = {(await stage.get(f"{path}/join"))["pid"] for path in paths}
+    assert victim["pid"] not in pids
+
+
+async def test_a_process_that_hangs_is_killed_and_its_runs_go_on(stage: Stage) -> None:
+    marker = stage.folder / "blocked"
+    path = await stage.begin(do="block", marker=str(marker), given="woke up")
+    assert await stage.ends(path) == ["success"]
+    assert "did not answer" in (await stage.workers())["figures"]["last_end"]
+
+
+async def test_a_process_that_was_stopped_is_killed_when_it_has_to_answer(stage: Stage) -> None:
+    workers = await stage.until(lambda workers: workers["figures"]["each"])
+    for worker in workers["figures"]["each"]:
+        os.kill(worker["pid"], signal.SIGSTOP)
+    assert (await stage.wait(given=1))["answer"] == 1
+
+
+async def test_a_run_that_kills_every_process_is_a_dead_letter(stage: Stage) -> None:
+    with capture_logs() as entries:
+        path = await stage.begin(do="die")
+        assert await stage.ends(path) == ["error"]
+    (letter,) = (await stage.get("/dead-letters"))[:1]
+    assert (path.rpartition("/")[2], "poison") == (letter["run_id"], letter["dead_letter"])
+    ended = [entry for entry in entries if entry["event"] == "a worker process has ended"]
+    assert len(ended) == 3
+
+
+async def test_runs_beside_one_that_kills_every_process_are_not_taken_for_it(
+    stage: Stage,
+) -> None:
+    gate = stage.folder / "second gate"
+    markers = [stage.folder / f"beside-{number}" for number in range(10)]
+    paths = [
+        await stage.begin(do="wait", marker=str(marker), given=str(gate)) for marker in markers
+    ]
+    for marker in markers:
+        await stage.until_exists(marker)
+    before = (await stage.workers())["figures"]["restarts"]
+    poison = await stage.begin(do="die")
+    await stage.until(lambda workers: workers["figures"]["restarts"] >= before + 2)
+    gate.touch()
+    assert await stage.ends(poison) == ["error"]
+    assert [await stage.ends(path) for path in paths] == [["success"]] * len(paths)
+
+
+async def test_a_run_that_is_cancelled_while_its_process_hangs_ends_as_cancelled(
+    stage: Stage,
+) -> None:
+    marker = stage.folder / "blocked for good"
+    path = await stage.begin(do="block", marker=str(marker))
+    await stage.until_exists(marker)
+    await stage.client.post(f"{path}/cancel", params={"wait": True}, timeout=60)
+    assert await stage.ends(path) == ["interrupted"]
+
+
+async def test_the_service_is_not_ready_without_a_process(stage: Stage) -> None:
+    figures: dict[str, Any] = (await stage.workers())["figures"]
+    for worker in figures["each"]:
+        os.kill(worker["pid"], signal.SIGKILL)
+    await stage.until(lambda workers: workers["state"] == "failed")
+    response = await stage.client.get("/readyz")
+    assert response.status_code == 503
+    assert "no worker process is ready" in response.text
+    assert (await stage.wait(given=2))["answer"] == 2
