@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from agents.configuration import Limits
 from agents.errors import AgentLost
 from agents.network.message import Origin
+from operations.telemetry.traceparent import Span
 
 Lost = Callable[[AgentLost], None]
 Take = Callable[[Any], None]
@@ -29,6 +30,7 @@ class Context:
     thread_id: str | None = None
     run_id: str | None = None
     origin: Origin | None = None  # of the messages that led to it
+    span: Span | None = None  # of the task; what the agent tells of its work belongs in it
     take: Take = field(default=lambda _: None)  # gets each event
     most_events: int = 0  # 0: no cap
 
@@ -45,6 +47,11 @@ class Context:
             self.take(event)
         except Exception as error:  # noqa: BLE001 - it is user code; the task fails with it
             self.error = error
+
+    @property
+    def trace(self) -> dict[str, str]:
+        """The W3C trace context for what works on the task; nothing if it is in no trace."""
+        return {} if self.span is None else self.span.headers()
 
     @property
     def cut(self) -> int:

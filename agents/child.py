@@ -145,14 +145,18 @@ async def spawn(
     root: Path,
     error_limit: int,
     arguments: Sequence[str] | None = None,
+    trace: Mapping[str, str] | None = None,
 ) -> Child:
     """Start the subprocess of ``section``, with other ``arguments`` if they are given.
+
+    ``trace`` is a W3C trace context, for its environment.
 
     Raises:
         StartFailed: there is no such command or folder, or it may not be executed.
     """
     argv = [section.argv[0], *(section.argv[1:] if arguments is None else arguments)]
     environment = environment_of(section, os.environ)
+    environment |= {name.upper(): value for name, value in (trace or {}).items()}
     folder = root / section.folder
     if not find(section, root):
         raise StartFailed(f"there is no command {argv[0]!r}")

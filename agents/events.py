@@ -83,6 +83,8 @@ class TaskEnded:
     error: str | None
     events_cut: int
     run_id: str | None
+    span_id: int | None = None  # in the trace of the run
+    parent: int | None = None  # the span that it is a part of
 
 
 @dataclass(frozen=True, slots=True)

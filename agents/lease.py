@@ -13,6 +13,7 @@ from agents.errors import AgentLost
 from agents.network.message import Origin
 from agents.seat import Seat
 from agents.waiting import Request
+from operations.telemetry.traceparent import Span
 
 if TYPE_CHECKING:
     from agents.pool import AgentPool
@@ -85,7 +86,10 @@ class Lease:
         while True:
             seat = await self._seated()
             context = Context(
-                thread_id=self._request.thread_id, run_id=self._run_id, origin=self._origin
+                thread_id=self._request.thread_id,
+                run_id=self._run_id,
+                origin=self._origin,
+                span=self._span(f"{task.task_id}/{tries}"),
             )
             if on_event is not None:
                 # As part of whoever asks, although it is called from elsewhere: a stream writer of
@@ -98,6 +102,10 @@ class Lease:
                 if tries == TRIES or (lost.started and not task.idempotent):
                     raise
             tries += 1
+
+    def _span(self, name: str) -> Span | None:
+        around = None if self._origin is None else self._origin.span
+        return None if around is None else around.part(name)
 
     async def _seated(self) -> Seat:
         """Return the seat, another one if it was lost; who lost one goes before later arrivals."""

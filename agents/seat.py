@@ -178,6 +178,7 @@ class Seat:
                     error,
                     context.cut,
                     context.run_id,
+                    *_place(context),
                 )
             )
 
@@ -245,3 +246,11 @@ class Seat:
             if self._missed >= self._probing.failures:
                 self.lose(AgentLost(f"it missed {self._missed} probes in a row: {error}"))
         self._changed(self)
+
+
+def _place(context: Context) -> tuple[int | None, int | None]:
+    """Return the span of a task, and the one that it is a part of."""
+    around = None if context.origin is None else context.origin.span
+    if context.span is None or around is None:
+        return None, None
+    return context.span.span_id, around.span_id

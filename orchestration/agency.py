@@ -82,7 +82,11 @@ class Agency:
         return AgentClient(
             self.pools,
             self.network,
-            Origin(sender=sender_of(f"graph:{run.graph_id}", _owner(run)), metadata=run.metadata),
+            Origin(
+                sender=sender_of(f"graph:{run.graph_id}", _owner(run)),
+                metadata=run.metadata,
+                span=run.span,
+            ),
             run_id=run.run_id,
             thread_id=run.thread_id,
             priority=run.priority,
@@ -104,7 +108,7 @@ class Agency:
 def _origin(pool: str, context: Context) -> Origin:
     """Return in whose name an agent sends: its pool's, for whoever its task is done for."""
     cause = context.origin or Origin(sender="")
-    return replace(cause, sender=sender_of(f"agent:{pool}", cause.owner))
+    return replace(cause, sender=sender_of(f"agent:{pool}", cause.owner), span=context.span)
 
 
 def _owner(run: Run) -> str | None:

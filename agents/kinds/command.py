@@ -43,6 +43,7 @@ class CommandAgent:
                 root=self._root,
                 error_limit=self.limits.output,
                 arguments=arguments,
+                trace=context.trace,
             )
         except StartFailed as error:
             raise AgentLost(error.reason, started=False) from error

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import anyio
 import httpx2
@@ -69,7 +69,7 @@ class McpAgent:
         context.started = self._working = True
         try:
             result = await client.call_tool(
-                task.capability, task.input, progress_callback=progressed
+                task.capability, task.input, progress_callback=progressed, meta=_meta(context)
             )
         except MCPError as error:
             if error.code == wire.CONNECTION_CLOSED:
@@ -233,6 +233,11 @@ async def _tools(client: Client) -> frozenset[str]:
         if cursor is None:
             break
     return frozenset(found)
+
+
+def _meta(context: Context) -> wire.RequestParamsMeta | None:
+    """Return where the protocol has the W3C trace context; None if there is none."""
+    return cast("wire.RequestParamsMeta", context.trace) or None
 
 
 def _content(result: wire.CallToolResult) -> Any:

@@ -71,6 +71,7 @@ class ProcessAgent:
             "input": task.input,
             "thread_id": context.thread_id,
             "run_id": context.run_id,
+            **context.trace,
         }
         if self._broken is None and self._running.stands_still:  # it would not read the task
             raise AgentLost("it was stopped, or has ended", started=False)

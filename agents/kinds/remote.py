@@ -75,6 +75,7 @@ class RemoteAgent:
             stream_mode=["values", "custom"],
             on_disconnect="cancel",
             metadata={"task_id": task.task_id, "capability": task.capability},
+            headers=context.trace,
         )
         async with aclosing(cast("Any", stream)):
             async for part in stream:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from operations.telemetry.traceparent import Span
+
 HOPS = 16  # messages that may lead one to another
 DEFAULT_PRIORITY = 5
 
@@ -19,6 +21,7 @@ class Origin:
     sender: str
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     hops: int = 0
+    span: Span | None = None  # of the trace in which tasks are done for it
 
     @property
     def owner(self) -> str | None:

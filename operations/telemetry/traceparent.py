@@ -5,7 +5,7 @@ Its ids follow from the run, so that whoever needs them can know them: nobody ha
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Self
 
@@ -34,6 +34,10 @@ class Span:
             return None
         state = (trace or {}).get("tracestate", "")
         return cls(trace_id, span_id, bool(int(found[4], 16) & 1), state[:_STATE_LIMIT])
+
+    def part(self, name: str) -> "Span":
+        """Return a span within this one, whose id follows from ``name``."""
+        return replace(self, span_id=digest(f"{self.span_id}/{name}"))
 
     def headers(self) -> dict[str, str]:
         """Return how it is handed on."""

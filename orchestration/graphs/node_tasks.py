@@ -8,7 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from langchain_core.runnables.config import var_child_runnable_config
 
-from operations.telemetry.traceparent import span_of_run
+from operations.telemetry.traceparent import Span
 from orchestration.graphs.node_threads import NodeExit
 from orchestration.loop.run import Run
 
@@ -26,6 +26,11 @@ class Work(Protocol):
     @property
     def thread_id(self) -> str | None:
         """The thread of that run."""
+        ...
+
+    @property
+    def span(self) -> Span | None:
+        """Its span, if it is done in a trace."""
         ...
 
 
@@ -49,9 +54,9 @@ def whereabouts() -> dict[str, Any]:
         return {}
     found: dict[str, Any] = {"run_id": work.run_id, "thread_id": work.thread_id}
     if isinstance(work, Run):
-        waited = work.started - work.arrived
-        span, _, _ = span_of_run(work.run_id, work.attempt, waited, work.kwargs.get("trace"))
-        found |= {"attempt": work.attempt, "trace_id": f"{span.trace_id:032x}"}
+        found["attempt"] = work.attempt
+    if (span := work.span) is not None:
+        found["trace_id"] = f"{span.trace_id:032x}"
     config = var_child_runnable_config.get() or {}
     if (node := config.get("metadata", {}).get("langgraph_node")) is not None:
         found["node"] = node

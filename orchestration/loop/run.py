@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
+from operations.telemetry.traceparent import Span, span_of_run
 from orchestration.loop.streams import RunStream
 
 if TYPE_CHECKING:
@@ -180,6 +181,13 @@ class Run:
         if self.done is not None and not self.done.done():
             self.done.set_exception(error)
             self.done.exception()  # marked as seen: there may be nobody who waits
+
+    @property
+    def span(self) -> Span:
+        """The span of its attempt, in a trace of its own or of who asked for it."""
+        waited = self.started - self.arrived
+        span, _, _ = span_of_run(self.run_id, self.attempt, waited, self.kwargs.get("trace"))
+        return span
 
     @property
     def logged(self) -> bool:

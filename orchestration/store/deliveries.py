@@ -25,8 +25,8 @@ PAGE = 1_000  # rows a caller may ask for at once
 _RECEIVER = re.compile(r"[^:/?#]+://([^/?#]*)")
 _INSERT = """
 INSERT INTO webhook_deliveries
-    (delivery_id, run_id, thread_id, url, receiver, created_at, due_at, payload, metadata)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    (delivery_id, run_id, thread_id, url, receiver, created_at, due_at, payload, metadata, trace)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _STARTED = "SELECT updated_at FROM runs WHERE run_id = ? AND status = 'running'"
 _DUE = """
@@ -156,8 +156,9 @@ def _insert(
     payload = orjson.dumps(_document(run, ended, started_at)).decode()
     to = receiver[1] if receiver else ""
     metadata = orjson.dumps(run.metadata).decode()
-    row = (delivery_id, run.run_id, run.thread_id, url, to, ended.at, ended.at, payload, metadata)
-    connection.execute(_INSERT, row)
+    ids = delivery_id, run.run_id, run.thread_id
+    trace = orjson.dumps(run.span.headers()).decode()
+    connection.execute(_INSERT, (*ids, url, to, ended.at, ended.at, payload, metadata, trace))
 
 
 def _document(run: Run, ended: Ended, started_at: str | None) -> dict[str, Any]:

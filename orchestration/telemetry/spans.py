@@ -189,10 +189,12 @@ class Spans:
                 semconv.CAPABILITY: event.capability,
                 semconv.RUN: event.run_id,
             }
-            own = Span(attempt.span.trace_id, digest(f"task/{record.number}/{record.at}"))
+            trace_id, named = attempt.span.trace_id, event.span_id
+            own = Span(trace_id, named or digest(f"task/{record.number}/{record.at}"))
+            parent = attempt.span if event.parent is None else Span(trace_id, event.parent)
             time = (record.at - event.took, record.at)
             name = f"{semconv.INVOKE_AGENT} {event.pool}"
-            self._make(name, own, attempt.span, time, said, error=event.error)
+            self._make(name, own, parent, time, said, error=event.error)
 
     def _make(
         self,

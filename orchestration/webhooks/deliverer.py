@@ -9,6 +9,7 @@ from http import HTTPStatus
 from random import Random
 
 import anyio
+import orjson
 import structlog
 from anyio.abc import TaskGroup
 
@@ -128,7 +129,7 @@ class Deliverer:
         at = self._clock()
         body = _stamped(row["payload"].encode(), at)
         try:
-            head = self._head(row["delivery_id"], at, body)
+            head = self._head(row["delivery_id"], at, body) | orjson.loads(row["trace"] or "{}")
             answer = await self._outbound.post(row["url"], body, head)
         except (UrlRefused, RequestFailed) as error:
             return self._failed(row, at, str(error))

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agents.errors import AgentLost, StartFailed, TaskFailed
+from operations.telemetry.traceparent import Span
 from tests.agents.kinds import (
     Ear,
     Kind,
@@ -59,6 +60,20 @@ async def test_it_publishes_events_while_it_works(opening: Opening, tmp_path: Pa
         await agent.probe()  # it can be counted on, though it is busy
         work.cancel()
         await asyncio.wait({work}, timeout=5)
+
+
+@every_kind
+async def test_it_is_told_the_trace_that_its_task_is_done_in(
+    opening: Opening, tmp_path: Path
+) -> None:
+    """As W3C has it; a graph finds it around its nodes, where its log lines do."""
+    span = Span(0x4BF92F3577B34DA6A3CE929D0E0E4736, 0x00F067AA0BA902B7)
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, _):
+        ear = Ear()
+        ear.context.span = span
+        told = kind.said(await agent.invoke(task("trace"), ear.context))
+    in_process = opening in (graphs, remotes)
+    assert told == (f"{span.trace_id:032x}" if in_process else span.headers()["traceparent"])
 
 
 @every_kind

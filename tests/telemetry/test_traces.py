@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Generator
 from contextlib import closing
@@ -19,12 +20,15 @@ from operations.telemetry.traceparent import Span as Place
 from operations.telemetry.traceparent import span_of_run, trace_of
 from orchestration.graphs.steps import NodeEnded, StepWatch, ToolEnded
 from orchestration.telemetry.collector import traced, traces
+from tests.agents.kinds import PLAYERS
 from tests.api.client import new_run, new_thread, open_client
+from tests.operations.receiver import Receiver
 from tests.telemetry.collector import Collector, attributes, collecting
 from tests.telemetry.sinks import until
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
+WORKER = [sys.executable, str(PLAYERS / "worker.py")]
 
 
 @pytest.fixture
@@ -63,6 +67,26 @@ async def test_a_run_its_wait_and_its_nodes_are_spans_in_the_trace_of_who_asked_
     assert collector.resource["service.name"] == "masterloop"
     assert collector.resource["deployment.environment.name"] == "test"
     assert collector.resource["brand"] == "acme"
+
+
+async def test_the_trace_goes_on_in_agents_and_at_receivers_of_webhooks(
+    tmp_path: Path, collector: Collector
+) -> None:
+    manifest = {
+        "graphs": {"asker": "tests.agents.players.asker:asker"},
+        "webhooks": {"url": {"require_https": False, "disable_loopback": False}},
+        "masterloop": {"agents": {"play": {"kind": "process", "argv": WORKER}}},
+    }
+    given = {"tasks": [{"do": "trace"}]}
+    async with Receiver.open() as receiver, open_client(tmp_path, manifest=manifest) as client:
+        body = {"assistant_id": "asker", "input": given, "webhook": receiver.url}
+        headers = {"traceparent": TRACEPARENT}
+        answer = (await client.post("/runs/wait", json=body, headers=headers)).json()
+        (request,) = await receiver.arrived(1)
+    run, task = collector.named("invoke_workflow asker"), collector.named("invoke_agent play")
+    assert task.parent_span_id == run.span_id
+    assert answer["answers"] == [f"00-{TRACE}-{task.span_id.hex()}-01"]
+    assert request.headers["traceparent"] == f"00-{TRACE}-{run.span_id.hex()}-01"
 
 
 async def test_a_failure_is_told_with_its_type(tmp_path: Path, collector: Collector) -> None:

@@ -7,6 +7,8 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
 
+from orchestration.graphs.node_tasks import whereabouts
+
 
 class State(TypedDict, total=False):
     do: str
@@ -28,6 +30,8 @@ async def perform(state: State) -> State:
                 write({"step": step})
         case "ask":
             interrupt("may I?")
+        case "trace":
+            return {"said": whereabouts()["trace_id"]}
         case _:
             pass
     return {"said": state.get("text", "")}

@@ -25,6 +25,8 @@ async def play(ctx: Context, do: str, text: str = "", count: int = 0) -> str:
             sys.stderr.write("these are my last words\n")
             sys.stderr.flush()
             os._exit(7)
+        case "trace":
+            text = str(dict(ctx.request_context.meta or {})["traceparent"])
         case _:
             pass
     return text

@@ -1,11 +1,14 @@
 """A command for the tests of the kind `command`."""
 
+import os
 import sys
 import time
 
 deed, text = sys.argv[1:3]
 if deed == "fail":
     sys.exit("it failed on purpose")
+if deed == "trace":
+    text = os.environ["TRACEPARENT"]
 sys.stdout.write(sys.stdin.read() if deed == "read" else text)
 sys.stdout.flush()
 if deed == "hang":

@@ -98,6 +98,10 @@ def look(given: dict[str, Any]) -> Any:
     return {"env": dict(os.environ), "cwd": str(Path.cwd()), "group": os.getpgid(0)}
 
 
+def trace(given: dict[str, Any]) -> Any:
+    return given["traceparent"]
+
+
 def pid(given: dict[str, Any]) -> Any:
     return os.getpid()
 
@@ -106,7 +110,7 @@ DEEDS = {
     deed.__name__: deed
     for deed in (
         echo, events, fail, hang, sleep, die, stop, long_line, binary, partial, close_stdout, fork,
-        fork_and_die, ignore_term, look, pid,
+        fork_and_die, ignore_term, look, pid, trace,
     )
 }  # fmt: skip
 
@@ -116,7 +120,7 @@ def answer(message: dict[str, Any]) -> Any:
         time.sleep(float(os.environ.get("STARTS_IN", "0")))
         return {"capabilities": ["play"]}
     if message["method"] == "invoke":
-        given = message["params"]["input"]
+        given = {**message["params"]["input"], "traceparent": message["params"].get("traceparent")}
         return DEEDS[given["do"]](given)
     return {}
 
