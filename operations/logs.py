@@ -46,7 +46,8 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
         _hide_what_is_named,
     ]
     stream = cast("TextIO", _Lossy(sys.stderr))
-    renderer: Processor = _Machines(stream, number) if json else _for_people()
+    machines = _Machines(stream, number)
+    renderer: Processor = machines if json else _for_people(machines)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -76,6 +77,19 @@ def log_past(at: float, event: str, facts: Entry) -> None:
         structlog.get_logger("masterloop").info(event, **facts)
 
 
+@contextmanager
+def lines_heard_by(hear: Callable[[str], None]) -> Generator[None]:
+    """Have ``hear`` called with each line that is written meanwhile, as JSON for machines."""
+    _hearers.append(hear)
+    try:
+        yield
+    finally:
+        _hearers.remove(hear)
+
+
+_hearers: list[Callable[[str], None]] = []
+
+
 class _Machines:
     """Writes entries as JSON."""
 
@@ -88,7 +102,10 @@ class _Machines:
         self._render = _redacting(self._plainly)
 
     def __call__(self, logger: Any, method: str, entry: Entry) -> str:
-        return self._render(logger, method, entry)
+        line = self._render(logger, method, entry)
+        for hear in _hearers:
+            hear(line)
+        return line
 
     def log_past(self, at: float, event: str, facts: Entry) -> None:
         if self._level > logging.INFO:
@@ -99,7 +116,7 @@ class _Machines:
             "level": "info",
             "ts": iso_of(at).replace("+00:00", "Z"),
         }
-        self._stream.write(f"{self._render(None, 'info', entry)}\n")
+        self._stream.write(f"{self(None, 'info', entry)}\n")
         self._stream.flush()
 
     def _plainly(self, logger: Any, method: str, entry: Entry) -> str:
@@ -108,7 +125,7 @@ class _Machines:
         return orjson.dumps(entry, default=str).decode()
 
 
-def _for_people() -> Processor:
+def _for_people(machines: Processor) -> Processor:
     lines = structlog.dev.ConsoleRenderer(
         colors=sys.stderr.isatty(), exception_formatter=_write_traceback
     )
@@ -116,7 +133,14 @@ def _for_people() -> Processor:
     def render(logger: Any, method: str, entry: Entry) -> str:
         return lines(logger, method, _escape(entry))
 
-    return _redacting(render)
+    redacting = _redacting(render)
+
+    def shown(logger: Any, method: str, entry: Entry) -> str:
+        if _hearers:
+            machines(logger, method, dict(entry))
+        return redacting(logger, method, entry)
+
+    return shown
 
 
 def _redacting(render: Callable[[Any, str, Entry], str]) -> Callable[[Any, str, Entry], str]:

@@ -25,7 +25,7 @@ from orchestration.telemetry.live import LiveView
 from orchestration.telemetry.manifests import Manifests, open_manifests
 from orchestration.telemetry.metrics import Metrics
 from orchestration.telemetry.statistics import RunStatistics
-from orchestration.telemetry.wiring import aggregator
+from orchestration.telemetry.wiring import open_telemetry
 from orchestration.webhooks.configuration import url_policy
 
 DATABASE = "masterloop.db"
@@ -75,7 +75,7 @@ async def open_ground(
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         open_manifests(manifest, database) as manifests,
-        aggregator(
+        open_telemetry(
             manifest, trail, metrics, statistics, view, *([manifests] if manifests else [])
         ) as telemetry,
         open_shared_store(manifest, database) as items,

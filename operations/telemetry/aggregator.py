@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from random import Random
@@ -20,6 +20,7 @@ CAPACITY = 16_384  # records that wait to be handed on; and as many for each sin
 TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
 CADENCE = 0.1  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
+_OTHERS = 2 / 3  # of the time at the end, until who takes what sinks tell is closed
 _RESTART_FIRST = 0.1  # seconds
 _RESTART_MOST = 30.0  # seconds
 
@@ -35,6 +36,7 @@ class Aggregator:
 
     ``importance`` says it of the types of events that are more than details. Events of the audit
     are handed to ``trail`` too, which keeps all of them: it is to be a sink that writes them down.
+    ``by_sinks`` are types that sinks tell as they take others: who wants them is closed last.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Aggregator:
         importance: Mapping[type, Importance],
         common: Mapping[str, str],
         rng: Random,
+        by_sinks: Collection[type] = (),
         first: int = 1,
         capacity: int = CAPACITY,
         cadence: float = CADENCE,
@@ -56,6 +59,7 @@ class Aggregator:
         self._half = capacity // 2 - 1
         self._cadence = cadence
         self._lanes = [Lane(sink, capacity, rng) for sink in sinks]
+        self._by_sinks = by_sinks
         self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng)
         self._something = threading.Event()
         self._enough = threading.Event()
@@ -173,15 +177,26 @@ class Aggregator:
         self._ended.clear()
         self._start()
 
+    @staticmethod
+    def _end(lanes: Sequence[Lane], deadline: float, patience: float) -> None:
+        """Close lanes, which have until ``deadline``; wait for them until ``patience``."""
+        for lane in lanes:
+            lane.close(deadline)
+        for lane in lanes:
+            lane.join(patience)
+
     def _close(self, deadline: float, done: asyncio.Event) -> None:
         self._something.set()
         self._enough.set()
         self._ended.wait(max(0.0, deadline - time.monotonic()))
         self._hand_on()
-        for lane in self._all_lanes:
-            lane.close(deadline)
-        for lane in self._all_lanes:
-            lane.join()
+        last = [lane for lane in self._lanes if lane.wants(self._by_sinks)]
+        others = [lane for lane in self._all_lanes if lane not in last]
+        # What a sink that hangs leaves of the time is for those that wait for the others.
+        share = _OTHERS if last else 1.0
+        self._end(others, deadline, time.monotonic() + share * (deadline - time.monotonic()))
+        self._hand_on()
+        self._end(last, deadline, deadline)
         if self._loop is not None:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(done.set)

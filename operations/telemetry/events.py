@@ -29,6 +29,13 @@ class KeyChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line was logged: a JSON object, as machines are shown it."""
+
+    line: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoopTurned:
     """The event loop made the turns that it was asked for lately, each so many seconds late."""
 

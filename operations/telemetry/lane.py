@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -70,6 +70,10 @@ class Lane:
             busy=0.0 if begun is None else time.monotonic() - begun,
         )
 
+    def wants(self, kinds: Collection[type]) -> bool:
+        """Return whether the sink asks for some of these events by name."""
+        return self._kinds is not None and not self._kinds.isdisjoint(kinds)
+
     def start(self) -> None:
         """Begin; nothing is taken before."""
         self._thread.start()
@@ -93,9 +97,9 @@ class Lane:
         """Whether the sink has been started and is not closed yet."""
         return self._thread.is_alive()
 
-    def join(self) -> None:
-        """Wait until the sink is closed, or the deadline of the closing."""
-        self._thread.join(max(0.0, self._deadline - time.monotonic()))
+    def join(self, patience: float) -> None:
+        """Wait until the sink is closed, or for it no longer, in monotonic time."""
+        self._thread.join(max(0.0, patience - time.monotonic()))
 
     def _run(self) -> None:
         while True:

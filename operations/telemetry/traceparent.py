@@ -39,6 +39,10 @@ class Span:
         """Return a span within this one, whose id follows from ``name``."""
         return replace(self, span_id=digest(f"{self.span_id}/{name}"))
 
+    def named(self) -> dict[str, str]:
+        """Return how the log names it."""
+        return {"trace_id": f"{self.trace_id:032x}", "span_id": f"{self.span_id:016x}"}
+
     def headers(self) -> dict[str, str]:
         """Return how it is handed on."""
         flags = "01" if self.sampled else "00"

@@ -56,7 +56,7 @@ def whereabouts() -> dict[str, Any]:
     if isinstance(work, Run):
         found["attempt"] = work.attempt
     if (span := work.span) is not None:
-        found["trace_id"] = f"{span.trace_id:032x}"
+        found |= span.named()
     config = var_child_runnable_config.get() or {}
     if (node := config.get("metadata", {}).get("langgraph_node")) is not None:
         found["node"] = node

@@ -1,63 +1,117 @@
-"""Where traces go: to a collector, if the environment names one in OpenTelemetry's own words."""
+"""What is sent to a collector, if the environment names one in OpenTelemetry's own words."""
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+from prometheus_client import CollectorRegistry
 
 from operations.errors import ConfigurationError
 from operations.telemetry.record import Sink
 
 if TYPE_CHECKING:
-    from orchestration.telemetry.spans import Exporter
+    from opentelemetry.sdk.resources import Resource
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-_PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+Signal = Literal["traces", "metrics", "logs"]
+
 _HTTP, _GRPC = "http/protobuf", "grpc"
+_PACKAGES = {
+    _HTTP: "opentelemetry.exporter.otlp.proto.http",
+    _GRPC: "opentelemetry.exporter.otlp.proto.grpc",
+}
+_EXPORTERS: Mapping[Signal, tuple[str, str]] = {
+    "traces": ("trace_exporter", "OTLPSpanExporter"),
+    "metrics": ("metric_exporter", "OTLPMetricExporter"),
+    "logs": ("_log_exporter", "OTLPLogExporter"),
+}
+_INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"  # milliseconds
+_MINUTE = "60000"
+_TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
 
-def traced(environment: Mapping[str, str]) -> bool:
-    """Return whether traces are to be sent anywhere."""
+def wanted(environment: Mapping[str, str], signal: Signal) -> bool:
+    """Return whether traces, metrics or logs are to be sent anywhere."""
+    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     return (
-        any(environment.get(name) for name in _ENDPOINTS)
-        and environment.get("OTEL_TRACES_EXPORTER", "otlp") == "otlp"
+        any(environment.get(name) for name in endpoints)
+        and environment.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp") == "otlp"
         and environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
     )
 
 
-def traces(environment: Mapping[str, str], common: Mapping[str, str]) -> list[Sink]:
-    """Return the sink that sends traces, if they are to be sent. Nothing is imported otherwise.
+def senders(
+    environment: Mapping[str, str], common: Mapping[str, str], registry: CollectorRegistry
+) -> list[Sink]:
+    """Return the sinks that send what is to be sent. Nothing is imported if that is nothing.
 
     Raises:
-        ConfigurationError: the protocol is not one that there is.
+        ConfigurationError: the protocol, or how to send metrics, is not one that there is.
     """
-    if not traced(environment):
+    makers: Mapping[Signal, Callable[[Any, Any], list[Sink]]] = {
+        "traces": _traces,
+        "metrics": partial(_metrics, environment, registry),
+        "logs": _logs,
+    }
+    signals: list[Signal] = [signal for signal in makers if wanted(environment, signal)]
+    if not signals:
         return []
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - slow, and rarely wanted
+
+    # What a collector that is away makes the exporters say, the lanes say once a minute.
+    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+    resource = Resource.create(dict(common))
+    return [
+        sink
+        for signal in signals
+        for sink in makers[signal](_exporter(environment, signal), resource)
+    ]
+
+
+def _traces(exporter: Any, resource: "Resource") -> list[Sink]:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
 
     from orchestration.telemetry.spans import Spans  # noqa: PLC0415 - as above
 
-    # What a collector that is away makes the exporter say, the lane says once a minute.
-    logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    resource = Resource.create(dict(common))
     sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
-    return [Spans(_exporter(environment), resource, sampler)]
+    return [Spans(exporter, resource, sampler)]
 
 
-def _exporter(environment: Mapping[str, str]) -> "Exporter":
-    named = [environment[name] for name in _PROTOCOLS if environment.get(name)]
-    protocol = named[0] if named else _HTTP
-    if protocol == _HTTP:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import (  # noqa: PLC0415 - slow
-            OTLPSpanExporter as HttpExporter,
-        )
+def _metrics(
+    environment: Mapping[str, str],
+    registry: CollectorRegistry,
+    exporter: Any,
+    resource: "Resource",
+) -> list[Sink]:
+    from orchestration.telemetry.gen_ai import GenAi  # noqa: PLC0415 - as above
+    from orchestration.telemetry.sent_metrics import SentMetrics  # noqa: PLC0415 - as above
 
-        return HttpExporter()
-    if protocol == _GRPC:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import (  # noqa: PLC0415 - slow
-            OTLPSpanExporter as GrpcExporter,
-        )
+    preference = environment.get(_TEMPORALITY, "cumulative").lower()
+    if preference != "cumulative":
+        fix = "Leave it out, or set it to cumulative."
+        raise ConfigurationError(_TEMPORALITY, f"found {preference!r}", fix)
+    text = environment.get(_INTERVAL) or _MINUTE
+    if not text.isdecimal() or not int(text):
+        fix = "It has to be a number of milliseconds."
+        raise ConfigurationError(_INTERVAL, f"found {text!r}", fix)
+    durations = GenAi()
+    return [durations, SentMetrics(exporter, resource, registry, durations, int(text) / 1_000)]
 
-        return GrpcExporter()
-    fix = f"It has to be {_HTTP} or {_GRPC}."
-    raise ConfigurationError(_PROTOCOLS[1], f"found {protocol!r}", fix)
+
+def _logs(exporter: Any, resource: "Resource") -> list[Sink]:
+    from orchestration.telemetry.sent_logs import SentLogs  # noqa: PLC0415 - as above
+
+    return [SentLogs(exporter, resource)]
+
+
+def _exporter(environment: Mapping[str, str], signal: Signal) -> Any:
+    names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    name, protocol = next(
+        ((name, environment[name]) for name in names if environment.get(name)), (names[1], _HTTP)
+    )
+    if protocol not in _PACKAGES:
+        fix = f"It has to be {_HTTP} or {_GRPC}."
+        raise ConfigurationError(name, f"found {protocol!r}", fix)
+    module, kind = _EXPORTERS[signal]
+    return getattr(import_module(f"{_PACKAGES[protocol]}.{module}"), kind)()

@@ -94,4 +94,4 @@ def _begun(started: RunStarted | None) -> Mapping[str, Any]:
     if started is None:
         return {}
     span, _, _ = span_of_run(started.run_id, started.attempt, started.waited, started.trace)
-    return {"waited": round(started.waited, 6), "trace_id": f"{span.trace_id:032x}"}
+    return {"waited": round(started.waited, 6), **span.named()}

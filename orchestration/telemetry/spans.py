@@ -28,14 +28,11 @@ from operations.telemetry.record import Record
 from operations.telemetry.traceparent import Span, digest, span_of_run
 from orchestration.graphs.steps import NodeEnded, ToolEnded
 from orchestration.loop.events import RunCrashed, RunEnded, RunRequeued, RunStarted
+from orchestration.telemetry.sending import NotSent
 
 _RUNS = 20_000  # runs that work and are known
 _AT_ONCE = 512  # spans that are sent together
 _SCOPE = InstrumentationScope("masterloop")
-
-
-class NotExported(Exception):
-    """The collector did not take the spans; the reason is in its exporter's log."""
 
 
 class Exporter(Protocol):
@@ -85,7 +82,7 @@ class Spans:
         """Send the spans of what has ended.
 
         Raises:
-            NotExported: the collector does not take them.
+            NotSent: the collector does not take them.
         """
         for record in batch:
             if record.number > self._last:  # it is not taken again
@@ -93,7 +90,7 @@ class Spans:
                 self._note(record)
         while self._made:
             if self._exporter.export(self._made[:_AT_ONCE]) is not SpanExportResult.SUCCESS:
-                raise NotExported("the collector did not take the spans")
+                raise NotSent("the collector did not take the spans")
             del self._made[:_AT_ONCE]
 
     def close(self, grace: float) -> None:  # noqa: ARG002 - it takes as long as it takes, in its thread

@@ -3,11 +3,12 @@
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from random import Random
 
+from operations.logs import lines_heard_by
 from operations.telemetry.aggregator import Aggregator
-from operations.telemetry.events import ServiceStarted, ServiceStopped
+from operations.telemetry.events import LogLine, ServiceStarted, ServiceStopped
 from operations.telemetry.record import Sink
 from operations.telemetry.trail import Trail
 from orchestration.api.meta import VERSION
@@ -16,21 +17,37 @@ from orchestration.graphs.steps import StepWatch
 from orchestration.loop.events import harmless
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Run
-from orchestration.telemetry.collector import traced, traces
+from orchestration.telemetry.collector import senders, wanted
 from orchestration.telemetry.importance import IMPORTANCE
 from orchestration.telemetry.journal import Journal
+from orchestration.telemetry.metrics import Metrics
 
 
-def aggregator(manifest: Manifest, trail: Trail, *sinks: Sink) -> Aggregator:
-    """Make what the service is told by, and those who take it from there."""
+@asynccontextmanager
+async def open_telemetry(
+    manifest: Manifest, trail: Trail, metrics: Metrics, *sinks: Sink
+) -> AsyncGenerator[Aggregator]:
+    """Open what the service is told by, and those who take it from there.
+
+    Raises:
+        ConfigurationError: what the environment says of a collector cannot be done.
+    """
     common = manifest.masterloop.telemetry.common(VERSION)
-    return Aggregator(
-        [Journal(), *sinks, *traces(os.environ, common)],
+    sent = senders(os.environ, common, metrics.registry)
+    telemetry = Aggregator(
+        [Journal(), metrics, *sinks, *sent],
         trail=trail,
         importance=IMPORTANCE,
         common=common,
         rng=Random(),
+        by_sinks=(LogLine,),
     )
+    emit = harmless(telemetry.emit)
+    lines = lines_heard_by(lambda line: emit(LogLine(line)))
+    # To the very end: what is taken there is logged, too.
+    with lines if wanted(os.environ, "logs") else nullcontext():
+        async with telemetry:
+            yield telemetry
 
 
 def steps_watch(telemetry: Aggregator, *, kept: bool) -> Callable[[Run], StepWatch] | None:
@@ -38,7 +55,7 @@ def steps_watch(telemetry: Aggregator, *, kept: bool) -> Callable[[Run], StepWat
 
     ``kept``: somebody keeps them, whether or not they are traced.
     """
-    if not (kept or traced(os.environ)):
+    if not (kept or wanted(os.environ, "traces")):
         return None
     emit = harmless(telemetry.emit)
     return lambda run: StepWatch(run.run_id, run.graph_id, emit)

@@ -30,5 +30,5 @@ async def test_a_node_knows_where_it_is(node: Any) -> None:
     assert whereabouts() == {}
     enter_run(run)
     seen = (await builder.compile().ainvoke({}))["seen"]
-    assert len(seen.pop("trace_id")) == 32
+    assert (len(seen.pop("trace_id")), len(seen.pop("span_id"))) == (32, 16)
     assert seen == {"run_id": "r", "thread_id": "t", "attempt": 2, "node": "plan"}

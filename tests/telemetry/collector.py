@@ -1,4 +1,4 @@
-"""A collector of traces: takes them over HTTP as protobuf, and can be slow or refuse."""
+"""A collector: takes traces, metrics and logs over HTTP as protobuf, and can be slow or refuse."""
 
 import threading
 from collections.abc import Generator
@@ -6,10 +6,16 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
 )
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
@@ -19,6 +25,8 @@ class Collector:
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.spans: list[Span] = []
+        self.metrics: dict[str, Metric] = {}  # as they were sent last
+        self.lines: list[LogRecord] = []
         self.resource: dict[str, Any] = {}
         self.status = 200
         self.asked = 0
@@ -28,17 +36,35 @@ class Collector:
         (span,) = [span for span in self.spans if span.name == name]
         return span
 
-    def take(self, body: bytes) -> None:
-        request = ExportTraceServiceRequest.FromString(body)
+    def take(self, path: str, body: bytes) -> None:
+        match path:
+            case "/v1/metrics":
+                self._take_metrics(ExportMetricsServiceRequest.FromString(body))
+            case "/v1/logs":
+                self._take_lines(ExportLogsServiceRequest.FromString(body))
+            case _:
+                self._take_spans(ExportTraceServiceRequest.FromString(body))
+
+    def _take_spans(self, request: ExportTraceServiceRequest) -> None:
         for resource in request.resource_spans:
             self.resource |= _values(resource.resource.attributes)
             for scope in resource.scope_spans:
                 self.spans.extend(scope.spans)
 
+    def _take_metrics(self, request: ExportMetricsServiceRequest) -> None:
+        for resource in request.resource_metrics:
+            for scope in resource.scope_metrics:
+                self.metrics.update({metric.name: metric for metric in scope.metrics})
 
-def attributes(span: Span) -> dict[str, Any]:
-    """Return what a span says."""
-    return _values(span.attributes)
+    def _take_lines(self, request: ExportLogsServiceRequest) -> None:
+        for resource in request.resource_logs:
+            for scope in resource.scope_logs:
+                self.lines.extend(scope.log_records)
+
+
+def attributes(told: Any) -> dict[str, Any]:
+    """Return what a span, a point of a metric or a line of the log says."""
+    return _values(told.attributes)
 
 
 def _values(attributes: Any) -> dict[str, Any]:
@@ -54,7 +80,7 @@ def collecting() -> Generator[Collector]:
             body = self.rfile.read(int(self.headers["content-length"]))
             collector.asked += 1
             if collector.status == 200:
-                collector.take(body)
+                collector.take(self.path, body)
             answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(collector.status)
             self.send_header("content-type", "application/x-protobuf")

@@ -2,16 +2,17 @@
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import pytest
 from structlog.testing import capture_logs
 
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.lane import BATCH
-from operations.telemetry.record import Importance, Sink
+from operations.telemetry.record import Importance, Record, Sink
 from tests.telemetry.sinks import Shelf, until
 
 
@@ -62,6 +63,27 @@ async def test_a_sink_is_given_what_it_wants_and_not_even_woken_for_the_rest() -
             telemetry.emit(event)
     assert picky.events == [Deed(3)]
     assert len(every.events) == 4
+
+
+@pytest.mark.parametrize("hanging", [False, True])
+async def test_what_sinks_tell_at_the_end_still_gets_to_who_wants_it(hanging: bool) -> None:
+    """Even if another one hangs, of whom it is not known whether it tells anything."""
+
+    class Teller(Shelf):
+        def take(self, batch: Sequence[Record]) -> None:
+            super().take(batch)
+            for event in batch:
+                telemetry.emit(Life(event.event.number))
+
+    hearer, other = Shelf("hearer", kinds={Life}), Shelf("other", kinds={Detail})
+    telemetry = aggregator(Teller(kinds={Detail}), hearer, other, by_sinks={Life})
+    async with telemetry:
+        if hanging:
+            other.gate.clear()
+        telemetry.emit(Detail(7))
+        await telemetry.aclose(0.3)
+    other.gate.set()
+    assert hearer.events == [Life(7)]
 
 
 async def test_only_the_audit_goes_to_the_trail() -> None:

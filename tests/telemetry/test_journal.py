@@ -7,6 +7,7 @@ from agents import events as agents
 from coordinator import events as coordinator
 from coordinator.advice import Arm
 from operations.telemetry.record import Importance, Record
+from operations.telemetry.traceparent import digest
 from orchestration.loop.events import (
     Event,
     RunAccepted,
@@ -78,6 +79,7 @@ def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
             "attempt": 1,
             "waited": 0.25,
             "trace_id": "ab" * 16,
+            "span_id": f"{digest('r/1'):016x}",
             "took": 1.5,
             "error": "ValueError",
         }

@@ -14,12 +14,13 @@ from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
+from prometheus_client import CollectorRegistry
 
 from operations.errors import ConfigurationError
 from operations.telemetry.traceparent import Span as Place
 from operations.telemetry.traceparent import span_of_run, trace_of
 from orchestration.graphs.steps import NodeEnded, StepWatch, ToolEnded
-from orchestration.telemetry.collector import traced, traces
+from orchestration.telemetry.collector import senders, wanted
 from tests.agents.kinds import PLAYERS
 from tests.api.client import new_run, new_thread, open_client
 from tests.operations.receiver import Receiver
@@ -216,12 +217,21 @@ async def test_tools_and_nodes_are_told_with_what_they_are_a_part_of() -> None:
 
 def test_nothing_is_traced_unless_the_environment_names_a_collector() -> None:
     named = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
-    assert traced(named)
-    assert not traced({})
-    assert not traced({**named, "OTEL_SDK_DISABLED": "true"})
-    assert not traced({**named, "OTEL_TRACES_EXPORTER": "none"})
-    assert traces({}, {}) == []
+    registry = CollectorRegistry()
+    for signal in ("traces", "metrics", "logs"):
+        assert wanted(named, signal)
+        assert not wanted({}, signal)
+        assert not wanted({**named, "OTEL_SDK_DISABLED": "true"}, signal)
+        assert not wanted({**named, f"OTEL_{signal.upper()}_EXPORTER": "none"}, signal)
+        own = {f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT": "http://127.0.0.1:4318"}
+        assert wanted(own, signal)
+    assert senders({}, {}, registry) == []
     with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_PROTOCOL"):
-        traces({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, {})
-    (sink,) = traces({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {})
-    sink.close(0)
+        senders({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, {}, registry)
+    with pytest.raises(ConfigurationError, match="OTEL_METRIC_EXPORT_INTERVAL"):
+        senders({**named, "OTEL_METRIC_EXPORT_INTERVAL": "1s"}, {}, registry)
+    delta = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}
+    with pytest.raises(ConfigurationError, match="TEMPORALITY"):
+        senders({**named, **delta}, {}, registry)
+    sinks = senders({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {}, registry)
+    assert [sink.name for sink in sinks] == ["traces", "gen_ai", "sent metrics", "sent logs"]

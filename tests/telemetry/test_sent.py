@@ -1,0 +1,132 @@
+"""Metrics and lines of the log, as a collector gets them."""
+
+import logging
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+import structlog
+from opentelemetry._logs import SeverityNumber
+
+from agents.events import TaskEnded
+from operations.logs import configure_logs
+from operations.telemetry.record import Importance, Record
+from orchestration.graphs.node_tasks import whereabouts
+from orchestration.graphs.steps import ToolEnded
+from orchestration.loop.events import RunEnded
+from orchestration.loop.run import RunStatus
+from orchestration.telemetry.gen_ai import BOUNDS, GenAi
+from tests.api.client import open_client
+from tests.telemetry.collector import Collector, attributes, collecting
+from tests.telemetry.sinks import until
+
+TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+ASKED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
+ECHO = {"assistant_id": "echo", "input": {"text": "x"}}
+
+
+@pytest.fixture
+def collector(monkeypatch: pytest.MonkeyPatch) -> Generator[Collector]:
+    with collecting() as found:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
+        yield found
+
+
+@pytest.fixture
+def _logs() -> Generator[None]:
+    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+async def test_metrics_are_sent_as_prometheus_is_shown_them(
+    tmp_path: Path, collector: Collector
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        for _ in range(3):
+            await client.post("/runs/wait", json=ECHO)
+    finished = collector.metrics["masterloop_runs_finished"].sum
+    assert (finished.is_monotonic, finished.aggregation_temporality) == (True, 2)  # cumulative
+    (point,) = finished.data_points
+    assert (attributes(point), point.as_double) == ({"assistant": "echo", "status": "success"}, 3)
+    assert 0 < point.start_time_unix_nano < point.time_unix_nano
+    duration = collector.metrics["masterloop_run_duration_seconds"]
+    (spread,) = duration.histogram.data_points
+    assert (duration.unit, spread.count, sum(spread.bucket_counts)) == ("s", 3, 3)
+    assert len(spread.bucket_counts) == len(spread.explicit_bounds) + 1
+    assert collector.metrics["masterloop_workers_limit"].gauge.data_points[0].as_double == 100
+    assert collector.metrics["process_resident_memory_bytes"].unit == "By"
+    assert collector.metrics["masterloop_db_operation_seconds"].histogram.data_points
+
+
+async def test_workflows_are_sent_by_the_names_for_generative_ai(
+    tmp_path: Path, collector: Collector
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        await client.post("/runs/wait", json=ECHO)
+    metric = collector.metrics["gen_ai.workflow.duration"]
+    (point,) = metric.histogram.data_points
+    said = {"gen_ai.operation.name": "invoke_workflow", "gen_ai.workflow.name": "echo"}
+    assert (metric.unit, attributes(point), point.count) == ("s", said, 1)
+    assert list(point.explicit_bounds) == pytest.approx(BOUNDS)
+
+
+async def test_metrics_are_sent_every_so_often(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "10")
+    async with open_client(tmp_path, "echo"):
+        await until(lambda: "masterloop_workers_limit" in collector.metrics)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.usefixtures("_logs")
+async def test_lines_of_the_log_are_sent_in_their_trace_and_without_secrets(
+    tmp_path: Path, collector: Collector, as_json: bool
+) -> None:
+    configure_logs("info", json=as_json, context=whereabouts)
+    async with open_client(tmp_path, "echo") as client:
+        structlog.get_logger("x").warning("a token", header="Bearer abcdefghijklmnop", parts=[1])
+        await client.post("/runs/wait", json=ECHO, headers=ASKED)
+    run = collector.named("invoke_workflow echo")
+    lines = {line.body.string_value: line for line in collector.lines}
+    ended = lines["run ended"]
+    assert (ended.trace_id.hex(), ended.span_id) == (TRACE, run.span_id)
+    assert ended.severity_text == "info"
+    assert attributes(ended).items() >= {"graph_id": "echo", "status": "success"}.items()
+    assert run.start_time_unix_nano <= ended.time_unix_nano
+    token = lines["a token"]
+    assert (token.severity_number, token.trace_id) == (SeverityNumber.WARN.value, b"")
+    assert "abcdefgh" not in str(token)
+    assert attributes(token)["parts"] == "[1]"
+
+
+async def test_each_is_sent_only_if_it_is_to_be(
+    tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for signal in ("METRICS", "LOGS"):
+        monkeypatch.setenv(f"OTEL_{signal}_EXPORTER", "none")
+    async with open_client(tmp_path, "echo") as client:
+        await client.post("/runs/wait", json=ECHO)
+    assert collector.spans
+    assert (collector.metrics, collector.lines) == ({}, [])
+
+
+def test_names_and_errors_beyond_a_bound_are_other() -> None:
+    durations = GenAi()
+    events = [
+        *(RunEnded("r", "t", f"g{n}", RunStatus.ERROR, 1, 0.1, f"E{n}") for n in range(300)),
+        TaskEnded("pool", 1, "c", 0.2, None, 0, "r"),
+        ToolEnded("r", 1, None, "tool", None, 0.3, None),
+    ]
+    durations.take([Record(1, 0.0, Importance.DETAIL, event, {}) for event in events])
+    told = list(durations.series())
+    by_name = {one.name: one for one in told}
+    assert by_name["gen_ai.invoke_agent.duration"].attributes["gen_ai.agent.name"] == "pool"
+    assert by_name["gen_ai.execute_tool.duration"].attributes["gen_ai.tool.name"] == "tool"
+    runs = [one for one in told if one.name == "gen_ai.workflow.duration"]
+    assert len({one.attributes["gen_ai.workflow.name"] for one in runs}) == 201
+    assert len({one.attributes["error.type"] for one in runs}) == 51
+    assert sum(one.counted.upto[-1][1] for one in runs) == 300
