@@ -6,7 +6,6 @@
 import argparse
 import fcntl
 import os
-import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,9 +31,7 @@ def main(arguments: Sequence[str]) -> int:
     asked = _parser().parse_args(arguments)
     file = WORK / "quick.jsonl" if asked.quick else RESULTS
     if not asked.report:
-        command = shlex.join(
-            ["make", "bench", *([f"ARGS={' '.join(arguments)}"] if arguments else [])]
-        )
+        command = f'make bench ARGS="{" ".join(arguments)}"' if arguments else "make bench"
         with _alone():
             if asked.quick:
                 file.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from html import escape
 
 NAMESPACE = "http://www.w3.org/2000/svg"
 WIDTH = 760
-LEFT, RIGHT = 190, 96  # of the bars: room for names, and for figures
+LEFT, RIGHT = 200, 130  # of the bars: room for names, and for figures
 TOP = 46
 ROW, THICK, GAP, HEAD = 19, 13, 10, 20
 COLOURS = {
@@ -61,8 +61,9 @@ def chart(title: str, note: str, groups: Sequence[Group], *, logarithmic: bool =
     parts: list[str] = []
     y = TOP
     for group in groups:
-        parts.append(_text(12, y + 13, group.head, "head"))
-        y += HEAD
+        if group.head:
+            parts.append(_text(12, y + 13, group.head, "head"))
+            y += HEAD
         for bar in group.bars:
             parts += _bar(bar, y, scale)
             y += ROW

@@ -10,7 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 PEERS = HERE / ".peers"  # what is made; nothing of it is committed
 INSTALL_LIMIT = 900.0  # seconds
-SHOWN = 300  # characters of an installer's last words
+SHOWN = 300  # characters of the last line that a program wrote
 ASK_VERSIONS = """
 import json, sys
 from importlib.metadata import PackageNotFoundError, version
@@ -73,6 +73,12 @@ class Environment:
         return found
 
 
+def last_words(text: str) -> str:
+    """Return the last line of what a program wrote: of an error's traceback, the error."""
+    lines = text.strip().splitlines()
+    return lines[-1][:SHOWN] if lines else "it said nothing"
+
+
 def _interpreter(oldest: tuple[int, int]) -> str:
     if sys.version_info >= oldest:
         return sys.executable
@@ -101,5 +107,5 @@ def _run(command: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise CannotInstall(str(error)) from error
     if done.returncode:
-        raise CannotInstall(f"{command[0]} failed: {done.stderr.strip()[-SHOWN:]}")
+        raise CannotInstall(f"{Path(command[0]).name} failed: {last_words(done.stderr)}")
     return done.stdout

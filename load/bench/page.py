@@ -74,13 +74,13 @@ def _circumstances(results: Results) -> str:
     for session, records in sessions.items():
         facts = records[-1].facts
         busy = sorted(record.others for record in records)
-        rounds = 1 + max(record.round for record in records)
+        rounds = _counted(1 + max(record.round for record in records), "round")
         lines.append(
-            f"Measured {session} UTC at {facts['commit']} by `{facts['command']}`: {rounds} "
-            f"rounds, servers alternating, on {facts['processors']} processors "
+            f"Measured {session} UTC at {facts['commit']} by `{facts['command']}`: {rounds}, "
+            f"servers alternating, on {facts['processors']} processors "
             f"({facts['processor']}), {facts['system']}, Python {facts['python']}, SQLite "
             f"{facts['sqlite']}. Others kept {busy[len(busy) // 2]:.2f} processors busy meanwhile "
-            f"(median; at most {busy[-1]:.2f})."
+            f"(median; at most {busy[-1]:.2f}; PostgreSQL is among them)."
         )
     few = [peer.title for peer in PEERS.values() if peer.rounds == 1]
     lines.append(
@@ -88,6 +88,10 @@ def _circumstances(results: Results) -> str:
         f"One round only: {', '.join(few)}."
     )
     return "\n\n".join(lines)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _versions(newest: Iterable[Record]) -> str:

@@ -106,7 +106,7 @@ ALL = (
         variables=SETTINGS,
     ),
     _limit("limit", "bare limit", {"W8": "nothing of it is durable"}),
-    _limit("limit-sqlite", "limit, rows in SQLite", {}, LIMIT_DURABLE="1"),
+    _limit("limit-sqlite", "limit, rows in SQLite", {"W6": "as the bare limit"}, LIMIT_DURABLE="1"),
     Peer(
         name="langgraph-dev",
         title="`langgraph dev`",

@@ -21,7 +21,8 @@ class Row:
 class Goal(Row):
     """A figure of ours and its bound: of the ratio to ``against``, or of itself without one.
 
-    ``against`` is a peer, ``basis`` the measure to divide by where it is another one.
+    ``against`` is a peer, ``basis`` the measure to divide by where it is another one; ``label`` is
+    its name in a chart.
     """
 
     against: str = ""
@@ -29,6 +30,7 @@ class Goal(Row):
     at_least: float | None = None
     at_most: float | None = None
     peer: str = OURS
+    label: str
 
     @property
     def wanted(self) -> str:
@@ -55,6 +57,7 @@ GOALS = (
         Goal(
             workload="W1",
             what=f"run, waited for, {at_once} at once",
+            label=f"W1, {at_once} at once",
             measure=f"{at_once} at once, runs/s",
             unit="runs/s",
             against="limit",
@@ -65,6 +68,7 @@ GOALS = (
     Goal(
         workload="W1",
         what="run, waited for, 1 at once: p50",
+        label="W1, 1 at once, p50",
         measure="1 at once, p50 ms",
         unit="ms",
         digits=2,
@@ -75,6 +79,7 @@ GOALS = (
         Goal(
             workload="W2",
             what="burst of 2,000 on fresh threads, to the end of the last",
+            label=f"W2, beside {against}",
             measure="runs/s",
             unit="runs/s",
             against=against,
@@ -86,6 +91,7 @@ GOALS = (
         Goal(
             workload=workload,
             what=f"500 sleeps of 1 s, {how}: p95 beyond the second",
+            label=f"{workload}, sleeps {how}",
             measure="over p95 ms",
             unit="ms",
             against="limit",
@@ -96,6 +102,7 @@ GOALS = (
     Goal(
         workload="W4",
         what="stream, 1 at once: p50 to the first event",
+        label="W4, first event at rest",
         measure="1 at once, first event p50 ms",
         unit="ms",
         digits=2,
@@ -104,6 +111,7 @@ GOALS = (
     Goal(
         workload="W4",
         what="stream, 50 at once: p50 to the first event",
+        label="W4, first event, 50 at once",
         measure="50 at once, first event p50 ms",
         unit="ms",
         digits=1,
@@ -113,6 +121,7 @@ GOALS = (
     Goal(
         workload="W5",
         what="cancel: p95 until the run has ended",
+        label="W5, cancel, p95",
         measure="ended p95 ms",
         unit="ms",
         digits=1,
@@ -122,6 +131,7 @@ GOALS = (
         Goal(
             workload="W6",
             what=f"memory, from 200 to 10,000 runs {kind}",
+            label=f"W6, memory {kind}",
             measure=f"{kind}, MB more",
             unit="MB",
             digits=1,
@@ -133,6 +143,7 @@ GOALS = (
         Goal(
             workload="W6",
             what=f"memory, slope from 2,000 to 10,000 runs {kind}",
+            label=f"W6, slope {kind}",
             measure=f"{kind}, bytes/run at the end",
             unit="bytes/run",
         )
@@ -141,6 +152,7 @@ GOALS = (
     Goal(
         workload="W7",
         what="start of the process to the first finished run",
+        label="W7, cold start",
         measure="first run after s",
         unit="s",
         digits=2,
@@ -149,6 +161,7 @@ GOALS = (
     Goal(
         workload="W8",
         what="kill -9 with 100 in flight: finished after the restart",
+        label="W8, finished",
         measure="finished %",
         unit="%",
         at_least=100,
@@ -156,6 +169,7 @@ GOALS = (
     Goal(
         workload="W8",
         what="kill -9: finished twice",
+        label="W8, finished twice",
         measure="finished twice",
         unit="runs",
         at_most=0,
@@ -163,6 +177,7 @@ GOALS = (
     Goal(
         workload="W8",
         what="kill -9: recovery begins after",
+        label="W8, recovery",
         measure="recovery begins after s",
         unit="s",
         digits=2,
@@ -171,6 +186,7 @@ GOALS = (
     Goal(
         workload="checkpoints",
         what="five steps with checkpoints, 50 at once; of LangGraph's saver in memory",
+        label="checkpoints",
         measure="ours, runs/s",
         unit="runs/s",
         against=OURS,
@@ -180,6 +196,7 @@ GOALS = (
     Goal(
         workload="checkpoints",
         what="the same with the library's saver for SQLite",
+        label="checkpoints, library",
         measure="library, runs/s",
         unit="runs/s",
         against=OURS,
@@ -192,6 +209,7 @@ GOALS = (
             Goal(
                 workload="blocking",
                 what=f"beside a graph that blocks, {name}: `/livez` p99",
+                label=f"blocking, /livez, {name}",
                 measure="beside, /livez p99 ms",
                 unit="ms",
                 digits=1,
@@ -201,6 +219,7 @@ GOALS = (
             Goal(
                 workload="blocking",
                 what=f"beside a graph that blocks, {name}: light runs' p95, of that without it",
+                label=f"blocking, light runs, {name}",
                 measure="beside, light run p95 ms",
                 unit="ms",
                 digits=1,

@@ -42,7 +42,8 @@ class Session:
                 for workload in workloads:
                     # Every other round the other way round, so that none is always the first.
                     for peer in left[:: -1 if number % 2 else 1]:
-                        if self._concerns(workload, peer) and number < peer.rounds:
+                        most = min(peer.rounds, workload.rounds)
+                        if self._concerns(workload, peer) and number < most:
                             self._measure(marks, number, workload, peer, left)
 
     @staticmethod
@@ -63,6 +64,7 @@ class Session:
         self, marks: Marks, number: int, workload: Workload, peer: Peer, left: list[Peer]
     ) -> None:
         server = Server(peer, workload.name, marks.file)
+        print(f"round {number + 1}, {workload.name}, {peer.name}:", end=" ", flush=True)
         began = time.perf_counter()
         bench = Bench(
             server=server,
@@ -84,7 +86,7 @@ class Session:
             self._write(number, workload, peer, bench=bench, measures=measures)
         finally:
             server.close()
-            print(f"  {time.perf_counter() - began:.1f} s", flush=True)
+            print(f"{time.perf_counter() - began:.1f} s", flush=True)
 
     @staticmethod
     async def _measured(bench: Bench, workload: Workload) -> Measures:
@@ -105,7 +107,8 @@ class Session:
         failed: str = "",
     ) -> None:
         found = {name: round(value, 4) for name, value in (measures or {}).items()}
-        print(f"round {number + 1}, {workload.name}, {peer.name}: {failed or found}", flush=True)
+        if failed or (bench and bench.errors):
+            print(failed or f"errors ({bench.errors if bench else 0})", end=", ", flush=True)
         append(
             self.file,
             Record(

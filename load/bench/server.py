@@ -12,21 +12,23 @@ from pathlib import Path
 
 import psutil
 
-from load.bench.environments import HERE
+from load.bench.environments import HERE, last_words
 from load.bench.peers import POSTGRES, PROJECT, Peer
 
 WORK = HERE / ".work"  # folders and logs of the servers; nothing of it is committed
 START_LIMIT = 90.0  # seconds
 STOP_LIMIT = 15.0  # seconds
 LOOK = 0.005  # seconds between two looks whether a server answers
-SHOWN = 300  # characters of a log
 FOREIGN = ("MASTERLOOP_", "LANGCHAIN_", "LANGGRAPH_", "LANGSMITH_", "LIMIT_", "DBOS_")
 EMPTY_DATABASE = """
 import sys, psycopg
-with psycopg.connect(sys.argv[1], autocommit=True) as connection:
-    connection.execute(f"DROP DATABASE IF EXISTS {sys.argv[2]} WITH (FORCE)")
-    if sys.argv[3] == "make":
-        connection.execute(f"CREATE DATABASE {sys.argv[2]}")
+try:
+    with psycopg.connect(sys.argv[1], autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE IF EXISTS {sys.argv[2]} WITH (FORCE)")
+        if sys.argv[3] == "make":
+            connection.execute(f"CREATE DATABASE {sys.argv[2]}")
+except psycopg.Error as error:
+    sys.exit(" ".join(str(error).split()))
 """
 
 
@@ -98,7 +100,8 @@ class Server:
         self.end()
         shutil.rmtree(self._folder, ignore_errors=True)
         if self.peer.database:
-            self._empty_database("drop")
+            with suppress(CannotStart):  # the start has said so already
+                self._empty_database("drop")
 
     def processor_seconds(self) -> float:
         """Return what its processes have used of the processors so far."""
@@ -143,7 +146,7 @@ class Server:
             check=False,
         )
         if done.returncode:
-            raise CannotStart(f"no PostgreSQL at {POSTGRES}: {done.stderr.strip()[-SHOWN:]}")
+            raise CannotStart(f"no PostgreSQL at {POSTGRES}: {last_words(done.stderr)}")
 
     def _command(self) -> list[str]:
         return [*self.peer.command, *self.peer.more.get(self._workload, ())]
@@ -178,4 +181,4 @@ class Server:
         raise CannotStart(f"{self.peer.name} does not answer after {START_LIMIT:.0f} s")
 
     def _last_words(self) -> str:
-        return " ".join(self._log.read_text(errors="replace").split())[-SHOWN:]
+        return last_words(self._log.read_text(errors="replace"))

@@ -65,7 +65,7 @@ def notes(results: Results) -> list[str]:
         if record.failed
     ]
     said += [
-        f"{_title(record)}, {record.workload}: {record.errors} errors, the first: `{first}`"
+        f"{_title(record)}, {record.workload}: errors ({record.errors}), the first: `{first}`"
         for record in newest
         if record.errors
         for first in record.samples[:1]

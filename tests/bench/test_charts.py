@@ -62,11 +62,16 @@ def test_every_server_has_a_colour() -> None:
     assert set(COLOURS) == set(PEERS)
 
 
-def test_the_goals_are_drawn_with_what_is_wanted() -> None:
-    sleeps = [record(peer, "W3", {"over p95 ms": 100.0}) for peer in ("masterloop", "limit")]
-    results = Results([*waits("masterloop", 80), *waits("limit", 100), *sleeps])
+def test_goals_are_drawn_as_shares_of_what_is_wanted() -> None:
+    sleeps = [
+        record("masterloop", "W3", {"over p95 ms": 65}),
+        record("limit", "W3", {"over p95 ms": 100}),
+    ]
+    fast = record("masterloop", "W7", {"first run after s": 0.1})
+    results = Results([*waits("masterloop", 60), *waits("limit", 100), *sleeps, fast])
     svg = pictures(results)["goals"]
-    texts = [text.text for text in drawn(svg).iter(f"{SVG}text")]
-    assert {"ratio, higher is better", "ratio, lower is better", "W1 10 at once", "0.80"} <= {
-        *texts
-    }
+    wait, sleep, start = lengths(svg)
+    assert sleep == start  # both are at least twice as good as wanted
+    assert abs(wait / sleep - (0.6 / 0.75) / 2) < 0.01
+    texts = {text.text for text in drawn(svg).iter(f"{SVG}text")}
+    assert {"W1, 10 at once", "0.60, at least 0.75", "0.10 s, at most 1 s"} <= texts

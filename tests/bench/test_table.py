@@ -68,7 +68,7 @@ def test_what_failed_once_and_was_measured_later_is_not_told_as_failed() -> None
 
 def test_errors_are_told_with_the_first_of_them() -> None:
     results = Results([record("limit", "W1", {}, errors=3, samples=["500 b''", "other"])])
-    assert "bare limit, W1: 3 errors, the first: `500 b''`" in notes(results)
+    assert "bare limit, W1: errors (3), the first: `500 b''`" in notes(results)
 
 
 def test_numbers_are_shown_with_their_digits() -> None:
@@ -78,7 +78,7 @@ def test_numbers_are_shown_with_their_digits() -> None:
 
 def test_every_goal_against_a_bound_says_which() -> None:
     assert TEN.wanted == "at least 0.75"
-    bound = Goal(workload="W5", what="", measure="", unit="ms", at_most=3)
+    bound = Goal(workload="W5", what="", label="", measure="", unit="ms", at_most=3)
     assert (bound.wanted, bound.holds(3), bound.holds(3.1)) == ("at most 3 ms", True, False)
 
 

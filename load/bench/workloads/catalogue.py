@@ -15,12 +15,16 @@ from load.bench.workloads.waiting import wait
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is measured; of all peers, unless ``only`` names some. ``served``: of a server."""
+    """What is measured; of all peers, unless ``only`` names some.
+
+    ``rounds`` is how many are done at most; ``served`` whether a server is measured.
+    """
 
     name: str
     what: str
     measure: Measure
     only: tuple[str, ...] = ()
+    rounds: int = 9
     served: bool = True
 
 
@@ -31,7 +35,7 @@ ALL = (
     Workload("W3s", "500 clients whose runs sleep for a second, staggered over one", staggered),
     Workload("W4", "streams of five steps", stream),
     Workload("W5", "cancel a run that runs", cancel),
-    Workload("W6", "memory after 10,000 runs", memory),
+    Workload("W6", "memory after 10,000 runs", memory, rounds=1),
     Workload("W7", "cold start", start),
     Workload("W8", "kill -9 with 100 runs in flight, and start again", kill),
     Workload(
