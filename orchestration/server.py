@@ -120,22 +120,22 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
     with contextlib.closing(listen(host, port)) as listener:
         async with _opened(manifest, settings) as service:
             server = Server(uvicorn_config(service.app, settings.send_timeout))
-            address = listener.getsockname()
-            _log.info(
-                "serving",
-                url=f"http://{host}:{address[1]}",
-                graphs=len(manifest.graphs),
-                recovered=service.recovered,
-                data=str(settings.data_dir),
-            )
-            spare_the_collector()
             stop = _Stop(server, service.loop, service.shutdown)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(stop.obey)
-                await server.serve(sockets=[listener])
-                stop.served.set()
-                if not service.shutdown.begun:
-                    tasks.cancel_scope.cancel()
+            spare_the_collector()
+            with _signals_to(stop.hear):  # before anybody is told that it serves
+                _log.info(
+                    "serving",
+                    url=f"http://{host}:{listener.getsockname()[1]}",
+                    graphs=len(manifest.graphs),
+                    recovered=service.recovered,
+                    data=str(settings.data_dir),
+                )
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(stop.obey)
+                    await server.serve(sockets=[listener])
+                    stop.served.set()
+                    if not service.shutdown.begun:
+                        tasks.cancel_scope.cancel()
     return stop.exit_code
 
 
@@ -169,15 +169,15 @@ class _Stop:
 
     async def obey(self) -> None:
         """Wait for signals and act on them."""
-        with _signals_to(self._hear):
-            await self._first.wait()
-            _log.info("draining", working=self._loop.working)
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._force)
-                await self._shutdown.run()
-                tasks.cancel_scope.cancel()
+        await self._first.wait()
+        _log.info("draining", working=self._loop.working)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._force)
+            await self._shutdown.run()
+            tasks.cancel_scope.cancel()
 
-    def _hear(self, number: int, _: object) -> None:
+    def hear(self, number: int, _: object) -> None:
+        """Take a signal; at any moment, in the main thread."""
         if not self.exit_code:
             self.exit_code = 128 + number
             self._events.call_soon_threadsafe(self._first.set)

@@ -46,7 +46,7 @@ async def opened(
             super().__init__(*given)
             made.append(self)
 
-    monkeypatch.setattr("orchestration.service.Coordination", Watched)
+    monkeypatch.setattr("orchestration.core.Coordination", Watched)
     files = KeyFolder(folder / "data")
     headers = {owner: files.create(owner, scope)[1] for owner, scope in keys.items()}  # type: ignore[arg-type]
     async with open_play(folder, "holder") as service:

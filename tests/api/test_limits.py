@@ -3,6 +3,7 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -124,15 +125,23 @@ async def test_a_wait_that_the_stop_cuts_short_says_so(
     async with open_socket(tmp_path, "holder", drain_grace=0.01, keep_alive=keep_alive) as opened:
         service, client = opened
         body = {"assistant_id": "holder", "input": {"text": name}, "on_completion": "keep"}
-        waiting = asyncio.create_task(client.post("/runs/wait", json=body))
+
+        def ask(method: str, path: str, **given: Any) -> asyncio.Task[httpx.Response]:
+            request = client.build_request(method, path, **given)
+            return asyncio.create_task(client.send(request, stream=True))
+
+        waiting = ask("POST", "/runs/wait", json=body)
         await plays.gates[name].reached.wait()
         run = service.loop.all_live()[0]
-        joining = asyncio.create_task(
-            client.get(f"/threads/{run.thread_id}/runs/{run.run_id}/join")
-        )
-        await client.get("/ok")
+        joining = ask("GET", f"/threads/{run.thread_id}/runs/{run.run_id}/join")
+        if status == HTTPStatus.OK:  # is said once there was something to keep alive
+            await asyncio.wait({waiting, joining})
+        else:
+            await client.get("/ok")
         await service.loop.drain()
         answers = [await waiting, await joining]
+        for answer in answers:
+            await answer.aread()
     sentence = "the service is stopping; try again in a few seconds"
     for answer in answers:
         assert answer.status_code == status
