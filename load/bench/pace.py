@@ -16,7 +16,7 @@ class Pace:
     kept: int = 10_000  # runs after which memory is looked at
     starts: int = 3
     killed: int = 100
-    saver_windows: int = 8
+    saver_windows: int = 4
     beside: float = 10.0  # seconds of light runs, with and without what blocks
 
 

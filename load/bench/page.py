@@ -14,7 +14,7 @@ PICTURES = DOCS / "performance"
 BEGIN = "<!-- bench: begin. `make bench` writes what follows; do not edit it. -->"
 END = "<!-- bench: end -->"
 ALT = {
-    "goals": "ratios to the limit, and those wanted",
+    "goals": "how much of what is wanted is reached",
     "wait": "runs per second, waited for",
     "burst": "runs per second of a burst",
     "sleep": "what sleeping runs take beyond their second",

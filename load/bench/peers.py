@@ -10,6 +10,7 @@ PROJECT = HERE / "project"
 SERVERS = HERE / "servers"
 POSTGRES = os.environ.get("BENCH_POSTGRES", "postgresql://postgres@127.0.0.1:5432")
 AT_ONCE = "1000"  # runs: no server is held back by its own bound
+SLOW = 6.0  # seconds
 SLEEPERS = ("W3", "W3s")
 NO_MEASURE = "its memory is not ours to judge, and 10,000 runs would take too long"
 
@@ -124,7 +125,7 @@ ALL = (
         more=dict.fromkeys(SLEEPERS, ("--n-jobs-per-worker", AT_ONCE)),
         leaves_out={"W6": NO_MEASURE},
         rounds=1,
-        window=6.0,  # it looks for new runs once a second
+        window=SLOW,  # it looks for new runs once a second
     ),
     Peer(
         name="aegra",
@@ -134,6 +135,7 @@ ALL = (
         variables={"DATABASE_URL": "{database}", "LOG_LEVEL": "WARNING"},
         leaves_out={"W6": NO_MEASURE},
         rounds=1,
+        window=SLOW,
         health="/live",
         database="masterloop_bench_aegra",
     ),
@@ -149,6 +151,7 @@ ALL = (
             "W6": NO_MEASURE,
         },
         rounds=1,
+        window=SLOW,
         database="masterloop_bench_dbos",
     ),
 )

@@ -76,12 +76,10 @@ async def closed_loop(
     Returns how long each run took that ended in the ``seconds`` after the first ``warm`` ones; it
     ends early with ``most`` of them. A run that gives nothing is an error and not among them.
     """
-    counted = time.perf_counter() + warm
-    end = counted + seconds
+    connections = [await bench.api.client.connect() for _ in range(at_once)]
     took: list[float] = []
 
-    async def client() -> None:
-        connection = await bench.api.client.connect()
+    async def client(connection: Connection) -> None:
         while time.perf_counter() < end and (most is None or len(took) < most):
             request = bench.api.wait_request(graph, {"i": -1}, stateless=stateless)
             response, connection = await answered(bench, connection, request)
@@ -90,7 +88,9 @@ async def closed_loop(
         connection.close()
 
     with undisturbed():
-        await asyncio.gather(*(client() for _ in range(at_once)))
+        counted = time.perf_counter() + warm
+        end = counted + seconds
+        await asyncio.gather(*map(client, connections))
     return took
 
 

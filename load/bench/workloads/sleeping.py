@@ -38,7 +38,7 @@ async def staggered(bench: Bench) -> Measures:
     over: list[float] = []
     connections = [await bench.api.client.connect() for _ in range(count)]
     counted = time.perf_counter() + 2 * SECOND / 1_000
-    end = counted + max(SECOND / 1_000, bench.pace.window)
+    end = counted + max(SECOND / 1_000, bench.pace.window, bench.server.peer.window)
 
     async def client(index: int) -> None:
         await asyncio.sleep(index / count * SECOND / 1_000)
