@@ -1,8 +1,10 @@
 """What is wrong with a workflow, before any of it is done, where, and how to mend it."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from graphlib import CycleError
+from itertools import islice
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -13,6 +15,9 @@ from coordinator.plan import Plan, compensating, expressions, in_order, planned
 from coordinator.spec import Step, Target, Workflow
 from operations.errors import nearest
 
+MOST_MISTAKES = 100  # that are looked for: what resembles a name takes a while to find
+MOST_TEMPLATES = 2_000  # of one workflow
+MOST_TEMPLATE_TEXT = 256 * 1024  # characters of all of them
 _SHOWN = 20  # mistakes
 _RESULT = frozenset({"status", "output", "error"})  # what there is of a step
 _NAMES = ("input", "steps")
@@ -58,13 +63,15 @@ def checked(document: Any, known: Known) -> Plan:
     """Return the plan of a workflow.
 
     Raises:
-        WorkflowRefused: it has mistakes; all of them that can be seen at once are named.
+        WorkflowRefused: it has mistakes; those that can be seen at once are named, a hundred at
+            the most.
     """
     try:
         workflow = Workflow.model_validate(document)
     except ValidationError as error:
-        raise WorkflowRefused(list(_malformed(error, document))) from None
-    mistakes = list(_mistakes(workflow, known))
+        malformed = islice(_malformed(error, document), MOST_MISTAKES)
+        raise WorkflowRefused(list(malformed)) from None
+    mistakes = list(_too_much(workflow)) or list(islice(_mistakes(workflow, known), MOST_MISTAKES))
     if mistakes:
         raise WorkflowRefused(mistakes)
     plan = planned(workflow)
@@ -105,6 +112,23 @@ def _existing(location: Sequence[int | str], document: Any) -> Iterator[str]:
 
 def _pointer(keys: Sequence[str]) -> str:
     return "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in keys)
+
+
+def _too_much(workflow: Workflow) -> Iterator[Mistake]:
+    """Yield where there are more expressions than are read."""
+    count = length = 0
+    for number, step in enumerate(workflow.steps):
+        with suppress(ExpressionRefused):  # which is told later
+            for _, text in expressions(step):
+                count += 1
+                length += len(text)
+                if count > MOST_TEMPLATES or length > MOST_TEMPLATE_TEXT:
+                    problem = (
+                        f"a workflow has at most {MOST_TEMPLATES} expressions, of "
+                        f"{MOST_TEMPLATE_TEXT} characters in all. Leave some out."
+                    )
+                    yield Mistake(f"/steps/{number}", problem)
+                    return
 
 
 def _mistakes(workflow: Workflow, known: Known) -> Iterator[Mistake]:
@@ -168,10 +192,11 @@ class _Found:
         names = (*_NAMES, *_ITEM_NAMES) if self._step.map is not None and inside else _NAMES
         if reference.name not in names:
             return f"there is no {said!r}. {nearest(reference.name, names)}"
+        if reference.name in _NAMES and not reference.keys:
+            example = {"input": "input.x", "steps": "steps.a.output"}[said]
+            return f"{said!r} alone refers to nothing. Name one, as in {example}."
         if reference.name != "steps":
             return None
-        if not reference.keys:
-            return "'steps' alone refers to nothing. Name one, as in steps.a.output."
         if reference.keys[0] not in ids:
             return f"{said!r}: there is no such step. {nearest(reference.keys[0], ids)}"
         if len(reference.keys) > 1 and reference.keys[1] not in _RESULT:

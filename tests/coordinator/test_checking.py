@@ -76,6 +76,8 @@ def test_what_differs_in_the_order_of_its_keys_is_the_same_workflow() -> None:
          ["/steps/0/input: there is no 'item'. Known are: input, steps."]),
         ([step("a", input="{{ steps }}")],
          ["/steps/0/input: 'steps' alone refers to nothing. Name one, as in steps.a.output."]),
+        ([step("a", input="{{ input[input.x] }}")],
+         ["/steps/0/input: 'input' alone refers to nothing. Name one, as in input.x."]),
         ([step("a", input="{{ 1 + }}")],
          ["/steps/0/input: {{ 1 + }}: unexpected 'end of print statement'"]),
         ([{"id": "a", "agent": "summarise"}],
@@ -137,10 +139,18 @@ def test_a_workflow_has_its_bounds() -> None:
     assert mistakes()[0].startswith("/steps: tuple should have at least 1 item")
     many = [step(f"s{number}") for number in range(MOST_STEPS + 1)]
     assert mistakes(*many)[0].startswith(f"/steps: tuple should have at most {MOST_STEPS} items")
+    assert len(mistakes(step("a", needs=[f"s{number}" for number in range(1_000)]))) == 100
+    assert len(mistakes(step("a", needs=[0] * 1_000))) == 100
     deep: Any = "{{ input.x }}"
     for _ in range(40):
         deep = [deep]
     assert mistakes(step("a", input=deep)) == ["/steps/0: it is more than 32 levels deep"]
+
+
+@pytest.mark.parametrize("texts", [["{{ input.x }}"] * 2_001, ["{{ " + "x" * 8_000] * 40])
+def test_what_would_take_long_to_read_is_not_read(texts: list[str]) -> None:
+    (found,) = mistakes(step("a"), step("b", input=texts))
+    assert found.startswith("/steps/1: a workflow has at most 2000 expressions")
 
 
 def test_what_is_not_known_is_not_missed() -> None:
