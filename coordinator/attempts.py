@@ -60,10 +60,12 @@ class Attempts:
             Exception: it failed for good.
         """
         key = self._key(names)
-        if key is not None and (kept := self._around.cache.get(key)) is not None:
-            name = self._conductor.plan.workflow.name
-            self._around.emit(StepCached(name, self._around.run_id, self._step.id))
-            return Done(kept[0], "cache", 0)
+        if key is not None:
+            kept, found = self._around.cache.get(key)
+            if found:
+                name = self._conductor.plan.workflow.name
+                self._around.emit(StepCached(name, self._around.run_id, self._step.id))
+                return Done(kept, "cache", 0)
         done = await self._by_somebody(names)
         if key is not None and self._step.cache is not None:
             self._around.cache.put(key, done.output, self._step.cache.ttl)

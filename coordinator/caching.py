@@ -1,35 +1,63 @@
-"""What steps have given, for a while: a step with the same key need not work again."""
+"""What steps and tools have given, for as long as it counts; bounded, the least used go first."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 from typing import Any
 
-MOST_ENTRIES = 1_024
+import orjson
+
+MOST = 10_000  # answers
+MOST_BYTES = 64 * 1024 * 1024  # of all answers
+MOST_OF_ONE = 1024 * 1024  # bytes; what is larger is not kept
 
 
-class ResultCache:
-    """The latest results by key; of too many, the one that was used longest ago goes."""
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    body: bytes
+    until: float
 
-    def __init__(self, clock: Callable[[], float], most: int = MOST_ENTRIES) -> None:
-        self._clock = clock
+
+class AnswerCache:
+    """Keeps answers as JSON, so that nobody changes what another one gets.
+
+    ``time`` is in seconds, of any clock.
+    """
+
+    def __init__(
+        self, time: Callable[[], float], *, most: int = MOST, most_bytes: int = MOST_BYTES
+    ) -> None:
+        self._time = time
         self._most = most
-        self._entries: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._bytes = 0
+        self._answers: OrderedDict[Hashable, _Answer] = OrderedDict()
 
-    def get(self, key: str) -> tuple[Any] | None:
-        """Return what is kept, in a tuple; None if there is nothing, or its time is over."""
-        found = self._entries.get(key)
-        if found is None:
-            return None
-        ends, value = found
-        if self._clock() >= ends:
-            del self._entries[key]
-            return None
-        self._entries.move_to_end(key)
-        return (value,)
+    def get(self, key: Hashable) -> tuple[Any, bool]:
+        """Return an answer that still counts, and whether there is one."""
+        answer = self._answers.get(key)
+        if answer is None:
+            return None, False
+        if answer.until <= self._time():
+            self._drop(key)
+            return None, False
+        self._answers.move_to_end(key)
+        return orjson.loads(answer.body), True
 
-    def put(self, key: str, value: Any, ttl: float) -> None:
-        """Keep a value for ``ttl`` seconds."""
-        self._entries[key] = (self._clock() + ttl, value)
-        self._entries.move_to_end(key)
-        while len(self._entries) > self._most:
-            self._entries.popitem(last=False)
+    def put(self, key: Hashable, value: Any, ttl: float) -> None:
+        """Keep an answer for so many seconds, unless it is too large or no JSON."""
+        try:
+            body = orjson.dumps(value)
+        except TypeError:
+            return
+        if key in self._answers:
+            self._drop(key)
+        if len(body) > MOST_OF_ONE:
+            return
+        self._answers[key] = _Answer(body, self._time() + ttl)
+        self._bytes += len(body)
+        while len(self._answers) > self._most or self._bytes > self._most_bytes:
+            self._drop(next(iter(self._answers)))
+
+    def _drop(self, key: Hashable) -> None:
+        self._bytes -= len(self._answers.pop(key).body)

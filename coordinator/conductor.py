@@ -13,7 +13,7 @@ from langgraph.runtime import Runtime
 
 from coordinator.advice import Advisor
 from coordinator.budget import Budget, Most
-from coordinator.caching import ResultCache
+from coordinator.caching import AnswerCache
 from coordinator.choosing import AdvisedWays, Choosing, FirstWay, Way
 from coordinator.crew import Crew
 from coordinator.errors import CoordinatorError
@@ -42,7 +42,7 @@ class Circumstances:
 
     crew: Crew
     advisor: Advisor
-    cache: ResultCache
+    cache: AnswerCache
     emit: Emit
     run_id: str | None = None
     owner: str = ""
@@ -196,8 +196,14 @@ class Conductor:
             self.results.update(found)
             for result in found.values():
                 self.budget.note_spent(steps=result["attempts"], tool_calls=result["tool_calls"])
-        finally:
-            self._recalled.set_result(None)
+        except asyncio.CancelledError:
+            self._recalled.cancel()  # one is cancelled with all others
+            raise
+        except BaseException as error:
+            self._recalled.set_exception(error)
+            self._recalled.exception()  # looked at: nobody else may wait
+            raise
+        self._recalled.set_result(None)
 
     def _before(self, state: Mapping[str, Any], runtime: Runtime[Any]) -> Results:
         """Return the results that come before the step that asks, which is the first to."""

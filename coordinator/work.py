@@ -1,11 +1,11 @@
 """The work of one step: its condition, its approval, its attempts, and what failing means."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 from langgraph.func import task
 from langgraph.types import RetryPolicy, interrupt
 
@@ -194,10 +194,29 @@ class Work:
 
     async def _mapped(self, over: Map) -> StepResult:
         """Do the step for each item; each is a task of LangGraph's, and recorded by itself."""
-        sets = self._items(over)
-        places = asyncio.Semaphore(over.concurrency)
+        items = await self._each(self._items(over), over.concurrency)
+        failures = [(n, item.error) for n, item in enumerate(items) if item and item.error]
+        outputs = [None if item is None else item.output for item in items]
+        attempts = sum(item.attempts for item in items if item is not None)
+        by = sorted({item.by for item in items if item is not None and item.by})
+        done = Done(outputs, ", ".join(by) or None, attempts)
+        if not failures:
+            return self._ended("done", done)
+        number, error = failures[0]
+        said = f"item {number}: {error['error']}: {error['message']}"
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        raise ItemFailed(error["error"], said + more, done)
+
+    async def _each(self, sets: Sequence[Names], concurrency: int) -> list[Item | None]:
+        """Return what came of each item; None of those that were not begun, after a failure.
+
+        Raises:
+            GraphBubbleUp: some ask something, or are to stop. All that were begun have ended.
+        """
+        places = asyncio.Semaphore(concurrency)
         goes_on = self._step.on_error == "continue"
-        failures: list[tuple[int, StepError]] = []
+        over = False  # whether to begin no more
+        stops: list[GraphBubbleUp] = []
 
         async def nth(number: int) -> dict[str, Any]:
             return await self._item(sets[number])
@@ -205,26 +224,29 @@ class Work:
         one = _task(f"{self._step.id}.item", self._step)(nth)
 
         async def in_turn(number: int) -> Item | None:
+            nonlocal over
             async with places:
-                if failures and not goes_on:
+                if over:
                     return None
-                item = Item(**await one(number))
-                if item.error is not None:
-                    failures.append((number, item.error))
+                try:
+                    item = Item(**await one(number))
+                except GraphBubbleUp as stop:
+                    stops.append(stop)
+                    if not isinstance(stop, GraphInterrupt):
+                        over = True
+                    return None
+                if item.error is not None and not goes_on:
+                    over = True
                 return item
 
         # In their order, so that each is the same task again when the run is taken up again.
-        items = await asyncio.gather(*map(in_turn, range(len(sets))))
-        outputs = [None if item is None else item.output for item in items]
-        attempts = sum(item.attempts for item in items if item is not None)
-        by = sorted({item.by for item in items if item is not None and item.by})
-        done = Done(outputs, ", ".join(by) or None, attempts)
-        if not failures:
-            return self._ended("done", done)
-        number, error = min(failures)
-        said = f"item {number}: {error['error']}: {error['message']}"
-        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
-        raise ItemFailed(error["error"], said + more, done)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(in_turn(number)) for number in range(len(sets))]
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        _raise(stops)
+        return [task.result() for task in tasks]
 
     async def _item(self, names: Names) -> dict[str, Any]:
         """Do the step for one item; what failed for good is a result, too."""
@@ -241,6 +263,21 @@ class Work:
                 "by": None,
             }
         return {"output": done.output, "error": None, "attempts": done.attempts, "by": done.by}
+
+
+def _raise(stops: Sequence[GraphBubbleUp]) -> None:
+    """Raise what keeps items from their end: that the run is to stop, or all that they ask.
+
+    Raises:
+        GraphBubbleUp: there was something.
+    """
+    asked: list[Any] = []
+    for stop in stops:
+        if not isinstance(stop, GraphInterrupt):
+            raise stop
+        asked.extend(stop.args[0])
+    if stops:
+        raise GraphInterrupt(asked)
 
 
 def _task(name: str, step: Step) -> Any:

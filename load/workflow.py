@@ -21,7 +21,7 @@ from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict
 
 from coordinator.advice import Decision, Question, Result
-from coordinator.caching import ResultCache
+from coordinator.caching import AnswerCache
 from coordinator.checking import Known, checked
 from coordinator.compilation import CONDUCTOR, compiled
 from coordinator.conductor import Circumstances, Conductor
@@ -75,7 +75,7 @@ def declared(mode: str) -> Play:
     """Return what runs the declared workflow, as the server does."""
     plan = checked(document(STEPS, mode), Known())
     graph, saver = compiled(plan), InMemorySaver()
-    crew, cache = Crew(tools=Tools()), ResultCache(time.monotonic)
+    crew, cache = Crew(tools=Tools()), AnswerCache(time.monotonic)
 
     async def play() -> Any:
         around = Circumstances(

@@ -11,11 +11,11 @@ from agents.errors import TaskRejected
 from coordinator.advice import Advisor, Arm, Features, Question, Result
 from coordinator.advisor import CauseOf
 from coordinator.budget import Budget, Most
+from coordinator.caching import AnswerCache
 from coordinator.errors import BudgetSpent, ToolFailed
 from coordinator.events import Emit, ToolFellBack
 from coordinator.expressions import ExpressionFailed, fill_in
 from coordinator.toolbox import Use
-from coordinator.tools.answers import AnswerCache
 from coordinator.tools.breaker import CircuitBreaker, CircuitOpen
 from coordinator.tools.chain import Chain
 from coordinator.tools.configuration import AnyTool, AnyWorkingTool, ChoiceTool

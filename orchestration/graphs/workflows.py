@@ -12,7 +12,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 
 from coordinator.advice import Advisor
-from coordinator.caching import ResultCache
+from coordinator.caching import AnswerCache
 from coordinator.checking import Known, checked
 from coordinator.compilation import CONDUCTOR, Compiled, compiled, picture
 from coordinator.conductor import Circumstances, Conductor, Saver
@@ -65,7 +65,7 @@ class WorkflowSource:
         self._emit = emit
         self._tools = tools
         self._kept = kept
-        self._cache = ResultCache(time.monotonic)
+        self._cache = AnswerCache(time.monotonic)
         self._made: OrderedDict[str, _Made] = OrderedDict()
 
     @asynccontextmanager

@@ -9,7 +9,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command
 
 from coordinator.advice import Advisor, Decision, Question, Result
-from coordinator.caching import ResultCache
+from coordinator.caching import AnswerCache
 from coordinator.checking import Known, checked
 from coordinator.compilation import CONDUCTOR, compiled
 from coordinator.conductor import Circumstances, Conductor
@@ -59,14 +59,14 @@ class Stage:
     events: list[Event] = field(default_factory=list)
     updates: list[Any] = field(default_factory=list)
     saver: InMemorySaver = field(default_factory=InMemorySaver)
-    cache: ResultCache | None = None
+    cache: AnswerCache | None = None
     owner: str = ""
 
     async def play(self, given: Any) -> dict[str, Any]:
         """Run it with an input, None to go on where it was cut off, or a command."""
         plan = checked(self.document, Known())
         loop = asyncio.get_running_loop()
-        self.cache = self.cache or ResultCache(loop.time)
+        self.cache = self.cache or AnswerCache(loop.time)
         around = Circumstances(
             crew=self.crew,
             advisor=self.advisor,

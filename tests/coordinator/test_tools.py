@@ -13,9 +13,9 @@ from agents.network.message import Origin
 from agents.network.network import AgentNetwork
 from agents.pools import AgentPools
 from coordinator.budget import Most
+from coordinator.caching import MOST_OF_ONE, AnswerCache
 from coordinator.errors import BudgetSpent, ToolFailed
 from coordinator.events import CircuitClosed, CircuitOpened, ToolFellBack
-from coordinator.tools.answers import MOST_OF_ONE, AnswerCache
 from operations.errors import ConfigurationError
 from tests.agents.puppets import Stage
 from tests.api.client import open_play
