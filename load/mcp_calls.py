@@ -11,16 +11,17 @@ import asyncio
 import json
 import random
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import anyio
 import httpx
 
+from load.service import open_service
+
 WINDOW = 0.5  # seconds
-ROOT = Path(__file__).parent.parent
 GRAPH = """
 from typing import TypedDict
 from langgraph.graph import END, START, StateGraph
@@ -128,37 +129,26 @@ async def measure(urls: dict[str, str], rounds: int) -> None:
             )
 
 
-def main() -> None:
+async def main() -> None:
     """Start both servers, and measure."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 20
-    first = random.randrange(20_000, 30_000)
+    port = random.randrange(20_000, 30_000)
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
+        manifest = work / "langgraph.json"
+        manifest.write_text(json.dumps({"graphs": {"noop": "./noop.py:graph"}}))
         (work / "noop.py").write_text(GRAPH)
         (work / "bare.py").write_text(BARE)
-        (work / "langgraph.json").write_text(json.dumps({"graphs": {"noop": "./noop.py:graph"}}))
-        serve = [sys.executable, "-m", "orchestration", "serve", "--config", "langgraph.json"]
-        commands = {
-            "ours": [*serve, "--port", str(first)],
-            "bare": [sys.executable, "bare.py", str(first + 1)],
-        }
-        environment = {"PYTHONPATH": str(ROOT), "MASTERLOOP_LOG_LEVEL": "error", "PATH": "/usr/bin"}
-        servers = [
-            subprocess.Popen(command, cwd=work, env=environment)  # noqa: S603 - our own
-            for command in commands.values()
-        ]
-        try:
-            ports = (first, first + 1)
-            urls = {
-                name: f"http://127.0.0.1:{port}/mcp"
-                for name, port in zip(commands, ports, strict=True)
-            }
-            asyncio.run(measure(urls, rounds))
-        finally:
-            for server in servers:
-                server.terminate()
-                server.wait(30)
+        settings = {"MASTERLOOP_LOG_LEVEL": "error"}
+        async with open_service(settings, work / "server.log", manifest) as service:
+            bare = await anyio.open_process([sys.executable, str(work / "bare.py"), str(port)])
+            try:
+                urls = {"ours": f"{service.url}/mcp", "bare": f"http://127.0.0.1:{port}/mcp"}
+                await measure(urls, rounds)
+            finally:
+                bare.terminate()
+                await bare.wait()
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

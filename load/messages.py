@@ -9,19 +9,15 @@ handler, in another process. Then 16 senders send as fast as they are answered.
 
 import asyncio
 import json
-import os
-import signal
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from pathlib import Path
 
 import httpx
 
+from load.service import open_service
 from operations.keys import KeyFolder
 
 SENDERS = 16
@@ -71,19 +67,6 @@ def received(folder: Path) -> list[tuple[int, int]]:
     return [(int(sent), int(at)) for sent, at in (line.split() for line in lines)]
 
 
-async def ready(client: httpx.AsyncClient, folder: Path) -> None:
-    """Return once the server and its agents work."""
-    while True:
-        try:
-            if (await client.get("/readyz")).is_success:
-                break
-        except httpx.TransportError:
-            pass
-        await asyncio.sleep(0.05)
-    await send(client)
-    await all_received(folder, 1)
-
-
 async def send(client: httpx.AsyncClient) -> None:
     """Send a message that says when it was sent."""
     answer = await client.post("/messages", json={"to": "post", "content": time.monotonic_ns()})
@@ -99,7 +82,8 @@ async def all_received(folder: Path, count: int) -> None:
 async def measure(url: str, folder: Path, keys: list[str], at_rest: int, many: int) -> None:
     """Measure both, and print them."""
     clients = [httpx.AsyncClient(base_url=url, headers={"x-api-key": key}) for key in keys]
-    await ready(clients[0], folder)
+    await send(clients[0])
+    await all_received(folder, 1)
     for number in range(at_rest):
         await send(clients[0])
         await all_received(folder, number + 2)
@@ -122,28 +106,17 @@ async def measure(url: str, folder: Path, keys: list[str], at_rest: int, many: i
         await client.aclose()
 
 
-def main() -> None:
+async def main() -> None:
     """Start a server on a fresh folder, and measure it."""
     at_rest, many = (*map(int, sys.argv[1:]), *(300, 8_000)[len(sys.argv) - 1 :])
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         keys = set_up(folder)
-        masterloop = str(Path(sys.executable).with_name("masterloop"))
-        config = str(folder / "langgraph.json")
-        server = subprocess.Popen(  # noqa: S603 - our own
-            [masterloop, "serve", "--port", str(port), "--config", config],
-            env={**os.environ, "MASTERLOOP_DATA_DIR": str(folder / "data")},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            asyncio.run(measure(f"http://127.0.0.1:{port}", folder, keys, at_rest, many))
-        finally:
-            server.send_signal(signal.SIGTERM)
-            server.wait()
+        settings = {"MASTERLOOP_DATA_DIR": str(folder / "data")}
+        log, manifest = folder / "server.log", folder / "langgraph.json"
+        async with open_service(settings, log, manifest) as service:
+            await measure(service.url, folder, keys, at_rest, many)
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(main())

@@ -7,16 +7,12 @@ asked in turn, so that whatever else the machine does befalls both.
 """
 
 import argparse
+import asyncio
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
 from statistics import quantiles
@@ -24,6 +20,7 @@ from typing import Any
 
 import httpx
 
+from load.service import open_service
 from operations.database_file import open_to_write
 from operations.migrations import load_migrations
 from orchestration.service import DATABASE
@@ -115,82 +112,51 @@ def date(rng: Random) -> str:
     return f"{moment}.{rng.randrange(10**6):06}+00:00"
 
 
-@contextmanager
-def serving(folder: Path, size: int) -> Iterator[httpx.Client]:
+@asynccontextmanager
+async def serving(folder: Path, size: int) -> AsyncIterator[httpx.AsyncClient]:
     """Serve a data folder with so many threads; some of them are busy."""
     fill(folder / "data", size)
     (folder / "graph.py").write_text(GRAPH)
-    (folder / "langgraph.json").write_text(json.dumps({"graphs": {"graph": "./graph.py:graph"}}))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [
-        str(Path(sys.executable).parent / "masterloop"),
-        "serve",
-        "--config",
-        "langgraph.json",
-    ]
-    environment = {**os.environ, "MASTERLOOP_DATA_DIR": str(folder / "data")}
-    server = subprocess.Popen(  # noqa: S603 - our own command
-        [*command, "--port", str(port)],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
-            wait_until_ready(client)
-            for place in range(BUSY):
-                path = f"/threads/{thread_id(place)}/runs"
-                body = {"assistant_id": "graph", "after_seconds": 86_400}
-                client.post(path, json=body).raise_for_status()
-            yield client
-    finally:
-        server.send_signal(signal.SIGTERM)
-        server.wait()
+    manifest = folder / "langgraph.json"
+    manifest.write_text(json.dumps({"graphs": {"graph": "./graph.py:graph"}}))
+    settings = {"MASTERLOOP_DATA_DIR": str(folder / "data")}
+    async with (
+        open_service(settings, folder / "server.log", manifest) as service,
+        httpx.AsyncClient(base_url=service.url, timeout=30) as client,
+    ):
+        for place in range(BUSY):
+            path = f"/threads/{thread_id(place)}/runs"
+            body = {"assistant_id": "graph", "after_seconds": 86_400}
+            (await client.post(path, json=body)).raise_for_status()
+        yield client
 
 
-def wait_until_ready(client: httpx.Client) -> None:
-    """Return once the server answers.
-
-    Raises:
-        TimeoutError: it does not within 30 s.
-    """
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if client.get("/readyz").is_success:
-                return
-        except httpx.TransportError:
-            time.sleep(0.1)
-    raise TimeoutError("the server is not ready")
-
-
-def took(client: httpx.Client, path: str, body: dict[str, Any]) -> float:
+async def took(client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> float:
     """Return how long an answer takes, in milliseconds; a search may be given up."""
     began = time.perf_counter()
-    response = client.post(path, json=body)
+    response = await client.post(path, json=body)
     if response.status_code != httpx.codes.UNPROCESSABLE_ENTITY:
         response.raise_for_status()
     return (time.perf_counter() - began) * 1_000
 
 
-def measure(sizes: Sequence[int], times: int) -> None:
+async def measure(sizes: Sequence[int], times: int) -> None:
     """Print medians and 95th percentiles, and how both grow from the first size to the last."""
     heads = [f"p50, p95 at {size:,}" for size in sizes]
     print("| asked for |", " | ".join(heads), "| ratios |")
     print("|---|", "---|" * (len(sizes) + 1), sep="")
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         clients = []
         for size in sizes:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             (folder / "data").mkdir(mode=0o700)
-            clients.append((stack.enter_context(serving(folder, size)), shapes(size)))
+            client = await stack.enter_async_context(serving(folder, size))
+            clients.append((client, shapes(size)))
         for name in shapes(sizes[0]):
             taken: list[list[float]] = [[] for _ in sizes]
             for _ in range(times):
                 for (client, asked), milliseconds in zip(clients, taken, strict=True):
-                    milliseconds.append(took(client, *asked[name]))
+                    milliseconds.append(await took(client, *asked[name]))
             parts = [quantiles(milliseconds, n=20) for milliseconds in taken]
             shown = " | ".join(f"{part[9]:.2f}, {part[-1]:.2f} ms" for part in parts)
             ratios = [parts[-1][place] / parts[0][place] for place in (9, -1)]
@@ -202,4 +168,4 @@ if __name__ == "__main__":
     parser.add_argument("--sizes", type=int, nargs="+", default=[1_000, 100_000])
     parser.add_argument("--times", type=int, default=200)
     given = parser.parse_args()
-    measure(given.sizes, given.times)
+    asyncio.run(measure(given.sizes, given.times))

@@ -62,14 +62,18 @@ class Service:
 
 
 @asynccontextmanager
-async def open_service(settings: Mapping[str, str], log: Path) -> AsyncGenerator[Service]:
+async def open_service(
+    settings: Mapping[str, str], log: Path, manifest: Path = MANIFEST
+) -> AsyncGenerator[Service]:
     """Start a service with data of its own; it is stopped, and its data gone, at the end.
+
+    A ``MASTERLOOP_DATA_DIR`` among the settings is used instead, and left.
 
     Raises:
         ServiceFailed: it did not start.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "orchestration", "serve", "--config", str(MANIFEST)]
+    command = [sys.executable, "-m", "orchestration", "serve", "--config", str(manifest)]
     command += ["--host", HOST, "--port", str(port)]
     with TemporaryDirectory(prefix="masterloop-load-") as data, log.open("wb") as written:
         environment = {
