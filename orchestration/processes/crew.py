@@ -55,11 +55,15 @@ class Crew:
     async def choose(self) -> WorkerProcess:
         """Return the process in which one more run is likely to wait least; one is waited for.
 
-        That is the one of least delay, times the runs that it would have ("Peak EWMA").
+        That is one that is not held up now, if there is one, and of those the one of least delay,
+        times the runs that it would have ("Peak EWMA").
         """
         while not self._ready:
             await self._any.wait()
-        return min(self._ready, key=lambda worker: worker.delay * (worker.working + 1))
+        return min(
+            self._ready,
+            key=lambda worker: (worker.held_up, worker.delay * (worker.working + 1)),
+        )
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:

@@ -2,7 +2,7 @@
 
 from math import exp
 
-FLOOR = 0.005  # seconds; less is as good as nothing
+FLOOR = 0.003  # seconds; less is as good as nothing
 _MEMORY = 2.0  # seconds in which a peak fades to a third
 
 
@@ -39,9 +39,13 @@ class Pulse:
         """Return for how long an answer has been due."""
         return 0.0 if self._asked_at is None else now - self._asked_at
 
+    def held_up(self, now: float) -> bool:
+        """Whether an answer is late."""
+        return self.silence(now) > FLOOR
+
     def delay(self, now: float) -> float:
-        """Return how long an answer is likely to take."""
-        return max(FLOOR, self._faded(now), self.silence(now))
+        """Return how long an answer takes by now if it is late, else how long one is likely to."""
+        return self.silence(now) if self.held_up(now) else max(FLOOR, self._faded(now))
 
     def _faded(self, now: float) -> float:
         return self._peak * exp((self._at - now) / _MEMORY)

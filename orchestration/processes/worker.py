@@ -26,6 +26,7 @@ from orchestration.processes.pulse import Pulse
 
 START = 60.0  # seconds at least that a process may take to load its graphs
 BEAT = 0.1  # seconds between two pings of a process that has runs
+SOON = 0.003  # seconds from a run's beginning until it should have been heard of the process
 _STEPS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (NodeEnded, ToolEnded)}
 
 
@@ -77,6 +78,7 @@ class WorkerProcess:
         self._errands: dict[str, _Errand] = {}
         self._pulse = Pulse()
         self._timer: asyncio.TimerHandle | None = None
+        self._quiet = True  # whether nothing was heard since a run was sent, or the last beat
         self._process: asyncio.subprocess.Process | None = None
         self._why = "it ended by itself"
         self._silent: asyncio.Future[None] = loop.create_future()
@@ -110,6 +112,11 @@ class WorkerProcess:
     def delay(self) -> float:
         """How many seconds it is likely to take to answer."""
         return self._pulse.delay(self._loop.time())
+
+    @property
+    def held_up(self) -> bool:
+        """Whether it is late with an answer."""
+        return self._pulse.held_up(self._loop.time())
 
     async def live(self) -> str:
         """Start the process; return once it has ended, and why it did.
@@ -150,8 +157,8 @@ class WorkerProcess:
         errand = _Errand(run, self._loop.create_future(), listened=run.stream.wanted)
         self._errands[run.run_id] = errand
         text = orjson.dumps({name: getattr(run, name) for name in TOLD})
-        if self._timer is None:
-            self._beat()
+        self._quiet = True
+        self._beat_soon()
         self._wire.send("execute", run.run_id, text, errand.listened, run.log is not None)
         run.stream.watch(partial(self._tell_listened, errand))
         try:
@@ -213,6 +220,13 @@ class WorkerProcess:
         if not self.ready.done():
             self.ready.cancel()
 
+    def _beat_soon(self) -> None:
+        soon = self._loop.time() + SOON
+        if self._timer is None or self._timer.when() > soon:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(soon, self._beat)
+
     def _beat(self) -> None:
         """Ask for a sign of life, and give up one that gives none."""
         self._timer = None
@@ -221,15 +235,17 @@ class WorkerProcess:
         if self._pulse.silence(now) > patience:
             self.kill(f"it did not answer for {patience:g} s")
             return
-        if not self._pulse.asked:
+        if self._quiet and not self._pulse.asked:
             self._pulse.ask(now)
             self._wire.send("ping")
+        self._quiet = True
         if self._errands or not self.ready.done():
             self._timer = self._loop.call_later(BEAT, self._beat)
 
     # What it says.
 
     def _receive(self, message: Sequence[Any]) -> None:
+        self._quiet = False
         self._kinds[message[0]](*message[1:])
 
     def _fell_silent(self) -> None:
@@ -237,6 +253,9 @@ class WorkerProcess:
             self._silent.set_result(None)
 
     def _answered(self) -> None:
+        if self.held_up:  # what has held it up may go on to do so
+            self._quiet = True
+            self._beat_soon()
         self._pulse.answer(self._loop.time())
 
     def _is_ready(self) -> None:

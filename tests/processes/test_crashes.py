@@ -53,6 +53,17 @@ async def test_all_runs_of_a_process_that_is_killed_finish_once(stage: Stage) ->
     assert victim["pid"] not in pids
 
 
+async def test_light_runs_keep_away_from_a_process_that_is_held_up(stage: Stage) -> None:
+    await stage.until(lambda workers: workers["state"] == "ok")
+    path = await stage.begin(do="block", marker=str(stage.folder / "holds up"))
+    workers = await stage.until(
+        lambda workers: any(one["delay"] > 0.1 for one in workers["figures"]["each"])
+    )
+    held = max(workers["figures"]["each"], key=lambda worker: worker["delay"])["pid"]
+    assert held not in {(await stage.wait(given=number))["pid"] for number in range(10)}
+    assert await stage.ends(path) == ["success"]
+
+
 async def test_a_process_that_hangs_is_killed_and_its_runs_go_on(stage: Stage) -> None:
     marker = stage.folder / "blocked"
     path = await stage.begin(do="block", marker=str(marker), given="woke up")

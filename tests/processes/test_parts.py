@@ -39,9 +39,10 @@ def test_a_peak_of_delay_counts_at_once_and_fades() -> None:
     pulse = Pulse()
     assert pulse.delay(0.0) == FLOOR
     pulse.ask(1.0)
-    assert (pulse.silence(1.5), pulse.delay(1.5)) == (0.5, 0.5)
+    assert (pulse.held_up(1.001), pulse.delay(1.001)) == (False, FLOOR)
+    assert (pulse.held_up(1.5), pulse.delay(1.5)) == (True, 0.5)
     pulse.answer(1.5)
-    assert pulse.delay(1.5) == 0.5
+    assert (pulse.held_up(1.5), pulse.delay(1.5)) == (False, 0.5)
     pulse.ask(2.0)
     pulse.answer(2.001)
     assert 0.3 < pulse.delay(2.001) < 0.5
