@@ -109,14 +109,20 @@ class Catalogue:
                 yield assistant
 
     async def _others(self, call: Call) -> list[Assistant]:
-        try:
-            granted = await call.may("assistants", "search", AssistantSearch().shown())
-        except Problem as refused:
-            if refused.status != HTTPStatus.FORBIDDEN:
-                raise
+        granted = await self._granted(call)
+        if granted is None:
             return []
         query = AssistantQuery(visible=granted.visible, limit=_MOST, descending=False)
         return await self._backend.assistants.search(query)
+
+    async def _granted(self, call: Call) -> Call | None:
+        """Return the call as it may look for assistants; None if it may not."""
+        try:
+            return await call.may("assistants", "search", AssistantSearch().shown())
+        except Problem as refused:
+            if refused.status != HTTPStatus.FORBIDDEN:
+                raise
+            return None
 
     async def _get(self, call: Call, assistant_id: str) -> Assistant | None:
         """Return an assistant that was shown to somebody, if it is for this caller too."""
@@ -125,7 +131,10 @@ class Catalogue:
             return None
         if self._is_own(assistant) or self._backend.authority is None:
             return assistant
-        return next((one for one in await self._others(call) if one == assistant), None)
+        granted = await self._granted(call)
+        if granted is None:
+            return None
+        return self._backend.assistants.get(assistant_id, granted.visible)
 
     def _is_own(self, assistant: Assistant) -> bool:
         return assistant.assistant_id == default_assistant(assistant.graph_id)

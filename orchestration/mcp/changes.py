@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -45,11 +46,14 @@ class Changes:
     ) -> wire.SubscriptionsListenResult:
         """Answer ``subscriptions/listen``, of the newest wire."""
         call = visit_of(ctx).call
-        for uri in params.notifications.resource_subscriptions or ():
-            run = await _run_at(call, str(uri))
-            if run is not None and run.done is not None:
-                run.done.add_done_callback(partial(self._ended, ResourceUpdated(str(uri))))
-        return await self._listening(ctx, params)
+        with ExitStack() as leaving:
+            for uri in params.notifications.resource_subscriptions or ():
+                run = await _run_at(call, str(uri))
+                if run is not None and run.done is not None:
+                    ended = partial(self._ended, ResourceUpdated(str(uri)))
+                    run.done.add_done_callback(ended)
+                    leaving.callback(run.done.remove_done_callback, ended)
+            return await self._listening(ctx, params)
 
     async def initialized(self, ctx: Context, params: wire.NotificationParams | None) -> None:
         """Remember a session of an older wire."""
@@ -64,18 +68,26 @@ class Changes:
         self, ctx: Context, params: wire.SubscribeRequestParams
     ) -> wire.EmptyResult:
         """Answer ``resources/subscribe``: tell the session when a run ends."""
-        uri, session = str(params.uri), ctx.session
-        run = await _run_at(visit_of(ctx).call, uri)
+        run, ended = await self._subscription(ctx, str(params.uri))
         if run is not None and run.done is not None:
-            run.done.add_done_callback(lambda _: self._spawn(session.send_resource_updated(uri)))
+            run.done.remove_done_callback(ended)  # who asks twice is told once
+            run.done.add_done_callback(ended)
         return wire.EmptyResult()
 
     async def unsubscribe(
         self, ctx: Context, params: wire.UnsubscribeRequestParams
     ) -> wire.EmptyResult:
-        """Answer ``resources/unsubscribe``; a run ends once, so there is nothing to undo."""
-        del ctx, params
+        """Answer ``resources/unsubscribe``."""
+        run, ended = await self._subscription(ctx, str(params.uri))
+        if run is not None and run.done is not None:
+            run.done.remove_done_callback(ended)
         return wire.EmptyResult()
+
+    async def _subscription(self, ctx: Context, uri: str) -> tuple[Run | None, "_Told"]:
+        """Return the run at ``uri``, and what tells the session of its end."""
+        call = visit_of(ctx).call
+        key = call.header(b"mcp-session-id")
+        return await _run_at(call, uri), _Told(key, uri, ctx.session, self._spawn)
 
     def assistants_changed(self) -> None:
         """Tell everybody that there are other tools, prompts and graphs."""
@@ -112,6 +124,19 @@ class Changes:
         task = asyncio.create_task(told())
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Tells a session of the end of a run; equal to others for the same session and run."""
+
+    key: str | None
+    uri: str
+    session: ServerSession = field(compare=False)
+    spawn: Callable[[Coroutine[Any, Any, None]], None] = field(compare=False)
+
+    def __call__(self, _: object) -> None:
+        self.spawn(self.session.send_resource_updated(self.uri))
 
 
 async def _run_at(call: Call, uri: str) -> Run | None:

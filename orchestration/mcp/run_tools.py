@@ -1,5 +1,6 @@
 """The tools for runs, for hosts that know no tasks: to look, wait, answer, cancel, list."""
 
+import sqlite3
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
@@ -57,7 +58,7 @@ class RunTools:
             return results.told(f"Invalid arguments: {'; '.join(map(str, mistakes))}")
         try:
             found = await self._answers[params.name](ctx, arguments)
-        except (*REFUSALS, ValueError) as error:
+        except REFUSALS as error:
             return results.refused(error)
         return {
             "resultType": "complete",
@@ -67,20 +68,20 @@ class RunTools:
         }
 
     async def _get(self, ctx: Context, arguments: dict[str, Any]) -> Any:
-        call = await _granted(ctx, "read", arguments)
-        return await whole_view(call, run_row(call, arguments["run_id"]))
+        call, row = await _granted(ctx, "read", arguments)
+        return await whole_view(call, row)
 
     async def _wait(self, ctx: Context, arguments: dict[str, Any]) -> Any:
-        call = await _granted(ctx, "read", arguments)
-        row = await latest(call, run_row(call, arguments["run_id"]))
+        call, row = await _granted(ctx, "read", arguments)
+        row = await latest(call, row)
         if unfinished(row) and (run := live_run(call, row["run_id"])) is not None:
             seconds = float(arguments.get("seconds", _USUAL))
             await self._runs.watch(ctx, Begun(run), min(seconds, _LONGEST))
         return await whole_view(call, run_row(call, row["run_id"]))
 
     async def _resume(self, ctx: Context, arguments: dict[str, Any]) -> Any:
-        call = await _granted(ctx, "read", arguments)
-        row = await latest(call, run_row(call, arguments["run_id"]))
+        call, row = await _granted(ctx, "read", arguments)
+        row = await latest(call, row)
         questions = shown_questions(call, row)
         if not questions:
             raise Problem(409, f"the run {row['run_id']} waits for no answer: {row['status']}")
@@ -102,8 +103,8 @@ class RunTools:
         return await whole_view(call, run_row(call, begun.run.run_id))
 
     async def _cancel(self, ctx: Context, arguments: dict[str, Any]) -> Any:
-        call = await _granted(ctx, "update", arguments)
-        row = await latest(call, run_row(call, arguments["run_id"]))
+        call, row = await _granted(ctx, "update", arguments)
+        row = await latest(call, row)
         run = live_run(call, row["run_id"])
         if run is None:
             raise Problem(409, f"the run {row['run_id']} has ended: {row['status']}")
@@ -127,9 +128,21 @@ class RunTools:
         return {"runs": [one for one in found if wanted in (None, one["status"])]}
 
 
-async def _granted(ctx: Context, action: Action, arguments: dict[str, Any]) -> Call:
-    run_id = UUID(arguments["run_id"])
-    return await visit_of(ctx).call.may("threads", action, {"run_id": run_id})
+async def _granted(
+    ctx: Context, action: Action, arguments: dict[str, Any]
+) -> tuple[Call, sqlite3.Row]:
+    """Return the call as it was granted, and the run that it is about.
+
+    Raises:
+        Problem: there is none of that id, or it is not the caller's.
+    """
+    given = arguments["run_id"]
+    try:
+        run_id = UUID(given)
+    except ValueError:
+        raise Problem(422, f"run_id: {given[:64]!r} is no UUID") from None
+    call = await visit_of(ctx).call.may("threads", action, {"run_id": run_id})
+    return call, run_row(call, str(run_id))
 
 
 def _schema(required: list[str], **properties: Schema) -> Schema:

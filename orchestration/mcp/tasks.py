@@ -44,7 +44,7 @@ class TaskParams(RequestParams):
 class UpdateParams(TaskParams):
     """Which task, and what the user said to its questions, by their ids."""
 
-    input_responses: dict[str, Any]
+    input_responses: dict[str, dict[str, Any]]
 
 
 def created(run: Run) -> Result:

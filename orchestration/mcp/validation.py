@@ -2,11 +2,15 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 
 Schema = dict[str, Any]
+
+_MOST = 100  # mistakes that are looked for
+_TEXT = 500  # characters of one: it repeats the value that is wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +38,14 @@ class Validator:
 
     def mistakes(self, value: Any) -> list[Mistake]:
         """Return what is wrong with ``value``, in the order of its parts."""
-        errors: Iterable[Any] = self._validator.iter_errors(value)
-        found = [Mistake(tuple(one.path), one.message, one.validator) for one in errors]
+        errors: Iterable[Any] = islice(self._validator.iter_errors(value), _MOST)
+        found = [Mistake(tuple(one.path), _short(one.message), one.validator) for one in errors]
         return sorted(found, key=lambda one: tuple(map(str, one.path)))
+
+
+def _short(text: str) -> str:
+    """Return the beginning and the end of a text, where what is wrong is said."""
+    return text if len(text) <= _TEXT else f"{text[: _TEXT // 2]} … {text[-_TEXT // 2 :]}"
 
 
 def is_schema(schema: Any) -> bool:

@@ -74,6 +74,7 @@ async def test_a_call_on_no_session_of_an_older_wire_is_answered_by_itself(tmp_p
     [
         ({"name": 7}, "name: 7 is not of type 'string'"),
         ({}, "'name' is a required property"),
+        ({"name": ["y" * 10_000]}, "yyy … yyy"),
         ({"nam": "Ada", "name": "A"}, "('nam' was unexpected). Did you mean name?"),
     ],
 )
@@ -84,6 +85,7 @@ async def test_wrong_arguments_are_an_error_that_a_model_can_mend(
         result = await client.call_tool("greet", arguments)
     assert result.is_error
     assert said in _text(result)
+    assert len(_text(result)) < 2_000
     assert "greet takes: " in _text(result)
 
 

@@ -67,6 +67,8 @@ async def test_runs_are_shown_listed_waited_for_and_cancelled(tmp_path: Path) ->
         waited = await call("run_wait", run_id=run_id, seconds=0.01)
         cancelled = await call("run_cancel", run_id=run_id)
         again = await call("run_cancel", run_id=run_id)
+        by_case = await call("run_get", run_id=run_id.upper())
+        made_up = await call("run_get", run_id="the-run")
         wrong = await call("run_get", run_id=7)
         result = await calling
     assert [one["run_id"] for one in listed["structuredContent"]["runs"]] == [run_id]
@@ -75,6 +77,8 @@ async def test_runs_are_shown_listed_waited_for_and_cancelled(tmp_path: Path) ->
     assert waited["structuredContent"]["status"] == "running"
     assert cancelled["structuredContent"]["status"] == "interrupted"
     assert "has ended: interrupted" in again["content"][0]["text"]
+    assert by_case["structuredContent"]["run_id"] == run_id
+    assert made_up["content"][0]["text"] == "run_id: 'the-run' is no UUID"
     assert wrong["content"][0]["text"].startswith("Invalid arguments: run_id: 7 is not of type")
     assert result["isError"]
     assert result["content"][0]["text"] == f"The run {run_id} was cancelled."
@@ -101,11 +105,13 @@ async def test_prompts_are_what_assistants_declare(tmp_path: Path, wire: str) ->
 @pytest.mark.filterwarnings("ignore:resources/:mcp.shared.exceptions.MCPDeprecationWarning")
 async def test_a_session_is_told_of_other_tools_and_of_the_end_of_a_run(tmp_path: Path) -> None:
     changed, updated = asyncio.Event(), asyncio.Event()
+    uris: list[str] = []
 
     async def told(message: Any) -> None:
         if isinstance(message, ToolListChangedNotification):
             changed.set()
         if isinstance(message, ResourceUpdatedNotification):
+            uris.append(str(message.params.uri))
             updated.set()
 
     async with (
@@ -115,13 +121,21 @@ async def test_a_session_is_told_of_other_tools_and_of_the_end_of_a_run(tmp_path
         while not changed.is_set():  # the client's stream may not be open yet
             await http.post("/assistants", json={"graph_id": "hold"})
             await asyncio.wait({asyncio.create_task(changed.wait())}, timeout=0.1)
-        calling = asyncio.create_task(client.call_tool("hold", {"name": "told"}))
-        await gates["told"].reached.wait()
-        await client.subscribe_resource(f"run://{service.loop.all_live()[0].run_id}")
-        gates["told"].opened.set()
-        await updated.wait()
-        await calling
+        calls: list[asyncio.Task[Any]] = []
+        runs: list[str] = []
+        for name in ("untold", "told"):
+            calls.append(asyncio.create_task(client.call_tool("hold", {"name": name})))
+            await gates[name].reached.wait()
+            runs += [f"run://{run.run_id}" for run in service.loop.all_live()][len(runs) :]
+            await client.subscribe_resource(runs[-1])
+            await client.subscribe_resource(runs[-1])
+        await client.unsubscribe_resource(runs[0])
         await client.unsubscribe_resource("run://x")
+        for name, calling in zip(("untold", "told"), calls, strict=True):
+            gates[name].opened.set()
+            await calling
+        await updated.wait()
+    assert uris == [runs[1]]
 
 
 async def test_who_listens_is_told_of_other_tools_and_of_the_end_of_a_run(tmp_path: Path) -> None:

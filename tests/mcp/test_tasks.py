@@ -109,12 +109,14 @@ async def test_a_task_that_asks_goes_on_once_it_has_every_answer(tmp_path: Path)
         first, second = asking["inputRequests"]
         await _update(http, task, **{first: {"action": "accept", "content": {"name": "x"}}})
         half = await _get(http, task)
+        wrong = await _update(http, task, **{second: "x"})
         await _update(http, task, **{second: {"action": "accept", "content": {"nome": "x"}}})
         still = await _get(http, task)
         await _update(http, task, **{second: {"action": "accept", "content": {"name": "x"}}})
         done = await _settled(http, task)
         await _update(http, task, **{second: {"action": "accept", "content": {"name": "y"}}})
     assert asking["status"] == "input_required"
+    assert wrong["code"] == -32602
     assert list(half["inputRequests"]) == list(still["inputRequests"]) == [second]
     assert done["result"]["structuredContent"] == {"text": "a is x;b is x;"}
 
