@@ -170,10 +170,13 @@ async def test_a_collector_that_refuses_for_a_while_gets_each_span_once(
     assert len({span.span_id for span in collector.spans}) == 6
 
 
+@pytest.mark.parametrize("dead", [False, True])
 async def test_a_collector_that_never_answers_costs_no_run_and_no_time_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dead: bool
 ) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as black_hole:
+        if dead:
+            black_hole.shutdown(socket.SHUT_RDWR)
         url = f"http://127.0.0.1:{black_hole.getsockname()[1]}"
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
         async with open_client(tmp_path, "echo") as client:
