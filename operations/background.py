@@ -8,6 +8,7 @@ from typing import Protocol
 import structlog
 
 LAST_GRACE = 1.0  # seconds for what is under way when the service stops
+_GIVEN_UP = 0.5  # seconds more for what has not ended in time, as it is left
 
 Stop = Callable[[], Awaitable[None]]
 
@@ -30,12 +31,17 @@ class Worker(Protocol):
 async def in_background(worker: Worker, name: str) -> AsyncGenerator[Stop]:
     """Let ``worker`` work meanwhile; on leaving it has a second to end what is under way.
 
-    Yields what ends it earlier.
+    Yields what ends it earlier. It is waited for once: one that has taken no notice is left.
     """
     work = asyncio.create_task(worker.run(), name=name)
     work.add_done_callback(_tell_of_death)
+    stopped = False
 
     async def stop() -> None:
+        nonlocal stopped
+        if stopped:
+            return
+        stopped = True
         worker.close()
         await asyncio.wait({work}, timeout=LAST_GRACE)
         work.cancel()
@@ -51,7 +57,7 @@ async def in_background(worker: Worker, name: str) -> AsyncGenerator[Stop]:
 async def held(context: AbstractAsyncContextManager[object], name: str) -> AsyncGenerator[Stop]:
     """Keep ``context`` open meanwhile; yields what closes it earlier, from whatever task.
 
-    A closing that was cancelled is given up: leaving cancels it too, and does not wait for it.
+    A closing that was cancelled is given up: leaving cancels it too, and waits half a second.
     """
     opened, closing, given_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -80,7 +86,7 @@ async def held(context: AbstractAsyncContextManager[object], name: str) -> Async
         if not given_up.is_set():
             await stop()
         life.cancel()
-        await asyncio.wait({life}, timeout=LAST_GRACE)
+        await asyncio.wait({life}, timeout=_GIVEN_UP)
         if life.done() and not life.cancelled():
             life.result()
 

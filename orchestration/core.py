@@ -82,7 +82,7 @@ async def make_core(ground: Ground) -> Core:
     watch = steps_watch(ground.telemetry, kept=ground.manifests is not None)
     here = LangGraphExecutor(graphs, saver.fence, agency.client, watch)
     crew = _crew(ground, saver, agency, steps=watch is not None) if settings.workers else None
-    limits = _limits(manifest, settings)
+    limits = limits_of(manifest, settings)
     executor = here if crew is None else CrewExecutor(crew, here, graphs.names, limits)
     loop = MasterLoop(runs, executor, limits, ground.telemetry.emit, Random())
     restrict_without(ground.trail, loop)
@@ -186,7 +186,8 @@ def _workflows(
     )
 
 
-def _limits(manifest: Manifest, settings: Settings) -> Limits:
+def limits_of(manifest: Manifest, settings: Settings) -> Limits:
+    """Return the limits of the loop, those of single assistants included."""
     named = manifest.masterloop.assistants.items()
     return Limits(
         concurrent_runs=settings.max_concurrent_runs,

@@ -101,10 +101,9 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         stop_runs(shutdown, loop, view.live, settings)
         shutdown.add(last_records(ground.telemetry, ServiceStopped(None)))
         mcp = McpHost(backend)
-        async with _working(ground, core, operation, backend):
+        async with _working(ground, core, operation, backend, mcp), operation.watchdog:
             app = build_app(backend, ground.custom, mcp.paths)
-            async with in_background(mcp, "mcp"), operation.watchdog:
-                yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
+            yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
 
 
 def _operation(ground: Ground, core: Core) -> _Operation:
@@ -219,7 +218,7 @@ async def _recover(backend: Backend) -> int:
 
 @asynccontextmanager
 async def _working(
-    ground: Ground, core: Core, operation: _Operation, backend: Backend
+    ground: Ground, core: Core, operation: _Operation, backend: Backend, mcp: McpHost
 ) -> AsyncGenerator[None]:
     """Let everything work meanwhile that works by itself."""
     shutdown, identity, conditions = operation.shutdown, operation.identity, operation.conditions
@@ -244,6 +243,7 @@ async def _working(
             crons=in_background(backend.timekeeper, "crons"),
             threads=in_background(backend.sweeper, "sweeper of threads"),
             keys=in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
+            mcp=in_background(mcp, "mcp"),
             **_forgetting(ground, core),
         ),
     ):
