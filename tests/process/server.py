@@ -15,10 +15,13 @@ from uuid import uuid4
 
 import httpx
 
+from operations.telemetry.trail import FOLDER, read_trail
+
 MASTERLOOP = Path(sys.executable).with_name("masterloop")
 PROJECT = Path(__file__).with_name("project") / "langgraph.json"
 START_LIMIT = 90.0  # seconds
 STOP_LIMIT = 30.0  # seconds
+STOPPED = (128 + signal.SIGTERM, 128 + signal.SIGINT)  # the exit codes of a stop
 LOOK = 0.01  # seconds between two looks at a condition
 TERMINAL = frozenset({"success", "error", "timeout", "interrupted"})
 
@@ -110,6 +113,8 @@ class Server:
         self._kept_from = ("MASTERLOOP_",) if measured else ("MASTERLOOP_", "COVERAGE_")
         self._process: subprocess.Popen[bytes] | None = None
         self._lives = 0
+        self._accepted: list[str] = []  # the runs of this life
+        self._limited = False  # whether its files are
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -141,11 +146,12 @@ class Server:
 
         Python ignores SIGXFSZ, so they fail with EFBIG.
         """
+        self._limited = True
         limits = (size, resource.RLIM_INFINITY)
         resource.prlimit(self.pid, resource.RLIMIT_FSIZE, limits)
 
     def start(self, **settings: object) -> None:
-        """Start a server and return once it is ready."""
+        """Start a server and return once it is ready; capitals name variables that are not ours."""
         self.launch(settings)
         self.wait_until_ready()
 
@@ -163,11 +169,31 @@ class Server:
         assert self.stop(signal.SIGKILL) == -signal.SIGKILL, self.log
 
     def wait(self, limit: float = STOP_LIMIT) -> int:
-        """Wait for the server to end by itself, and return its exit code."""
+        """Wait for the server to end by itself, and return its exit code.
+
+        After a stop, forced or not, the audit trail has to be complete, unless there was no room.
+        """
         try:
-            return self.process.wait(limit)
+            code = self.process.wait(limit)
         except subprocess.TimeoutExpired:
             raise NeverHappened(f"the server runs after {limit} s\n{self.log}") from None
+        if code in STOPPED and not self._limited:
+            self._check_trail()
+        self._accepted.clear()
+        self._limited = False
+        return code
+
+    def _check_trail(self) -> None:
+        """Find every run of this life in the trail, no gap, and the stop as the last entry."""
+        entries = list(read_trail(self.data / FOLDER))
+        accepted = {one["run_id"] for one in entries if one["event"] == "RunAccepted"}
+        assert accepted >= set(self._accepted), self.log
+        started = [one for one in entries if one.get("process") == self.pid]
+        for start in started:
+            mine = [one for one in entries if one["writer"] == start["writer"]]
+            assert [one["number"] for one in mine] == list(range(1, len(mine) + 1)), self.log
+            if '"event":"stopped"' in self.log:  # by an event loop that was not blocked
+                assert mine[-1]["event"] == "ServiceStopped", (mine[-1], self.log)
 
     def close(self) -> None:
         """End whatever is left."""
@@ -185,7 +211,8 @@ class Server:
         body = {"assistant_id": graph, "input": given, "if_not_exists": "create", **options}
         answer = self.http.post(f"/threads/{thread}/runs", json=body)
         assert answer.status_code == httpx.codes.OK, (answer.text, self.log)
-        return Submitted(self, thread, answer.json()["run_id"])
+        self._accepted.append(answer.json()["run_id"])
+        return Submitted(self, thread, self._accepted[-1])
 
     def _is_ready(self) -> bool:
         if self.process.poll() is not None:
@@ -196,7 +223,10 @@ class Server:
             return False
 
     def _environment(self, settings: Mapping[str, object]) -> dict[str, str]:
-        given = {f"MASTERLOOP_{name.upper()}": str(value) for name, value in settings.items()}
+        given = {
+            name if name.isupper() else f"MASTERLOOP_{name.upper()}": str(value)
+            for name, value in settings.items()
+        }
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(self._kept_from)}
         folders = {
             "MASTERLOOP_DATA_DIR": str(self.data),

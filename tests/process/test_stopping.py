@@ -3,16 +3,22 @@
 import json
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.process.server import Server, until
+from tests.process.server import Server, reserved_port, until
 from tests.process.test_signals import SIGTERM_CODE, at_most, counter, held_at, is_draining
 
-DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(1000)"
+DEAF = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(1000)
+"""
 
 
 def steps_of(server: Server) -> dict[str, str]:
@@ -24,17 +30,27 @@ def steps_of(server: Server) -> dict[str, str]:
 
 @pytest.mark.timeout(60)
 def test_under_load_runs_go_tier_by_tier_and_all_of_them_go_on_later(server: Server) -> None:
+    """Although the collector that telemetry is to be sent to never answers."""
     bounds = {"max_concurrent_runs": 3, "queue_capacity": 6}
-    server.start(**bounds, drain_grace=1, drain_grace_critical=2)
+    with closing(reserved_port()) as silent:
+        silent.listen()
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        graces = {"drain_grace": 1, "drain_grace_critical": 2}
+        server.start(**bounds, **graces, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint)
+        _stop_under_load(server, bounds)
+
+
+def _stop_under_load(server: Server, bounds: Mapping[str, int]) -> None:
     runs = []
     for name, priority in (("low", 9), ("normal", 5), ("critical", 0)):
         server.effects.gate(name, 1)
         runs.append(server.submit("counter", {"name": name, "steps": 3}, priority=priority))
         held_at(server, name, 2)
     runs += [counter(server, f"waiting-{number}") for number in range(6)]
-    with at_most(2 + 3 + 3):
+    with at_most(2 + 3 + 3 + 3):  # for critical runs, for cancelled ones, for telemetry, and around
         assert server.stop() == SIGTERM_CODE, server.log
     assert set(steps_of(server).values()) == {"done"}
+    assert '"sinks":["traces","sent metrics","sent logs"]' in server.log
 
     for name in ("low", "normal", "critical"):
         server.effects.open_gate(name)
@@ -46,7 +62,8 @@ def test_under_load_runs_go_tier_by_tier_and_all_of_them_go_on_later(server: Ser
 
 @pytest.mark.timeout(60)
 def test_an_agent_that_hangs_has_its_share_of_the_time_and_no_more(tmp_path: Path) -> None:
-    pool = {"kind": "process", "argv": [sys.executable, "-c", DEAF], "end_grace": 60}
+    deaf = tmp_path / "deaf"
+    pool = {"kind": "process", "argv": [sys.executable, "-c", DEAF, str(deaf)], "end_grace": 60}
     document = {
         "graphs": {"asker": "tests.agents.players.asker:asker"},
         "dependencies": [str(Path(__file__).parents[2])],
@@ -56,6 +73,7 @@ def test_an_agent_that_hangs_has_its_share_of_the_time_and_no_more(tmp_path: Pat
     with closing(Server(tmp_path, tmp_path / "langgraph.json")) as server:
         server.start()
         assert server.http.get("/startupz").status_code == httpx.codes.SERVICE_UNAVAILABLE
+        until(deaf.exists, why=lambda: server.log)
         with at_most(10):
             assert server.stop() == SIGTERM_CODE, server.log
         steps = steps_of(server)
