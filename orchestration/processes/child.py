@@ -1,4 +1,4 @@
-"""A worker process: ``python -m orchestration.processes.child FD``, as the server starts it."""
+"""A worker process, as the server starts it: ``python -m orchestration.processes FD``."""
 
 import asyncio
 import ctypes
@@ -143,7 +143,3 @@ def _disregard(number: int, frame: object) -> None:
 def _orphaned() -> NoReturn:
     """End at once: nothing that goes on here could be told, or kept."""
     os._exit(_ORPHANED)
-
-
-if __name__ == "__main__":
-    main()

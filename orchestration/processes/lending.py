@@ -81,10 +81,14 @@ class Lender:
         del self._asked[number]
         if asked.cancelled():
             return
-        if (error := asked.exception()) is not None:
+        error = asked.exception()
+        if error is None:
+            try:
+                self._wire.send("answer", number, asked.result())
+            except (TypeError, ValueError) as cannot:  # too long, or nothing that can be sent
+                error = cannot
+        if error is not None:
             self._wire.send("refuse", number, *packed(error))
-        else:
-            self._wire.send("answer", number, asked.result())
 
     async def _checkpoint(self, *place: Any) -> Any:
         found = await self._stock.checkpoints.get(*place)

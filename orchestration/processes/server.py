@@ -42,8 +42,8 @@ class Server:
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         if on_news is not None:
             self._news[number] = on_news
-        self.tell("ask", number, what, *about)
         try:
+            self.tell("ask", number, what, *about)
             return number, await answer
         except asyncio.CancelledError:
             self.tell("withdraw", number)

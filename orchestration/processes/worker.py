@@ -190,7 +190,7 @@ class WorkerProcess:
                     sys.executable,
                     "-P",
                     "-m",
-                    "orchestration.processes.child",
+                    "orchestration.processes",
                     str(theirs.fileno()),
                     stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
