@@ -14,11 +14,11 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, TextIO, cast
 
-import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from operations.clock import iso_of
+from operations.json_text import dumps
 from operations.redaction import redact, redacted, suspicious
 
 Processor = structlog.typing.Processor
@@ -122,7 +122,7 @@ class _Machines:
     def _plainly(self, logger: Any, method: str, entry: Entry) -> str:
         if "exc_info" in entry:
             entry = self._exceptions(logger, method, entry)
-        return orjson.dumps(entry, default=str).decode()
+        return dumps(entry).decode()
 
 
 def _for_people(machines: Processor) -> Processor:

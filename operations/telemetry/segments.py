@@ -26,6 +26,7 @@ class Segments:
         self._size = size  # bytes, after which another segment is begun
         self._total = total  # bytes, beyond which the oldest segments are deleted
         self._file: int | None = None
+        self._path = folder  # of what is being written
         self._written = 0
         self._kept = 0  # bytes of the segments that others have written
 
@@ -62,6 +63,8 @@ class Segments:
             # Another segment follows: what the disk kept of this one is not known.
             with suppress(OSError):
                 os.ftruncate(file, self._written)
+                if not self._written:  # or a disk that stays full gathers empty ones
+                    self._path.unlink()
             self.close()
             raise
         self._written += len(frames)
@@ -77,7 +80,7 @@ class Segments:
         path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
-        self._file, self._written = file, 0
+        self._file, self._path, self._written = file, path, 0
         _sync_folder(self._folder)
         self._forget()
 

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from operations.clock import iso_of
+from operations.json_text import dumps
 from operations.telemetry.record import Importance, Record
 from operations.telemetry.segments import Segments, read_segments
 
@@ -93,7 +94,7 @@ class Trail:
         event = record.event
         said = {one.name: _cut(getattr(event, one.name)) for one in fields(event)}
         # First, and not to be said otherwise by what follows.
-        return orjson.dumps({**head, **record.common, **said, **head}, default=str)
+        return dumps({**head, **record.common, **said, **head})
 
 
 def write_down(folder: Path, event: object) -> None:

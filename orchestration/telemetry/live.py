@@ -13,6 +13,7 @@ import orjson
 
 from agents.pool import AgentPool
 from operations.clock import iso
+from operations.json_text import dumps
 from operations.live import Live, News
 from operations.redaction import redacted
 from operations.telemetry.record import Importance, Record
@@ -125,7 +126,7 @@ def _news(record: Record) -> Iterator[News]:
     if record.importance > Importance.DETAIL:
         places.append(("activity", str(record.number)))
     if places:
-        entry = orjson.Fragment(orjson.dumps(_entry(record), default=str))
+        entry = orjson.Fragment(dumps(_entry(record)))
         for topic, key in places:
             yield _as_news(topic, key, entry)
 

@@ -1,5 +1,6 @@
 """Logs for a collector: the lines that are written, without what looks like a secret."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
+    INVALID_SPAN_CONTEXT,
     NonRecordingSpan,
     SpanContext,
     TraceFlags,
@@ -30,6 +32,8 @@ _SEVERITIES = {
     "critical": SeverityNumber.FATAL,
 }
 _PLAIN = (str, bool, int, float)
+_IDS = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
+_LARGEST = 2**63 - 1  # of whole numbers that are sent
 
 
 class Exporter(Protocol):
@@ -86,15 +90,23 @@ class SentLogs:
 
 
 def _context(said: dict[str, Any]) -> SpanContext:
-    trace_id, span_id = (said.pop(name, None) for name in ("trace_id", "span_id"))
-    flags = TraceFlags(TraceFlags.SAMPLED if trace_id else TraceFlags.DEFAULT)
-    ids = int(trace_id or "0", 16), int(span_id or "0", 16)
-    return SpanContext(*ids, is_remote=False, trace_flags=flags)
+    """Take the trace out of what a line says; what others call so stays an attribute."""
+    named = str(said.get("trace_id")), str(said.get("span_id"))
+    if not _IDS.fullmatch("-".join(named)):
+        return INVALID_SPAN_CONTEXT
+    del said["trace_id"], said["span_id"]
+    trace_id, span_id = (int(one, 16) for one in named)
+    flags = TraceFlags(TraceFlags.SAMPLED)
+    return SpanContext(trace_id, span_id, is_remote=False, trace_flags=flags)
 
 
 def _attributes(said: Mapping[str, Any]) -> dict[str, str | bool | int | float]:
     return {
-        name: value if isinstance(value, _PLAIN) else orjson.dumps(value).decode()
+        name: value if _is_plain(value) else orjson.dumps(value).decode()
         for name, value in said.items()
         if value is not None
     }
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, _PLAIN) and not (isinstance(value, int) and value > _LARGEST)

@@ -40,6 +40,16 @@ def test_an_entry_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> Non
     assert entry["ts"].endswith("Z")
 
 
+@pytest.mark.parametrize("value", ["\udcff", 2**70, {1: 2}])
+def test_whatever_is_logged_does_not_fail_who_logs_it(
+    capsys: pytest.CaptureFixture[str], value: Any
+) -> None:
+    configure_logs("info", json=True)
+    structlog.get_logger("x").info("done", thing=value)
+    (line,) = written(capsys)
+    assert json.loads(line)["event"] == "done"
+
+
 def test_the_standard_library_s_log_goes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs("info", json=True)
     logging.getLogger("some.library").warning("odd %s", "thing")

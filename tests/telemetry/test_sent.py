@@ -89,6 +89,7 @@ async def test_lines_of_the_log_are_sent_in_their_trace_and_without_secrets(
     configure_logs("info", json=as_json, context=whereabouts)
     async with open_client(tmp_path, "echo") as client:
         structlog.get_logger("x").warning("a token", header="Bearer abcdefghijklmnop", parts=[1])
+        structlog.get_logger("x").warning("odd", trace_id="mine", span_id=7, number=2**63)
         await client.post("/runs/wait", json=ECHO, headers=ASKED)
     run = collector.named("invoke_workflow echo")
     lines = {line.body.string_value: line for line in collector.lines}
@@ -101,6 +102,8 @@ async def test_lines_of_the_log_are_sent_in_their_trace_and_without_secrets(
     assert (token.severity_number, token.trace_id) == (SeverityNumber.WARN.value, b"")
     assert "abcdefgh" not in str(token)
     assert attributes(token)["parts"] == "[1]"
+    odd = attributes(lines["odd"])
+    assert (odd["trace_id"], odd["span_id"], odd["number"]) == ("mine", 7, str(2**63))
 
 
 async def test_each_is_sent_only_if_it_is_to_be(

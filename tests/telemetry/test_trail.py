@@ -174,6 +174,15 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     full = False
 
 
+def test_a_disk_that_stays_full_gathers_no_empty_files(tmp_path: Path, no_room: Any) -> None:
+    trail = Trail(tmp_path, total=1024**2)
+    no_room.fill()
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            trail.take(deeds(1))
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_while_the_disk_is_full_the_audit_waits_and_is_written_in_order_after_it(
     tmp_path: Path, no_room: Any
 ) -> None:
@@ -206,8 +215,10 @@ def test_entries_are_json_whatever_an_event_holds(tmp_path: Path) -> None:
         text: str
 
     trail = Trail(tmp_path, total=1024**2)
-    trail.take([Record(1, 0.0, Importance.AUDIT, Odd(Path("/x"), "\n\u2028" + "y" * 5_000), {})])
-    (entry,) = read_trail(tmp_path)
+    for text in ("\n\u2028" + "y" * 5_000, "\udcff"):
+        trail.take([Record(1, 0.0, Importance.AUDIT, Odd(Path("/x"), text), {})])
+    entry, lossy = read_trail(tmp_path)
+    assert lossy["text"] == "?"
     assert entry["path"] == "/x"
     assert len(entry["text"]) == 1_000
     assert json.dumps(entry)
