@@ -43,8 +43,10 @@ async def in_background(worker: Worker, name: str) -> AsyncGenerator[Stop]:
             return
         stopped = True
         worker.close()
-        await asyncio.wait({work}, timeout=LAST_GRACE)
-        work.cancel()
+        try:
+            await asyncio.wait({work}, timeout=LAST_GRACE)
+        finally:
+            work.cancel()
         await asyncio.wait({work}, timeout=LAST_GRACE)
 
     try:
@@ -77,8 +79,14 @@ async def held(context: AbstractAsyncContextManager[object], name: str) -> Async
             raise
 
     opening = asyncio.create_task(opened.wait())
-    await asyncio.wait({life, opening}, return_when=asyncio.FIRST_COMPLETED)
-    opening.cancel()
+    try:
+        await asyncio.wait({life, opening}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        life.cancel()
+        await asyncio.wait({life}, timeout=_GIVEN_UP)
+        raise
+    finally:
+        opening.cancel()
     try:
         if opened.is_set():
             yield stop

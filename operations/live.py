@@ -92,10 +92,11 @@ class Live:
         if self._closed:
             looker.closed = True
             return looker, []
+        before = list(self._snapshot(looker.topics))
         self._lookers.add(looker)
         if len(self._lookers) == 1:
             self._wake()
-        return looker, list(self._snapshot(looker.topics))
+        return looker, before
 
     def leave(self, looker: Looker) -> None:
         """Forget somebody who looks no more, and with the last of them all that was told."""

@@ -155,6 +155,8 @@ class Shutdown:
         if not work.done():
             self._leave(work)
             return (Result.CUT_SHORT if forced.done() else Result.TIMED_OUT), None
+        if work.cancelled():
+            return Result.FAILED, asyncio.CancelledError.__name__
         work.result()
         return Result.DONE, None
 

@@ -44,6 +44,17 @@ def test_who_begins_to_look_is_shown_how_things_are_and_then_what_changes() -> N
     assert looker.take() == []
 
 
+def test_nobody_looks_if_it_cannot_be_said_how_things_are() -> None:
+    def fail(_: Collection[str]) -> Iterable[News]:
+        raise LookupError
+
+    asked: list[str] = []
+    live = Live(fail, lambda: asked.append("wake"), lambda: asked.append("rest"))
+    with pytest.raises(LookupError):
+        live.look(["runs"])
+    assert (live.lookers, asked) == (0, [])
+
+
 def test_the_slow_get_the_newest_of_each_thing_and_nothing_older() -> None:
     view = View()
     looker, _ = view.live.look(["runs"])

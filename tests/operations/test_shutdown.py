@@ -167,3 +167,21 @@ def test_who_asks_for_it_twice_waits_for_the_same_stop() -> None:
 
     simulated(stop)
     assert diary.notes == ["runs begins", "runs ends"]
+
+
+def test_a_step_that_is_cancelled_by_another_is_recorded_and_holds_nobody_up() -> None:
+    diary = Diary()
+
+    async def give_up() -> None:
+        raise asyncio.CancelledError
+
+    async def stop() -> None:
+        shutdown = Shutdown()
+        shutdown.add(Step("cancelled", Tier.RUNS, give_up, 1), diary.step("agents", Tier.PARTS))
+        await shutdown.run()
+        assert [(one.name, one.result, one.error) for one in shutdown.ended] == [
+            ("cancelled", Result.FAILED, "CancelledError"),
+            ("agents", Result.DONE, None),
+        ]
+
+    simulated(stop)
