@@ -15,7 +15,7 @@ _DEPTH = 8  # levels of a value that are looked at; what is below is not told
 
 _KEY = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|credential|authorization|cookie|private_?key"
-    r"|(api|access|auth|signing|client|webhook)[-_ ]?(key|token)|(^|[-_])(token|jwt|apikey)$"
+    r"|(api|access|auth|signing|client|webhook)[-_ ]?(key|token)|(^|[-_])(jwt|apikey)$|token$"
 )
 _SECRETS = re.compile(
     r"""
@@ -24,6 +24,8 @@ _SECRETS = re.compile(
     | (?<![A-Za-z0-9])whsec_[A-Za-z0-9+/=]{16,}
     | (?<![A-Za-z0-9])lsv2_[A-Za-z0-9_]{16,}
     | (?<![A-Za-z0-9])(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}
+    | (?<![A-Za-z0-9])(?:gsk|hf)_[A-Za-z0-9]{16,}              # Groq, Hugging Face
+    | (?<![A-Za-z0-9])(?:tvly|pplx|xai|nvapi|glpat)-[A-Za-z0-9_-]{16,}
     | (?<![A-Za-z0-9])xox[abposr]-[A-Za-z0-9-]{10,}
     | (?<![A-Za-z0-9])A[KS]IA[A-Z0-9]{16}\b
     | (?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{30,}
@@ -42,8 +44,9 @@ _SECRETS = re.compile(
 # as fast, and nearly nothing has one.
 _SIGNS = (
     *(f"{kind}k{mark}" for kind in "spr" for mark in "-_"),
-    "ml_", "whsec_", "lsv2_", "gh", "xox", "akia", "asia", "aiza", "eyj", "://", "bearer ",
-    "basic ", "password=", "api_key=", "apikey=", "secret=", "token=", "private key",
+    "ml_", "whsec_", "lsv2_", "gh", "hf_", "tvly-", "pplx-", "xai-", "nvapi-", "glpat-", "xox",
+    "akia", "asia", "aiza", "eyj", "://", "bearer ", "basic ", "password=", "api_key=",
+    "apikey=", "secret=", "token=", "private key",
 )  # fmt: skip
 
 

@@ -14,6 +14,9 @@ CANARIES = [
     "lsv2_pt_canary0123456789abcdef",
     "ghp_canary0123456789abcdefghij",
     "xoxb-canary-0123456789",
+    "gsk_canary0123456789abcdef",
+    "hf_canary0123456789abcdef",
+    "tvly-dev-canary0123456789",
     "AKIACANARY0123456789",
     "eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnkiOjF9.c2lnbmF0dXJl",
 ]
@@ -40,7 +43,7 @@ def test_a_secret_is_known_by_where_it_stands(text: str, rest: str) -> None:
 @pytest.mark.parametrize(
     "key",
     ["password", "X-API-Key", "api_key", "Authorization", "Set-Cookie", "client_secret",
-     "access_token", "token", "DB_PASSWORD", "privateKey"],
+     "access_token", "token", "DB_PASSWORD", "privateKey", "refreshToken"],
 )  # fmt: skip
 def test_a_secret_is_known_by_its_key_however_deep(key: str) -> None:
     given: dict[str, Any] = {"request": [{"headers": {key: "hunter2", "accept": "*"}}]}
