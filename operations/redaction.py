@@ -73,7 +73,7 @@ def redacted(value: Any, depth: int = _DEPTH, clean: Callable[[str], str] = reda
         if not depth:
             return HIDDEN
         return {
-            key: HIDDEN if _names_a_secret(key, one) else redacted(one, depth - 1, clean)
+            key: HIDDEN if names_a_secret(key, one) else redacted(one, depth - 1, clean)
             for key, one in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
@@ -81,8 +81,8 @@ def redacted(value: Any, depth: int = _DEPTH, clean: Callable[[str], str] = reda
     return value
 
 
-def _names_a_secret(key: object, value: object) -> bool:
-    # A number of tokens is no secret.
+def names_a_secret(key: object, value: object) -> bool:
+    """Return whether ``key`` calls ``value`` a secret; a number of tokens is none."""
     return (
         isinstance(key, str)
         and value is not None

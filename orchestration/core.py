@@ -114,6 +114,7 @@ def _crew(ground: Ground, saver: CheckpointSaver, agency: Agency, *, steps: bool
         max_concurrent_runs=settings.max_concurrent_runs,
         agents=agency.client is not None,
         steps=steps,
+        outputs=ground.manifests is not None,
         store_ttl=items.supports_ttl,
         store_ttl_config=items.ttl_config,
     )

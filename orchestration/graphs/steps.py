@@ -9,13 +9,19 @@ from uuid import UUID
 from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp
 
+from operations.excerpt import excerpt
+
 _STEP = "graph:step:"  # the tag of what is a node, and not a part of one
+OUTPUT = 512  # characters of what comes of a step
 _MOST = 10_000  # calls that are under way in one run and known
 
 
 @dataclass(frozen=True, slots=True)
 class NodeEnded:
-    """A node is done, after so many seconds; ``parent`` is the step that it is a part of."""
+    """A node is done, after so many seconds; ``parent`` is the step that it is a part of.
+
+    ``output`` is the beginning of what came of it, if somebody keeps that.
+    """
 
     run_id: str
     graph_id: str
@@ -25,6 +31,7 @@ class NodeEnded:
     step: int
     took: float
     error: str | None
+    output: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +45,7 @@ class ToolEnded:
     call_id: str | None
     took: float
     error: str | None
+    output: str | None = None
 
 
 Event = NodeEnded | ToolEnded
@@ -68,10 +76,13 @@ class StepWatch(BaseCallbackHandler):
         """As above."""
         return True
 
-    def __init__(self, run_id: str, graph_id: str, emit: Callable[[Event], None]) -> None:
+    def __init__(
+        self, run_id: str, graph_id: str, emit: Callable[[Event], None], *, outputs: bool = False
+    ) -> None:
         self._run_id = run_id
         self._graph_id = graph_id
         self._emit = emit
+        self._outputs = outputs
         self._calls: dict[UUID, _Call] = {}
         self._within: dict[UUID, int | None] = {}  # the step that a call is in
 
@@ -95,9 +106,9 @@ class StepWatch(BaseCallbackHandler):
         elif len(self._within) < _MOST:
             self._within[run_id] = self._parent(parent_run_id)
 
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **_: Any) -> None:
         """Tell of a node that has ended."""
-        self._end(run_id, None)
+        self._end(run_id, None, outputs)
 
     def on_chain_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Tell of a node that has failed; one that asks something, or hands on, has not."""
@@ -117,9 +128,9 @@ class StepWatch(BaseCallbackHandler):
         call_id = given.get("tool_call_id")
         self._begin(run_id, parent_run_id, lambda call: _Call(name, *call, call_id=call_id))
 
-    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:  # noqa: ARG002
+    def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:
         """Tell of a tool that has ended."""
-        self._end(run_id, None)
+        self._end(run_id, None, output)
 
     def on_tool_error(self, error: BaseException, *, run_id: UUID, **_: Any) -> None:
         """Tell of a tool that has failed."""
@@ -141,19 +152,21 @@ class StepWatch(BaseCallbackHandler):
     def _parent(self, parent_run_id: UUID | None) -> int | None:
         return None if parent_run_id is None else self._within.get(parent_run_id)
 
-    def _end(self, run_id: UUID, error: str | None) -> None:
+    def _end(self, run_id: UUID, error: str | None, output: Any = None) -> None:
         self._within.pop(run_id, None)
         call = self._calls.pop(run_id, None)
         if call is None:
             return
         took = perf_counter() - call.began
+        # Now, and not when it is written: it may be large, and somebody may change it.
+        shown = None if output is None or not self._outputs else excerpt(output, OUTPUT)
         if call.step >= 0:
             event: Event = NodeEnded(
                 self._run_id, self._graph_id, call.span_id, call.parent,
-                call.name, call.step, took, error,
+                call.name, call.step, took, error, shown,
             )  # fmt: skip
         else:
             event = ToolEnded(
-                self._run_id, call.span_id, call.parent, call.name, call.call_id, took, error
+                self._run_id, call.span_id, call.parent, call.name, call.call_id, took, error, shown
             )
         self._emit(event)

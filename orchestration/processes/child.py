@@ -45,6 +45,7 @@ class Orders:
     max_concurrent_runs: int
     agents: bool  # whether there are any, or mailboxes
     steps: bool  # whether somebody wants to hear of nodes and tools
+    outputs: bool  # and of what comes of them
     store_ttl: bool  # whether items of the store can expire
     store_ttl_config: Mapping[str, Any] | None
 
@@ -122,7 +123,7 @@ async def _executor(orders: Orders, server: Server) -> LangGraphExecutor:
         server.tell("step", type(event).__name__, fields)
 
     def watch(run: Run) -> StepWatch:
-        return StepWatch(run.run_id, run.graph_id, tell)
+        return StepWatch(run.run_id, run.graph_id, tell, outputs=orders.outputs)
 
     return LangGraphExecutor(
         graphs,

@@ -72,7 +72,10 @@ class Manifests:
                 continue
             with self._lock:
                 self._hear()
-                known = isinstance(event, RunAccepted | RunStarted)
+                known = isinstance(event, RunAccepted | RunStarted) or (
+                    # A dead letter that a start has found.
+                    isinstance(event, RunEnded) and self._path(run_id).exists()
+                )
                 manifest = self._of(run_id) if known else self._runs.get(run_id)
                 noted = manifest is not None and manifest.note(record.at, event)
             if manifest is None or not noted:
@@ -133,9 +136,12 @@ class Manifests:
             self._report_at = now + _REPORTED
             _log.warning("manifests are left as they are: too many runs", dropped=self._dropped)
 
+    def _path(self, run_id: str) -> Path:
+        return self._folder / f"{run_id}.json"
+
     def _before(self, run_id: str) -> dict[str, Any] | None:
         try:
-            found = orjson.loads((self._folder / f"{run_id}.json").read_bytes())
+            found = orjson.loads(self._path(run_id).read_bytes())
         except (OSError, ValueError):
             return None  # there is none, or none that can be read
         return found if isinstance(found, dict) else None

@@ -23,11 +23,13 @@ from orchestration.loop.events import (
     ZombieLeft,
 )
 from orchestration.loop.run import Outcome, Run
+from orchestration.loop.worker import POISON
 
 ATTEMPTS = 100  # the latest
 STEPS = 1_000  # the first; further ones are counted
 ERRORS = 100  # the latest
 TEXT = 4_096  # characters of an output or a message; the rest is cut off
+_OPEN = frozenset({"pending", "running"})
 _READ = 1024**2  # bytes of an output that is looked through for secrets; of a larger one no text
 
 
@@ -115,7 +117,7 @@ class RunManifest:
             case RunStarted():
                 self._start(at, event)
             case RunEnded():
-                self._end(at, event.status.value, event.error)
+                self._note_end(at, event)
             case RunRequeued():
                 self._told["status"] = "pending"
                 self._end(at, "requeued", None)
@@ -162,6 +164,14 @@ class RunManifest:
         )
         del self._told["attempts"][:-ATTEMPTS]
 
+    def _note_end(self, at: float, event: RunEnded) -> None:
+        if self._told["status"] in _OPEN and event.error == POISON.error:  # found at a start
+            self._told |= {"status": event.status.value, "ended_at": iso_of(at)}
+            self._error(at, POISON.error, POISON.message)
+            self._end(at, "broken off", event.error)
+        else:
+            self._end(at, event.status.value, event.error)
+
     def _end(self, at: float, status: str, error: str | None) -> None:
         last = self._told["attempts"][-1:]
         if last and last[0].get("status") == "running":
@@ -172,6 +182,7 @@ class RunManifest:
             self._told["steps_left_out"] += 1
             return
         named: dict[str, Any]
+        output = None if isinstance(event, TaskEnded) else event.output
         match event:
             case NodeEnded():
                 named = {"kind": "node", "name": event.node, "step": event.step}
@@ -186,6 +197,7 @@ class RunManifest:
                 "started_at": iso_of(at - event.took),
                 "took": round(event.took, 6),
                 "error": event.error and redact(event.error),
+                "output": output and redact(output),
             }
         )
 

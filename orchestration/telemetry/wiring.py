@@ -58,7 +58,7 @@ def steps_watch(telemetry: Aggregator, *, kept: bool) -> Callable[[Run], StepWat
     if not (kept or wanted(os.environ, "traces")):
         return None
     emit = harmless(telemetry.emit)
-    return lambda run: StepWatch(run.run_id, run.graph_id, emit)
+    return lambda run: StepWatch(run.run_id, run.graph_id, emit, outputs=kept)
 
 
 def restrict_without(trail: Trail, loop: MasterLoop) -> None:

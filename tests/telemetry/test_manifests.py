@@ -79,7 +79,15 @@ async def test_a_run_s_manifest_says_who_what_how_and_what_came_of_it(tmp_path: 
     assert told["attempts"][0]["started_at"] <= told["ended_at"] <= told["attempts"][0]["ended_at"]
     assert [(one["attempt"], one["status"]) for one in told["attempts"]] == [(1, "success")]
     assert told["steps"] == [
-        {"kind": "node", "name": "echo", "step": 1, "started_at": ANY, "took": ANY, "error": None}
+        {
+            "kind": "node",
+            "name": "echo",
+            "step": 1,
+            "started_at": ANY,
+            "took": ANY,
+            "error": None,
+            "output": '{"log": ["hello"]}',
+        }
     ]
     assert told["checkpoints"] == [one["checkpoint_id"] for one in reversed(history)]
     output = orjson.loads(told["result"]["output"])
@@ -121,6 +129,23 @@ async def test_a_run_that_goes_on_after_a_stop_has_one_manifest(tmp_path: Path) 
     assert told["accepted_at"] == first["accepted_at"]
     assert [one["status"] for one in told["attempts"]] == [ANY, "success"]
     assert [one["name"] for one in told["steps"]] == ["before", "hold", "hold", "after"]
+
+
+async def test_a_run_that_is_given_up_at_a_start_does_not_stay_running(tmp_path: Path) -> None:
+    folder = tmp_path / "manifests"
+    async with open_client(tmp_path, "holder", manifest=MANIFEST) as client:
+        thread = await new_thread(client)
+        run_id = (await new_run(client, thread, "holder", "poison")).rpartition("/")[2]
+        await gates["poison"].reached.wait()
+        await until(lambda: read(folder, run_id).get("attempts"))
+    gates["poison"].opened.set()
+    with closing(sqlite3.connect(tmp_path / "data" / DATABASE)) as other, other:
+        other.execute("UPDATE runs SET crashes = 3")
+    async with open_client(tmp_path, "holder", manifest=MANIFEST):
+        await until(lambda: read(folder, run_id).get("status") == "error")
+    told = read(folder, run_id)
+    assert told["errors"][-1]["error"] == "PoisonRun"
+    assert told["ended_at"] >= told["accepted_at"]
 
 
 async def test_a_row_and_a_manifest_are_written_at_once_and_each_tells_its_own_fate(
