@@ -49,7 +49,7 @@ async def test_work_is_cancelled_even_if_whoever_stops_it_is() -> None:
 
     busy = Busy()
     async with in_background(busy, "busy") as stop:
-        stopping = asyncio.create_task(stop())
+        stopping = asyncio.ensure_future(stop())
         await asyncio.sleep(0)
         stopping.cancel()
         await busy.cancelled.wait()
