@@ -25,6 +25,7 @@ from orchestration.processes.lending import Lender, Stock
 from orchestration.processes.pulse import Pulse
 
 START = 60.0  # seconds at least that a process may take to load its graphs
+LAST_WORDS = 1.0  # seconds from the end of a process to that of what it said
 BEAT = 0.1  # seconds between two pings of a process that has runs
 SOON = 0.003  # seconds from a run's beginning until it should have been heard of the process
 _STEPS: Mapping[str, type[Event]] = {kind.__name__: kind for kind in (NodeEnded, ToolEnded)}
@@ -125,7 +126,7 @@ class WorkerProcess:
         """
         try:
             await self._start()
-            await self._silent
+            await self._end_of_life()
         except OSError as error:
             self._why = f"it cannot be started: {error}"
         finally:
@@ -202,6 +203,19 @@ class WorkerProcess:
         await self._loop.create_connection(lambda: self._wire, sock=ours)
         self._wire.send("begin", orjson.dumps(asdict(self._orders)))
         self._beat()
+
+    async def _end_of_life(self) -> None:
+        """Return when nothing comes any more: by then, or soon after, the process has ended."""
+        if self._process is None:
+            return
+        ended = asyncio.create_task(self._process.wait())
+        try:
+            either: set[asyncio.Future[Any]] = {ended, self._silent}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            # What it forked may hold its end of the socket open for ever.
+            await asyncio.wait({self._silent}, timeout=LAST_WORDS)
+        finally:
+            ended.cancel()
 
     async def _reap(self) -> None:
         """Leave nothing of the process, and tell those who wait for its runs."""

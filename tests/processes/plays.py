@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypedDict
 
-from langgraph.config import get_store, get_stream_writer
+from langgraph.config import get_config, get_store, get_stream_writer
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
 
@@ -103,13 +103,54 @@ async def die(state: State) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def fork_and_die(state: State) -> None:
+    """Leave somebody behind who holds open whatever was open, and die, the first time."""
+    if not marker(state).exists():
+        marker(state).touch()
+        if os.fork() == 0:
+            time.sleep(3_600)  # noqa: ASYNC251 - in a process of its own
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def lease(state: State) -> Any:
+    """Have an agent do something, and hear of it meanwhile."""
+    heard: list[Any] = []
+    client = get_config()["configurable"]["masterloop"]
+    async with client.lease("help") as agent:
+        if "marker" in state:
+            await die(state)
+        answer = await agent.invoke({"given": state["given"]}, on_event=heard.append)
+        return [agent.pool, answer["answer"], heard]
+
+
+async def lease_in_vain(_: State) -> Any:
+    """Ask for what nobody can do."""
+    async with get_config()["configurable"]["masterloop"].lease("cook", wait=0.1):
+        return "cooked"
+
+
+async def send_in_vain(_: State) -> Any:
+    """Send to where nobody is."""
+    await get_config()["configurable"]["masterloop"].send("hello", to="nowhere")
+
+
+async def help_out(state: State) -> State:
+    """Do a task, as the agent that is asked to."""
+    get_stream_writer()({"seen": state["given"]})
+    return {"answer": [state["given"], os.getpid()]}
+
+
 def marker(state: State) -> Path:
     """Return the file that says that something was done."""
     return Path(state["marker"])
 
 
 PLAYS: dict[str, Callable[[State], Awaitable[Any]]] = {
-    each.__name__: each for each in (remember, ask, tell, fail, leave, hang, wait, block, die)
+    each.__name__: each
+    for each in (
+        *(remember, ask, tell, fail, leave, hang, wait, block, die),
+        *(fork_and_die, lease, lease_in_vain, send_in_vain),
+    )
 }
 
 
@@ -138,3 +179,4 @@ def _graph(*nodes: Any) -> Any:
 player = _graph(play)
 threaded = _graph(play_sync)
 noting = _graph(note, play)
+helper = _graph(help_out)

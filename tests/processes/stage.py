@@ -14,7 +14,14 @@ from tests.api.client import client_of, open_play
 from tests.process.witness import ends_of, set_witness
 
 T = TypeVar("T")
-GRAPHS = {name: f"tests.processes.plays:{name}" for name in ("player", "threaded", "noting")}
+GRAPHS = ("player", "threaded", "noting", "helper")
+MANIFEST = {
+    "graphs": {name: f"tests.processes.plays:{name}" for name in GRAPHS},
+    "masterloop": {
+        "agents": {"helpers": {"kind": "graph", "graph": "helper", "capabilities": ["help"]}},
+        "manifests": "manifests",
+    },
+}
 
 
 @asynccontextmanager
@@ -99,10 +106,9 @@ class Stage:
 @asynccontextmanager
 async def open_stage(folder: Path, **settings: Any) -> AsyncGenerator[Stage]:
     """Open a service with worker processes; it is ready when one of them is."""
-    manifest = {"graphs": GRAPHS}
     await set_witness(folder / "data" / DATABASE)
     async with (
-        open_play(folder, manifest=manifest, **settings) as service,
+        open_play(folder, manifest=MANIFEST, **settings) as service,
         client_of(service.app) as client,
     ):
         stage = Stage(service, client, folder)

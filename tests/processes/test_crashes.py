@@ -3,14 +3,20 @@
 import os
 import signal
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from langgraph.store.memory import InMemoryStore
 from structlog.testing import capture_logs
 
 from agents.configuration import Restarts
+from orchestration.processes.child import Orders
+from orchestration.processes.lending import Stock
+from orchestration.processes.worker import WorkerProcess
 from tests.processes.stage import Stage, aside, open_stage
+from tests.store.checkpointing import opened
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
 PATIENCE = 1.0  # seconds
@@ -32,6 +38,30 @@ async def test_a_run_whose_process_dies_goes_on_in_another_from_its_checkpoint(
     path = await stage.begin("noting", do="die", given=str(notes), marker=str(marker))
     assert await stage.ends(path) == ["success"]
     assert notes.read_text() == "done\n", "a committed step was done twice"
+
+
+@pytest.mark.parametrize("do", ["lease", "fork_and_die"])
+async def test_what_a_process_held_when_it_died_is_let_go(stage: Stage, do: str) -> None:
+    path = await stage.begin(do=do, marker=str(stage.folder / do), given=1)
+    assert await stage.ends(path) == ["success"]
+
+
+async def test_a_process_that_cannot_load_its_graphs_says_why(tmp_path: Path) -> None:
+    orders = Orders(
+        manifest=str(tmp_path / "langgraph.json"),
+        log_level="info",
+        log_json=True,
+        max_concurrent_runs=1,
+        agents=False,
+        steps=False,
+        store_ttl=False,
+        store_ttl_config=None,
+    )
+    async with opened(tmp_path / "data" / "masterloop.db") as (_, saver):
+        stock = Stock(checkpoints=saver.rows, items=InMemoryStore(), agents=None)
+        worker = WorkerProcess(orders, stock, print, PATIENCE)
+        assert "there is no such file" in await worker.live()
+        assert worker.ready.cancelled()
 
 
 async def test_all_runs_of_a_process_that_is_killed_finish_once(stage: Stage) -> None:

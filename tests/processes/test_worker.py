@@ -1,6 +1,7 @@
 """What a graph in a worker process has and does is what it has and does in the server."""
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncGenerator
 from uuid import uuid4
@@ -105,6 +106,8 @@ async def test_a_cancelled_run_ends_where_it_works(stage: Stage) -> None:
     ("do", "error", "message"),
     [
         ("fail", "ValueError", "as told"),
+        ("lease_in_vain", "UnknownCapability", "no agent can do 'cook'. Known are: help."),
+        ("send_in_vain", "MailboxNotFound", "there is no mailbox 'nowhere'. Known are: ."),
         ("leave", "NodeExit", "a node raised SystemExit(3); a node cannot end the server"),
     ],
 )
@@ -131,6 +134,23 @@ async def test_the_log_of_a_thread_is_written_from_the_worker(stage: Stage) -> N
     methods = [event.channel for event in log.listen(0).take()]  # type: ignore[attr-defined]
     assert {"lifecycle", "values", "tasks", "input"} <= set(methods)
     assert len(log.asked) == 1
+
+
+async def test_an_agent_of_the_server_is_leased_and_heard_of(stage: Stage) -> None:
+    values = await stage.wait(do="lease", given=5)
+    assert values["answer"] == ["helpers", [5, os.getpid()], [{"seen": 5}]]
+
+
+async def test_what_the_nodes_of_a_run_take_is_told_to_the_server(stage: Stage) -> None:
+    path = await stage.begin("noting", given=str(stage.folder / "notes"))
+    await stage.get(f"{path}/join")
+    file = stage.folder / "manifests" / f"{path.rpartition('/')[2]}.json"
+    await stage.until_exists(file)
+    steps = json.loads(file.read_bytes())["steps"]
+    assert [(step["kind"], step["name"]) for step in steps] == [
+        ("node", "step0"),
+        ("node", "step1"),
+    ]
 
 
 async def test_metrics_and_readiness_tell_of_the_workers(stage: Stage) -> None:
