@@ -1,7 +1,6 @@
 """How the runs of each assistant went in the last minute, hour and day."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
@@ -13,12 +12,13 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from operations.files import write_whole
 from operations.rolling import Rolling
+from operations.telemetry.labels import OTHER, Guard
 from operations.telemetry.record import Record
 from orchestration.loop.events import RunEnded
 from orchestration.loop.run import RunStatus
 
-ASSISTANTS = 100  # that have figures of their own; those that were seen least lately are `other`
-OTHER = "other"
+ASSISTANTS = 100  # that have figures of their own; further ones are `other`
+_DAY = 86_400.0  # seconds without a run, after which an assistant has no figures left to keep
 SAVED_EVERY = 60.0  # seconds, while there is something new
 
 _log = structlog.get_logger("masterloop")
@@ -32,10 +32,10 @@ class RunStatistics:
 
     def __init__(self, path: Path, *, most: int = ASSISTANTS) -> None:
         self._path = path
-        self._most = most
         self._lock = Lock()
         self._all = Rolling()
-        self._assistants: OrderedDict[str, Rolling] = OrderedDict()
+        self._assistants: dict[str, Rolling] = {}
+        self._guard = Guard[str](most - 1, _DAY, time.monotonic, self._forget)
         self._saved_at = time.monotonic()
         self._dirty = False
         self._load()
@@ -73,12 +73,14 @@ class RunStatistics:
         self._dirty = True
 
     def _of(self, assistant: str) -> Rolling:
-        if assistant not in self._assistants and len(self._assistants) >= self._most:
-            self._assistants.pop(next(name for name in self._assistants if name != OTHER))
-            assistant = OTHER
-        rolling = self._assistants.setdefault(assistant, Rolling())
-        self._assistants.move_to_end(assistant)
+        name = OTHER if assistant == OTHER else self._guard(assistant) or OTHER
+        rolling = self._assistants.get(name)
+        if rolling is None:
+            rolling = self._assistants[name] = Rolling()
         return rolling
+
+    def _forget(self, assistant: str) -> None:
+        self._assistants.pop(assistant, None)
 
     def _save(self) -> None:
         with self._lock:
@@ -99,7 +101,8 @@ class RunStatistics:
             dumped = orjson.loads(self._path.read_bytes())
             self._all = Rolling.load(dumped["runs"])
             for name, one in dumped["assistants"].items():
-                self._assistants[name] = Rolling.load(one)
+                if name == OTHER or self._guard(name):
+                    self._assistants[name] = Rolling.load(one)
         except FileNotFoundError:
             return
         except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:

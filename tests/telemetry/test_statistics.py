@@ -5,10 +5,11 @@ from pathlib import Path
 
 from structlog.testing import capture_logs
 
+from operations.telemetry.labels import OTHER
 from operations.telemetry.record import Importance, Record
 from orchestration.loop.events import RunEnded
 from orchestration.loop.run import RunStatus
-from orchestration.telemetry.statistics import OTHER, RunStatistics
+from orchestration.telemetry.statistics import RunStatistics
 
 
 def ended(graph: str, status: RunStatus = RunStatus.SUCCESS, took: float = 0.5) -> Record:
@@ -28,11 +29,14 @@ def test_runs_are_counted_of_all_and_of_each_assistant(tmp_path: Path) -> None:
 
 def test_the_assistants_are_bounded_and_the_rest_counts_as_other(tmp_path: Path) -> None:
     statistics = RunStatistics(tmp_path / "figures.json", most=3)
-    statistics.take([ended(str(number)) for number in range(50)])
-    summary = statistics.summary()
-    assert len(summary["assistants"]) <= 3
-    assert OTHER in summary["assistants"]
-    assert summary["runs"]["1m"]["count"] == 50
+    statistics.take([ended(str(number)) for _ in range(5) for number in range(10)])
+    statistics.close(1.0)
+    again = RunStatistics(tmp_path / "figures.json", most=3)
+    again.take([ended("0"), ended("9")])
+    for figures, known, others in ((statistics, [5, 5], 40), (again, [6, 5], 41)):
+        summary = figures.summary()
+        counts = {name: one["1d"]["count"] for name, one in summary["assistants"].items()}
+        assert counts == {"0": known[0], "1": known[1], OTHER: others}
 
 
 def test_they_outlive_the_service(tmp_path: Path) -> None:
