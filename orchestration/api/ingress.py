@@ -82,6 +82,20 @@ async def _part(receive: Receive) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
+def replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a ``receive`` that gives a body that was read once more, and then what else comes."""
+    given = False
+
+    async def replay() -> Any:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replay
+
+
 def parse_json(body: bytes) -> Any:
     """Return what ``body`` says in JSON.
 

@@ -17,12 +17,12 @@ from mcp.server.transport_security import TransportSecuritySettings
 from mcp_types import INVALID_REQUEST, PARSE_ERROR, PROTOCOL_VERSION_META_KEY
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from orchestration.api.access import ANONYMOUS
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
-from orchestration.api.ingress import parse_json, read_body
+from orchestration.api.ingress import parse_json, read_body, replayed
 from orchestration.api.problems import Problem, problem, respond
 from orchestration.mcp.neighbours import Neighbours
 from orchestration.mcp.oauth import ProtectedResource
@@ -92,7 +92,7 @@ class Face:
             await _unreadable(refused)(scope, receive, send)
             return
         app = self._single if _is_single(message, headers) else self._sessions
-        await app(scope, visit.watching(_again(body, receive)), send)
+        await app(scope, visit.watching(replayed(body, receive)), send)
 
     async def _known(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]
@@ -149,17 +149,3 @@ def _unreadable(refused: Problem) -> Response:
     error = {"code": code, "message": refused.detail}
     body = orjson.dumps({"jsonrpc": "2.0", "id": None, "error": error})
     return Response(body, refused.status, refused.headers, "application/json")
-
-
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return what gives a body once more, and then what else comes."""
-    given = False
-
-    async def again() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again

@@ -19,7 +19,7 @@ from operations.errors import ConfigurationError
 from orchestration.api.access import Access, Grant, Principal
 from orchestration.api.auth.filters import FilterNotUnderstood, as_metadata
 from orchestration.api.auth.namespaces import namespace_of
-from orchestration.api.ingress import BODIES, Bodies, read_body
+from orchestration.api.ingress import BODIES, Bodies, read_body, replayed
 from orchestration.api.problems import CHALLENGE, Problem, unauthorised
 from orchestration.graphs.users import User
 
@@ -67,7 +67,7 @@ class Handlers:
         if self._reads_body:
             declared = _header(scope, b"content-length")
             body = await read_body(receive, declared, self._max_body, self._bodies)
-            receive = _again(body, receive)
+            receive = replayed(body, receive)
         try:
             found = await self._ask(scope, body)
         except _RAISED as error:
@@ -214,20 +214,6 @@ def _header(scope: Scope, name: bytes) -> str | None:
     return None
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """Return a ``receive`` that gives a body that was read once more."""
-    given = False
-
-    async def replay() -> Message:
-        nonlocal given
-        if given:
-            return await receive()
-        given = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return replay
-
-
 def _parsed(body: bytes) -> Any:
     try:
         return orjson.loads(body) if body else None
@@ -240,7 +226,7 @@ async def _nothing() -> Message:
 
 
 _OFFERS: Mapping[str, Callable[[Scope, bytes], Any]] = {
-    "request": lambda scope, body: Request(scope, _again(body, _nothing)),
+    "request": lambda scope, body: Request(scope, replayed(body, _nothing)),
     "body": lambda _, body: _parsed(body),
     "path": lambda scope, _: scope["path"],
     "method": lambda scope, _: scope["method"],
