@@ -113,14 +113,16 @@ async def _executor(orders: Orders, server: Server) -> LangGraphExecutor:
     ttl: Any = orders.store_ttl_config
     store = BorrowedStore(server, supports_ttl=orders.store_ttl, ttl=ttl)
     graphs = await load_graphs(manifest, checkpointer=BorrowedSaver(server), store=store)
-    contain_exits(asyncio.get_running_loop())
+    loop = asyncio.get_running_loop()
+    contain_exits(loop)
 
     def agents(run: Run) -> BorrowedAgents:
         return BorrowedAgents(server, run.run_id, run.priority)
 
     def tell(event: Event) -> None:
         fields = [getattr(event, name) for name in event.__slots__]
-        server.tell("step", type(event).__name__, fields)
+        # From the thread of a sync node, too.
+        loop.call_soon_threadsafe(server.tell, "step", type(event).__name__, fields)
 
     def watch(run: Run) -> StepWatch:
         return StepWatch(run.run_id, run.graph_id, tell, outputs=orders.outputs)

@@ -54,6 +54,7 @@ async def test_a_process_that_cannot_load_its_graphs_says_why(tmp_path: Path) ->
         max_concurrent_runs=1,
         agents=False,
         steps=False,
+        outputs=False,
         store_ttl=False,
         store_ttl_config=None,
     )
