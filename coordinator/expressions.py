@@ -152,6 +152,7 @@ def _followed(name: str, keys: Sequence[Any], names: Mapping[str, Any]) -> Any:
         )
     if isinstance(value, Undefined):
         str(value)  # says what is missing
+    _SANDBOX.spend_on(value)
     return value
 
 

@@ -100,6 +100,23 @@ class Sandbox(ImmutableSandboxedEnvironment):
         if self._left.effort < 0:
             raise SecurityError(f"it takes more than {MOST_EFFORT} items and look-ups")
 
+    def spend_on(self, value: Any) -> None:
+        """Take as much as there is in a JSON value: to refer to it twice is to hand it on twice.
+
+        Raises:
+            SecurityError: there is not so much left.
+        """
+        left = self._left.effort
+        size, within = 1, [value]
+        while within and size <= left:
+            one = within.pop()
+            if isinstance(one, str):
+                size += len(one) // _CHARACTERS
+            elif isinstance(one, dict | list | tuple):
+                size += len(one)
+                within.extend(one.values() if isinstance(one, dict) else one)
+        self.spend(size)
+
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return what JSON has under that key: nothing has methods here."""
         if isinstance(obj, Undefined):

@@ -126,6 +126,9 @@ def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> No
         "{{ 9999999999 * 9999999999 }}",
         ["{{ input.many | sort | first }}"] * 40,
         ["a {{ input.big }}"] * 40,
+        ["{{ input.big }}"] * 40,
+        ["{{ input.many }}"] * 40,
+        {"a": ["{{ input.nested }}"] * 800},
     ],
 )
 def test_what_would_take_too_long_is_broken_off(template: Any) -> None:
@@ -134,6 +137,7 @@ def test_what_would_take_too_long_is_broken_off(template: Any) -> None:
         "big": "x" * (MOST_RESULT // 2),
         "path": "0." * (MOST_EFFORT // 10) + "0",
         "digits": "9" * 4_000,
+        "nested": {"k": [{"n": "x" * 16, "m": [1, 2]}] * 200},
         "hex": "f" * MOST_RESULT,
     }
     with pytest.raises(ExpressionFailed):

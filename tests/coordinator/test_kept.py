@@ -10,8 +10,9 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import interrupt
 
 from coordinator.crew import Crew
+from coordinator.errors import StepFailed
 from coordinator.toolbox import Use
-from tests.coordinator.stage import Stage, Tools, step, workflow
+from tests.coordinator.stage import Stage, Tools, echo, step, workflow
 
 
 async def test_items_that_ask_something_wait_for_the_others_and_all_are_answered_at_once() -> None:
@@ -67,3 +68,11 @@ async def test_nobody_changes_what_another_is_given_from_the_cache() -> None:
     await stage.play({})
     again = Stage(workflow(made), stage.crew, cache=stage.cache)
     assert (await again.play({}))["steps"]["a"]["output"] == {"of": "make"}
+
+
+async def test_what_grows_from_step_to_step_is_stopped_before_it_fills_the_memory() -> None:
+    steps = [step("s0", input="{{ input.x }}")]
+    steps += [step(f"s{n}", input=[f"{{{{ steps.s{n - 1}.output }}}}"] * 20) for n in range(1, 12)]
+    stage = Stage(workflow(*steps), Crew(tools=Tools(echo=echo)))
+    with pytest.raises(StepFailed, match="step 's4': ExpressionFailed"):
+        await stage.play({"x": "y" * 100})
