@@ -3,11 +3,16 @@
 import asyncio
 import socket
 import struct
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
+from starlette.responses import Response
+from starlette.types import Scope
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from orchestration.api.door import TurnAway
 from orchestration.api.problems import Problem, respond
 
 PATIENCE = 30.0  # seconds
@@ -19,7 +24,8 @@ class Connection(HttpToolsProtocol):
     """uvicorn's, but a client can neither make it keep nor make it wait without end.
 
     ``patience`` is how many seconds a client may take for the head of a request, for the next part
-    of a body, and to take any more of an answer.
+    of a body, and to take any more of an answer. Whom ``turn_away`` has an answer for gets that at
+    once, without a task, and the application never hears of it.
     """
 
     _head = 0  # bytes of the head that is being read
@@ -28,9 +34,12 @@ class Connection(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
     _left = 0  # bytes of an answer that were not taken when that was set
 
-    def __init__(self, *, patience: float = PATIENCE, **given: Any) -> None:
+    def __init__(
+        self, *, patience: float = PATIENCE, turn_away: TurnAway | None = None, **given: Any
+    ) -> None:
         super().__init__(**given)
         self._patience = patience
+        self._turn_away = turn_away
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's
         super().connection_made(transport)
@@ -77,6 +86,20 @@ class Connection(HttpToolsProtocol):
         if cycle is not None and cycle.transport is self.transport:
             cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        answer = None if self._turn_away is None else self._turn_away(cast("Scope", cycle.scope))
+        if answer is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        fields = [*cycle.default_headers, *answer.raw_headers]
+        if not cycle.keep_alive:
+            fields.append((b"connection", b"close"))
+        self.transport.write(_written(answer, fields))
+        cycle.response_started = cycle.response_complete = True
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.get_write_buffer_size():
@@ -103,9 +126,8 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         answer = respond(Problem(status, detail), "")
-        head = b"".join(b"%s: %s\r\n" % pair for pair in answer.raw_headers)
-        line = f"HTTP/1.1 {status} {status.phrase}".encode()
-        self.transport.write(b"%s\r\n%sconnection: close\r\n\r\n%s" % (line, head, answer.body))
+        fields = [*answer.raw_headers, (b"connection", b"close")]
+        self.transport.write(_written(answer, fields))
         self.transport.close()
 
     def _count(self, size: int) -> None:
@@ -162,6 +184,13 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         elif left:
             self._expect_taken()
+
+
+def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return an answer as it is sent."""
+    head = b"".join(b"%s: %s\r\n" % pair for pair in fields)
+    line = f"HTTP/1.1 {answer.status_code} {HTTPStatus(answer.status_code).phrase}".encode()
+    return b"%s\r\n%s\r\n%s" % (line, head, answer.body)
 
 
 class _Joining:

@@ -23,6 +23,7 @@ from operations.leaving import leave, left_behind
 from operations.logs import configure_logs
 from operations.settings import Settings
 from operations.shutdown import Shutdown, Step, Tier
+from orchestration.api.door import TurnAway
 from orchestration.connection import PATIENCE, Connection
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.graphs.node_tasks import whereabouts
@@ -31,6 +32,7 @@ from orchestration.service import Service, open_service
 from orchestration.stopping import PART_GRACE
 
 _BACKLOG = 4_096  # connections
+_AT_ONCE = 16  # connections accepted in a turn of the event loop
 _KEEP_ALIVE = 15  # seconds an idle connection is kept
 _LAST_ANSWERS = 2  # seconds for open connections once the loop has stopped
 _MESSAGE_BYTES = 64 * 1024  # of a WebSocket's client, who has nothing to say
@@ -86,6 +88,15 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def several(listener: socket.socket) -> list[socket.socket]:
+    """Return ``listener`` so many times that connections are accepted as fast as they come.
+
+    libuv accepts one of each listener in a turn of the event loop. When turns are long, all others
+    would wait in the backlog, where no bound of ours holds and nobody is refused.
+    """
+    return [listener, *(listener.dup() for _ in range(_AT_ONCE - 1))]
+
+
 class _StoppedEarly(KeyboardInterrupt):
     """A signal came while the service was opened. No import of a graph takes it for its own."""
 
@@ -119,7 +130,8 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
     apply_environment(manifest)
     with contextlib.closing(listen(host, port)) as listener:
         async with _opened(manifest, settings) as service:
-            server = Server(uvicorn_config(service.app, settings.send_timeout))
+            patience = settings.send_timeout
+            server = Server(uvicorn_config(service.app, patience, service.turn_away))
             stop = _Stop(server, service.loop, service.shutdown)
             spare_the_collector()
             with _signals_to(stop.hear):  # before anybody is told that it serves
@@ -132,7 +144,7 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
                 )
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(stop.obey)
-                    await server.serve(sockets=[listener])
+                    await server.serve(sockets=several(listener))
                     stop.served.set()
                     if not service.shutdown.begun:
                         tasks.cancel_scope.cancel()
@@ -199,14 +211,19 @@ class _Stop:
         await self.served.wait()
 
 
-def uvicorn_config(app: ASGIApp, patience: float = PATIENCE) -> uvicorn.Config:
+def uvicorn_config(
+    app: ASGIApp, patience: float = PATIENCE, turn_away: TurnAway | None = None
+) -> uvicorn.Config:
     """Return how ``app`` is served: our parser, our signals and logs, no lifespan of uvicorn's.
 
-    ``patience`` is how many seconds a client may make us wait.
+    ``patience`` is how many seconds a client may make us wait; ``turn_away`` answers those who are
+    not let in.
     """
     return uvicorn.Config(
         app,
-        http=cast("type[asyncio.Protocol]", partial(Connection, patience=patience)),
+        http=cast(
+            "type[asyncio.Protocol]", partial(Connection, patience=patience, turn_away=turn_away)
+        ),
         ws="websockets-sansio",
         ws_max_size=_MESSAGE_BYTES,
         ws_per_message_deflate=False,

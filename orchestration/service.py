@@ -18,10 +18,11 @@ from operations.shutdown import Shutdown
 from operations.status_file import StatusFile, last_words
 from operations.telemetry.events import ServiceStopped
 from operations.watchdog import Watchdog
-from orchestration.api.app import build_app
+from orchestration.api.app import build_app, build_door
 from orchestration.api.backend import Backend
 from orchestration.api.conditions import shutdown_document
 from orchestration.api.cron_runs import submit_cron_run
+from orchestration.api.door import TurnAway
 from orchestration.api.following import keep_events
 from orchestration.api.ingress import BODIES, Bodies
 from orchestration.api.meta import VERSION
@@ -57,10 +58,14 @@ STATUS = "status.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """A service that is open: its loop, and the application that faces clients."""
+    """A service that is open: its loop, and the application that faces clients.
+
+    ``turn_away`` is asked before that: it answers what is not to be let in, and else nothing.
+    """
 
     loop: MasterLoop
     app: ASGIApp
+    turn_away: TurnAway | None
     recovered: int
     shutdown: Shutdown
 
@@ -103,7 +108,14 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         mcp = McpHost(backend)
         async with _working(ground, core, operation, backend, mcp), operation.watchdog:
             app = build_app(backend, ground.custom, mcp.paths)
-            yield Service(loop=loop, app=app, recovered=recovered, shutdown=shutdown)
+            yield Service(
+                loop=loop,
+                app=app,
+                # The project's own routes may answer at our paths: they see every request.
+                turn_away=None if ground.custom else build_door(backend).refusal,
+                recovered=recovered,
+                shutdown=shutdown,
+            )
 
 
 def _operation(ground: Ground, core: Core) -> _Operation:

@@ -34,6 +34,7 @@ from orchestration.api.access import SOMEBODY
 from orchestration.api.backend import Backend
 from orchestration.api.counted import NOWHERE, Counted
 from orchestration.api.custom import BesideOurs, CustomRoutes
+from orchestration.api.door import Door
 from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document, secured
@@ -123,6 +124,13 @@ def build_app(
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
         app = Below(app, prefix, nowhere)
     return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)), emit=backend.emit)
+
+
+def build_door(backend: Backend) -> Door:
+    """Return who turns requests for runs away, before the application sees them."""
+    http = backend.manifest.http
+    prefix = http.mount_prefix.strip("/")
+    return Door(backend.loop, _enabled(http), f"/{prefix}" if prefix else "", backend.emit)
 
 
 def _enabled(http: HttpSection) -> list[Endpoint]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from random import uniform
 from typing import Any
-from uuid import uuid4
 
 import orjson
 from langgraph.store.base import InvalidNamespaceError
 from pydantic import ValidationError
 from starlette.responses import Response
+from uuid_utils import uuid4
 
 from agents.errors import PoolNotFound
 from agents.network.errors import MailboxFull, MailboxNotFound, MessageRefused

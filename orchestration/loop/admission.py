@@ -88,7 +88,7 @@ class Admission:
             RateLimited: their tenant submits too fast.
         """
         if waiting + len(runs) > self._limits.queue_capacity:
-            raise QueueFull(self._limits.queue_capacity, self.retry_after())
+            raise self.queue_full()
         if self.restricted and any(run.priority > NORMAL_PRIORITY for run in runs):
             raise Restricted(self.restricted, self.retry_after())
         rate = self._limits.submit_rate
@@ -103,6 +103,10 @@ class Admission:
                 raise RateLimited(key, rate, self._jittered(wait), bucket.allowance(now))
         for key, count in counts.items():
             self._bucket(key, rate, now).take(count)
+
+    def queue_full(self) -> QueueFull:
+        """Return the refusal of what the queue has no room for."""
+        return QueueFull(self._limits.queue_capacity, self.retry_after())
 
     def allowance(self, tenant: str | None) -> Allowance | None:
         """Return what a tenant may still submit; None if there is no limit."""

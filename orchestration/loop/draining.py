@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable
 from enum import IntEnum
 
 from orchestration.loop.admission import Limits
-from orchestration.loop.run import Ending, Place, Run
+from orchestration.loop.ports import RunStore
+from orchestration.loop.run import Ending, Outcome, Place, Run, RunStatus
 
 _LOW = 7  # priority from which a run is low
 _NORMAL = 4
@@ -63,3 +64,19 @@ async def _let_go(runs: list[Run], grace: float, stop: Callable[[Run, Ending], N
             stop(run, Ending.DRAIN)
     if left:
         await asyncio.wait(left, timeout=_LAST_GRACE)
+
+
+def put_back(store: RunStore, run: Run) -> None:
+    """Have a run that works found pending after the next start, or ended if it was to end.
+
+    Found running, it would be taken for one that has brought the service down.
+    """
+    if run.token is None:
+        return
+    match run.ending:
+        case Ending.INTERRUPT:
+            store.finish(run, Outcome(RunStatus.INTERRUPTED), None)
+        case Ending.ROLLBACK:
+            store.erase(run)
+        case _:
+            store.requeue(run)

@@ -37,9 +37,12 @@ class RunsRecovered:
 
 @dataclass(frozen=True, slots=True)
 class RunRejected:
-    """A submission was refused; ``reason`` is the name of the error's class."""
+    """A submission was refused; ``reason`` is the name of the error's class.
 
-    graph_id: str
+    Without a graph it was refused before anybody looked for what it was.
+    """
+
+    graph_id: str | None
     reason: str
 
 

@@ -9,10 +9,11 @@ from random import Random
 from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
 from orchestration.loop.admission import Admission, Limits
-from orchestration.loop.draining import let_go
+from orchestration.loop.draining import let_go, put_back
 from orchestration.loop.errors import (
     Draining,
     LoopError,
+    QueueFull,
     ThreadBusy,
     ThreadNotFound,
     WorkerLost,
@@ -82,6 +83,11 @@ class MasterLoop:
         return self._scheduler.working
 
     @property
+    def full(self) -> bool:
+        """Whether there is no room in the queue."""
+        return self._scheduler.waiting >= self.limits.queue_capacity
+
+    @property
     def zombies(self) -> int:
         """How many tasks of ended runs ignore that they were cancelled."""
         return len(self._worker.zombies)
@@ -105,6 +111,12 @@ class MasterLoop:
     def allowance(self, tenant: str | None) -> Allowance | None:
         """Return what a tenant may still submit; None if there is no limit."""
         return self._admission.allowance(tenant)
+
+    def turn_away(self) -> QueueFull:
+        """Return the refusal of a run that nobody looked at, as the queue is full."""
+        error = self._admission.queue_full()
+        self._emit(RunRejected(None, type(error).__name__))
+        return error
 
     def restrict(self, why: str | None) -> None:
         """Take no runs of low priority from now on, or (None) take them again."""
@@ -209,25 +221,10 @@ class MasterLoop:
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
             if not crashed:
-                self._put_back(run)
+                put_back(self._store, run)
             self._leave(run, Draining())
         if tasks:
             await asyncio.wait(tasks, timeout=_CLOSING)
-
-    def _put_back(self, run: Run) -> None:
-        """Have a run that works found pending after the next start, or ended if it was to end.
-
-        Found running, it would be taken for one that has brought the service down.
-        """
-        if run.token is None:
-            return
-        match run.ending:
-            case Ending.INTERRUPT:
-                self._store.finish(run, Outcome(RunStatus.INTERRUPTED), None)
-            case Ending.ROLLBACK:
-                self._store.erase(run)
-            case _:
-                self._store.requeue(run)
 
     def _admit(self, runs: Sequence[Run]) -> None:
         if self._draining:

@@ -12,9 +12,10 @@ import httpx
 from starlette.types import ASGIApp
 
 from operations.settings import Settings
+from orchestration.api.door import TurnAway
 from orchestration.connection import PATIENCE
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
-from orchestration.server import Server, listen, uvicorn_config
+from orchestration.server import Server, listen, several, uvicorn_config
 from orchestration.service import Service, open_service
 
 GRAPHS = (
@@ -62,11 +63,13 @@ async def open_client(
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp, patience: float = PATIENCE) -> AsyncGenerator[tuple[str, int]]:
+async def serving(
+    app: ASGIApp, patience: float = PATIENCE, turn_away: TurnAway | None = None
+) -> AsyncGenerator[tuple[str, int]]:
     """Serve an application on a free port of the loopback interface, as the command does."""
     with closing(listen("127.0.0.1", 0)) as listener:
-        server = Server(uvicorn_config(app, patience))
-        task = asyncio.create_task(server.serve(sockets=[listener]))
+        server = Server(uvicorn_config(app, patience, turn_away))
+        task = asyncio.create_task(server.serve(sockets=several(listener)))
         try:
             yield listener.getsockname()[:2]
         finally:
@@ -81,7 +84,7 @@ async def open_socket(
     """Open a service and a client of it with a real connection between them."""
     async with (
         open_play(folder, *graphs, manifest=manifest, **settings) as service,
-        serving(service.app) as (host, port),
+        serving(service.app, turn_away=service.turn_away) as (host, port),
         httpx.AsyncClient(base_url=f"http://{host}:{port}") as client,
     ):
         yield service, client
