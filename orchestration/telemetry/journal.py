@@ -1,6 +1,6 @@
 """What the loop and the pools report, in the log: a line per run that ended, more if it matters."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,7 +29,6 @@ _RUNS = 10_000  # that work, of which it is known how long they waited
 _INFO: Mapping[type, str] = {
     RunRequeued: "run requeued",
     RunsRecovered: "runs recovered",
-    RunRejected: "run rejected",
     agents.PoolResized: "pool resized",
     agents.MessageRetried: "message not received",
     coordinator.ToolFellBack: "a tool failed; its fallback was used",
@@ -54,11 +53,12 @@ _WARNING: Mapping[type, str] = {
 class Journal:
     """A sink that writes down those events that people want to read.
 
-    Of every run there is one line at its end, with all there is to say of it.
+    Of every run there is one line at its end, with all there is to say of it. Refusals, of which
+    there are thousands a second just when there is no time for them, are told by their number.
     """
 
     name = "log"
-    kinds = frozenset({RunStarted, RunEnded, *_INFO, *_WARNING})
+    kinds = frozenset({RunStarted, RunEnded, RunRejected, *_INFO, *_WARNING})
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("masterloop").bind()  # once, not for each line
@@ -66,9 +66,15 @@ class Journal:
 
     def take(self, batch: Sequence[Record]) -> None:
         """Write what is worth it."""
+        rejected = Counter[RunRejected]()
         with written_together():
             for record in batch:
-                self._write(record.at, record.event)
+                if isinstance(record.event, RunRejected):
+                    rejected[record.event] += 1
+                else:
+                    self._write(record.at, record.event)
+            for event, count in rejected.items():
+                self._log.info("runs rejected", **asdict(event), count=count)
 
     def close(self, grace: float) -> None:
         """Do nothing: every line is written when it is taken."""

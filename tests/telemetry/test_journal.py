@@ -60,6 +60,16 @@ def test_only_what_matters_is_written(
     assert [entry["log_level"] for entry in entries] == ([] if level is None else [level])
 
 
+def test_refusals_of_a_moment_are_told_by_their_number() -> None:
+    told = [RunRejected("g", "QueueFull")] * 3 + [RunRejected(None, "QueueFull")] * 2
+    with capture_logs() as entries:
+        Journal().take([Record(1, 0.0, Importance.DETAIL, event, {}) for event in told])
+    assert [(entry["event"], entry["graph_id"], entry["count"]) for entry in entries] == [
+        ("runs rejected", "g", 3),
+        ("runs rejected", None, 2),
+    ]
+
+
 def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
     journal = Journal()
     told = [
