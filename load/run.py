@@ -20,9 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import uvloop
 
+from load.overload import Overloading, Stage
+from load.recorder import Recorder
 from load.report import render
-from load.scenario import Scenario, load_scenario, names
+from load.scenario import Overload, Scenario, load_scenario, names
 from load.service import Service, ServiceFailed, open_service
 from load.shapes import Soak
 from load.summary import holds, summarise
@@ -55,7 +58,9 @@ class Files:
 
 async def put_load(scenario: Scenario, files: Files) -> dict[str, Any]:
     """Do the scenario, and return what it came to."""
-    found: Mapping[str, float] = {}
+    found: dict[str, float] = {}
+    stages: list[Stage] = []
+    span = None
     async with open_service(scenario.environment, files.service_log) as service:
         pace = None
         if isinstance(scenario.shape, Soak):
@@ -63,12 +68,23 @@ async def put_load(scenario: Scenario, files: Files) -> dict[str, Any]:
         with files.samples.open("w", buffering=1) as samples:
             async with anyio.create_task_group() as watching:
                 watching.start_soon(watch, service.url, service.process.pid, samples)
-                await _users(scenario, service, files, scenario.duration, pace)
+                if scenario.overload is None:
+                    await _users(scenario, service, files, scenario.duration, pace)
+                else:
+                    done = await _overload(scenario.overload, scenario.duration, service, files)
+                    found, stages = done.measures(), [*done.stages]
+                    span = done.over.at, done.over.at + done.over.seconds
                 watching.cancel_scope.cancel()
-    return {
-        **summarise(scenario, _lines(files.requests), _lines(files.samples), found),
-        "machine": _machine(),
-    }
+        found["exit_code"] = await service.stop()
+    summary = summarise(scenario, _lines(files.requests), _lines(files.samples), found, span)
+    return {**summary, "stages": [stage.row() for stage in stages], "machine": _machine()}
+
+
+async def _overload(plan: Overload, duration: float, service: Service, files: Files) -> Overloading:
+    with files.requests.open("w") as file:
+        overloading = Overloading(plan, duration, service, Recorder(file))
+        await overloading.run()
+    return overloading
 
 
 async def _pace(scenario: Scenario, shape: Soak, service: Service, files: Files) -> float:
@@ -124,6 +140,13 @@ def _tell(summary: Mapping[str, Any], files: Files) -> None:
         found = "not measured" if one["found"] is None else f"{one['found']:.4g}"
         word = "holds" if one["holds"] else "DOES NOT HOLD"
         print(f"{one['measure']:>28}  {found:>12}  ({one['bound']})  {word}")
+    for stage in summary["stages"]:
+        figures = (
+            f"{name} {value:.4g}"
+            for name, value in stage.items()
+            if name != "stage" and value is not None
+        )
+        print(f"{stage['stage']}: {', '.join(figures)}")
     for problem, count in summary["problems"].items():
         print(f"{count} x {problem}")
     print(f"see {files.page}")
@@ -161,7 +184,8 @@ def main() -> int:
         return NOT_MEASURED
     print(f"{scenario.title}: {scenario.duration:g} s on a service of its own ...", flush=True)
     try:
-        return asyncio.run(_main(scenario, Files(given.reports, scenario.name)))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_main(scenario, Files(given.reports, scenario.name)))
     except (asyncio.CancelledError, KeyboardInterrupt):
         print("stopped; nothing is reported", file=sys.stderr)
         return NOT_MEASURED

@@ -29,6 +29,7 @@ Measure = Literal[
     "tasks_growth",
     "goodput",  # under overload, of the capacity
     "accepted_p99",  # under overload, of what it was at capacity
+    "exit_code",  # of the service, when it was told to stop
     "recovery",  # seconds until it was as before the overload
 ]
 
@@ -68,6 +69,7 @@ class Overload(_Part):
     times: Annotated[float, Field(gt=1, le=100)]  # the capacity
     assistant: str
     input: Mapping[str, Any]
+    clients: Annotated[int, Field(ge=1, le=4_000)]  # that measure the capacity, none refused
     calibration: Seconds  # of measuring the capacity, and again of offering just that
     recovery: Seconds  # of watching it afterwards
 

@@ -80,7 +80,6 @@ async def open_service(
             **{name: value for name, value in os.environ.items() if "MASTERLOOP" not in name},
             "MASTERLOOP_DATA_DIR": data,
             "MASTERLOOP_DRAIN_DELAY": "0",
-            "MASTERLOOP_LOG_LEVEL": "warning",
             **settings,
         }
         process = await anyio.open_process(

@@ -1,5 +1,6 @@
 """What a load test came to: totals, series and measures, from the lines that were recorded."""
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import StatisticsError, linear_regression, median
@@ -18,14 +19,22 @@ _GROWING = ("rss", "descriptors", "threads", "tasks")
 
 
 def summarise(
-    scenario: Scenario, requests: Lines, service: Lines, found: Mapping[str, float]
+    scenario: Scenario,
+    requests: Lines,
+    service: Lines,
+    found: Mapping[str, float],
+    span: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    """Return the whole of it as JSON can hold it; ``found`` are measures of the driver's own."""
+    """Return the whole of it as JSON can hold it; ``found`` are measures of the driver's own.
+
+    What the service says is measured in the ``span`` of Unix seconds, or else after the warm-up.
+    """
     begun = requests[0]["at"] if requests else 0.0
+    first, last = span or (begun + scenario.warm_up, math.inf)
     totals = _totals(requests)
     measures: dict[str, float] = {
         **_of_requests(totals),
-        **_of_the_service([line for line in service if line["at"] - begun >= scenario.warm_up]),
+        **_of_the_service([line for line in service if first <= line["at"] <= last]),
         **found,
     }
     problems: Counter[str] = Counter()
