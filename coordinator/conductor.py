@@ -130,7 +130,7 @@ class Conductor:
     def choose(self, step: Step) -> Way:
         """Return who is to do a step."""
         unfinished = len(self.plan.order) - len(self.results)
-        return self._choosing.choose(step, unfinished, len(self.plan.steps))
+        return self._choosing.choose(step, unfinished, max(1, self._turns.able))
 
     def learn(self, way: Way, took: float, *, success: bool) -> None:
         """Take note of how somebody did a step."""

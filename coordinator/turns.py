@@ -31,6 +31,12 @@ class Turns:
         self._planned = False
         self.draining: Callable[[], bool] = lambda: False
 
+    @property
+    def able(self) -> int:
+        """How many steps work, or have all that they need."""
+        ready = sum(self._needs[step] <= self._done for step in self._waiting)
+        return len(self._working.difference(self._waiting)) + ready
+
     async def wait(self, step: str) -> None:
         """Return when it is the turn of ``step``; `give_back` is to follow.
 

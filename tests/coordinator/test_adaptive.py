@@ -121,6 +121,20 @@ def test_the_advisor_names_the_variant_and_is_asked_again_for_another_attempt() 
     simulate(0, main)
 
 
+def test_the_advisor_is_told_how_many_steps_are_left_and_could_work() -> None:
+    async def main(loop: SimLoop) -> None:
+        advisor = Fixed()
+        variants = [{"id": name, "tool": "work", "input": 1} for name in ("v", "w")]
+        steps: list[dict[str, Any]] = [{"id": name, "variants": variants} for name in "abc"]
+        steps.append({"id": "d", "variants": variants, "needs": ["a", "b", "c"]})
+        await Stage(adaptive(*steps), Crew(tools=Tools(work=work)), advisor).play({})
+        asked = {one.step: one.features for one in advisor.asked}
+        told = {name: (asked[name].steps, asked[name].width) for name in "abcd"}
+        assert told == {"a": (4, 3), "b": (4, 3), "c": (4, 3), "d": (1, 1)}
+
+    simulate(0, main)
+
+
 def test_pools_that_lend_no_agents_are_not_offered() -> None:
     async def main(loop: SimLoop) -> None:
         advisor = Fixed()
