@@ -10,7 +10,13 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from coordinator.errors import CoordinatorError
-from coordinator.expressions import ExpressionRefused, Reference, references
+from coordinator.expressions import (
+    ExpressionRefused,
+    Reference,
+    braced,
+    is_one_expression,
+    references,
+)
 from coordinator.plan import Plan, compensating, expressions, in_order, planned
 from coordinator.spec import Step, Target, Workflow
 from operations.errors import nearest
@@ -146,9 +152,7 @@ def _mistakes(workflow: Workflow, known: Known) -> Iterator[Mistake]:
         yield from _wrong_needs(step, where, ids, aside)
         yield from _missing(step, where, known)
         yield from _wrong_compensation(workflow, step, where)
-        if step.when is False:
-            problem = "the step is unreachable: this is never true. Leave the step out."
-            yield Mistake(f"{where}/when", problem)
+        yield from _wrong_condition(step, where)
     yield from _cycles(workflow, needs)
 
 
@@ -202,6 +206,16 @@ class _Found:
         if len(reference.keys) > 1 and reference.keys[1] not in _RESULT:
             return f"{said!r}: a step has no such thing. {nearest(reference.keys[1], _RESULT)}"
         return None
+
+
+def _wrong_condition(step: Step, where: str) -> Iterator[Mistake]:
+    if step.when is False:
+        problem = "the step is unreachable: this is never true. Leave the step out."
+        yield Mistake(f"{where}/when", problem)
+    with suppress(ExpressionRefused):  # which has been told
+        if isinstance(step.when, str) and not is_one_expression(braced(step.when)):
+            problem = "this is a text, which is always true. Put all of it in braces."
+            yield Mistake(f"{where}/when", problem)
 
 
 def _wrong_needs(

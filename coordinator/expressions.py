@@ -73,6 +73,15 @@ def references(text: str) -> frozenset[Reference]:
     return frozenset(_references(_parsed(text)))
 
 
+def is_one_expression(text: str) -> bool:
+    """Whether a template stands for a value of any type, and not for a text.
+
+    Raises:
+        ExpressionRefused: as `references`.
+    """
+    return _sole_expression(_parsed(text)) is not None
+
+
 def fill_in(value: Any, names: Mapping[str, Any]) -> Any:
     """Return a JSON value with its expressions replaced by what they stand for.
 

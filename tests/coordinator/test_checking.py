@@ -76,6 +76,8 @@ def test_what_differs_in_the_order_of_its_keys_is_the_same_workflow() -> None:
          ["/steps/0/input: there is no 'item'. Known are: input, steps."]),
         ([step("a", input="{{ steps }}")],
          ["/steps/0/input: 'steps' alone refers to nothing. Name one, as in steps.a.output."]),
+        ([step("a", when="{{ input.x }} > 3")],
+         ["/steps/0/when: this is a text, which is always true. Put all of it in braces."]),
         ([step("a", input="{{ input[input.x] }}")],
          ["/steps/0/input: 'input' alone refers to nothing. Name one, as in input.x."]),
         ([step("a", input="{{ 1 + }}")],
