@@ -75,6 +75,7 @@ UVICORN = (
 MASTERLOOP = ("{bin}/masterloop", "serve", "--config", "langgraph.json", "--port", "{port}")
 SETTINGS = {
     "MASTERLOOP_DATA_DIR": "data",
+    "MASTERLOOP_DRAIN_DELAY": "0",  # seconds for load balancers to look away; nobody waits here
     "MASTERLOOP_MAX_CONCURRENT_RUNS": AT_ONCE,
     "MASTERLOOP_QUEUE_CAPACITY": "20000",
 }
