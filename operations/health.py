@@ -32,11 +32,6 @@ class Health:
     def __init__(self, checks: Mapping[str, Check]) -> None:
         self._checks = checks
 
-    @property
-    def names(self) -> Collection[str]:
-        """The names of the parts."""
-        return self._checks.keys()
-
     async def examine(self, exclude: Collection[str] = ()) -> dict[str, Component]:
         """Return how each part is but for those left out; one whose check breaks has failed."""
         found: dict[str, Component] = {}

@@ -6,7 +6,7 @@ from functools import partial
 from agents.pools import AgentPools
 from operations.database import Database
 from operations.errors import StorageFull
-from operations.health import Check, Component, Health, State
+from operations.health import Component, Health, State
 from operations.shutdown import Shutdown, Tier
 from operations.watchdog import Watchdog
 from orchestration.graphs.node_threads import NodeThreads
@@ -38,8 +38,8 @@ class Conditions:
         self._watchdog = watchdog
         self._crew = crew
 
-    def health(self, **more: Check) -> Health:
-        """Return them all, and ``more``."""
+    def health(self) -> Health:
+        """Return them all."""
         return Health(
             {
                 "loop": self._stopping,
@@ -49,7 +49,6 @@ class Conditions:
                 "agents": self._agents,
                 "event_loop": self._lag,
                 **({} if self._crew is None else {"workers": partial(_workers, self._crew)}),
-                **more,
             }
         )
 

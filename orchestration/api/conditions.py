@@ -6,6 +6,9 @@ from typing import Any
 from operations.health import Component
 from operations.shutdown import Shutdown
 
+# The parts of a service. It has no workers unless graphs run in processes of their own.
+PARTS = ("loop", "database", "queue", "threads", "agents", "event_loop", "workers")
+
 
 def components_document(found: Mapping[str, Component], *, details: bool) -> dict[str, Any]:
     """Return how the parts are; ``details`` are the reasons and the figures."""

@@ -4,7 +4,7 @@ from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 from starlette.responses import Response
 
 from operations.errors import nearest
@@ -12,7 +12,7 @@ from operations.health import State
 from orchestration.api import answers
 from orchestration.api.access import PUBLIC
 from orchestration.api.asked import Query
-from orchestration.api.conditions import components_document, shutdown_document
+from orchestration.api.conditions import PARTS, components_document, shutdown_document
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.problems import Problem
 
@@ -26,7 +26,7 @@ class ReadyHow(Query):
     """What is said of the parts, and which of them do not count."""
 
     verbose: Flag = False
-    exclude: list[str] | None = None
+    exclude: list[Annotated[str, WithJsonSchema({"enum": list(PARTS)})]] | None = None
 
 
 @endpoint("GET", "/ok", access=PUBLIC, gives=answers.Ok)
@@ -53,8 +53,8 @@ async def readyz(call: Call, how: ReadyHow) -> Response:
     health, shutdown = call.backend.health, call.backend.shutdown
     left_out = how.exclude or ()
     for name in left_out:
-        if name not in health.names:
-            detail = f"there is no part {name!r}. {nearest(name, health.names)}"
+        if name not in PARTS:
+            detail = f"there is no part {name!r}. {nearest(name, PARTS)}"
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     found = await health.examine(left_out)
     missing = {name: one.reason for name, one in found.items() if one.state is State.FAILED}

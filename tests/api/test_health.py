@@ -7,10 +7,11 @@ from pathlib import Path
 import httpx
 
 from operations.keys import KeyFolder
+from orchestration.api.conditions import PARTS
 from tests.api.client import client_of, new_run, new_thread, open_client, open_play
 from tests.api.plays import gates
 
-PARTS = {"loop", "database", "queue", "threads", "agents", "event_loop"}
+HERE = set(PARTS) - {"workers"}
 
 
 async def test_readyz_says_how_each_part_is_when_it_is_asked(tmp_path: Path) -> None:
@@ -19,7 +20,7 @@ async def test_readyz_says_how_each_part_is_when_it_is_asked(tmp_path: Path) -> 
         answer = await client.get("/readyz?verbose")
     assert short == {"status": "ok"}
     components = answer.json()["components"]
-    assert components.keys() >= PARTS
+    assert components.keys() == HERE
     assert {one["state"] for one in components.values()} == {"ok"}
     assert components["queue"]["figures"] == {
         "waiting": 0,
@@ -64,6 +65,15 @@ async def test_a_part_that_does_not_exist_cannot_be_excluded(tmp_path: Path) -> 
         answer = await client.get("/readyz?exclude=databse")
     assert answer.status_code == 422
     assert answer.json()["detail"].endswith("Did you mean database?")
+
+
+async def test_every_part_that_there_is_can_be_excluded(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, client_of(service.app) as client:
+        shown = (await client.get("/readyz?verbose")).json()["components"]
+        without = [("exclude", part) for part in PARTS]
+        nothing = await client.get("/readyz", params=[("verbose", ""), *without])
+    assert set(shown) == HERE
+    assert (nothing.status_code, nothing.json()["components"]) == (200, {})
 
 
 async def test_a_database_that_cannot_be_read_makes_it_not_ready(tmp_path: Path) -> None:
