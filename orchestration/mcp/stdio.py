@@ -72,7 +72,9 @@ class Bridge:
         """Close the stream of a call of the newest wire, which is how it is cancelled there."""
         if self._session and not newest:
             return False
-        call = self._under_way.get((message.get("params") or {}).get("requestId"))
+        params = message.get("params")
+        asked = params.get("requestId") if isinstance(params, dict) else None
+        call = self._under_way.get(asked) if isinstance(asked, str | int | float) else None
         if call is not None:
             call.cancel()
         return True
@@ -145,6 +147,10 @@ def _read(line: bytes) -> Message:
     message = orjson.loads(line)
     if not isinstance(message, dict):
         raise ValueError("it is no object")  # noqa: TRY004 - as what is no JSON
+    if not isinstance(message.get("id"), str | int | float | None):
+        raise ValueError("its id is neither a text nor a number")
+    if not isinstance(message.get("method"), str | None):
+        raise ValueError("its method is no text")
     return message
 
 

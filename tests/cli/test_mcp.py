@@ -153,21 +153,31 @@ async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
         bridge = asyncio.create_task(Bridge(http, "/mcp", host.hear).run(host.lines()))
         uri = {"uri": "run://größe", "_meta": META}
         host.say(id=1, method="resources/read", params=uri)
+        for requests in ([], {"requestId": []}):
+            host.say(method="notifications/cancelled", params=requests)
+        host.say(id=[1], method="tools/list")
+        host.say(id=3, method=["tools/list"])
         host._lines.put_nowait(b"{nonsense")  # noqa: SLF001 - the test's own
-        await until(lambda: len(host.heard) == 2)
-        host.leave()
-        await bridge
-    async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as nobody:
-        bridge = asyncio.create_task(Bridge(nobody, "/mcp", host.hear).run(host.lines()))
-        host.say(id=2, method="tools/list")
-        host.say(method="notifications/initialized")
-        await until(lambda: len(host.heard) == 3)
+        await until(lambda: len(host.heard) == 4)
         host.leave()
         await bridge
     errors = {one["id"]: one["error"] for one in host.heard}
     assert errors[1]["message"] == "Resource not found"
     assert errors[None]["code"] == -32700
-    assert "does not answer" in errors[2]["message"]
+    odd = [one["error"]["message"] for one in host.heard if one["id"] is None]
+    assert odd[:2] == [
+        "this is no message: its id is neither a text nor a number",
+        "this is no message: its method is no text",
+    ]
+    host.heard.clear()
+    async with httpx.AsyncClient(base_url="http://127.0.0.1:1") as nobody:
+        bridge = asyncio.create_task(Bridge(nobody, "/mcp", host.hear).run(host.lines()))
+        host.say(id=2, method="tools/list")
+        host.say(method="notifications/initialized")
+        await until(lambda: len(host.heard) == 1)
+        host.leave()
+        await bridge
+    assert "does not answer" in host.heard[0]["error"]["message"]
 
 
 def _free_port() -> int:
