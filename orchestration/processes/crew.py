@@ -43,14 +43,14 @@ class Crew:
         self._patience = patience
         self._rng = rng
         self._ready: list[WorkerProcess] = []
-        self._any = asyncio.Event()
+        self._more = asyncio.Event()
         self._alive: list[WorkerProcess] = []  # those that are still starting, too
         self._over = asyncio.Event()
 
     @property
     def ready(self) -> Sequence[WorkerProcess]:
         """Those that can execute runs."""
-        return tuple(self._ready)
+        return [worker for worker in self._ready if not worker.gone.done()]
 
     async def choose(self) -> WorkerProcess:
         """Return the process in which one more run is likely to wait least; one is waited for.
@@ -58,10 +58,11 @@ class Crew:
         That is one that is not held up now, if there is one, and of those the one of least delay,
         times the runs that it would have ("Peak EWMA").
         """
-        while not self._ready:
-            await self._any.wait()
+        while not (ready := self.ready):
+            self._more.clear()
+            await self._more.wait()
         return min(
-            self._ready,
+            ready,
             key=lambda worker: (worker.held_up, worker.delay * (worker.working + 1)),
         )
 
@@ -112,13 +113,11 @@ class Crew:
                 await asyncio.wait_for(self._over.wait(), pause)
 
     def _enter(self, worker: WorkerProcess, ready: "asyncio.Future[None]") -> None:
-        if not ready.cancelled():
+        if not (ready.cancelled() or worker.gone.done()):
             self._ready.append(worker)
-            self._any.set()
+            self._more.set()
 
     def _leave(self, worker: WorkerProcess) -> None:
         self._alive.remove(worker)
         if worker in self._ready:
             self._ready.remove(worker)
-        if not self._ready:
-            self._any.clear()

@@ -81,16 +81,16 @@ class WorkerProcess:
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = True  # whether nothing was heard since a run was sent, or the last beat
         self._process: asyncio.subprocess.Process | None = None
-        self._why = "it ended by itself"
-        self._silent: asyncio.Future[None] = loop.create_future()
+        self._why: str | None = None  # it was ended; None if it does that by itself
         self.ready: asyncio.Future[None] = loop.create_future()
+        self.gone: asyncio.Future[None] = loop.create_future()  # done once it takes no more runs
         self._kinds: Mapping[str, Callable[..., None]] = {
             "event": self._published,
             "log": self._logged,
             "ask": self._lender.ask,
             "withdraw": self._lender.withdraw,
             "done": self._done,
-            "drained": partial(self._failed_with, Drained("the graph stopped as asked")),
+            "drained": self._drained,
             "cancelled": self._cancelled,
             "failed": self._failed,
             "step": self._stepped,
@@ -124,14 +124,15 @@ class WorkerProcess:
 
         Its runs fail with `WorkerLost` when nothing of it, or of what it started, is left.
         """
+        why = "it was cancelled"
         try:
             await self._start()
             await self._end_of_life()
         except OSError as error:
-            self._why = f"it cannot be started: {error}"
+            why = f"it cannot be started: {error}"
         finally:
-            await self._reap()
-        return self._why
+            why = await self._reap(why)
+        return why
 
     def end(self) -> None:
         """Have it end in order, cancelling what it still executes; at once if it is not ready."""
@@ -143,10 +144,10 @@ class WorkerProcess:
 
     def kill(self, why: str) -> None:
         """End it, and whatever it started, at once."""
-        self._why = why
+        self._why = self._why or why
+        self._fell_silent()
         if self._process is not None:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            _kill_group(self._process)
 
     async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
         """Execute a run; see the port, `Executor`.
@@ -155,9 +156,9 @@ class WorkerProcess:
             Drained, WorkerLost: as the port says.
             RunFailed: the graph raised.
         """
+        text = orjson.dumps({name: getattr(run, name) for name in TOLD})
         errand = _Errand(run, self._loop.create_future(), listened=run.stream.wanted)
         self._errands[run.run_id] = errand
-        text = orjson.dumps({name: getattr(run, name) for name in TOLD})
         self._quiet = True
         self._beat_soon()
         self._wire.send("execute", run.run_id, text, errand.listened, run.log is not None)
@@ -210,29 +211,29 @@ class WorkerProcess:
             return
         ended = asyncio.create_task(self._process.wait())
         try:
-            either: set[asyncio.Future[Any]] = {ended, self._silent}
+            either: set[asyncio.Future[Any]] = {ended, self.gone}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             # What it forked may hold its end of the socket open for ever.
-            await asyncio.wait({self._silent}, timeout=LAST_WORDS)
+            await asyncio.wait({self.gone}, timeout=LAST_WORDS)
         finally:
             ended.cancel()
 
-    async def _reap(self) -> None:
-        """Leave nothing of the process, and tell those who wait for its runs."""
+    async def _reap(self, why: str) -> str:
+        """Leave nothing of the process, tell those who wait for its runs, and say why it ended."""
         if self._timer is not None:
             self._timer.cancel()
         self._lender.close()
         self._wire.close()
         if self._process is not None:
-            self.kill(self._why)
+            _kill_group(self._process)
             number = await self._process.wait()
-            if number < 0 and self._why == "it ended by itself":
-                self._why = f"it was ended by signal {-number}"
-        lost = WorkerLost(f"worker process {self.pid}: {self._why}")
+            why = self._why or _last_words(number)
+        lost = WorkerLost(f"worker process {self.pid}: {why}")
         for errand in self._errands.values():
             _fail(errand, lost)
         if not self.ready.done():
             self.ready.cancel()
+        return why
 
     def _beat_soon(self) -> None:
         soon = self._loop.time() + SOON
@@ -263,8 +264,8 @@ class WorkerProcess:
         self._kinds[message[0]](*message[1:])
 
     def _fell_silent(self) -> None:
-        if not self._silent.done():
-            self._silent.set_result(None)
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def _answered(self) -> None:
         if self.held_up:  # what has held it up may go on to do so
@@ -327,9 +328,22 @@ class WorkerProcess:
     def _failed(self, run_id: str, error: str, message: str) -> None:
         self._failed_with(RunFailed(Failure(error, message)), run_id)
 
+    def _drained(self, run_id: str) -> None:
+        self._failed_with(Drained("the graph stopped as asked"), run_id)
+
     def _failed_with(self, error: Exception, run_id: str) -> None:
         if (errand := self._errands.get(run_id)) is not None:
             _fail(errand, error)
+
+
+def _kill_group(process: asyncio.subprocess.Process) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _last_words(number: int) -> str:
+    """Say how a process ended that nobody ended here; ``number`` is what it returned."""
+    return f"it was ended by signal {-number}" if number < 0 else f"it ended with {number}"
 
 
 def _fail(errand: _Errand, error: Exception) -> None:
