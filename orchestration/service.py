@@ -154,7 +154,7 @@ def _operation(ground: Ground, core: Core) -> _Operation:
             watchdog=watchdog,
             crew=core.crew,
         ),
-        exposition=Exposition(ground.metrics.registry),
+        exposition=Exposition(ground.metrics.text),
     )
 
 

@@ -85,13 +85,13 @@ async def stream_operations(call: Call, how: StreamHow) -> Response:
     looker, before = live.look(how.topics or TOPICS)
     settings = call.backend.settings
     return EventStream(
-        _Reader(looker),
+        Reader(looker),
         headers={},
         keep_alive=settings.keep_alive,
         send_timeout=settings.send_timeout,
         figures=call.backend.streams,
         leave=lambda _: live.leave(looker),
-        before=_events(before),
+        before=as_events(before),
     )
 
 
@@ -106,7 +106,7 @@ async def status_document(call: Call) -> dict[str, Any]:
     }
 
 
-class _Reader:
+class Reader:
     """A looker as a stream of events reads it. What is missing it says as it comes."""
 
     def __init__(self, looker: Looker) -> None:
@@ -121,7 +121,7 @@ class _Reader:
         news = self._looker.take()
         gap = [StreamEvent(0, "gap", b"null")] if self._looker.lost else []
         self._looker.lost = False
-        return [*gap, *_events(news)]
+        return [*gap, *as_events(news)]
 
     async def wait(self) -> None:
         await self._looker.wait()
@@ -130,5 +130,6 @@ class _Reader:
         self._looker.close()
 
 
-def _events(news: list[News]) -> list[StreamEvent]:
+def as_events(news: list[News]) -> list[StreamEvent]:
+    """Return news as events of a stream."""
     return [StreamEvent(0, one.topic, one.data) for one in news]

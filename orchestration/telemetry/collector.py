@@ -6,7 +6,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from operations.errors import ConfigurationError
 from operations.telemetry.record import Sink
@@ -42,7 +42,7 @@ def wanted(environment: Mapping[str, str], signal: Signal) -> bool:
 
 
 def senders(
-    environment: Mapping[str, str], common: Mapping[str, str], registry: CollectorRegistry
+    environment: Mapping[str, str], common: Mapping[str, str], figures: Collector
 ) -> list[Sink]:
     """Return the sinks that send what is to be sent. Nothing is imported if that is nothing.
 
@@ -51,7 +51,7 @@ def senders(
     """
     makers: Mapping[Signal, Callable[[Any, Any], list[Sink]]] = {
         "traces": _traces,
-        "metrics": partial(_metrics, environment, registry),
+        "metrics": partial(_metrics, environment, figures),
         "logs": _logs,
     }
     signals: list[Signal] = [signal for signal in makers if wanted(environment, signal)]
@@ -80,7 +80,7 @@ def _traces(exporter: Any, resource: "Resource") -> list[Sink]:
 
 def _metrics(
     environment: Mapping[str, str],
-    registry: CollectorRegistry,
+    figures: Collector,
     exporter: Any,
     resource: "Resource",
 ) -> list[Sink]:
@@ -96,7 +96,7 @@ def _metrics(
         fix = "It has to be a number of milliseconds."
         raise ConfigurationError(_INTERVAL, f"found {text!r}", fix)
     durations = GenAi()
-    return [durations, SentMetrics(exporter, resource, registry, durations, int(text) / 1_000)]
+    return [durations, SentMetrics(exporter, resource, figures, durations, int(text) / 1_000)]
 
 
 def _logs(exporter: Any, resource: "Resource") -> list[Sink]:

@@ -1,27 +1,32 @@
 """What a scrape gets: the text of all metrics, made in a thread."""
 
 import gzip
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Lock, Thread
 
 import anyio
-from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 
 from operations.errors import ConfigurationError
 
+FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _LEVEL = 1  # of compression: most of the gain for little of the time
+_PATIENCE = 10.0  # seconds that a client on the port of its own may take to ask, and to read
 
 
 class Exposition:
-    """Shows a registry. One scrape at a time is made; the others wait."""
+    """Shows the text of all metrics. One scrape at a time is made; the others wait."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
-        self._turn = anyio.CapacityLimiter(1)
+    def __init__(self, text: Callable[[], bytes]) -> None:
+        self._text = text
+        self._turn = Lock()
+        self._thread = anyio.CapacityLimiter(1)
 
     async def __call__(self, *, compressed: bool) -> bytes:
         """Return the text, in gzip if it is to be compressed."""
-        return await anyio.to_thread.run_sync(self._text, compressed, limiter=self._turn)
+        return await anyio.to_thread.run_sync(self._made, compressed, limiter=self._thread)
 
     @asynccontextmanager
     async def listening(self, port: int | None) -> AsyncGenerator[None]:
@@ -34,11 +39,13 @@ class Exposition:
             yield
             return
         try:
-            server, thread = start_http_server(port, "127.0.0.1", self._registry)
+            server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self._made))
         except OSError as error:
             where = "MASTERLOOP_ADMIN_PORT"
             problem = f"cannot listen on 127.0.0.1:{port}: {error.strerror}"
             raise ConfigurationError(where, problem, "Choose another one.") from error
+        thread = Thread(target=server.serve_forever, name="metrics", daemon=True)
+        thread.start()
         try:
             yield
         finally:
@@ -46,6 +53,28 @@ class Exposition:
             server.server_close()
             thread.join()
 
-    def _text(self, compressed: bool) -> bytes:  # noqa: FBT001 - a thread takes no names
-        text = generate_latest(self._registry)
+    def _made(self, compressed: bool) -> bytes:  # noqa: FBT001 - a thread takes no names
+        with self._turn:
+            text = self._text()
         return gzip.compress(text, _LEVEL) if compressed else text
+
+
+def _handler(made: Callable[[bool], bytes]) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _PATIENCE
+
+        def do_GET(self) -> None:
+            compressed = "gzip" in self.headers.get("accept-encoding", "")
+            body = made(compressed)
+            self.send_response(HTTPStatus.OK)
+            self.send_header("content-type", FORMAT)
+            self.send_header("content-length", str(len(body)))
+            if compressed:
+                self.send_header("content-encoding", "gzip")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the library's
+            """Say nothing: it is asked all the time."""
+
+    return Handler

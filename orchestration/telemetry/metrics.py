@@ -1,11 +1,12 @@
 """Metrics for Prometheus: a sink that counts what happens."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
+from prometheus_client.registry import Collector
 
 from agents import events as agents
 from operations.telemetry import events as process
@@ -16,6 +17,7 @@ from orchestration.graphs.steps import NodeEnded
 from orchestration.loop import events as loop
 from orchestration.telemetry import instruments as names
 from orchestration.telemetry.instruments import Instrument
+from orchestration.telemetry.series import Family
 
 # Labels whose values others make up, and how many of them have series of their own. The rest have
 # as many values as there are words in our code.
@@ -28,18 +30,17 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 _Letter = agents.MessageDelivered | agents.MessageRetried | agents.MessageDead
 
 
-class Metrics:
-    """Counts events; the registry is its own, and has what it counts from the start."""
+class Metrics(Collector):
+    """Counts events, and shows what it counted beside what is read: that is in its ``registry``."""
 
     name = "metrics"
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         ProcessCollector(registry=self.registry)
-        self._made = {one.name: _make(one, self.registry) for one in names.ALL if not one.read}
-        self._series: dict[tuple[str, ...], Any] = {}
+        self._families = {one.name: Family(one) for one in names.ALL if not one.read}
         self._guards = {
-            label: Guard[str](most, _TTL, clock, partial(self._forget, label))
+            label: Guard[str](most, _TTL, clock, partial(self._forget_value, label))
             for label, most in _BOUNDS.items()
         }
         self._nodes = Guard[tuple[str, str]](_NODES, _TTL, clock, self._forget_node)
@@ -88,33 +89,33 @@ class Metrics:
     def close(self, grace: float) -> None:
         """Do nothing: nothing is held."""
 
+    def text(self) -> bytes:
+        """Return all metrics as Prometheus reads them; for whatever thread has time for it."""
+        lines = [line for family in self._families.values() for line in family.lines()]
+        return "".join(lines).encode() + generate_latest(self.registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield all metrics as Prometheus's client has them."""
+        for family in self._families.values():
+            yield family.metric()
+        yield from self.registry.collect()
+
     def _count(self, instrument: Instrument, *values: str) -> None:
-        self._child(instrument, values).inc()
+        self._families[instrument.name].series(values).add(1)
 
     def _observe(self, instrument: Instrument, value: float, *values: str) -> None:
-        self._child(instrument, values).observe(value)
-
-    def _child(self, instrument: Instrument, values: tuple[str, ...]) -> Any:
-        key = (instrument.name, *values)
-        child = self._series.get(key)
-        if child is None:
-            made = self._made[instrument.name]
-            child = self._series[key] = made.labels(*values) if values else made
-        return child
+        self._families[instrument.name].series(values).add(value)
 
     def _guarded(self, label: str, value: str) -> str:
         return self._guards[label](value) or OTHER
 
-    def _forget(self, label: str, value: str) -> None:
-        """Let the series go that have a value of a label."""
-        for one in names.ALL:
-            if label in one.labels and not one.read:
-                self._made[one.name].remove_by_labels({label: value})
-        self._series = {key: child for key, child in self._series.items() if value not in key}
+    def _forget_value(self, label: str, value: str) -> None:
+        for family in self._families.values():
+            family.forget({label: value})
 
     def _forget_node(self, labels: tuple[str, str]) -> None:
-        self._made[names.NODE_DURATION.name].remove(*labels)
-        self._series.pop((names.NODE_DURATION.name, *labels), None)
+        wanted = dict(zip(names.NODE_DURATION.labels, labels, strict=True))
+        self._families[names.NODE_DURATION.name].forget(wanted)
 
     def _run_accepted(self, event: loop.RunAccepted) -> None:
         assistant = self._assistant(event.graph_id)
@@ -144,7 +145,7 @@ class Metrics:
     def _runs_recovered(self, event: loop.RunsRecovered) -> None:
         found = {"waiting": event.waiting, "crash" if event.crashed else "stop": event.working}
         for cause, runs in found.items():
-            self._child(names.RUNS_RECOVERED, (cause,)).inc(runs)
+            self._families[names.RUNS_RECOVERED.name].series((cause,)).add(runs)
 
     def _run_crashed(self, _: loop.RunCrashed) -> None:
         self._count(names.RUNS_RECOVERED, "worker")
@@ -200,10 +201,3 @@ class Metrics:
 
     def _loop_blocked(self, _: process.LoopBlocked) -> None:
         self._count(names.LOOP_BLOCKED)
-
-
-def _make(instrument: Instrument, registry: CollectorRegistry) -> Any:
-    given: dict[str, Any] = {"labelnames": instrument.labels, "registry": registry}
-    if instrument.kind == "counter":
-        return Counter(instrument.name.removesuffix("_total"), instrument.says, **given)
-    return Histogram(instrument.name, instrument.says, buckets=instrument.buckets, **given)

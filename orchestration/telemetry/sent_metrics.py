@@ -21,8 +21,8 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
 from operations.telemetry.events import LoopTurned
@@ -49,7 +49,7 @@ class Exporter(Protocol):
 
 
 class SentMetrics:
-    """A sink that sends the figures of a registry, and durations, every ``interval`` seconds.
+    """A sink that sends figures, and durations, every ``interval`` seconds.
 
     It takes no figures from events: turns of the event loop, told once a second, are its clock. So
     nothing is lost to a collector that is away, and nothing more is kept for it.
@@ -62,13 +62,13 @@ class SentMetrics:
         self,
         exporter: Exporter,
         resource: Resource,
-        registry: CollectorRegistry,
+        figures: Collector,
         durations: GenAi,
         interval: float,
     ) -> None:
         self._exporter = exporter
         self._resource = resource
-        self._registry = registry
+        self._figures = figures
         self._durations = durations
         self._interval = interval
         self._began = time.time_ns()
@@ -98,7 +98,7 @@ class SentMetrics:
     def _send(self) -> None:
         times = _Times(self._began, time.time_ns())
         metrics = [
-            *times.metrics(self._registry.collect()),
+            *times.metrics(self._figures.collect()),
             *times.histograms(self._durations.series()),
         ]
         scope = ScopeMetrics(_SCOPE, metrics, "")

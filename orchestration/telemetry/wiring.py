@@ -33,7 +33,7 @@ async def open_telemetry(
         ConfigurationError: what the environment says of a collector cannot be done.
     """
     common = manifest.masterloop.telemetry.common(VERSION)
-    sent = senders(os.environ, common, metrics.registry)
+    sent = senders(os.environ, common, metrics)
     telemetry = Aggregator(
         [Journal(), metrics, *sinks, *sent],
         trail=trail,

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-from prometheus_client import generate_latest
-
 from orchestration.graphs.steps import NodeEnded
 from orchestration.loop.events import LeaseLost, RunsRecovered
 from orchestration.telemetry.instruments import ALL
@@ -13,7 +11,7 @@ from tests.telemetry.test_metrics import samples, scrape, told
 
 
 def shown(metrics: Metrics, name: str) -> dict[tuple[str, ...], float]:
-    return samples(generate_latest(metrics.registry).decode(), name)
+    return samples(metrics.text().decode(), name)
 
 
 async def test_every_metric_that_is_declared_is_described(tmp_path: Path) -> None:
@@ -30,6 +28,8 @@ async def test_every_metric_that_is_declared_is_described(tmp_path: Path) -> Non
         "masterloop_queue_oldest_age_seconds",
         "masterloop_telemetry_dropped_total",
         "masterloop_telemetry_last_export_success_timestamp_seconds",
+        "masterloop_worker_processes",
+        "masterloop_worker_restarts_total",
     }
 
 

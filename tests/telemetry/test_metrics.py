@@ -10,7 +10,6 @@ from typing import Any
 import anyio
 import httpx
 import pytest
-from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from operations.keys import KeyFolder
@@ -132,7 +131,7 @@ def test_ten_thousand_assistants_have_no_more_series_than_two_hundred() -> None:
                 RunEnded("r", "t", name, RunStatus.SUCCESS, 1, 0.1),
             )
         )
-    created = samples(generate_latest(metrics.registry).decode(), "masterloop_runs_created_total")
+    created = samples(metrics.text().decode(), "masterloop_runs_created_total")
     assert len(created) == 201
     assert created["other", "5", "api"] == 9_800
 
@@ -145,7 +144,7 @@ def test_a_name_not_seen_for_an_hour_leaves_its_series_to_a_new_one() -> None:
         metrics.take(told(RunAccepted("r", "t", "a", name, 5, "api", None)))
 
     def names_shown() -> set[str]:
-        text = generate_latest(metrics.registry).decode()
+        text = metrics.text().decode()
         return {labels[0] for labels in samples(text, "masterloop_runs_created_total")}
 
     for number in range(200):
@@ -176,7 +175,7 @@ async def test_a_blocked_event_loop_is_scraped_all_the_same(tmp_path: Path) -> N
     loop = asyncio.new_event_loop()  # that never runs
     metrics.registry.register(Gauges(lambda: [(names.QUEUE_CAPACITY, (), 1.0)], loop))
     metrics.take(told(RunAccepted("r", "t", "a", "g", 5, "api", None)))
-    text = (await anyio.to_thread.run_sync(generate_latest, metrics.registry)).decode()
+    text = (await anyio.to_thread.run_sync(metrics.text)).decode()
     loop.close()
     assert samples(text, "masterloop_runs_created_total") == {("g", "5", "api"): 1}
     assert "masterloop_queue_capacity" not in text
