@@ -49,7 +49,7 @@ class Bridge:
     async def _take(self, line: bytes) -> None:
         try:
             message = _read(line)
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             await self._fail(None, f"this is no message: {error}", _UNREADABLE)
             return
         method = message.get("method")
@@ -146,11 +146,11 @@ class Bridge:
 def _read(line: bytes) -> Message:
     message = orjson.loads(line)
     if not isinstance(message, dict):
-        raise ValueError("it is no object")  # noqa: TRY004 - as what is no JSON
+        raise TypeError("it is no object")
     if not isinstance(message.get("id"), str | int | float | None):
-        raise ValueError("its id is neither a text nor a number")
+        raise TypeError("its id is neither a text nor a number")
     if not isinstance(message.get("method"), str | None):
-        raise ValueError("its method is no text")
+        raise TypeError("its method is no text")
     return message
 
 

@@ -153,8 +153,8 @@ async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
         bridge = asyncio.create_task(Bridge(http, "/mcp", host.hear).run(host.lines()))
         uri = {"uri": "run://größe", "_meta": META}
         host.say(id=1, method="resources/read", params=uri)
-        for requests in ([], {"requestId": []}):
-            host.say(method="notifications/cancelled", params=requests)
+        host.say(method="notifications/cancelled", params=[])
+        host.say(method="notifications/cancelled", params={"requestId": []})
         host.say(id=[1], method="tools/list")
         host.say(id=3, method=["tools/list"])
         host._lines.put_nowait(b"{nonsense")  # noqa: SLF001 - the test's own
