@@ -1,6 +1,6 @@
 """What a collector that is dead, slow or silent costs runs: their time, memory, the stop.
 
-    PYTHONPATH=. chrt -r 10 .venv/bin/python load/collectors.py [SECONDS]
+    PYTHONPATH=. chrt -r 10 .venv/bin/python load/collectors.py [SECONDS [none KIND ...]]
 
 Five services at once: one that sends nothing, and one each whose collector takes everything at
 once, answers after two seconds, never answers, or is not there. Runs are waited for, four at a
@@ -158,7 +158,8 @@ async def main() -> None:
     with TemporaryDirectory() as folder, collectors() as places:
         async with AsyncExitStack() as stack:
             services: dict[str, Service] = {}
-            for name, place in places.items():
+            for name in sys.argv[2:] or places:
+                place = places[name]
                 settings = {"MASTERLOOP_LOG_LEVEL": "info", "OTEL_METRIC_EXPORT_INTERVAL": "5000"}
                 if place is not None:
                     settings["OTEL_EXPORTER_OTLP_ENDPOINT"] = place
