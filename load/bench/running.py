@@ -11,7 +11,6 @@ from typing import Any
 import uvloop
 
 from load.bench.api import Api
-from load.bench.client import Client
 from load.bench.environments import CannotInstall
 from load.bench.marks import Marks, open_marks
 from load.bench.pace import Pace
@@ -69,7 +68,7 @@ class Session:
         bench = Bench(
             server=server,
             marks=marks,
-            api=Api(Client(server.port), stateless=peer.stateless),
+            api=Api(server.port, stateless=peer.stateless),
             pace=self.pace,
         )
         try:
@@ -94,7 +93,7 @@ class Session:
             async with asyncio.timeout(LIMIT):
                 return await workload.measure(bench)
         finally:
-            bench.api.client.close()
+            bench.api.close()
 
     def _write(
         self,

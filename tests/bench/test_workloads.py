@@ -12,7 +12,6 @@ import pytest
 import uvicorn
 
 from load.bench.api import Api
-from load.bench.client import Client
 from load.bench.marks import Marks, open_marks
 from load.bench.pace import QUICK
 from load.bench.peers import PEERS, PROJECT, SERVERS
@@ -34,11 +33,11 @@ async def limit(monkeypatch: pytest.MonkeyPatch, folder: Path) -> AsyncIterator[
         assert await until(lambda: uvicorn_server.started or serving.done(), 30)
         server = Server(PEERS["limit-sqlite"], "W1", marks.file)
         server.port = uvicorn_server.servers[0].sockets[0].getsockname()[1]
-        client = Client(server.port)
+        api = Api(server.port, stateless=True)
         try:
-            yield Bench(server=server, marks=marks, api=Api(client, stateless=True), pace=PACE)
+            yield Bench(server=server, marks=marks, api=api, pace=PACE)
         finally:
-            client.close()
+            api.close()
             uvicorn_server.should_exit = True
             await serving
             sys.modules["bench_graphs"].MARKS.close()

@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from load.bench.api import Api, good
-from load.bench.client import Client, Connection, Response
+from load.bench.api import TIMEOUT, Api, good, said
 from load.bench.marks import Marks
 from load.bench.pace import Pace
 from load.bench.server import Server
+from load.wire import Answer, Connection
 
 SAMPLE = 5  # errors that are kept word by word
 ERROR = 150  # characters of one
@@ -76,15 +76,15 @@ async def closed_loop(
     Returns how long each run took that ended in the ``seconds`` after the first ``warm`` ones; it
     ends early with ``most`` of them. A run that gives nothing is an error and not among them.
     """
-    connections = [await bench.api.client.connect() for _ in range(at_once)]
+    connections = [await bench.api.connect() for _ in range(at_once)]
     took: list[float] = []
 
     async def client(connection: Connection) -> None:
         while time.perf_counter() < end and (most is None or len(took) < most):
             request = bench.api.wait_request(graph, {"i": -1}, stateless=stateless)
-            response, connection = await answered(bench, connection, request)
-            if response is not None and counted <= response.ended <= end:
-                took.append(response.seconds)
+            answer, connection = await answered(bench, connection, request)
+            if answer is not None and counted <= answer.ended <= end:
+                took.append(answer.seconds)
         connection.close()
 
     with undisturbed():
@@ -96,20 +96,29 @@ async def closed_loop(
 
 async def answered(
     bench: Bench, connection: Connection, request: bytes
-) -> tuple[Response | None, Connection]:
+) -> tuple[Answer | None, Connection]:
     """Send what waits for a run; return its good answer, or None, and an open connection."""
-    found = None
+    answer, connection = await exchanged(bench, connection, request)
+    if answer is not None and not good(answer):
+        bench.fail(said(answer))
+        answer = None
+    return answer, connection
+
+
+async def exchanged(
+    bench: Bench, connection: Connection, request: bytes
+) -> tuple[Answer | None, Connection]:
+    """Send a request; return its answer, or None, and an open connection."""
+    answer = None
     try:
-        response = await connection.send(request)
-        if good(response):
-            found = response
-        else:
-            bench.fail(f"{response.status} {response.body[:100]!r}")
-    except (ConnectionError, TimeoutError) as error:
+        async with asyncio.timeout(TIMEOUT):
+            answer = await connection.exchange(request)
+    except OSError as error:
         bench.fail(repr(error))
-    if connection.closed:
-        connection = await bench.api.client.connect()
-    return found, connection
+    if answer is None or not connection.reusable:
+        connection.close()
+        connection = await bench.api.connect()
+    return answer, connection
 
 
 async def until(condition: Callable[[], bool], limit: float, every: float = LOOK) -> bool:
@@ -120,9 +129,3 @@ async def until(condition: Callable[[], bool], limit: float, every: float = LOOK
             return False
         await asyncio.sleep(every)
     return True
-
-
-def reopened(bench: Bench) -> None:
-    """Forget the connections to a server that was started anew."""
-    bench.api.client.close()
-    bench.api.client = Client(bench.server.port)

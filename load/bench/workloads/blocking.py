@@ -1,11 +1,10 @@
 """Light runs and probes at a constant rate, alone and beside a graph that blocks its event loop."""
 
 import asyncio
-import time
 
-from load.bench.api import good
 from load.bench.summary import milliseconds, percentile
 from load.bench.workloads.bench import Bench, Measures, closed_loop
+from load.openloop import Arrival, OpenLoop
 
 RATE = 100  # light runs a second
 PROBES = 20  # a second
@@ -34,31 +33,22 @@ async def beside(bench: Bench) -> Measures:
 
 async def _light(bench: Bench, seconds: float) -> list[float]:
     request = bench.api.wait_request("noop", {"i": -1}, stateless=True)
-    return await _constantly(bench, request, RATE, seconds, is_run=True)
+    return await _constantly(bench, request, RATE, seconds)
 
 
 async def _probes(bench: Bench, seconds: float) -> list[float]:
-    request = bench.api.client.build("GET", "/livez")
-    return await _constantly(bench, request, PROBES, seconds, is_run=False)
+    return await _constantly(bench, bench.api.build("/livez", None, method="GET"), PROBES, seconds)
 
 
-async def _constantly(
-    bench: Bench, request: bytes, rate: int, seconds: float, *, is_run: bool
-) -> list[float]:
+async def _constantly(bench: Bench, request: bytes, rate: int, seconds: float) -> list[float]:
     """Send a request at a constant rate, and return how long after it was due each was answered."""
     took: list[float] = []
-    began = time.perf_counter()
 
-    async def one(due: float) -> None:
-        response = await bench.api.client.send(request)
-        if good(response) if is_run else response.success:
-            took.append(response.ended - due)
+    def note(arrival: Arrival) -> None:
+        if arrival.outcome == "done":
+            took.append(arrival.took)
         else:
-            bench.fail(f"{response.status} {response.body[:100]!r}")
+            bench.fail(arrival.problem or arrival.outcome)
 
-    async with asyncio.TaskGroup() as sent:
-        for number in range(int(rate * seconds)):
-            due = began + number / rate
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            sent.create_task(one(due))
+    await OpenLoop(lambda _: bench.api.send(request), note).run(rate, seconds)
     return took

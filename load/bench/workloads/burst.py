@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from load.bench.api import TERMINAL
+from load.bench.api import GONE, TERMINAL, said
 from load.bench.marks import SPARE
 from load.bench.meter import Meter
 from load.bench.summary import milliseconds
-from load.bench.workloads.bench import Bench, Measures, reopened, undisturbed, until
+from load.bench.workloads.bench import Bench, Measures, undisturbed, until
 
 CLIENTS = 50
 WARMING = 20  # runs
@@ -42,17 +42,16 @@ async def create_all(
     graph, state = given
     accepted: list[Accepted] = []
     left = iter(range(count))
-    await bench.api.client.prewarm(clients)
 
     async def client() -> None:
         for index in left:
             sent = time.time()
-            response = await bench.api.create(graph, {"i": base + index, **state})
-            if response.success:
-                run, now = response.json(), time.time()
+            answer = await bench.api.create(graph, {"i": base + index, **state})
+            if answer.success:
+                run, now = answer.json(), time.time()
                 accepted.append(Accepted(index, sent, now, run["thread_id"], run["run_id"]))
             else:
-                bench.fail(f"{response.status} {response.body[:100]!r}")
+                bench.fail(said(answer))
 
     with undisturbed():
         await asyncio.gather(*(client() for _ in range(clients)))
@@ -72,7 +71,7 @@ async def ends(bench: Bench, runs: list[Accepted], limit: float) -> dict[int, di
                 said[run.index] = await bench.api.show(run.thread_id, run.run_id)
 
         await asyncio.gather(*(looker() for _ in range(LOOKERS)))
-        left = [run for run in left if said[run.index]["status"] not in {*TERMINAL, "gone"}]
+        left = [run for run in left if said[run.index]["status"] not in {*TERMINAL, GONE}]
         if left:
             await asyncio.sleep(PAUSE)
     return said
@@ -125,7 +124,7 @@ async def kill(bench: Bench) -> Measures:
     bench.server.end(signal.SIGKILL)
     restarting = time.time()
     answered = bench.server.start(fresh=False)
-    reopened(bench)
+    bench.api.close()
     await _settled(bench, count)
     said = await ends(bench, accepted, 5.0)
     later = [at for at in marks.started(count) if at > restarting]

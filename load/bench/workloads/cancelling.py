@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 
-from load.bench.api import TERMINAL
+from load.bench.api import GONE, TERMINAL, said
 from load.bench.summary import milliseconds
 from load.bench.workloads.bench import Bench, Measures, until
 
@@ -21,21 +21,21 @@ async def cancel(bench: Bench) -> Measures:
     terminal: list[float] = []
     stopped: list[float] = []
     for index in range(bench.pace.cancels):
-        response = await bench.api.create("sleep", {"i": index, "ms": MINUTE})
-        if not response.success:
-            bench.fail(f"{response.status} {response.body[:100]!r}")
+        answer = await bench.api.create("sleep", {"i": index, "ms": MINUTE})
+        if not answer.success:
+            bench.fail(said(answer))
             continue
-        run = response.json()
+        run = answer.json()
         place = (run["thread_id"], run["run_id"])
         if not await until(lambda i=index: bool(bench.marks.starts(1, i)[0]), LIMIT):  # type: ignore[misc]
             bench.fail("a run never started")
             continue
         await asyncio.sleep(random.uniform(0.05, 0.2))
         began, moment = time.perf_counter(), time.time()
-        response = await bench.api.cancel(*place)
+        answer = await bench.api.cancel(*place)
         answers.append(time.perf_counter() - began)
-        if not response.success:
-            bench.fail(f"{response.status} {response.body[:100]!r}")
+        if not answer.success:
+            bench.fail(said(answer))
             continue
         if await _ended(bench, place, began):
             terminal.append(time.perf_counter() - began)
@@ -54,7 +54,7 @@ async def cancel(bench: Bench) -> Measures:
 
 async def _ended(bench: Bench, place: tuple[str, str], began: float) -> bool:
     while time.perf_counter() - began < LIMIT:
-        if (await bench.api.show(*place))["status"] in {*TERMINAL, "gone"}:
+        if (await bench.api.show(*place))["status"] in {*TERMINAL, GONE}:
             return True
         await asyncio.sleep(LOOK)
     return False

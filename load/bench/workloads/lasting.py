@@ -4,8 +4,8 @@ import asyncio
 import time
 from statistics import median
 
-from load.bench.api import good
-from load.bench.workloads.bench import Bench, Measures, closed_loop, reopened
+from load.bench.api import good, said
+from load.bench.workloads.bench import Bench, Measures, closed_loop
 
 FIRST = 200  # runs before memory is first looked at
 CLIENTS = 50
@@ -26,7 +26,7 @@ async def memory(bench: Bench) -> Measures:
     for kind, stateless in kinds.items():
         bench.server.end()
         bench.server.start()
-        reopened(bench)
+        bench.api.close()
         points: list[tuple[int, int]] = []
         done = 0
         for goal in (FIRST, bench.pace.kept // 5, bench.pace.kept):
@@ -56,13 +56,11 @@ async def start(bench: Bench) -> Measures:
         bench.server.end()
         began = time.perf_counter()
         answers.append(bench.server.start(fresh=number == 0))
-        reopened(bench)
-        connection = await bench.api.client.connect()
-        response = await connection.send(bench.api.wait_request("noop", {"i": -1}))
-        if not good(response):
-            bench.fail(f"{response.status} {response.body[:100]!r}")
+        bench.api.close()
+        answer = await bench.api.send(bench.api.wait_request("noop", {"i": -1}))
         runs.append(time.perf_counter() - began)
-        connection.close()
+        if not good(answer):
+            bench.fail(said(answer))
     return {
         "answers after s": median(answers),
         "first run after s": median(runs),

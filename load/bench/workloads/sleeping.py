@@ -16,14 +16,14 @@ async def at_once(bench: Bench) -> Measures:
     count = bench.pace.sleepers
     bench.marks.reset()
     over: list[float] = []
-    connections = [await bench.api.client.connect() for _ in range(count)]
+    connections = [await bench.api.connect() for _ in range(count)]
 
     async def client(index: int) -> None:
         request = bench.api.wait_request("sleep", {"i": index, "ms": SECOND})
-        response, connection = await answered(bench, connections[index], request)
+        answer, connection = await answered(bench, connections[index], request)
         connection.close()
-        if response is not None:
-            over.append(response.seconds - SECOND / 1_000)
+        if answer is not None:
+            over.append(answer.seconds - SECOND / 1_000)
 
     with Meter(bench.server) as meter, undisturbed():
         await asyncio.gather(*(client(index) for index in range(count)))
@@ -36,7 +36,7 @@ async def staggered(bench: Bench) -> Measures:
     await bench.warm_up()
     count = bench.pace.sleepers
     over: list[float] = []
-    connections = [await bench.api.client.connect() for _ in range(count)]
+    connections = [await bench.api.connect() for _ in range(count)]
     counted = time.perf_counter() + 2 * SECOND / 1_000
     end = counted + max(SECOND / 1_000, bench.pace.window, bench.server.peer.window)
 
@@ -45,9 +45,9 @@ async def staggered(bench: Bench) -> Measures:
         connection = connections[index]
         while time.perf_counter() < end:
             request = bench.api.wait_request("sleep", {"i": -1, "ms": SECOND})
-            response, connection = await answered(bench, connection, request)
-            if response is not None and counted <= response.ended <= end:
-                over.append(response.seconds - SECOND / 1_000)
+            answer, connection = await answered(bench, connection, request)
+            if answer is not None and counted <= answer.ended <= end:
+                over.append(answer.seconds - SECOND / 1_000)
         connection.close()
 
     with Meter(bench.server) as meter, undisturbed():

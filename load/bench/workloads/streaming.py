@@ -4,10 +4,10 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from load.bench.client import Connection, Event, events
 from load.bench.meter import Meter
 from load.bench.summary import milliseconds
-from load.bench.workloads.bench import Bench, Measures, undisturbed
+from load.bench.workloads.bench import Bench, Measures, exchanged, undisturbed
+from load.wire import Connection, Event, events
 
 AT_ONCE = (1, 50)
 AT_REST = 30  # streams, when there is one at a time
@@ -35,7 +35,7 @@ async def _streams(bench: Bench, at_once: int, count: int) -> list[tuple[float, 
     left = iter(range(count))
     took: list[tuple[float, float]] = []
     end = time.perf_counter() + LIMIT
-    connections = [await bench.api.client.connect() for _ in range(at_once)]
+    connections = [await bench.api.connect() for _ in range(at_once)]
     clients = (_client(bench, connection, left, took, end) for connection in connections)
     await asyncio.gather(*clients)
     return took
@@ -52,19 +52,15 @@ async def _client(
         if time.perf_counter() > end:
             break
         request = bench.api.stream_request("steps5", {"i": -1})
-        try:
-            response = await connection.send(request, stream=True)
-        except (ConnectionError, TimeoutError) as error:
-            bench.fail(repr(error))
+        answer, connection = await exchanged(bench, connection, request)
+        if answer is None:
+            continue
+        came = events(answer)
+        values = [event for event in came if event.name == "values"]
+        if answer.success and _whole(came, values):
+            took.append((came[0].at - answer.sent, values[-1].at - answer.sent))
         else:
-            came = events(response.pieces)
-            values = [event for event in came if event.name == "values"]
-            if response.success and _whole(came, values):
-                took.append((came[0].at - response.sent, values[-1].at - response.sent))
-            else:
-                bench.fail(f"{response.status} {[event.name for event in came]}")
-        if connection.closed:
-            connection = await bench.api.client.connect()
+            bench.fail(f"{answer.status} {[event.name for event in came]}")
     connection.close()
 
 
