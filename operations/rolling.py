@@ -64,7 +64,8 @@ class _Level:
     def turn(self, at: float) -> list[Bucket]:
         """Begin the bucket of ``at`` if it has not begun; return the one that is over then."""
         number = int(at // self.seconds)
-        if number <= self.open.number:  # or a clock that was set back
+        if number <= self.open.number:
+            self.open.number = number  # the clock was set back, if it is another
             return []
         over, self.open = self.open, Bucket(number)
         if not over.count:

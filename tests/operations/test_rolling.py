@@ -61,3 +61,11 @@ def test_a_clock_that_is_set_back_loses_nothing() -> None:
     rolling.add(NOON + 7_200, 1.0, success=True)
     rolling.add(NOON, 1.0, success=True)
     assert rolling.summary(NOON + 7_200)["1d"]["count"] == 2
+
+
+def test_a_clock_that_was_ahead_by_a_year_does_not_stop_the_windows_for_a_year() -> None:
+    rolling = Rolling()
+    for at in (NOON + 31_536_000, NOON, NOON + 120, NOON + 240):
+        rolling.add(at, 1.0, success=True)
+    figures = rolling.summary(NOON + 240)
+    assert [figures[window]["count"] for window in ("1m", "1h", "1d")] == [1, 4, 4]
