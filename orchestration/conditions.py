@@ -59,11 +59,16 @@ class Conditions:
             "waiting": loop.waiting,
             "working": loop.working,
             "zombie_runs": loop.zombies,
-            "abandoned_threads": self._threads.abandoned,
+            "abandoned_threads": self._abandoned,
             "lag": round(lag.last, 6),
             "lag_p99": round(lag.p99, 6),
             "blocks": self._watchdog.blocks,
         }
+
+    @property
+    def _abandoned(self) -> int:
+        beside = 0 if self._crew is None else self._crew.abandoned
+        return self._threads.abandoned + beside
 
     async def _stopping(self) -> Component:
         if self._shutdown.phase is Tier.READINESS or self._loop.draining:
@@ -91,9 +96,9 @@ class Conditions:
         return Component(figures=figures)
 
     async def _left_behind(self) -> Component:
-        zombies, abandoned = self._loop.zombies, self._threads.abandoned
+        zombies, abandoned = self._loop.zombies, self._abandoned
         figures = {"zombie_runs": zombies, "abandoned_threads": abandoned}
-        if abandoned > self._threads.abandoned_limit:
+        if self._threads.abandoned > self._threads.abandoned_limit:
             reason = "too many threads work for runs that are over; no sync node is started"
             return Component(State.DEGRADED, reason, figures)
         if zombies or abandoned:

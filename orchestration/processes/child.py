@@ -76,13 +76,14 @@ async def _work(connection: socket.socket) -> None:
         "answer": server.answered,
         "refuse": server.refused,
         "heard": server.heard,
-        "ping": partial(server.tell, "pong"),
+        "ping": partial(server.tell, "pong", 0),
         "end": over.set,
     }
     await asyncio.get_running_loop().create_connection(lambda: wire, sock=connection)
     orders = await ordered
     threads = NodeThreads(orders.max_concurrent_runs, abandoned_limit=orders.max_concurrent_runs)
     asyncio.get_running_loop().set_default_executor(threads)
+    kinds["ping"] = lambda: server.tell("pong", threads.abandoned)
     level, json = orders.log_level, orders.log_json
     configure_logs(level, json=json, context=lambda: {"worker": os.getpid(), **whereabouts()})
     try:

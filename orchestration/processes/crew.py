@@ -52,6 +52,11 @@ class Crew:
         """Those that can execute runs."""
         return [worker for worker in self._ready if not worker.gone.done()]
 
+    @property
+    def abandoned(self) -> int:
+        """How many of their threads work though nobody waits."""
+        return sum(worker.abandoned for worker in self.ready)
+
     async def choose(self) -> WorkerProcess:
         """Return the process in which one more run is likely to wait least; one is waited for.
 

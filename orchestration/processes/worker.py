@@ -81,6 +81,7 @@ class WorkerProcess:
         self._timer: asyncio.TimerHandle | None = None
         self._quiet = True  # whether nothing was heard since a run was sent, or the last beat
         self._process: asyncio.subprocess.Process | None = None
+        self.abandoned = 0  # threads in it that work though nobody waits
         self._why: str | None = None  # it was ended; None if it does that by itself
         self.ready: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()  # done once it takes no more runs
@@ -250,7 +251,7 @@ class WorkerProcess:
         if self._pulse.silence(now) > patience:
             self.kill(f"it did not answer for {patience:g} s")
             return
-        if self._quiet and not self._pulse.asked:
+        if (self._quiet or not self._errands) and not self._pulse.asked:
             self._pulse.ask(now)
             self._wire.send("ping")
         self._quiet = True
@@ -267,7 +268,10 @@ class WorkerProcess:
         if not self.gone.done():
             self.gone.set_result(None)
 
-    def _answered(self) -> None:
+    def _answered(self, abandoned: int) -> None:
+        self.abandoned = abandoned
+        if abandoned and self._timer is None:
+            self._timer = self._loop.call_later(BEAT, self._beat)
         if self.held_up:  # what has held it up may go on to do so
             self._quiet = True
             self._beat_soon()

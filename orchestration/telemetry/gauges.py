@@ -64,7 +64,7 @@ class Parts:
             (names.WORKERS_BUSY, (), self.loop.working),
             (names.WORKERS_LIMIT, (), self.limits.concurrent_runs),
             (names.ZOMBIE_RUNS, (), self.loop.zombies),
-            (names.ABANDONED_THREADS, (), self.threads.abandoned),
+            (names.ABANDONED_THREADS, (), self.threads.abandoned + self._abandoned_beside),
             *self._workers(),
             *self._pools(),
             *_sinks(self.telemetry),
@@ -107,6 +107,10 @@ class Parts:
             yield names.QUEUE_DEPTH, (str(priority),), depth
         for priority, arrived in sorted(oldest.items()):
             yield names.QUEUE_OLDEST_AGE, (str(priority),), now - arrived
+
+    @property
+    def _abandoned_beside(self) -> int:
+        return 0 if self.crew is None else self.crew.abandoned
 
     def _workers(self) -> Iterator[Reading]:
         if self.crew is not None:

@@ -112,6 +112,14 @@ async def fork_and_die(state: State) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def linger(state: State) -> State:
+    """Hold a thread until the test makes a file, whoever waits for it."""
+    marker(state).touch()
+    while not Path(state["given"]).exists():
+        time.sleep(TICK)
+    return {}
+
+
 async def lease(state: State) -> Any:
     """Have an agent do something, and hear of it meanwhile."""
     heard: list[Any] = []
@@ -180,3 +188,4 @@ player = _graph(play)
 threaded = _graph(play_sync)
 noting = _graph(note, play)
 helper = _graph(help_out)
+lingering = _graph(linger)

@@ -14,7 +14,7 @@ from tests.api.client import client_of, open_play
 from tests.process.witness import ends_of, set_witness
 
 T = TypeVar("T")
-GRAPHS = ("player", "threaded", "noting", "helper")
+GRAPHS = ("player", "threaded", "noting", "helper", "lingering")
 MANIFEST = {
     "graphs": {name: f"tests.processes.plays:{name}" for name in GRAPHS},
     "masterloop": {
@@ -54,6 +54,7 @@ class Stage:
         self.service = service
         self.client = client
         self.folder = folder
+        self.components: dict[str, Any] = {}  # as they were when they were last asked for
 
     async def wait(self, graph: str = "player", **given: Any) -> Any:
         """Run a graph without a thread, and return what a waiter is answered."""
@@ -83,7 +84,8 @@ class Stage:
 
     async def workers(self) -> dict[str, Any]:
         """Return how the worker processes are."""
-        found: dict[str, Any] = (await self.get("/ops/status"))["components"]["workers"]
+        self.components = (await self.get("/ops/status"))["components"]
+        found: dict[str, Any] = self.components["workers"]
         return found
 
     async def ends(self, path: str) -> list[str]:

@@ -136,6 +136,24 @@ async def test_the_log_of_a_thread_is_written_from_the_worker(stage: Stage) -> N
     assert len(log.asked) == 1
 
 
+async def test_a_thread_left_behind_in_a_worker_is_counted_for_as_long_as_it_works(
+    stage: Stage,
+) -> None:
+    started, gate = stage.folder / "lingers", stage.folder / "let go"
+    path = await stage.begin("lingering", marker=str(started), given=str(gate))
+    await stage.until_exists(started)
+    await stage.client.post(f"{path}/cancel", params={"wait": True})
+    await stage.until(lambda _: _abandoned(stage) == 1)
+    assert "masterloop_abandoned_threads 1.0" in (await stage.client.get("/metrics")).text
+    gate.touch()
+    await stage.until(lambda _: _abandoned(stage) == 0)
+
+
+def _abandoned(stage: Stage) -> int:
+    threads: dict[str, int] = stage.components["threads"]["figures"]
+    return threads["abandoned_threads"]
+
+
 async def test_an_agent_of_the_server_is_leased_and_heard_of(stage: Stage) -> None:
     values = await stage.wait(do="lease", given=5)
     assert values["answer"] == ["helpers", [5, os.getpid()], [{"seen": 5}]]
