@@ -31,7 +31,7 @@ help:
 	@echo "make load             put load on a service of its own and report on it (SCENARIO=burst,"
 	@echo "                      overload, ...; DURATION=seconds): see docs/load.md"
 	@echo "make soak             an hour at 80 % of what it can do (DURATION=120 for two minutes)"
-	@echo "make bench            measure Masterloop beside its peers, write docs/performance.md (25 minutes;"
+	@echo "make bench            measure Masterloop beside its peers, write docs/performance.md (half an hour;"
 	@echo "                      ARGS=--quick for a look, ARGS=--help for the rest)"
 	@echo "make format           let ruff format the code and fix what it can"
 	@echo "make venv             only make .venv; the command is then $(BIN)/masterloop"

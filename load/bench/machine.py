@@ -18,6 +18,7 @@ def facts(command: str) -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release().split('-')[0]}",
         "python": platform.python_version(),
         "sqlite": sqlite3.sqlite_version,
+        "priority": "usual" if os.sched_getscheduler(0) == os.SCHED_OTHER else "real-time",
         "commit": _commit(),
         "command": command,
     }

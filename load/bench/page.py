@@ -77,7 +77,8 @@ def _circumstances(results: Results) -> str:
         rounds = _counted(1 + max(record.round for record in records), "round")
         lines.append(
             f"Measured {session} UTC at {facts['commit']} by `{facts['command']}`: {rounds}, "
-            f"servers alternating, on {facts['processors']} processors "
+            f"servers alternating, at {facts['priority']} priority, "
+            f"on {facts['processors']} processors "
             f"({facts['processor']}), {facts['system']}, Python {facts['python']}, SQLite "
             f"{facts['sqlite']}. Others kept {busy[len(busy) // 2]:.2f} processors busy meanwhile "
             f"(median; at most {busy[-1]:.2f}; PostgreSQL is among them)."

@@ -10,6 +10,7 @@ FACTS = {
     "system": "Linux 6.1",
     "python": "3.11",
     "sqlite": "3.40",
+    "priority": "usual",
     "commit": "abc",
     "command": "make bench",
 }

@@ -24,7 +24,7 @@ def test_the_part_says_how_and_what_was_measured() -> None:
     measured = record("limit", "W7", {"first run after s": 0.5}, versions=versions, others=0.25)
     results = Results([*waits("masterloop", 80), *waits("limit", 100), measured])
     written = part(results, pictures(results))
-    assert "by `make bench`: 1 round, servers alternating" in written
+    assert "by `make bench`: 1 round, servers alternating, at usual priority" in written
     assert "at most 0.25" in written
     assert "![runs per second, waited for](performance/wait.svg)" in written
     assert "- bare limit: python 3.11.7, langgraph 1.2" in written

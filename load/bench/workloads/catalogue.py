@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from load.bench.peers import ANY
 from load.bench.workloads.bench import Measure
 from load.bench.workloads.blocking import beside
 from load.bench.workloads.burst import burst, kill
@@ -24,7 +25,7 @@ class Workload:
     what: str
     measure: Measure
     only: tuple[str, ...] = ()
-    rounds: int = 9
+    rounds: int = ANY
     served: bool = True
 
 
