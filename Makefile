@@ -48,7 +48,7 @@ test: .venv/.dev
 	@$(BIN)/coverage combine --quiet
 
 fuzz: .venv/.dev
-	@FUZZ_EXAMPLES=100 $(BIN)/python -m pytest tests/fuzz $(ARGS)
+	@FUZZ_EXAMPLES=100 $(BIN)/python -m pytest -o faulthandler_timeout=0 tests/fuzz $(ARGS)
 
 load: .venv/.load
 	@$(BIN)/python -m load.run $(SCENARIO) $(if $(DURATION),--duration $(DURATION)) $(ARGS)
