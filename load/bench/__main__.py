@@ -6,6 +6,7 @@
 import argparse
 import fcntl
 import os
+import signal
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ ROUNDS = 3
 def main(arguments: Sequence[str]) -> int:
     """Do what the arguments say; return the exit code."""
     asked = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _end)  # as Ctrl-C does, it ends the server that is measured, too
     file = WORK / "quick.jsonl" if asked.quick else RESULTS
     if not asked.report:
         command = f'make bench ARGS="{" ".join(arguments)}"' if arguments else "make bench"
@@ -55,6 +57,10 @@ def main(arguments: Sequence[str]) -> int:
     if not asked.quick:
         page.write(results)
     return 0
+
+
+def _end(number: int, frame: object) -> None:  # noqa: ARG001 - what a handler is given
+    raise SystemExit(128 + number)
 
 
 def _parser() -> argparse.ArgumentParser:
