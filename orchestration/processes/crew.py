@@ -15,7 +15,7 @@ from orchestration.processes.child import Orders
 from orchestration.processes.lending import Stock
 from orchestration.processes.worker import WorkerProcess
 
-ENDING = 2.0  # seconds that a process has to end in order
+ENDING = 1.0  # seconds that a process has to end in order
 RESTARTS = Restarts(first=0.2, most=30.0, reset=60.0)
 
 _log = structlog.get_logger("masterloop")
