@@ -106,21 +106,26 @@ class Work:
             return result
         said = str(error)
         if (name := self._step.compensation) is not None:
-            try:
-                await self._compensate(self._conductor.plan.steps[name], result)
-            except StepFailed as failure:
-                said += f" (and its compensation failed: {failure})"
+            trouble = await self._compensate(self._conductor.plan.steps[name], result)
+            said += f" (and its compensation failed: {trouble})" if trouble else ""
         raise StepFailed(self._step.id, kind_of(error), said) from error
 
-    async def _compensate(self, step: Step, failure: StepResult) -> None:
-        """Have the step done that puts this one right; it is recorded like any other."""
+    async def _compensate(self, step: Step, failure: StepResult) -> str | None:
+        """Have the step done that puts this one right; it is recorded like any other.
+
+        Return why it failed, None if it did not.
+        """
         steps = {**self._names["steps"], self._step.id: failure}
         names = {**self._names, "steps": steps}
 
         async def compensation() -> StepResult:
             return await Work(self._conductor, step, names, 0.0).result()
 
-        await _task(step.id, step)(compensation)()
+        try:
+            ended: StepResult = await _task(step.id, step)(compensation)()
+        except StepFailed as failed:
+            return str(failed)
+        return None if ended["error"] is None else ended["error"]["message"]
 
     # Approval.
 

@@ -153,9 +153,11 @@ async def test_a_failure_is_put_right_by_its_compensation_and_then_told(mode: st
     assert any("undo" in update for update in stage.updates)
 
 
-async def test_a_compensation_that_fails_too_is_told_beside_what_it_was_for() -> None:
-    spec = workflow(step("b", "fail", on_error={"compensate": "undo"}), step("undo", "fail"))
-    with pytest.raises(StepFailed, match=r"'b': ValueError.*compensation failed: step 'undo'"):
+@pytest.mark.parametrize("more", [{}, {"on_error": "continue"}])
+async def test_a_compensation_that_fails_too_is_told_beside_what_it_was_for(more: Any) -> None:
+    undo = step("undo", "fail", **more)
+    spec = workflow(step("b", "fail", on_error={"compensate": "undo"}), undo)
+    with pytest.raises(StepFailed, match=r"'b': ValueError.*compensation failed: .*as it was told"):
         await Stage(spec, Calls().crew).play({})
 
 
