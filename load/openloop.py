@@ -70,9 +70,10 @@ class OpenLoop:
                 await asyncio.sleep(max(0.0, due - perf_counter()))
                 self.offered += 1
                 record(self.lateness, perf_counter() - due)
-                requests.create_task(self._one(number, due, patience))
+                requests.create_task(self.exchange(number, due, patience))
 
-    async def _one(self, number: int, due: float, patience: float) -> None:
+    async def exchange(self, number: int, due: float, patience: float = PATIENCE) -> None:
+        """Send the request of that number, which is ``due``, and tell what came of it."""
         try:
             async with asyncio.timeout(patience):
                 answer = await self._send(number)

@@ -9,14 +9,14 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
-from load.openloop import CONNECTIONS, Arrival, OpenLoop, judged
+from load.openloop import CONNECTIONS, Arrival, OpenLoop
 from load.recorder import Outcome, Recorder, new_histogram, percentile, record
 from load.scenario import Overload
-from load.service import HOST, Service
+from load.service import HOST
 from load.summary import WAIT
 from load.wire import Client, request
 
-_WARM_UP = 3.0  # seconds
+_WARM_UP = 0.2  # of the time in which the capacity is measured, before that
 _TURN = 1.0  # seconds of a line of the record
 _REST = 0.5  # of the capacity, offered after the overload
 
@@ -77,14 +77,12 @@ class Stage:
 class Overloading:
     """Goes through the stages, and has every request recorded."""
 
-    def __init__(
-        self, plan: Overload, duration: float, service: Service, recorder: Recorder
-    ) -> None:
+    def __init__(self, plan: Overload, duration: float, port: int, recorder: Recorder) -> None:
         self._plan = plan
         self._recorder = recorder
-        self._client = Client(HOST, service.port, CONNECTIONS)
+        self._client = Client(HOST, port, CONNECTIONS)
         body = {"assistant_id": plan.assistant, "input": plan.input}
-        self._message = request("/runs/wait", body, f"{HOST}:{service.port}")
+        self._message = request("/runs/wait", body, f"{HOST}:{port}")
         self._offered = 0
         self.capacity = Stage("capacity", plan.calibration)
         self.offered = Stage("just the capacity", plan.calibration)
@@ -100,7 +98,7 @@ class Overloading:
         """Do them all."""
         turns = asyncio.create_task(self._turns())
         try:
-            await self._closed(Stage("warm-up", _WARM_UP))
+            await self._closed(Stage("warm-up", self._plan.calibration * _WARM_UP))
             await self._closed(self.capacity)
             capacity = self.capacity.goodput
             print(f"it can do {capacity:.1f} a second", flush=True)
@@ -133,11 +131,11 @@ class Overloading:
     async def _closed(self, stage: Stage) -> None:
         """Have as many clients as the plan says send one request after the other."""
         stage.begin()
+        loop = OpenLoop(self._send, self._note(stage))
 
         async def client() -> None:
             while (due := perf_counter()) < stage.begun + stage.seconds:
-                self._offered += 1
-                self._note(stage)(judged(due, await self._client.send(self._message)))
+                await loop.exchange(0, due)
 
         async with asyncio.TaskGroup() as clients:
             for _ in range(self._plan.clients):

@@ -82,7 +82,7 @@ async def put_load(scenario: Scenario, files: Files) -> dict[str, Any]:
 
 async def _overload(plan: Overload, duration: float, service: Service, files: Files) -> Overloading:
     with files.requests.open("w") as file:
-        overloading = Overloading(plan, duration, service, Recorder(file))
+        overloading = Overloading(plan, duration, service.port, Recorder(file))
         await overloading.run()
     return overloading
 

@@ -89,7 +89,7 @@ class Client:
     """Sends to one address, over at most ``most`` connections, which are kept."""
 
     def __init__(self, host: str, port: int, most: int) -> None:
-        self._address = (host, port)
+        self.address = (host, port)
         self._free = asyncio.Semaphore(most)
         self._idle: list[tuple[float, Connection]] = []  # since when, the last used last
         self._all: set[Connection] = set()
@@ -125,7 +125,7 @@ class Client:
         return None
 
     async def _connect(self) -> "Connection":
-        connection = await connect(*self._address)
+        connection = await connect(*self.address)
         self._all.add(connection)
         return connection
 

@@ -1,14 +1,18 @@
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, closing, suppress
+from io import StringIO
 
 import pytest
 
 from load.openloop import Arrival, OpenLoop
-from load.overload import Stage, recovery
-from load.recorder import new_histogram, percentile, record
+from load.overload import Overloading, Stage, recovery
+from load.recorder import Recorder, new_histogram, percentile, record
+from load.scenario import Overload
 from load.wire import Client, request
 
+REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 2\r\n\r\n{}"
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 RATE = 1_000.0
 Answers = Callable[[asyncio.StreamWriter], Awaitable[None]]
@@ -24,7 +28,8 @@ async def serving(answer: Answers, most: int = 1) -> AsyncGenerator[Client]:
         serving.add(asyncio.current_task())
         with closing(writer), suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
-                await reader.readuntil(b"\r\n\r\n{}")
+                head = await reader.readuntil(b"\r\n\r\n")
+                await reader.readexactly(int(head.rpartition(b": ")[2]))
                 await answer(writer)
         with suppress(ConnectionError):
             await writer.wait_closed()
@@ -152,6 +157,35 @@ async def test_connections_are_kept_and_never_more_than_allowed() -> None:
     async with serving(answer, most=3) as client:
         await met(client, 100, lambda _: None)
     assert 1 <= len(peers) <= 3
+
+
+async def test_an_overload_is_measured_from_what_it_can_do_to_its_recovery() -> None:
+    served = 0
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        nonlocal served
+        served += 1
+        writer.write(REFUSED if served % 3 == 0 else OK)
+
+    plan = Overload(times=1.5, assistant="a", input={}, clients=2, calibration=0.1, recovery=0.1)
+    lines = StringIO()
+    async with serving(answer) as client:
+        overloading = Overloading(plan, 0.1, client.address[1], Recorder(lines))
+        await overloading.run()
+    measures, over = overloading.measures(), overloading.over
+    assert measures["capacity"] > 0
+    assert measures["recovery"] == 1.0  # it refuses some to the end
+    assert {"goodput", "accepted_p99", "refused_p99"} <= measures.keys()
+    assert over.count("refused") == pytest.approx(over.count("done") / 2, abs=2)
+    assert over.count("failed") == 0
+    assert [stage.row()["stage"] for stage in overloading.stages] == [
+        "capacity",
+        "just the capacity",
+        "1.5 times that",
+        "half of it, afterwards",
+    ]
+    offered = [json.loads(line)["offered"] for line in lines.getvalue().splitlines()]
+    assert sum(offered) == served
 
 
 def stage(*arrivals: tuple[float, float, str]) -> Stage:
