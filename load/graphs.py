@@ -1,6 +1,7 @@
 """The graphs that load is put on: they wait as agents do, and compute next to nothing."""
 
 import asyncio
+from random import uniform
 from typing import Any, TypedDict
 
 from langgraph.graph import END, START, StateGraph
@@ -13,6 +14,7 @@ class State(TypedDict, total=False):
     """What the nodes share."""
 
     seconds: float  # that a node takes
+    spread: float  # of that, up to which it takes more or less
     text: str
     done: int
 
@@ -24,7 +26,8 @@ async def do_nothing(state: State) -> dict[str, Any]:
 
 async def sleep(state: State) -> dict[str, Any]:
     """Take as long as the input says, as a call of a model would."""
-    await asyncio.sleep(state.get("seconds", 0.0))
+    spread = state.get("spread", 0.0)
+    await asyncio.sleep(state.get("seconds", 0.0) * uniform(1 - spread, 1 + spread))
     return {"done": state.get("done", 0) + 1}
 
 

@@ -84,7 +84,7 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> list[str]:
     if not stages:
         return []
     heads = list(stages[0])
-    rows = [tuple(escape(v) if isinstance(v, str) else _n(v) for v in s.values()) for s in stages]
+    rows = [[escape(v) if isinstance(v, str) else _n(v, "") for v in s.values()] for s in stages]
     return ["<h2>Stages</h2>", _table([name.replace("_", " ") for name in heads], rows)]
 
 
@@ -169,5 +169,5 @@ def _ms(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds * 1_000:,.1f}"
 
 
-def _n(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:,.4g}"
+def _n(value: float | None, nothing: str = "not measured") -> str:
+    return nothing if value is None else f"{value:,.4g}"

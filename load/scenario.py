@@ -59,6 +59,8 @@ class Bound(_Part):
         )
 
     def __str__(self) -> str:
+        if self.at_most == self.at_least:
+            return f"{self.at_most:g}"
         parts = [("at most", self.at_most), ("at least", self.at_least)]
         return " and ".join(f"{words} {value:g}" for words, value in parts if value is not None)
 
