@@ -23,7 +23,7 @@ from orchestration.graphs.workflows import SPEC, WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant
-from orchestration.store.visibility import Visible, sees, stamped
+from orchestration.store.visibility import Visible, sees
 
 _DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
 _KWARGS = frozenset(
@@ -134,6 +134,44 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     if body.webhook is not None:
         _check_webhook(call.backend, body.webhook)
     config = _told(call, _merged_config(assistant, body.config))
+    configurable = config.get("configurable") or {}
+    kwargs = _kwargs(call, body, assistant, config)
+    if (
+        thread_id is not None
+        and "checkpoint_id" in configurable
+        and not (body.checkpoint or body.checkpoint_id)
+    ):
+        kwargs["checkpoint_id"] = str(configurable["checkpoint_id"])
+    if "checkpoint" in kwargs or "checkpoint_id" in kwargs:
+        await _require_start(call, thread_id, kwargs)
+    return Run(
+        run_id=str(uuid7()),
+        thread_id=thread_id or str(uuid7()),
+        assistant_id=assistant.assistant_id,
+        graph_id=assistant.graph_id,
+        kwargs=kwargs,
+        metadata=_metadata(call, body, assistant, config),
+        created_at=iso_now(),
+        priority=_priority(body, configurable),
+        multitask_strategy=MultitaskStrategy(body.multitask_strategy),
+        ephemeral=thread_id is None and body.on_completion == "delete",
+        resumable=body.stream_resumable,
+        create_thread=thread_id is None or body.if_not_exists == "create",
+        tenant=_tenant(call, configurable),
+        receipt=call.receipt,
+        repeatable=call.receipt is not None,
+        delay=body.after_seconds or 0.0,
+        timeout=body.timeout,
+        stamp=call.grant.stamp,
+        visible=call.visible,
+        principal=call.on_behalf,
+    )
+
+
+def _kwargs(
+    call: Call, body: RunCreate, assistant: Assistant, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the graph is called with."""
     kwargs: dict[str, Any] = {
         "stream_mode": body.stream_mode,
         "config": config,
@@ -145,46 +183,21 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
             kwargs[name] = value
     if (durability := _durability(body, assistant)) is not None:
         kwargs["durability"] = durability
-    context = _merged_context(assistant, body)
-    if context:
+    if context := _merged_context(assistant, body):
         kwargs["context"] = context
-    configurable = config.get("configurable") or {}
-    ephemeral = thread_id is None and body.on_completion == "delete"
-    metadata = {
-        **(config.get("metadata") or {}),
-        **(body.metadata or {}),
-        "graph_id": assistant.graph_id,
-        "assistant_id": assistant.assistant_id,
-    }
-    named = thread_id is not None and "checkpoint_id" in configurable
-    if named and not (body.checkpoint or body.checkpoint_id):
-        kwargs["checkpoint_id"] = str(configurable["checkpoint_id"])
-    if "checkpoint" in kwargs or "checkpoint_id" in kwargs:
-        await _require_start(call, thread_id, kwargs)
-    stamp = call.grant.stamp
-    if stamp:
-        metadata = stamped(metadata, stamp)
-    return Run(
-        run_id=str(uuid7()),
-        thread_id=thread_id or str(uuid7()),
-        assistant_id=assistant.assistant_id,
-        graph_id=assistant.graph_id,
-        kwargs=kwargs,
-        metadata=metadata,
-        created_at=iso_now(),
-        priority=_priority(body, configurable),
-        multitask_strategy=MultitaskStrategy(body.multitask_strategy),
-        ephemeral=ephemeral,
-        resumable=body.stream_resumable,
-        create_thread=thread_id is None or body.if_not_exists == "create",
-        tenant=_tenant(call, configurable),
-        receipt=call.receipt,
-        repeatable=call.receipt is not None,
-        delay=body.after_seconds or 0.0,
-        timeout=body.timeout,
-        stamp=stamp,
-        visible=call.visible,
-        principal=call.on_behalf,
+    return kwargs
+
+
+def _metadata(
+    call: Call, body: RunCreate, assistant: Assistant, config: Mapping[str, Any]
+) -> dict[str, Any]:
+    return call.stamped(
+        {
+            **(config.get("metadata") or {}),
+            **(body.metadata or {}),
+            "graph_id": assistant.graph_id,
+            "assistant_id": assistant.assistant_id,
+        }
     )
 
 
