@@ -395,3 +395,12 @@ async def test_dead_letters_are_listed(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo") as client:
         listed = await client.get("/dead-letters", params={"limit": 5})
     assert listed.json() == []
+
+
+async def test_a_run_whose_graph_cannot_be_made_can_be_deleted(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "broken") as client:
+        path = await new_run(client, await new_thread(client), "broken")
+        await client.get(f"{path}/join")
+        deleted = await client.delete(path)
+        gone = await client.get(path)
+    assert (deleted.status_code, gone.status_code) == (204, 404)
