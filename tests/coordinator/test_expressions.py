@@ -107,6 +107,7 @@ def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> No
         references(template)
 
 
+@pytest.mark.timeout(180)  # an expression may take a second, and its coverage ten times that
 @pytest.mark.parametrize(
     "template",
     [
