@@ -185,6 +185,19 @@ async def test_the_output_of_a_thread_that_is_done_is_there(tmp_path: Path) -> N
         await client.runs.wait(thread, "chat", input=HELLO, if_not_exists="create")
         async with client.threads.stream(thread, assistant_id="chat") as stream:
             assert texts(await stream.output) == ["hello", "you said hello"]
+            await watching(stream)
+
+
+async def watching(stream: Any) -> None:
+    """Return once the client watches the thread: closed at that moment, it hangs on Python 3.11.
+
+    There `asyncio.wait_for` loses a cancellation that comes when what it waits for is there.
+    """
+    while (handle := stream._lifecycle_watcher_handle) is None:  # noqa: SLF001, ASYNC110 - no other way
+        await asyncio.sleep(0)
+    await handle.ready
+    for _ in range(10):
+        await asyncio.sleep(0)
 
 
 async def test_the_client_that_blocks_does_the_same(tmp_path: Path) -> None:
