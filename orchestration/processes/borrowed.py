@@ -1,13 +1,12 @@
 """What a graph in a worker process borrows from the server: checkpoints, the store, agents."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from typing import Any, NoReturn, TypeVar
 
 import orjson
-from langgraph.store.base import BaseStore, Op, Result, TTLConfig
+from langgraph.store.base import Op, Result, TTLConfig
 
 from agents.errors import TaskRejected
 from agents.network.message import DEFAULT_PRIORITY as MESSAGE_PRIORITY
@@ -17,6 +16,7 @@ from orchestration.processes.operations import packed_operations, unpacked_resul
 from orchestration.processes.server import Server
 from orchestration.store.checkpoint_saver import RowSaver, strict_serializer
 from orchestration.store.checkpoint_search import Found, Row, Search
+from orchestration.store.loop_bound import LoopBoundStore
 
 T = TypeVar("T")
 OnEvent = Callable[[Any], None]
@@ -71,12 +71,12 @@ class BorrowedSaver(RowSaver):
     delete_thread = delete_for_runs = copy_thread = prune = _refuse_now
 
 
-class BorrowedStore(BaseStore):
+class BorrowedStore(LoopBoundStore):
     """The server's store. It belongs to the event loop that makes it, as that does."""
 
     def __init__(self, server: Server, *, supports_ttl: bool, ttl: TTLConfig | None) -> None:
+        super().__init__()
         self._server = server
-        self._loop = asyncio.get_running_loop()
         self.supports_ttl = supports_ttl
         self.ttl_config = ttl
 
@@ -87,23 +87,6 @@ class BorrowedStore(BaseStore):
             TypeError: a value is of a type that cannot be sent.
         """
         return unpacked_results(await self._server.ask("store", packed_operations(ops)))
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Do what `abatch` does, for a thread other than the event loop's.
-
-        Raises:
-            asyncio.InvalidStateError: this is the event loop's thread, which would wait for itself.
-        """
-        try:
-            here: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self._loop:
-            raise asyncio.InvalidStateError(
-                "the store was called synchronously in an async node, which would hold up every "
-                "run: use the method that begins with 'a', such as `await store.aput(...)`"
-            )
-        return asyncio.run_coroutine_threadsafe(self.abatch(list(ops)), self._loop).result()
 
 
 class BorrowedAgents:

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias, cast
 
 import orjson
 from langgraph.store.base import (
-    BaseStore,
     GetOp,
     Item,
     ListNamespacesOp,
@@ -27,17 +26,18 @@ from operations.database import Database
 from orchestration.store import item_rows as rows
 from orchestration.store.item_namespaces import as_text, from_text, list_namespaces
 from orchestration.store.item_vectors import MeaningIndex
+from orchestration.store.loop_bound import LoopBoundStore
 
 _Found: TypeAlias = tuple[Sequence[sqlite3.Row], list[SearchItem]]
 _SWEPT_AT_ONCE = 500  # items; other writes come between
 _STALE = 0.01  # of the time to live may pass before a read prolongs it
 
 
-class ItemStore(BaseStore):
+class ItemStore(LoopBoundStore):
     """Items under namespaces. It belongs to the event loop that makes it.
 
-    Threads of sync nodes use the sync methods, which wait for that loop. Without an ``index``
-    a search ignores its query, as LangGraph's stores do. ``clock`` gives seconds since 1970.
+    Without an ``index`` a search ignores its query, as LangGraph's stores do. ``clock`` gives
+    seconds since 1970.
     """
 
     supports_ttl = True
@@ -50,10 +50,10 @@ class ItemStore(BaseStore):
         ttl: TTLConfig | None = None,
         clock: Callable[[], float] = time,
     ) -> None:
+        super().__init__()
         self._database = database
         self._index = index
         self._clock = clock
-        self._loop = asyncio.get_running_loop()
         self._ranking = asyncio.Semaphore(1)  # other searches are not to wait for long ones
         self.ttl_config = ttl
 
@@ -61,23 +61,6 @@ class ItemStore(BaseStore):
     def searches_by_meaning(self) -> bool:
         """Whether a search can have a query."""
         return self._index is not None
-
-    def batch(self, ops: Iterable[Op]) -> list[Result]:
-        """Do what `abatch` does, for a thread other than the event loop's.
-
-        Raises:
-            asyncio.InvalidStateError: this is the event loop's thread, which would wait for itself.
-        """
-        try:
-            here = asyncio.get_running_loop()
-        except RuntimeError:
-            here = None
-        if here is self._loop:
-            raise asyncio.InvalidStateError(
-                "the store was called synchronously in an async node, which would hold up every "
-                "run: use the method that begins with 'a', such as `await store.aput(...)`"
-            )
-        return asyncio.run_coroutine_threadsafe(self.abatch(list(ops)), self._loop).result()
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         """Do all of ``ops``: the reads first, then the puts together, of which the last counts.
