@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from random import Random
@@ -36,7 +36,7 @@ class Aggregator:
 
     ``importance`` says it of the types of events that are more than details. Events of the audit
     are handed to ``trail`` too, which keeps all of them: it is to be a sink that writes them down.
-    ``by_sinks`` are types that sinks tell as they take others: who wants them is closed last.
+    The ``last`` sinks are closed after the others, for these tell or count what those send.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Aggregator:
         importance: Mapping[type, Importance],
         common: Mapping[str, str],
         rng: Random,
-        by_sinks: Collection[type] = (),
+        last: Iterable[Sink] = (),
         first: int = 1,
         capacity: int = CAPACITY,
         cadence: float = CADENCE,
@@ -58,8 +58,8 @@ class Aggregator:
         self._inbox = Inbox(capacity)
         self._half = capacity // 2 - 1
         self._cadence = cadence
-        self._lanes = [Lane(sink, capacity, rng) for sink in sinks]
-        self._by_sinks = by_sinks
+        self._last = [Lane(sink, capacity, rng) for sink in last]
+        self._lanes = [*(Lane(sink, capacity, rng) for sink in sinks), *self._last]
         self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng)
         self._something = threading.Event()
         self._enough = threading.Event()
@@ -190,13 +190,12 @@ class Aggregator:
         self._enough.set()
         self._ended.wait(max(0.0, deadline - time.monotonic()))
         self._hand_on()
-        last = [lane for lane in self._lanes if lane.wants(self._by_sinks)]
-        others = [lane for lane in self._all_lanes if lane not in last]
+        others = [lane for lane in self._all_lanes if lane not in self._last]
         # What a sink that hangs leaves of the time is for those that wait for the others.
-        share = _OTHERS if last else 1.0
+        share = _OTHERS if self._last else 1.0
         self._end(others, deadline, time.monotonic() + share * (deadline - time.monotonic()))
         self._hand_on()
-        self._end(last, deadline, deadline)
+        self._end(self._last, deadline, deadline)
         if self._loop is not None:
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(done.set)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -69,10 +69,6 @@ class Lane:
             oldest_at=self._backlog.oldest if self._in_hand is None else self._in_hand,
             busy=0.0 if begun is None else time.monotonic() - begun,
         )
-
-    def wants(self, kinds: Collection[type]) -> bool:
-        """Return whether the sink asks for some of these events by name."""
-        return self._kinds is not None and not self._kinds.isdisjoint(kinds)
 
     def start(self) -> None:
         """Begin; nothing is taken before."""

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Signal = Literal["traces", "metrics", "logs"]
 
 _HTTP, _GRPC = "http/protobuf", "grpc"
+Senders = tuple[list[Sink], list[Sink]]  # those that are closed last apart
 _PACKAGES = {
     _HTTP: "opentelemetry.exporter.otlp.proto.http",
     _GRPC: "opentelemetry.exporter.otlp.proto.grpc",
@@ -43,39 +44,38 @@ def wanted(environment: Mapping[str, str], signal: Signal) -> bool:
 
 def senders(
     environment: Mapping[str, str], common: Mapping[str, str], figures: Collector
-) -> list[Sink]:
-    """Return the sinks that send what is to be sent. Nothing is imported if that is nothing.
+) -> Senders:
+    """Return the sinks that send what is to be sent, and those of them that are closed last.
+
+    Nothing is imported if that is nothing.
 
     Raises:
         ConfigurationError: the protocol, or how to send metrics, is not one that there is.
     """
-    makers: Mapping[Signal, Callable[[Any, Any], list[Sink]]] = {
+    makers: Mapping[Signal, Callable[[Any, Any], Senders]] = {
         "traces": _traces,
         "metrics": partial(_metrics, environment, figures),
         "logs": _logs,
     }
     signals: list[Signal] = [signal for signal in makers if wanted(environment, signal)]
     if not signals:
-        return []
+        return [], []
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - slow, and rarely wanted
 
     # What a collector that is away makes the exporters say, the lanes say once a minute.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
     resource = Resource.create(dict(common))
-    return [
-        sink
-        for signal in signals
-        for sink in makers[signal](_exporter(environment, signal), resource)
-    ]
+    made = [makers[signal](_exporter(environment, signal), resource) for signal in signals]
+    return [sink for some, _ in made for sink in some], [sink for _, last in made for sink in last]
 
 
-def _traces(exporter: Any, resource: "Resource") -> list[Sink]:
+def _traces(exporter: Any, resource: "Resource") -> Senders:
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415 - as above
 
     from orchestration.telemetry.spans import Spans  # noqa: PLC0415 - as above
 
     sampler = TracerProvider(resource=resource, shutdown_on_exit=False).sampler
-    return [Spans(exporter, resource, sampler)]
+    return [Spans(exporter, resource, sampler)], []
 
 
 def _metrics(
@@ -83,7 +83,7 @@ def _metrics(
     figures: Collector,
     exporter: Any,
     resource: "Resource",
-) -> list[Sink]:
+) -> Senders:
     from orchestration.telemetry.gen_ai import GenAi  # noqa: PLC0415 - as above
     from orchestration.telemetry.sent_metrics import SentMetrics  # noqa: PLC0415 - as above
 
@@ -96,13 +96,14 @@ def _metrics(
         fix = "It has to be a number of milliseconds."
         raise ConfigurationError(_INTERVAL, f"found {text!r}", fix)
     durations = GenAi()
-    return [durations, SentMetrics(exporter, resource, figures, durations, int(text) / 1_000)]
+    interval = int(text) / 1_000
+    return [durations], [SentMetrics(exporter, resource, figures, durations, interval)]
 
 
-def _logs(exporter: Any, resource: "Resource") -> list[Sink]:
+def _logs(exporter: Any, resource: "Resource") -> Senders:
     from orchestration.telemetry.sent_logs import SentLogs  # noqa: PLC0415 - as above
 
-    return [SentLogs(exporter, resource)]
+    return [], [SentLogs(exporter, resource)]
 
 
 def _exporter(environment: Mapping[str, str], signal: Signal) -> Any:

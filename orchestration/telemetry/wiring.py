@@ -33,14 +33,14 @@ async def open_telemetry(
         ConfigurationError: what the environment says of a collector cannot be done.
     """
     common = manifest.masterloop.telemetry.common(VERSION)
-    sent = senders(os.environ, common, metrics)
+    sent, last = senders(os.environ, common, metrics)
     telemetry = Aggregator(
         [Journal(), metrics, *sinks, *sent],
+        last=last,
         trail=trail,
         importance=IMPORTANCE,
         common=common,
         rng=Random(),
-        by_sinks=(LogLine,),
     )
     emit = harmless(telemetry.emit)
     lines = lines_heard_by(lambda line: emit(LogLine(line)))

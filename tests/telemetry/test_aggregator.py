@@ -76,7 +76,7 @@ async def test_what_sinks_tell_at_the_end_still_gets_to_who_wants_it(hanging: bo
                 telemetry.emit(Life(event.event.number))
 
     hearer, other = Shelf("hearer", kinds={Life}), Shelf("other", kinds={Detail})
-    telemetry = aggregator(Teller(kinds={Detail}), hearer, other, by_sinks={Life})
+    telemetry = aggregator(Teller(kinds={Detail}), other, last=[hearer])
     async with telemetry:
         if hanging:
             other.gate.clear()
@@ -84,6 +84,27 @@ async def test_what_sinks_tell_at_the_end_still_gets_to_who_wants_it(hanging: bo
         await telemetry.aclose(0.3)
     other.gate.set()
     assert hearer.events == [Life(7)]
+
+
+async def test_a_last_sink_is_closed_once_the_others_have_taken_theirs() -> None:
+    """Else the figures that it sends at the end would lack what was counted last."""
+    seen: list[int] = []
+
+    class Slow(Shelf):
+        def take(self, batch: Sequence[Record]) -> None:
+            time.sleep(0.05)  # the slowness is the point
+            super().take(batch)
+
+    class Sender(Shelf):
+        def close(self, grace: float) -> None:
+            seen.append(len(counts.records))
+            super().close(grace)
+
+    counts = Slow("counts")
+    async with aggregator(counts, last=[Sender("sender", kinds=())], cadence=60.0) as telemetry:
+        for number in range(3):
+            telemetry.emit(Detail(number))
+    assert seen == [3]
 
 
 async def test_only_the_audit_goes_to_the_trail() -> None:

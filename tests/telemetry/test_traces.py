@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import closing
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def test_nothing_is_traced_unless_the_environment_names_a_collector() -> None:
         assert not wanted({**named, f"OTEL_{signal.upper()}_EXPORTER": "none"}, signal)
         own = {f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT": "http://127.0.0.1:4318"}
         assert wanted(own, signal)
-    assert senders({}, {}, registry) == []
+    assert senders({}, {}, registry) == ([], [])
     with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_PROTOCOL"):
         senders({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, {}, registry)
     with pytest.raises(ConfigurationError, match="OTEL_METRIC_EXPORT_INTERVAL"):
@@ -236,5 +237,5 @@ def test_nothing_is_traced_unless_the_environment_names_a_collector() -> None:
     delta = {"OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta"}
     with pytest.raises(ConfigurationError, match="TEMPORALITY"):
         senders({**named, **delta}, {}, registry)
-    sinks = senders({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {}, registry)
+    sinks = chain(*senders({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {}, registry))
     assert [sink.name for sink in sinks] == ["traces", "gen_ai", "sent metrics", "sent logs"]
