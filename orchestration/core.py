@@ -73,7 +73,7 @@ async def make_core(ground: Ground) -> Core:
     deliveries = DeliveryStore(database)
     deliverer = _deliverer(ground, deliveries)
     ttl = _thread_ttl(manifest)
-    runs = _runs(ground, deliverer, ttl)
+    runs = _runs(ground, saver, deliverer, ttl)
     coordination = Coordination(
         manifest, database, ground.emit, lambda run_id: cause(loop.live(run_id))
     )
@@ -168,11 +168,13 @@ def _thread_ttl(manifest: Manifest) -> Ttl | None:
     return None if section.default_ttl is None else Ttl(section.default_ttl, section.strategy)
 
 
-def _runs(ground: Ground, deliverer: Deliverer, ttl: Ttl | None) -> RunStore:
+def _runs(
+    ground: Ground, saver: CheckpointSaver, deliverer: Deliverer, ttl: Ttl | None
+) -> RunStore:
     tell = None if ground.manifest.http.disable_webhooks else deliverer.wake
     if ground.manifests is None:
-        return RunStore(ground.database, tell, ttl)
-    return ManifestedRuns(ground.manifests, ground.database, tell, ttl)
+        return RunStore(ground.database, tell, ttl, saver.rows.begin)
+    return ManifestedRuns(ground.manifests, ground.database, tell, ttl, saver.rows.begin)
 
 
 def _workflows(

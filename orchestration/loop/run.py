@@ -131,7 +131,8 @@ class Run:
     of one that is there must contain for the run to be taken. ``principal`` is who it is for
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
     A run that is not ``announced`` is one of which no client is told anything before it has ended.
-    ``source`` is the face by which it came, for as long as this service knows it.
+    ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
+    says that the store has made its thread when it accepted the run.
     """
 
     run_id: str
@@ -160,6 +161,7 @@ class Run:
     visible: Mapping[str, Any] | None = None
     principal: Mapping[str, Any] | None = None
 
+    new_thread: bool = False
     status: RunStatus = RunStatus.PENDING
     place: Place = Place.GONE
     token: str | None = None

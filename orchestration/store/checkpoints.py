@@ -45,7 +45,7 @@ _GET_LATEST = f"""
 SELECT {_COLUMNS} FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ?
 ORDER BY checkpoint_id DESC LIMIT 1
 """  # noqa: S608 - constants
-PUTTING = 4_096  # namespaces whose last run is remembered
+PUTTING = 4_096  # namespaces of which it is remembered who has put last
 _ALL_WRITES = 1_000_000  # a super-step's writes are read whole
 
 
@@ -62,7 +62,8 @@ class SqliteCheckpoints:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._fenced: set[str] = set()
-        self._putting: dict[tuple[str, str], str] = {}  # the run that put last, by namespace
+        # The run that put last, by thread and namespace; None if nothing was ever put there.
+        self._putting: dict[tuple[str, str], str | None] = {}
 
     def fence(self, run_id: str) -> Callable[[], None]:
         """Refuse what a run puts from now on; return what lifts the fence."""
@@ -74,7 +75,10 @@ class SqliteCheckpoints:
     ) -> Found | None:
         """Return a checkpoint; see the port."""
         if checkpoint_id is None:
-            row = self._database.get(_GET_LATEST, (thread_id, checkpoint_ns))
+            place = (thread_id, checkpoint_ns)
+            if place in self._putting and self._putting[place] is None:
+                return None
+            row = self._database.get(_GET_LATEST, place)
         else:
             row = self._database.get(_GET, (thread_id, checkpoint_ns, checkpoint_id))
         if row is None:
@@ -108,6 +112,14 @@ class SqliteCheckpoints:
         resumption = Resumption(thread_id, run_id, checkpoint_ns, checkpoint_id)
         return self._database.write(partial(_resume, resumption, sql, rows))
 
+    def begin(self, thread_id: str) -> None:
+        """Know that a thread was made just now: nothing is there, so nobody has to look."""
+        self._remember((thread_id, ""), None)
+
+    def forget(self, thread_id: str) -> None:
+        """Know nothing of a thread any more, whose checkpoints came another way."""
+        self._putting.pop((thread_id, ""), None)
+
     def _refuse_fenced(self, run_id: str | None) -> None:
         if run_id in self._fenced:
             raise Fenced("the run has ended; what is left of its code puts no more checkpoints")
@@ -116,9 +128,12 @@ class SqliteCheckpoints:
         """Remember that a run has checkpoints of its own at ``place``, and resumes no more."""
         self._putting.pop(place, None)
         if run_id is not None:
-            self._putting[place] = run_id
-            if len(self._putting) > PUTTING:  # forgetting one costs its run a look-up
-                del self._putting[next(iter(self._putting))]
+            self._remember(place, run_id)
+
+    def _remember(self, place: tuple[str, str], run_id: str | None) -> None:
+        self._putting[place] = run_id
+        if len(self._putting) > PUTTING:  # forgetting one costs its run a look-up
+            del self._putting[next(iter(self._putting))]
 
 
 class CheckpointSaver(RowSaver):
@@ -157,6 +172,7 @@ class CheckpointSaver(RowSaver):
 
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints and writes of one thread to another."""
+        self.rows.forget(target_thread_id)
         await self._database.write(
             lambda c: copy_thread_checkpoints(c, source_thread_id, target_thread_id)
         )

@@ -82,8 +82,9 @@ class RunStore:
     """The runs, and what a run does to its thread.
 
     ``tell`` is called whenever there may be something new for a webhook; without it, nothing is
-    kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``hold`` how many
-    seconds one that nobody was told of is not written, for it may have ended by then.
+    kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``made`` is called
+    with the id of each that was. ``hold`` is how many seconds a run that nobody was told of is not
+    written, for it may have ended by then.
     """
 
     def __init__(
@@ -91,11 +92,13 @@ class RunStore:
         database: Database,
         tell: Callable[[], None] | None = None,
         ttl: Ttl | None = None,
+        made: Callable[[str], None] | None = None,
         hold: float = HOLD,
     ) -> None:
         self._database = database
         self._tell = tell
         self._ttl = ttl
+        self._made = made
         self._unwritten = UnwrittenRuns(self._write_held, hold)
         self._nothing_to_write: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._nothing_to_write.set_result(True)
@@ -112,7 +115,10 @@ class RunStore:
                 self._unwritten.add(runs[0])
                 return self._nothing_to_write
             accept = partial(_accept, runs[0], self._ttl)
-            return self._database.write(accept, synced=runs[0].announced)
+            written = self._database.write(accept, synced=runs[0].announced)
+            if runs[0].create_thread and self._made is not None:
+                written.add_done_callback(partial(self._tell_of_thread, runs[0], self._made))
+            return written
 
         def accept_all(connection: sqlite3.Connection) -> bool:  # each has a thread of its own
             return all(_accept(run, self._ttl, connection) for run in runs)
@@ -233,6 +239,13 @@ class RunStore:
         """Delete a run that has ended, with its checkpoints; False if there is none."""
         return await self._database.write(partial(_delete_finished, thread_id, run_id))
 
+    def _tell_of_thread(
+        self, run: Run, made: Callable[[str], None], written: "asyncio.Future[bool]"
+    ) -> None:
+        """Tell that a thread was made; before anybody who waits for ``written`` goes on."""
+        if run.new_thread and not written.cancelled() and written.exception() is None:
+            made(run.thread_id)
+
     def _write_held(self, run: Run) -> "asyncio.Future[bool]":
         """Keep a run that was held back as it is by now."""
         keep = partial(_accept_held, run, run.token, self._ttl)
@@ -256,6 +269,7 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     if run.firing is not None and not move_cron(connection, run.firing):
         return False
     if not run.ephemeral:
+        run.new_thread = named is None
         if named is None:
             cron = {} if run.firing is None else {"cron_id": run.firing.cron_id}
             metadata = {**run.stamp, **_names(run), **cron}

@@ -53,6 +53,34 @@ async def test_there_is_no_checkpoint_where_none_was_put(path: Path) -> None:
         assert await saver.aget_tuple(at("t", checkpoint_ns="sub")) is None
 
 
+async def test_nobody_looks_on_a_thread_that_was_made_just_now(path: Path) -> None:
+    async with opened(path) as (database, saver):
+        await put(saver, at("t"))
+        saver.rows.begin("t")
+        assert await saver.aget_tuple(at("t")) is None
+        config = await put(saver, at("t"))
+        assert await saver.aget_tuple(config) is not None
+        found = await saver.aget_tuple(at("t"))
+        assert found is not None
+        assert found.config["configurable"] == config["configurable"]
+        assert database.all("SELECT count(*) FROM checkpoints")[0][0] == 2
+
+
+async def test_what_is_copied_to_a_thread_made_just_now_is_found(path: Path) -> None:
+    async with opened(path) as (_, saver):
+        await put(saver, at("t"))
+        saver.rows.begin("copy")
+        await saver.acopy_thread("t", "copy")
+        assert await saver.aget_tuple(at("copy")) is not None
+
+
+async def test_a_namespace_of_a_subgraph_is_looked_at_on_a_new_thread_too(path: Path) -> None:
+    async with opened(path) as (_, saver):
+        saver.rows.begin("t")
+        await put(saver, at("t", checkpoint_ns="sub"))
+        assert await saver.aget_tuple(at("t", checkpoint_ns="sub")) is not None
+
+
 async def test_the_metadata_hold_what_the_config_says_of_the_run(path: Path) -> None:
     async with opened(path) as (_, saver):
         await put(saver, at("t", run_id="r"))

@@ -15,6 +15,7 @@ from orchestration.loop.run import (
     ThreadState,
 )
 from orchestration.loop.streams import StreamEvent
+from orchestration.store.runs import RunStore
 from tests.store.shelf import Shelf, crash, new_run, open_shelf
 
 DONE = Outcome(RunStatus.SUCCESS, b"{}")
@@ -36,6 +37,20 @@ async def test_a_thread_is_not_made_unasked(tmp_path: Path) -> None:
     async with open_shelf(tmp_path) as shelf:
         assert not await shelf.runs.accept(new_run("a", create_thread=False))
         assert (shelf.run("a"), shelf.thread()) == ({}, {})
+
+
+async def test_only_of_a_thread_that_was_made_for_a_run_it_is_told_that_it_is_new(
+    tmp_path: Path,
+) -> None:
+    told: list[str] = []
+    async with open_shelf(tmp_path) as shelf:
+        runs = RunStore(shelf.database, made=told.append)
+        await shelf.threads.create("there", {})
+        for number, thread in enumerate(("new", "new", "there")):
+            assert await runs.accept(new_run(f"r{number}", thread))
+        assert await runs.accept(new_run("e", "own", ephemeral=True))
+        assert not await runs.accept(new_run("n", "none", create_thread=False))
+    assert told == ["new"]
 
 
 async def test_a_thread_is_named_after_the_graph_that_ran_on_it_last(tmp_path: Path) -> None:
