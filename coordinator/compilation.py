@@ -1,6 +1,6 @@
 """From a plan to a LangGraph graph with one node per step."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NoReturn, TypedDict, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -27,7 +27,7 @@ def compiled(plan: Plan) -> Compiled:
     of one super-step and wait for their turn: a super-step is a barrier, and a slow step would hold
     up others that do not need it. Either way a step's result is recorded when its node returns.
     """
-    builder, names = _builder(plan), list(plan.order)
+    builder, names = _builder(plan.inputs), list(plan.order)
     sequential = plan.workflow.mode == "sequential"
     for name, following in zip(names, [*names[1:], END], strict=True):
         step = plan.steps[name]
@@ -49,7 +49,7 @@ def compiled(plan: Plan) -> Compiled:
 
 def picture(plan: Plan) -> Compiled:
     """Return the graph as people see it: an edge from each step to those that need it."""
-    builder = _builder(plan)
+    builder = _builder(plan.inputs)
     order = set(plan.order)
     needed: set[str] = set()
     for step in plan.workflow.steps:
@@ -66,6 +66,14 @@ def picture(plan: Plan) -> Compiled:
         if name not in needed:
             builder.add_edge(name, END)
     graph: Compiled = builder.compile(name=plan.workflow.name)
+    return graph
+
+
+def blank(name: str) -> Compiled:
+    """Return what people see of a workflow that is not given yet: it has no steps."""
+    builder = _builder(())
+    builder.add_edge(START, END)
+    graph: Compiled = builder.compile(name=name)
     return graph
 
 
@@ -108,9 +116,10 @@ class StepNode(Runnable[Mapping[str, Any], Any]):
         return Command(update=update, goto=() if self._following == END else self._following)
 
 
-def _builder(plan: Plan) -> Any:
-    given = cast("Any", TypedDict)("Input", dict.fromkeys(plan.inputs, Any), total=False)
-    kept = {**dict.fromkeys(plan.inputs, Any), RESULTS: Annotated[Results, merged]}
+def _builder(inputs: Iterable[str]) -> Any:
+    taken = dict.fromkeys(inputs, Any)
+    given = cast("Any", TypedDict)("Input", taken, total=False)
+    kept = {**taken, RESULTS: Annotated[Results, merged]}
     state = cast("Any", TypedDict)("State", kept, total=False)
     return StateGraph(state, input_schema=given)
 

@@ -14,7 +14,7 @@ from langgraph.config import get_config
 from coordinator.advice import Advisor
 from coordinator.caching import AnswerCache
 from coordinator.checking import Known, checked
-from coordinator.compilation import CONDUCTOR, Compiled, compiled, picture
+from coordinator.compilation import CONDUCTOR, Compiled, blank, compiled, picture
 from coordinator.conductor import Circumstances, Conductor, Saver
 from coordinator.crew import Crew
 from coordinator.errors import CoordinatorError
@@ -72,11 +72,23 @@ class WorkflowSource:
     async def open(self, occasion: Occasion, equip: Equip) -> AsyncGenerator[Graph]:
         """Make the graph for one use; for a run, with what conducts it.
 
+        Without a workflow in the config, and no run on the thread that had one, whoever looks sees
+        a graph without steps.
+
         Raises:
-            NoWorkflow: the config has none, and no run on the thread had one.
+            NoWorkflow: there is none for a run to do.
             WorkflowRefused: it has mistakes.
         """
-        made = self._make(self._spec(occasion.config))
+        spec = self._spec(occasion.config)
+        if spec is None:
+            if occasion.access == "threads.create_run":
+                raise NoWorkflow(
+                    f"no workflow is given: put one in config.configurable.{SPEC}, or in the body "
+                    "of POST /workflows/runs"
+                )
+            yield equip(blank(WORKFLOW))
+            return
+        made = self._make(spec)
         if occasion.access == "assistants.read":
             yield equip(picture(made.plan))
             return
@@ -96,11 +108,6 @@ class WorkflowSource:
         spec = configurable.get(SPEC)
         if spec is None and (thread_id := configurable.get("thread_id")) is not None:
             spec = self._kept(thread_id)
-        if spec is None:
-            raise NoWorkflow(
-                f"no workflow is given: put one in config.configurable.{SPEC}, or in the body of "
-                "POST /workflows/runs"
-            )
         return spec
 
     def _make(self, spec: Any) -> _Made:

@@ -216,6 +216,23 @@ async def test_a_run_of_a_workflow_that_nobody_gave_says_so(tmp_path: Path) -> N
     assert response.json()["__error__"]["error"] == "NoWorkflow"
 
 
+async def test_of_a_workflow_that_nobody_gave_there_is_a_graph_without_steps_to_see(
+    tmp_path: Path,
+) -> None:
+    async with service(tmp_path) as client:
+        made = await client.post("/assistants", json={"graph_id": "_workflow"})
+        place = f"/assistants/{made.json()['assistant_id']}"
+        graph = (await client.get(f"{place}/graph")).json()
+        others = [await client.get(f"{place}/{what}") for what in ("schemas", "subgraphs")]
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        await client.post(
+            f"/threads/{thread}/runs/wait", json={"assistant_id": "_workflow", "input": {}}
+        )
+        state = await client.get(f"/threads/{thread}/state")
+    assert [node["id"] for node in graph["nodes"]] == ["__start__", "__end__"]
+    assert {one.status_code for one in (*others, state)} == {200}
+
+
 async def test_the_schema_is_published_and_takes_what_the_service_takes(tmp_path: Path) -> None:
     async with service(tmp_path) as client:
         schema = (await client.get("/schemas/workflow.json")).json()
