@@ -81,7 +81,7 @@ def _share(goal: Goal, found: Spread) -> Spread:
     def share(number: float) -> float:
         if goal.at_least is not None:
             return min(MOST, number / goal.at_least)
-        return min(MOST, (goal.at_most or 0.0) / number) if number > 0 else MOST
+        return min(MOST, (goal.most or 0.0) / number) if number > 0 else MOST
 
     low, high = sorted((share(found.low), share(found.high)))
     return Spread(share(found.middle), low, high)

@@ -82,6 +82,15 @@ def test_every_goal_against_a_bound_says_which() -> None:
     assert (bound.wanted, bound.holds(3), bound.holds(3.1)) == ("at most 3 ms", True, False)
 
 
+def test_a_bound_of_time_goes_with_what_the_peer_takes() -> None:
+    bound = Goal(
+        workload="W5", what="", label="", measure="", unit="ms",
+        against="limit", at_most=3, set_beside=1.5,
+    )  # fmt: skip
+    assert bound.wanted == "at most 3 ms beside 1.5, so 2.0 times"
+    assert (bound.holds(2), bound.holds(2.1)) == (True, False)
+
+
 def test_results_outlive_the_run_that_wrote_them(tmp_path: Path) -> None:
     file = tmp_path / "results.jsonl"
     written = waits("limit", 100, 110)
