@@ -42,8 +42,8 @@ def test_a_ratio_within_one_record_is_of_its_two_measures() -> None:
 
 
 def test_a_bound_without_a_ratio_is_held_against_the_figure() -> None:
-    slow = Results([record("masterloop", "W7", {"first run after s": 1.2})])
-    assert "| 1.20 s | — | — | at most 1 s | **not reached** |" in goals(slow)
+    slow = Results([record("masterloop", "W8", {"recovery begins after s": 2.2})])
+    assert "| 2.20 s | — | — | at most 2 s | **not reached** |" in goals(slow)
 
 
 def test_servers_that_were_not_measured_have_no_column() -> None:
