@@ -1,6 +1,7 @@
 """What schemathesis is told beyond the API document, for which JSON Schema has no words.
 
-Only what it holds to be valid is touched:
+Only what it holds to be valid is touched (and a text of digits that is to be no number: in a URL it
+is one):
 
 - a schedule is one, a time zone is known, and a cron has its end to come;
 - a workflow is one that can be done here;
@@ -22,12 +23,18 @@ from schemathesis.generation.meta import TestPhase
 _INTEGERS = range(-(2**63), 2**63)
 _TEXTS = {"schedule": "0 0 1 1 *", "timezone": "Europe/Berlin", "end_time": "2999-01-01T00:00:00Z"}
 _WORKFLOW = {"name": "w", "steps": [{"id": "a", "graph": "echo", "input": {"text": "x"}}]}
+_NUMBERS = {"xray"}
+_DIGITS = re.compile(r"\s*[+-]?\d+\s*")
 _FIELD = re.compile("[A-Za-z0-9_-]{1,64}")
 _NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
 
 
 @schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    if case.meta is not None and case.meta.is_negative_at(ParameterLocation.QUERY):
+        for name, value in (case.query or {}).items():
+            if isinstance(value, str) and name in _NUMBERS and _DIGITS.fullmatch(value):
+                case.query[name] = "none"
     invalid = case.meta is not None and case.meta.is_negative_at(ParameterLocation.BODY)
     if invalid or not isinstance(case.body, dict | list):
         return
