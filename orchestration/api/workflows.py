@@ -137,7 +137,8 @@ def workflow_fields(document: Json) -> Json:
 
 def _registered(call: Call) -> Assistant:
     assistant = find_assistant(call.backend, call.path("assistant_id"), call.visible)
-    if assistant.graph_id != WORKFLOW or SPEC not in assistant.config.get("configurable", {}):
+    configurable = assistant.config.get("configurable") or {}
+    if assistant.graph_id != WORKFLOW or SPEC not in configurable:
         detail = f"Workflow {assistant.assistant_id} not found"
         raise Problem(HTTPStatus.NOT_FOUND, detail)
     return assistant

@@ -216,6 +216,19 @@ async def test_a_run_of_a_workflow_that_nobody_gave_says_so(tmp_path: Path) -> N
     assert response.json()["__error__"]["error"] == "NoWorkflow"
 
 
+async def test_an_assistant_whose_workflow_was_taken_away_is_none_of_those_registered(
+    tmp_path: Path,
+) -> None:
+    async with service(tmp_path) as client:
+        made = await client.post("/assistants", json={"graph_id": "_workflow"})
+        place = made.json()["assistant_id"]
+        await client.patch(f"/assistants/{place}", json={"config": {"configurable": None}})
+        found = [
+            await client.request(method, f"/workflows/{place}") for method in ("GET", "DELETE")
+        ]
+    assert [one.status_code for one in found] == [404, 404]
+
+
 async def test_of_a_workflow_that_nobody_gave_there_is_a_graph_without_steps_to_see(
     tmp_path: Path,
 ) -> None:

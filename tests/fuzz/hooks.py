@@ -1,7 +1,9 @@
 """What schemathesis is told beyond the API document, for which JSON Schema has no words.
 
-Only what it holds to be valid is touched (and a text of digits that is to be no number: in a URL it
-is one):
+Of what it holds to be wrong, it leaves out what is right once it is in a URL: digits as a text that
+is to be no number, and a list where one value is wanted.
+
+Only what it holds to be valid is touched:
 
 - a schedule is one, a time zone is known, and a cron has its end to come;
 - a workflow is one that can be done here;
@@ -23,18 +25,23 @@ from schemathesis.generation.meta import TestPhase
 _INTEGERS = range(-(2**63), 2**63)
 _TEXTS = {"schedule": "0 0 1 1 *", "timezone": "Europe/Berlin", "end_time": "2999-01-01T00:00:00Z"}
 _WORKFLOW = {"name": "w", "steps": [{"id": "a", "graph": "echo", "input": {"text": "x"}}]}
-_NUMBERS = {"xray"}
 _DIGITS = re.compile(r"\s*[+-]?\d+\s*")
 _FIELD = re.compile("[A-Za-z0-9_-]{1,64}")
 _NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
 
 
 @schemathesis.hook
+def filter_query(context: Any, query: Any) -> bool:
+    for name, value in (query or {}).items():
+        if isinstance(value, dict | list) and _single(context, name):
+            return False
+        if name == "xray" and isinstance(value, str) and _DIGITS.fullmatch(value):
+            return False
+    return True
+
+
+@schemathesis.hook
 def before_call(context: Any, case: Any, kwargs: Any) -> None:
-    if case.meta is not None and case.meta.is_negative_at(ParameterLocation.QUERY):
-        for name, value in (case.query or {}).items():
-            if isinstance(value, str) and name in _NUMBERS and _DIGITS.fullmatch(value):
-                case.query[name] = "none"
     invalid = case.meta is not None and case.meta.is_negative_at(ParameterLocation.BODY)
     if invalid or not isinstance(case.body, dict | list):
         return
@@ -50,6 +57,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if in_sequence and to_a_thread:
         known = {name: value for name, value in _NAMED.items() if name in case.body}
         case.body = {**case.body, **known}
+
+
+def _single(context: Any, name: str) -> bool:
+    """Return whether a parameter of a query is one value, and no list."""
+    parameters = context.operation.definition.raw.get("parameters", ())
+    schemas = [one["schema"] for one in parameters if (one["in"], one["name"]) == ("query", name)]
+    return "array" not in str(schemas)
 
 
 def _tamed(value: Any, name: str = "") -> Any:
