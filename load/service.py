@@ -4,7 +4,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,6 +14,7 @@ import httpx
 from anyio.abc import Process
 
 MANIFEST = Path(__file__).with_name("langgraph.json")
+PROGRAM = ("-m", "orchestration")  # of this Python
 HOST = "127.0.0.1"
 START_LIMIT = 60.0  # seconds
 STOP_LIMIT = 40.0  # seconds
@@ -63,7 +64,10 @@ class Service:
 
 @asynccontextmanager
 async def open_service(
-    settings: Mapping[str, str], log: Path, manifest: Path = MANIFEST
+    settings: Mapping[str, str],
+    log: Path,
+    manifest: Path = MANIFEST,
+    program: Sequence[str] = PROGRAM,
 ) -> AsyncGenerator[Service]:
     """Start a service with data of its own; it is stopped, and its data gone, at the end.
 
@@ -73,7 +77,7 @@ async def open_service(
         ServiceFailed: it did not start.
     """
     port = _free_port()
-    command = [sys.executable, "-m", "orchestration", "serve", "--config", str(manifest)]
+    command = [sys.executable, *program, "serve", "--config", str(manifest)]
     command += ["--host", HOST, "--port", str(port)]
     with TemporaryDirectory(prefix="masterloop-load-") as data, log.open("wb") as written:
         environment = {

@@ -90,8 +90,10 @@ class Rolling:
 
     def add(self, at: float, took: float, *, success: bool) -> None:
         """Count something that ended ``at``, in seconds since 1970, after so many seconds."""
-        self._turn(at)
-        self._levels[0].open.add(took, success=success)
+        finest = self._levels[0]
+        if int(at // finest.seconds) != finest.open.number:  # no other turns without it
+            self._turn(at)
+        finest.open.add(took, success=success)
 
     def summary(self, now: float) -> dict[str, dict[str, Any]]:
         """Return the figures of each window that ends now."""

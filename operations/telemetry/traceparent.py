@@ -69,14 +69,15 @@ def span_of_run(
 
     It goes on with the trace of who asked for it, unless that is long ago or was tried before.
     """
-    span_id = digest(f"{run_id}/{attempt}")
-    asked = Span.parse(trace)
+    ids = blake2b(f"{run_id}/{attempt}".encode(), digest_size=24).digest()
+    span_id = int.from_bytes(ids[:8]) or 1
+    asked = Span.parse(trace) if trace else None
     if asked is not None and attempt == 1 and waited <= LONG_AGO:
         return Span(asked.trace_id, span_id, asked.sampled, asked.state), asked, None
-    trace_id = digest(f"{run_id}/{attempt}/trace", 16)
+    trace_id = int.from_bytes(ids[8:]) or 1
     return Span(trace_id, span_id, asked is None or asked.sampled), None, asked
 
 
-def digest(text: str, size: int = 8) -> int:
-    """Return an id that follows from ``text``, of so many bytes; never zero."""
-    return int.from_bytes(blake2b(text.encode(), digest_size=size).digest()) or 1
+def digest(text: str) -> int:
+    """Return the id of a span that follows from ``text``; never zero."""
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest()) or 1

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,7 @@ class Trail:
             "event": type(record.event).__name__,
         }
         event = record.event
-        said = {one.name: _cut(getattr(event, one.name)) for one in fields(event)}
+        said = {name: _cut(getattr(event, name)) for name in _names(type(event))}
         # First, and not to be said otherwise by what follows.
         return dumps({**head, **record.common, **said, **head})
 
@@ -113,6 +114,11 @@ def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
     for entry in read_segments(folder):
         with suppress(orjson.JSONDecodeError):  # whole, but not of our making
             yield orjson.loads(entry)
+
+
+@cache
+def _names(kind: Any) -> Sequence[str]:
+    return [one.name for one in fields(kind)]
 
 
 def _cut(value: Any) -> Any:

@@ -1,7 +1,6 @@
 """What the loop reports. Each is one fact; ``emit`` must take it without waiting."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -179,7 +178,9 @@ def harmless(emit: Callable[[T], None]) -> Callable[[T], None]:
     """Return ``emit`` such that it never raises: to report a run must not cost the run."""
 
     def guarded(event: T) -> None:
-        with suppress(Exception):
+        try:  # noqa: SIM105 - suppress takes longer than what it guards
             emit(event)
+        except Exception:  # noqa: BLE001, S110
+            pass
 
     return guarded

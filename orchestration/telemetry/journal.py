@@ -85,19 +85,25 @@ class Journal:
             if len(self._working) > _RUNS:
                 self._working.popitem(last=False)
         elif isinstance(event, RunEnded):
-            started = self._working.pop(event.run_id, None)
-            # Not asdict, which copies all that it finds: this is the line that each run has.
-            told = {name: getattr(event, name) for name in event.__slots__}
-            told["took"] = round(event.took, 6)
-            log_past(at, "run ended", {**told, **_begun(started)})
+            self._write_end(at, event)
         elif text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))
         elif text := _WARNING.get(type(event)):
             self._log.warning(text, **asdict(event))
 
-
-def _begun(started: RunStarted | None) -> Mapping[str, Any]:
-    if started is None:
-        return {}
-    span, _, _ = span_of_run(started.run_id, started.attempt, started.waited, started.trace)
-    return {"waited": round(started.waited, 6), **span.named()}
+    def _write_end(self, at: float, event: RunEnded) -> None:
+        told: dict[str, Any] = {
+            "run_id": event.run_id,
+            "thread_id": event.thread_id,
+            "graph_id": event.graph_id,
+            "status": event.status,
+            "attempt": event.attempt,
+            "took": round(event.took, 6),
+            "error": event.error,
+        }
+        if (started := self._working.pop(event.run_id, None)) is not None:
+            told["waited"] = round(started.waited, 6)
+            told |= span_of_run(started.run_id, started.attempt, started.waited, started.trace)[
+                0
+            ].named()
+        log_past(at, "run ended", told, (event.graph_id, event.error or ""))

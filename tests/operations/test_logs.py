@@ -63,9 +63,10 @@ def test_what_is_past_is_logged_like_the_rest(
     capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
     configure_logs("info", json=as_json)
-    log_past(1.5, "run ended", {"run_id": "r", "error": "Bearer abcdefghijkl\nforged"})
+    said = "Bearer abcdefghijkl\nforged"
+    log_past(1.5, "run ended", {"run_id": "r", "error": said}, ["graph", said])
     configure_logs("warning", json=as_json)
-    log_past(2.5, "run ended", {"run_id": "s"})
+    log_past(2.5, "run ended", {"run_id": "s"}, [])
     (line,) = written(capsys)
     assert "run ended" in line
     assert "abcdefghijkl" not in line

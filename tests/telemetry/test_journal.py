@@ -7,7 +7,7 @@ from agents import events as agents
 from coordinator import events as coordinator
 from coordinator.advice import Arm
 from operations.telemetry.record import Importance, Record
-from operations.telemetry.traceparent import digest
+from operations.telemetry.traceparent import span_of_run
 from orchestration.loop.events import (
     Event,
     RunAccepted,
@@ -89,7 +89,7 @@ def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
             "attempt": 1,
             "waited": 0.25,
             "trace_id": "ab" * 16,
-            "span_id": f"{digest('r/1'):016x}",
+            "span_id": f"{span_of_run('r', 1, 0.25, None)[0].span_id:016x}",
             "took": 1.5,
             "error": "ValueError",
         }
