@@ -19,7 +19,12 @@ from orchestration.api.problems import Problem
 endpoint = Endpoints()
 VERSION = version("masterloop")
 _LANGGRAPH = version("langgraph")
-Flag = Annotated[bool, BeforeValidator(lambda text: text == "" or text)]  # `?verbose` is true
+# `?verbose` is true.
+Flag = Annotated[
+    bool,
+    BeforeValidator(lambda text: text == "" or text),
+    WithJsonSchema({"anyOf": [{"type": "boolean"}, {"const": ""}]}),
+]
 
 
 class ReadyHow(Query):
