@@ -28,6 +28,7 @@ from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.messages import MessageStore
 from orchestration.store.runs import RunStore
 from orchestration.store.ttl import Ttl
+from orchestration.store.unwritten_threads import UnwrittenThreads
 from orchestration.telemetry.manifested_runs import ManifestedRuns
 from orchestration.telemetry.wiring import restrict_without, steps_watch
 from orchestration.webhooks.configuration import headers
@@ -62,7 +63,8 @@ async def make_core(ground: Ground) -> Core:
         ConfigurationError: a graph, a tool or an agent cannot be made as configured.
     """
     manifest, settings, database = ground.manifest, ground.settings, ground.database
-    saver = CheckpointSaver(database)
+    unwritten = UnwrittenThreads(database)
+    saver = CheckpointSaver(database, unwritten)
     graphs = await load_graphs(manifest, checkpointer=saver, store=ground.items)
     contain_exits(asyncio.get_running_loop())
     mailboxes = MessageStore(database, manifest.masterloop.network)
@@ -73,7 +75,7 @@ async def make_core(ground: Ground) -> Core:
     deliveries = DeliveryStore(database)
     deliverer = _deliverer(ground, deliveries)
     ttl = _thread_ttl(manifest)
-    runs = _runs(ground, saver, deliverer, ttl)
+    runs = _runs(ground, saver, deliverer, ttl, unwritten)
     coordination = Coordination(
         manifest, database, ground.emit, lambda run_id: cause(loop.live(run_id))
     )
@@ -169,12 +171,17 @@ def _thread_ttl(manifest: Manifest) -> Ttl | None:
 
 
 def _runs(
-    ground: Ground, saver: CheckpointSaver, deliverer: Deliverer, ttl: Ttl | None
+    ground: Ground,
+    saver: CheckpointSaver,
+    deliverer: Deliverer,
+    ttl: Ttl | None,
+    threads: UnwrittenThreads,
 ) -> RunStore:
     tell = None if ground.manifest.http.disable_webhooks else deliverer.wake
+    known = ground.database, tell, ttl, saver.rows.begin
     if ground.manifests is None:
-        return RunStore(ground.database, tell, ttl, saver.rows.begin)
-    return ManifestedRuns(ground.manifests, ground.database, tell, ttl, saver.rows.begin)
+        return RunStore(*known, threads=threads)
+    return ManifestedRuns(ground.manifests, *known, threads=threads)
 
 
 def _workflows(

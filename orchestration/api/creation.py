@@ -191,7 +191,8 @@ async def _create(call: Call, body: RunCreate, thread_id: str | None) -> Respons
 
 async def _wait(call: Call, body: RunCreate, thread_id: str | None) -> Response:
     run = await _asked(call, body, thread_id)
-    run.announced = not run.ephemeral or call.receipt is not None
+    # Until it has ended, nobody knows of a run on a thread that is made for it.
+    run.announced = thread_id is not None or call.receipt is not None
     await call.backend.loop.submit(run)
     cancel = body.on_disconnect == "cancel"
     return waiting(call, run, cancel=cancel, headers=_quota(call, run))

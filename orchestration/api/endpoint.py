@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -84,12 +85,25 @@ class Call:
         owner = self.grant.namespace
         return OwnStore(self.backend.items, owner) if owner else self.backend.items
 
+    async def show(self, *asked: Any) -> None:
+        """Have the threads written that ``asked`` names, or their runs, if they are not yet.
+
+        Raises:
+            StorageUnavailable: one cannot be.
+        """
+        await self.backend.runs.show(*chain.from_iterable(map(_named_in, asked)))
+
     async def may(self, resource: Resource, action: Action, value: dict[str, Any]) -> "Call":
         """Return the call with the grant for something else that it needs besides.
 
+        The thread, or the run, that ``value`` names is there to be read then.
+
         Raises:
             Problem: 403, the caller may not.
+            StorageUnavailable: the thread is not written yet, and cannot be.
         """
+        if self.backend.runs.holding:
+            await self.show(value)
         authority = self.backend.authority
         if authority is None:
             return self
@@ -200,6 +214,8 @@ class Endpoint:
             arguments.append(self.query.parse(given))
         elif call.scope["query_string"] and not self.access.public:
             _refuse_unknown(call, parameters(call.scope["query_string"]), ())
+        if call.backend.runs.holding:
+            await call.show(call.scope["path_params"], request)
         if call.backend.authority is not None and self.access.resource is not None:
             call, arguments = await self._authorised(call, arguments)
         if self.once is None or HEADER not in call.headers:
@@ -304,6 +320,17 @@ def no_content(
 ) -> Response:
     """Return an answer without a body."""
     return Response(status_code=status, headers=headers)
+
+
+def _named_in(asked: Any) -> Iterable[str]:
+    """Yield the ids of the threads and runs that somebody asks for, as they are kept."""
+    if not isinstance(asked, Mapping):
+        return
+    for name in ("thread_id", "run_id", "thread_ids", "run_ids"):
+        named = asked.get(name)
+        for one in named if isinstance(named, list) else (named,):
+            if isinstance(one, str | UUID):
+                yield str(one).lower()
 
 
 def _path_value(text: str) -> str | UUID:

@@ -33,8 +33,8 @@ class RunStore(Protocol):
         """Keep pending runs, all or none, and their threads where they are to be created.
 
         False if there is no thread. What a run's receipt says is kept in the same transaction.
-        One that is not ``announced`` is safe from the death of the process, and from that of the
-        machine once it is announced or has ended.
+        One that is not ``announced`` is safe from the death of the process within a moment, and
+        from that of the machine too once it is announced or has ended.
         """
         ...
 

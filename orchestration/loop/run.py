@@ -130,7 +130,8 @@ class Run:
     ``stamp`` is metadata that a thread gets if the run creates it, ``visible`` what the metadata
     of one that is there must contain for the run to be taken. ``principal`` is who it is for
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
-    A run that is not ``announced`` is one of which no client is told anything before it has ended.
+    A run that is not ``announced`` is one of which no client is told anything before it has ended,
+    nor of its thread if it is to create one.
     ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
     says that the store has made its thread when it accepted the run.
     """

@@ -50,7 +50,7 @@ class CheckpointRows(Protocol):
         ...
 
     def put(self, row: Row, run_id: str | None) -> Awaitable[object]:
-        """Keep a checkpoint; it is durable when this is done.
+        """Keep a checkpoint; it is durable when this is done, unless nobody knows of its thread.
 
         Raises:
             Fenced: the run has ended.

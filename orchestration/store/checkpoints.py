@@ -11,6 +11,7 @@ from langgraph.checkpoint.base import DeltaChannelHistory
 
 from operations.database import Database
 from operations.failpoints import failpoint
+from operations.writer import Operation
 from orchestration.store.checkpoint_rows import (
     WRITES,
     copy_thread_checkpoints,
@@ -23,6 +24,7 @@ from orchestration.store.checkpoint_rows import (
 from orchestration.store.checkpoint_saver import RowSaver, strict_serializer
 from orchestration.store.checkpoint_search import Found, Row, Search
 from orchestration.store.resumptions import Resumption, keep_writes
+from orchestration.store.unwritten_threads import UnwrittenThreads
 
 T = TypeVar("T")
 
@@ -47,6 +49,7 @@ ORDER BY checkpoint_id DESC LIMIT 1
 """  # noqa: S608 - constants
 PUTTING = 4_096  # namespaces of which it is remembered who has put last
 _ALL_WRITES = 1_000_000  # a super-step's writes are read whole
+_LARGE = 1024**2  # bytes of a put that is not held back
 
 
 class Fenced(RuntimeError):
@@ -59,11 +62,14 @@ class SqliteCheckpoints:
     A put raises `DiskFull` or another `DatabaseError` when it could not be made.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, threads: UnwrittenThreads) -> None:
         self._database = database
+        self._threads = threads
         self._fenced: set[str] = set()
         # The run that put last, by thread and namespace; None if nothing was ever put there.
         self._putting: dict[tuple[str, str], str | None] = {}
+        self._held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._held.set_result(None)
 
     def fence(self, run_id: str) -> Callable[[], None]:
         """Refuse what a run puts from now on; return what lifts the fence."""
@@ -78,8 +84,12 @@ class SqliteCheckpoints:
             place = (thread_id, checkpoint_ns)
             if place in self._putting and self._putting[place] is None:
                 return None
+            if self._threads.nothing_in(thread_id, checkpoint_ns):
+                return None
+            await self._threads.show(thread_id)
             row = self._database.get(_GET_LATEST, place)
         else:
+            await self._threads.show(thread_id)
             row = self._database.get(_GET, (thread_id, checkpoint_ns, checkpoint_id))
         if row is None:
             return None
@@ -89,6 +99,10 @@ class SqliteCheckpoints:
         self, wanted: Search, limit: int, make: Callable[[Row, Sequence[Row]], T]
     ) -> list[T]:
         """Return what a search finds; see the port."""
+        if wanted.thread_id is None:
+            await self._threads.show_all()
+        else:
+            await self._threads.show(wanted.thread_id)
         return await self._database.read(
             lambda connection: [make(*found) for found in wanted.page(connection, limit)]
         )
@@ -97,7 +111,7 @@ class SqliteCheckpoints:
         """Keep a checkpoint; see the port."""
         self._refuse_fenced(run_id)
         self._note_put((row[0], row[1]), run_id)
-        return self._database.write(partial(_put, row))
+        return self._write(row[:2], partial(_put, row), [row])
 
     def put_writes(
         self, key: Row, writes: Sequence[Row], run_id: str | None, *, again: bool
@@ -108,9 +122,11 @@ class SqliteCheckpoints:
         sql = _PUT_AGAIN if again else _PUT_ONCE
         thread_id, checkpoint_ns, checkpoint_id = key[:3]
         if run_id is None or self._putting.get((thread_id, checkpoint_ns)) == run_id:
-            return self._database.write(partial(_execute_many, sql, rows))
-        resumption = Resumption(thread_id, run_id, checkpoint_ns, checkpoint_id)
-        return self._database.write(partial(_resume, resumption, sql, rows))
+            put: Operation[None] = partial(_execute_many, sql, rows)
+        else:
+            resumption = Resumption(thread_id, run_id, checkpoint_ns, checkpoint_id)
+            put = partial(_resume, resumption, sql, rows)
+        return self._write(key[:2], put, rows)
 
     def begin(self, thread_id: str) -> None:
         """Know that a thread was made just now: nothing is there, so nobody has to look."""
@@ -119,6 +135,16 @@ class SqliteCheckpoints:
     def forget(self, thread_id: str) -> None:
         """Know nothing of a thread any more, whose checkpoints came another way."""
         self._putting.pop((thread_id, ""), None)
+
+    def _write(
+        self, place: Row, operation: Operation[None], rows: Sequence[Row]
+    ) -> "asyncio.Future[None]":
+        """Write, or hold back, what puts ``rows`` at a thread and namespace."""
+        thread_id, checkpoint_ns = place
+        # What is refused for what it is, has to be refused to whoever puts it.
+        if _harmless(rows) and self._threads.keep(thread_id, operation, checkpoint_ns, synced=True):
+            return self._held
+        return self._threads.write(thread_id, operation)
 
     def _refuse_fenced(self, run_id: str | None) -> None:
         if run_id in self._fenced:
@@ -139,14 +165,19 @@ class SqliteCheckpoints:
 class CheckpointSaver(RowSaver):
     """The saver of the service.
 
-    A put returns when it is durable. Types that are not LangGraph's own are read back as plain
-    data, unless ``allowed_types`` names them as ``(module, class)``.
+    A put returns when it is durable, or held back by ``threads``. Types that are not LangGraph's
+    own are read back as plain data, unless ``allowed_types`` names them as ``(module, class)``.
     """
 
     def __init__(
-        self, database: Database, *, allowed_types: Collection[tuple[str, ...]] | None = None
+        self,
+        database: Database,
+        threads: UnwrittenThreads | None = None,
+        *,
+        allowed_types: Collection[tuple[str, ...]] | None = None,
     ) -> None:
-        self.rows = SqliteCheckpoints(database)
+        self._threads = UnwrittenThreads(database) if threads is None else threads
+        self.rows = SqliteCheckpoints(database, self._threads)
         super().__init__(self.rows, serde=strict_serializer(allowed_types))
         self._database = database
 
@@ -156,6 +187,7 @@ class CheckpointSaver(RowSaver):
 
     async def adelete_thread(self, thread_id: str) -> None:
         """Delete what the thread has of checkpoints and writes."""
+        await self._threads.show(str(thread_id))
         await self._database.write(lambda c: delete_thread_checkpoints(c, str(thread_id)))
 
     async def adelete_for_runs(self, run_ids: Sequence[str]) -> None:
@@ -164,6 +196,7 @@ class CheckpointSaver(RowSaver):
         A later checkpoint whose `DeltaChannel` stands on a deleted one loses that channel's
         history.
         """
+        await self._threads.show(*run_ids)
         found = await self._database.read(lambda c: threads_of_runs(c, run_ids))
         for thread_id, run_id in found:
             await self._database.write(
@@ -173,6 +206,7 @@ class CheckpointSaver(RowSaver):
     async def acopy_thread(self, source_thread_id: str, target_thread_id: str) -> None:
         """Copy all checkpoints and writes of one thread to another."""
         self.rows.forget(target_thread_id)
+        await self._threads.show(source_thread_id, target_thread_id)
         await self._database.write(
             lambda c: copy_thread_checkpoints(c, source_thread_id, target_thread_id)
         )
@@ -188,6 +222,7 @@ class CheckpointSaver(RowSaver):
         """
         if strategy not in {"keep_latest", "delete"}:
             raise ValueError(f"there is no strategy {strategy!r}: use keep_latest or delete")
+        await self._threads.show(*thread_ids)
         for thread_id in thread_ids:
             if strategy == "delete":
                 await self.adelete_thread(thread_id)
@@ -209,7 +244,7 @@ class CheckpointSaver(RowSaver):
         )
 
     async def settled(self) -> None:
-        """Return once every write queued so far is durable, or has failed."""
+        """Return once every write queued so far is durable, held back, or has failed."""
         await self._database.settled()
 
     def delete_thread(self, thread_id: str) -> None:
@@ -233,6 +268,22 @@ class CheckpointSaver(RowSaver):
     ) -> Mapping[str, DeltaChannelHistory]:
         """As `aget_delta_channel_history`, from another thread."""
         return self._from_thread(self.aget_delta_channel_history(config=config, channels=channels))
+
+
+def _harmless(rows: Sequence[Row]) -> bool:
+    """Return whether no row can be refused for what it holds, nor takes much memory."""
+    size = 0
+    for row in rows:
+        for value in row:
+            if isinstance(value, bytes):
+                size += len(value)
+            elif isinstance(value, str):
+                if not value.isascii() and value.encode(errors="ignore").decode() != value:
+                    return False
+                size += len(value)
+            elif type(value) is not int and value is not None:
+                return False
+    return size <= _LARGE
 
 
 def _put(row: Sequence[Any], connection: sqlite3.Connection) -> None:

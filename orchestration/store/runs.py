@@ -20,11 +20,11 @@ from orchestration.loop.run import (
     RunStatus,
     ThreadState,
 )
-from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_thread_checkpoints
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, with_delivery
-from orchestration.store.idempotency import keep_output, with_receipt
+from orchestration.store.idempotency import with_receipt
 from orchestration.store.recovery import crash, poison, recover
+from orchestration.store.run_ends import MINE, change, delete_finished, erase, finish
 from orchestration.store.run_lists import (
     RESUMABLE,
     RUNS_PAGE,
@@ -35,9 +35,9 @@ from orchestration.store.run_lists import (
 from orchestration.store.run_rows import columns
 from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
-from orchestration.store.thread_rows import fail_thread, failure_text
 from orchestration.store.ttl import Ttl
-from orchestration.store.unwritten import HOLD, UnwrittenRuns, leaves_nothing
+from orchestration.store.unwritten import HOLD, UnwrittenRuns, leaves_a_thread, leaves_nothing
+from orchestration.store.unwritten_threads import UnwrittenThreads
 from orchestration.store.visibility import Visible, sees
 
 _INSERT = """
@@ -62,20 +62,10 @@ WHERE run_id = ? AND status = 'pending'
 """
 _IS_THERE = "SELECT 1 FROM runs WHERE run_id = ?"
 _MINE = "run_id = ? AND status = ? AND token IS ?"
-_FINISH = f"UPDATE runs SET status = ?, error = ?, token = NULL, updated_at = ? WHERE {_MINE}"  # noqa: S608 - constants
 _REQUEUE = f"""
 UPDATE runs SET status = 'pending', token = NULL, attempt = attempt - 1, updated_at = ?
-WHERE {_MINE}
+WHERE {MINE}
 """  # noqa: S608 - constants
-_DELETE = f"DELETE FROM runs WHERE {_MINE}"  # noqa: S608 - constants
-_DELETE_EVENTS = "DELETE FROM run_events WHERE run_id = ?"
-# An index is only left alone if its columns are not set at all: so not the status, if it stays.
-_SETTLE_THREAD = """
-UPDATE threads SET error = :error, updated_at = :at, state_updated_at = :at,
-    state_values = COALESCE(:values, state_values), interrupts = COALESCE(:interrupts, interrupts)
-WHERE thread_id = :thread_id AND status = :status
-"""
-_CHANGE_STATUS = "UPDATE threads SET status = :status WHERE thread_id = :thread_id"
 
 
 class RunStore:
@@ -84,7 +74,8 @@ class RunStore:
     ``tell`` is called whenever there may be something new for a webhook; without it, nothing is
     kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``made`` is called
     with the id of each that was. ``hold`` is how many seconds a run that nobody was told of is not
-    written, for it may have ended by then.
+    written, for it may have ended by then; ``threads`` holds those back that make a thread, and
+    what is done to it.
     """
 
     def __init__(
@@ -93,13 +84,16 @@ class RunStore:
         tell: Callable[[], None] | None = None,
         ttl: Ttl | None = None,
         made: Callable[[str], None] | None = None,
+        *,
         hold: float = HOLD,
+        threads: UnwrittenThreads | None = None,
     ) -> None:
         self._database = database
         self._tell = tell
         self._ttl = ttl
         self._made = made
         self._unwritten = UnwrittenRuns(self._write_held, hold)
+        self._threads = UnwrittenThreads(database, hold) if threads is None else threads
         self._nothing_to_write: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._nothing_to_write.set_result(True)
 
@@ -111,17 +105,10 @@ class RunStore:
     def accept(self, *runs: Run) -> Awaitable[bool]:
         """Keep pending runs; see the port."""
         if len(runs) == 1 and runs[0].receipt is None:
-            if leaves_nothing(runs[0]) and not self._database.refusing:
-                self._unwritten.add(runs[0])
-                return self._nothing_to_write
-            accept = partial(_accept, runs[0], self._ttl)
-            written = self._database.write(accept, synced=runs[0].announced)
-            if runs[0].create_thread and self._made is not None:
-                written.add_done_callback(partial(self._tell_of_thread, runs[0], self._made))
-            return written
+            return self._accept(runs[0])
 
         def accept_all(connection: sqlite3.Connection) -> bool:  # each has a thread of its own
-            return all(_accept(run, self._ttl, connection) for run in runs)
+            return all(_accept(run, columns(run), self._ttl, connection) for run in runs)
 
         return self._database.write(with_receipt(accept_all, runs[0].receipt, lambda _: runs))
 
@@ -129,18 +116,20 @@ class RunStore:
         """Mark a pending run as running; see the port."""
         if run in self._unwritten:
             return self._nothing_to_write
-        claim = partial(_claim, run.run_id, token, run.announced)
-        return self._database.write(claim, synced=run.announced)
+        claim = partial(_claim, run.run_id, token, run.announced or not run.ephemeral)
+        if self._threads.keep(run.thread_id, claim):
+            return self._nothing_to_write
+        return self._write(run, claim, synced=run.announced)
 
     def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
         """Write how a run ended; see the port."""
         if self._unwritten.discard(run):
             return self._nothing_to_write
-        end = partial(_finish, run, run.token, outcome, state)
+        end = partial(finish, run, run.token, outcome, state)
         if outcome.poison:
             end = partial(poison, end, run.run_id, run.crashes)
         if self._tell is None or "webhook" not in run.kwargs:
-            return self._database.write(end)
+            return self._write(run, end)
         values = None if state is None else state.values
         return self._end_and_tell(
             end, run, Ended(outcome.status, iso_now(), outcome.failure, values)
@@ -149,22 +138,22 @@ class RunStore:
     def requeue(self, run: Run) -> Awaitable[bool]:
         """Put a running run back; see the port."""
         if self._unwritten.discard(run):
-            return self._database.write(partial(_accept, run, self._ttl))
+            return self._database.write(partial(_accept, run, columns(run), self._ttl))
         parameters = (iso_now(), run.run_id, RunStatus.RUNNING, run.token)
-        return self._database.write(partial(_change, _REQUEUE, parameters))
+        return self._write(run, partial(change, _REQUEUE, parameters))
 
     def crash(self, run: Run) -> Awaitable[bool]:
         """Put a running run back that is charged with a crash; see the port."""
         self._unwritten.write_now(run)
-        return self._database.write(partial(crash, run.run_id, run.crashes, run.token))
+        return self._write(run, partial(crash, run.run_id, run.crashes, run.token))
 
     def erase(self, run: Run) -> Awaitable[bool]:
         """Undo a run; see the port."""
         if self._unwritten.discard(run):
             return self._nothing_to_write
-        end = partial(_erase, run, run.token)
+        end = partial(erase, run, run.token)
         if self._tell is None or "webhook" not in run.kwargs:
-            return self._database.write(end)
+            return self._write(run, end)
         return self._end_and_tell(end, run, Ended("rollback", iso_now()))
 
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Recovered]:
@@ -182,12 +171,27 @@ class RunStore:
         """
         if (written := self._unwritten.write_now(run)) is not None:
             await asyncio.shield(written)
+        await self._threads.show(run.thread_id)
         await self._database.sync()
         run.announced = True
 
     def write_all(self) -> None:
         """Write every run that is not written yet: there is no more time."""
         self._unwritten.write_all()
+        self._threads.write_all()
+
+    @property
+    def holding(self) -> bool:
+        """Whether there are threads that are not written yet."""
+        return bool(self._threads)
+
+    async def show(self, *ids: str) -> None:
+        """Have threads written that somebody names, or whose runs, if they are not yet.
+
+        Raises:
+            StorageUnavailable: that cannot be done at the moment.
+        """
+        await self._threads.show(*ids)
 
     def get(self, run_id: str) -> sqlite3.Row | None:
         """Return the row of a run."""
@@ -237,7 +241,29 @@ class RunStore:
 
     async def delete(self, thread_id: str, run_id: str) -> bool:
         """Delete a run that has ended, with its checkpoints; False if there is none."""
-        return await self._database.write(partial(_delete_finished, thread_id, run_id))
+        return await self._database.write(partial(delete_finished, thread_id, run_id))
+
+    def _accept(self, run: Run) -> Awaitable[bool]:
+        held_back = not self._database.refusing
+        if held_back and leaves_nothing(run):
+            self._unwritten.add(run)
+            return self._nothing_to_write
+        accept = partial(_accept, run, columns(run), self._ttl)
+        if held_back and leaves_a_thread(run):
+            self._threads.hold(run, accept)
+            run.new_thread = True
+            if self._made is not None:
+                self._made(run.thread_id)
+            return self._nothing_to_write
+        written = self._write(run, accept, synced=run.announced)
+        if run.create_thread and self._made is not None:
+            written.add_done_callback(partial(self._tell_of_thread, run, self._made))
+        return written
+
+    def _write(
+        self, run: Run, operation: Operation[bool], *, synced: bool = True
+    ) -> "asyncio.Future[bool]":
+        return self._threads.write(run.thread_id, operation, synced=synced)
 
     def _tell_of_thread(
         self, run: Run, made: Callable[[str], None], written: "asyncio.Future[bool]"
@@ -248,18 +274,20 @@ class RunStore:
 
     def _write_held(self, run: Run) -> "asyncio.Future[bool]":
         """Keep a run that was held back as it is by now."""
-        keep = partial(_accept_held, run, run.token, self._ttl)
+        keep = partial(_accept_held, run, columns(run), run.token, self._ttl)
         return self._database.write(keep, synced=False)
 
     def _end_and_tell(self, end: Operation[bool], run: Run, ended: Ended) -> Awaitable[bool]:
-        written = self._database.write(with_delivery(end, run, ended))
+        written = self._write(run, with_delivery(end, run, ended))
         if self._tell is not None:
             tell = self._tell
             written.add_done_callback(lambda _: tell())
         return written
 
 
-def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
+def _accept(
+    run: Run, row: tuple[Any, ...], ttl: Ttl | None, connection: sqlite3.Connection
+) -> bool:
     execute = connection.execute
     named = None if run.ephemeral else execute(_THREAD, (run.thread_id,)).fetchone()
     if named is None and not run.ephemeral and not run.create_thread:
@@ -280,17 +308,21 @@ def _accept(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
         elif tuple(named) != (run.graph_id, run.assistant_id):
             metadata = read_metadata(connection, run.thread_id) or {}
             write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
-    execute(_INSERT, columns(run))
+    execute(_INSERT, row)
     failpoint("accept.before_commit")
     return True
 
 
 def _accept_held(
-    run: Run, token: str | None, ttl: Ttl | None, connection: sqlite3.Connection
+    run: Run,
+    row: tuple[Any, ...],
+    token: str | None,
+    ttl: Ttl | None,
+    connection: sqlite3.Connection,
 ) -> bool:
-    accepted = _accept(run, ttl, connection)
+    accepted = _accept(run, row, ttl, connection)
     claim = (token, iso_now(), run.run_id)
-    return accepted and (token is None or _change(_CLAIM, claim, connection))
+    return accepted and (token is None or change(_CLAIM, claim, connection))
 
 
 def _claim(
@@ -300,7 +332,7 @@ def _claim(
     connection: sqlite3.Connection,
 ) -> bool:
     """Mark a pending run as running; one that could not be ``written`` is claimed all the same."""
-    if _change(_CLAIM, (token, iso_now(), run_id), connection):
+    if change(_CLAIM, (token, iso_now(), run_id), connection):
         return True
     return not written and connection.execute(_IS_THERE, (run_id,)).fetchone() is None
 
@@ -313,84 +345,3 @@ def _is_own(run: Run, connection: sqlite3.Connection) -> bool:
 def _names(run: Run) -> dict[str, str]:
     """Return what a thread is told of a run on it."""
     return {"graph_id": run.graph_id, "assistant_id": run.assistant_id}
-
-
-def _change(sql: str, parameters: tuple[Any, ...], connection: sqlite3.Connection) -> bool:
-    return connection.execute(sql, parameters).rowcount == 1
-
-
-def _finish(
-    run: Run,
-    token: str | None,
-    outcome: Outcome,
-    state: ThreadState | None,
-    connection: sqlite3.Connection,
-) -> bool:
-    execute = connection.execute
-    held = (run.run_id, _held_as(token), token)
-    if run.ephemeral:
-        if not _change(_DELETE, held, connection):
-            return not run.announced  # it could not be written; nobody else knows of it
-        if run.kwargs.get("durability") is not None:
-            delete_thread_checkpoints(connection, run.thread_id)
-        if run.repeatable:
-            keep_output(connection, run.run_id, outcome.answer)
-        elif run.resumable:
-            execute(_DELETE_EVENTS, (run.run_id,))
-        return True
-    at, error = iso_now(), failure_text(outcome.failure)
-    if not _change(_FINISH, (outcome.status, error, at, *held), connection):
-        return False
-    if run.repeatable:
-        keep_output(connection, run.run_id, outcome.answer)
-    if state is not None:
-        _settle(run, outcome, state, at, connection)
-    elif outcome.failure is not None:
-        fail_thread(connection, run.thread_id, outcome.failure, at)
-    return True
-
-
-def _settle(
-    run: Run, outcome: Outcome, state: ThreadState, at: str, connection: sqlite3.Connection
-) -> None:
-    settled = {
-        "thread_id": run.thread_id,
-        "status": _thread_status(outcome, state),
-        "error": failure_text(outcome.failure),
-        "at": at,
-        "values": state.values.decode() if state.values is not None else None,
-        "interrupts": state.interrupts.decode(),
-    }
-    if connection.execute(_SETTLE_THREAD, settled).rowcount == 0:
-        connection.execute(_CHANGE_STATUS, settled)
-        connection.execute(_SETTLE_THREAD, settled)
-
-
-def _held_as(token: str | None) -> RunStatus:
-    return RunStatus.PENDING if token is None else RunStatus.RUNNING
-
-
-def _thread_status(outcome: Outcome, state: ThreadState) -> str:
-    if outcome.failure is not None:
-        return "error"
-    return "interrupted" if state.interrupted else "idle"
-
-
-def _erase(run: Run, token: str | None, connection: sqlite3.Connection) -> bool:
-    if not _change(_DELETE, (run.run_id, _held_as(token), token), connection):
-        return False
-    delete_run_checkpoints(connection, run.thread_id, run.run_id)
-    connection.execute(_DELETE_EVENTS, (run.run_id,))
-    return True
-
-
-def _delete_finished(thread_id: str, run_id: str, connection: sqlite3.Connection) -> bool:
-    sql = """
-        DELETE FROM runs
-        WHERE run_id = ? AND thread_id = ? AND status NOT IN ('pending', 'running')
-    """
-    if not _change(sql, (run_id, thread_id), connection):
-        return False
-    delete_run_checkpoints(connection, thread_id, run_id)
-    connection.execute(_DELETE_EVENTS, (run_id,))
-    return True

@@ -7,16 +7,25 @@ from functools import partial
 from orchestration.loop.run import Run
 
 HOLD = 0.05  # seconds that a run of which nobody was told may go without being written
-_AGAIN = 1.0  # seconds until a run that could not be written is tried again
+AGAIN = 1.0  # seconds until a run that could not be written is tried again
 
 Write = Callable[[Run], "asyncio.Future[bool]"]
 
 
 def leaves_nothing(run: Run) -> bool:
     """Return whether nobody was told of the run, and nothing is kept of it once it has ended."""
+    return run.ephemeral and _may_wait(run)
+
+
+def leaves_a_thread(run: Run) -> bool:
+    """Return whether nobody was told of the run, nor of the thread that it makes."""
+    return run.create_thread and not run.ephemeral and _may_wait(run)
+
+
+def _may_wait(run: Run) -> bool:
     kwargs = run.kwargs
     asks = run.resumable or run.delay or "webhook" in kwargs or "durability" in kwargs
-    return run.ephemeral and not (run.announced or asks)
+    return not (run.announced or asks)
 
 
 class UnwrittenRuns:
@@ -83,4 +92,4 @@ class UnwrittenRuns:
         if self._writing.pop(run.run_id, None) is None:  # it has ended meanwhile
             return
         if not written.cancelled() and written.exception() is not None:
-            self._keep(run, _AGAIN)
+            self._keep(run, AGAIN)

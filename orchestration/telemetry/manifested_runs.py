@@ -18,8 +18,8 @@ class ManifestedRuns(RunStore):
     row, the log has that of the manifest.
     """
 
-    def __init__(self, manifests: Manifests, *known: Any) -> None:
-        super().__init__(*known)
+    def __init__(self, manifests: Manifests, *known: Any, **named: Any) -> None:
+        super().__init__(*known, **named)
         self._manifests = manifests
 
     def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:

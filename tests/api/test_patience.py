@@ -52,7 +52,7 @@ async def test_nothing_is_said_of_a_long_wait_before_its_run_is_announced() -> N
     ("path", "more", "announced"),
     [
         ("/runs/wait", {}, False),
-        ("/runs/wait", {"on_completion": "keep"}, True),
+        ("/runs/wait", {"on_completion": "keep"}, False),
         ("/runs/stream", {}, True),
         ("/runs", {}, True),
         (f"/threads/{NOBODY}/runs/wait", {"if_not_exists": "create"}, True),

@@ -61,9 +61,9 @@ async def test_runs_are_shown_listed_waited_for_and_cancelled(tmp_path: Path) ->
         calling = asyncio.create_task(call("hold", name="shown"))
         await gates["shown"].reached.wait()
         run_id = service.loop.all_live()[0].run_id
+        shown = await call("run_get", run_id=run_id)
         listed = await call("run_list", status="running", limit=5)
         none = await call("run_list", status="error")
-        shown = await call("run_get", run_id=run_id)
         waited = await call("run_wait", run_id=run_id, seconds=0.01)
         cancelled = await call("run_cancel", run_id=run_id)
         again = await call("run_cancel", run_id=run_id)

@@ -16,6 +16,7 @@ from orchestration.store.events import EventStore
 from orchestration.store.runs import RunStore
 from orchestration.store.threads import ThreadStore
 from orchestration.store.unwritten import HOLD
+from orchestration.store.unwritten_threads import UnwrittenThreads
 from tests.store.checkpointing import at, put
 
 
@@ -77,11 +78,13 @@ async def crash(folder: Path) -> None:
 async def open_shelf(folder: Path, hold: float = HOLD) -> AsyncGenerator[Shelf]:
     migrations = load_migrations("orchestration.store.migrations")
     async with open_database(folder / "test.db", migrations) as database:
+        unwritten = UnwrittenThreads(database, hold)
+        saver = CheckpointSaver(database, unwritten)
         yield Shelf(
             database,
-            RunStore(database, hold=hold),
+            RunStore(database, made=saver.rows.begin, hold=hold, threads=unwritten),
             ThreadStore(database),
             AssistantStore(database),
             EventStore(database),
-            CheckpointSaver(database),
+            saver,
         )

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypedDict
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.graph import END, START, StateGraph
 from langgraph.types import interrupt
+from langgraph_sdk import get_client
 
 FOLDER = Path(os.environ["EFFECTS_FOLDER"])
 PAUSE = 0.005  # seconds between two looks at a gate
@@ -30,6 +32,7 @@ class State(TypedDict, total=False):
     left: str
     right: str
     answer: str
+    url: str
 
 
 def record(name: str, what: object) -> None:
@@ -132,6 +135,27 @@ async def act(state: State) -> State:
     return {"done": 2}
 
 
+async def look(state: State, config: RunnableConfig) -> State:
+    """Look at the thread and the run that this is as a client does, and change the thread."""
+    ids = config["configurable"]
+    thread_id, run_id = ids["thread_id"], ids["run_id"]
+    client = get_client(url=state["url"])
+    thread = await client.threads.get(thread_id)
+    run = await client.runs.get(thread_id, run_id)
+    await client.threads.update(thread_id, metadata={"seen": run["status"]})
+    return {"answer": f"{thread['status']} {run['status']}"}
+
+
+async def recall(_: State, config: RunnableConfig) -> State:
+    """Look at the thread that this is through the graph, once its input is there."""
+    place = {**config["configurable"], "checkpoint_ns": "", "checkpoint_id": None}
+    state = await recalling.aget_state({"configurable": place})
+    while not state.values:
+        await asyncio.sleep(0)
+        state = await recalling.aget_state({"configurable": place})
+    return {"answer": f"{sorted(state.values)}"}
+
+
 def is_done(state: State) -> str:
     return END if state["done"] >= state["steps"] else "count"
 
@@ -171,6 +195,16 @@ _threaded = StateGraph(State)
 _threaded.add_node("block", block)
 _threaded.add_edge(START, "block")
 threaded = _threaded.compile()
+
+_looking = StateGraph(State)
+_looking.add_node("look", look)
+_looking.add_edge(START, "look")
+looking = _looking.compile()
+
+_recalling = StateGraph(State)
+_recalling.add_node("recall", recall)
+_recalling.add_edge(START, "recall")
+recalling = _recalling.compile()
 
 _asking = StateGraph(State)
 _asking.add_node("prepare", prepare)
