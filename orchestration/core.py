@@ -178,7 +178,8 @@ def _runs(
     threads: UnwrittenThreads,
 ) -> RunStore:
     tell = None if ground.manifest.http.disable_webhooks else deliverer.wake
-    known = ground.database, tell, ttl, saver.rows.begin
+    rows = saver.rows
+    known = ground.database, tell, ttl, rows.begin, rows.forget
     if ground.manifests is None:
         return RunStore(*known, threads=threads)
     return ManifestedRuns(ground.manifests, *known, threads=threads)

@@ -133,7 +133,7 @@ class SqliteCheckpoints:
         self._remember((thread_id, ""), None)
 
     def forget(self, thread_id: str) -> None:
-        """Know nothing of a thread any more, whose checkpoints came another way."""
+        """Know nothing of a thread any more: its run ends, or its checkpoints came another way."""
         self._putting.pop((thread_id, ""), None)
 
     def _write(

@@ -73,9 +73,9 @@ class RunStore:
 
     ``tell`` is called whenever there may be something new for a webhook; without it, nothing is
     kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``made`` is called
-    with the id of each that was. ``hold`` is how many seconds a run that nobody was told of is not
-    written, for it may have ended by then; ``threads`` holds those back that make a thread, and
-    what is done to it.
+    with the id of each that was, ``left`` with that of each whose run ends. ``hold`` is how many
+    seconds a run that nobody was told of is not written, for it may have ended by then;
+    ``threads`` holds those back that make a thread, and what is done to it.
     """
 
     def __init__(
@@ -83,7 +83,8 @@ class RunStore:
         database: Database,
         tell: Callable[[], None] | None = None,
         ttl: Ttl | None = None,
-        made: Callable[[str], None] | None = None,
+        made: Callable[[str], None] = lambda _: None,
+        left: Callable[[str], None] = lambda _: None,
         *,
         hold: float = HOLD,
         threads: UnwrittenThreads | None = None,
@@ -92,6 +93,7 @@ class RunStore:
         self._tell = tell
         self._ttl = ttl
         self._made = made
+        self._left = left
         self._unwritten = UnwrittenRuns(self._write_held, hold)
         self._threads = UnwrittenThreads(database, hold) if threads is None else threads
         self._nothing_to_write: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -125,6 +127,7 @@ class RunStore:
         """Write how a run ended; see the port."""
         if self._unwritten.discard(run):
             return self._nothing_to_write
+        self._left(run.thread_id)
         end = partial(finish, run, run.token, outcome, state)
         if outcome.poison:
             end = partial(poison, end, run.run_id, run.crashes)
@@ -151,6 +154,7 @@ class RunStore:
         """Undo a run; see the port."""
         if self._unwritten.discard(run):
             return self._nothing_to_write
+        self._left(run.thread_id)
         end = partial(erase, run, run.token)
         if self._tell is None or "webhook" not in run.kwargs:
             return self._write(run, end)
@@ -252,12 +256,11 @@ class RunStore:
         if held_back and leaves_a_thread(run):
             self._threads.hold(run, accept)
             run.new_thread = True
-            if self._made is not None:
-                self._made(run.thread_id)
+            self._made(run.thread_id)
             return self._nothing_to_write
         written = self._write(run, accept, synced=run.announced)
-        if run.create_thread and self._made is not None:
-            written.add_done_callback(partial(self._tell_of_thread, run, self._made))
+        if run.create_thread:
+            written.add_done_callback(partial(self._tell_of_thread, run))
         return written
 
     def _write(
@@ -265,12 +268,10 @@ class RunStore:
     ) -> "asyncio.Future[bool]":
         return self._threads.write(run.thread_id, operation, synced=synced)
 
-    def _tell_of_thread(
-        self, run: Run, made: Callable[[str], None], written: "asyncio.Future[bool]"
-    ) -> None:
+    def _tell_of_thread(self, run: Run, written: "asyncio.Future[bool]") -> None:
         """Tell that a thread was made; before anybody who waits for ``written`` goes on."""
         if run.new_thread and not written.cancelled() and written.exception() is None:
-            made(run.thread_id)
+            self._made(run.thread_id)
 
     def _write_held(self, run: Run) -> "asyncio.Future[bool]":
         """Keep a run that was held back as it is by now."""
@@ -279,8 +280,7 @@ class RunStore:
 
     def _end_and_tell(self, end: Operation[bool], run: Run, ended: Ended) -> Awaitable[bool]:
         written = self._write(run, with_delivery(end, run, ended))
-        if self._tell is not None:
-            tell = self._tell
+        if (tell := self._tell) is not None:
             written.add_done_callback(lambda _: tell())
         return written
 

@@ -53,6 +53,19 @@ async def test_only_of_a_thread_that_was_made_for_a_run_it_is_told_that_it_is_ne
     assert told == ["new"]
 
 
+async def test_of_a_thread_whose_run_ends_or_is_undone_it_is_told(tmp_path: Path) -> None:
+    told: list[str] = []
+    async with open_shelf(tmp_path) as shelf:
+        runs = RunStore(shelf.database, left=told.append)
+        for name in "abc":
+            await shelf.claim(await shelf.accept(name, f"thread of {name}"))
+        ended, undone, working = (new_run(name, f"thread of {name}") for name in "abc")
+        await runs.finish(ended, DONE, SHOWN)
+        await runs.erase(undone)
+        await runs.requeue(working)
+    assert told == ["thread of a", "thread of b"]
+
+
 async def test_a_thread_is_named_after_the_graph_that_ran_on_it_last(tmp_path: Path) -> None:
     async with open_shelf(tmp_path) as shelf:
         await shelf.threads.create("thread", {"owner": "ada", "graph_id": {"odd": 1}})
