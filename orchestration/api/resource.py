@@ -80,11 +80,7 @@ class Resource:
             else:
                 raise self._not_allowed(method)  # noqa: TRY301 - answered like all the others
         except Exception as error:  # noqa: BLE001 - whatever it is, the client gets an answer
-            found = problem(error)
-            wording = PROBLEMS if endpoint is None else endpoint.wording
-            response = wording.respond(found, scope["path"])
-            if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
-                _log.exception("request failed", path=scope["path"], method=method)
+            response = _refusal(error, endpoint, scope)
         if endpoint is not None and (endpoint.audited or response.status_code in _REFUSED):
             self._backend.emit(_audited(endpoint.name, principal, scope, response.status_code))
         try:
@@ -108,6 +104,19 @@ class Resource:
             f"{method} is not possible here; {self._allow} are",
             headers={"allow": self._allow},
         )
+
+
+def _refusal(error: Exception, endpoint: Answering | None, scope: Scope) -> Response:
+    """Return the answer that an error comes to.
+
+    Not in the frame that catches it, which the error has in its traceback: kept there, the two
+    would be left to the garbage collector.
+    """
+    found = problem(error)
+    wording = PROBLEMS if endpoint is None else endpoint.wording
+    if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        _log.exception("request failed", path=scope["path"], method=scope["method"])
+    return wording.respond(found, scope["path"])
 
 
 def _audited(action: str, principal: Principal, scope: Scope, status: int) -> Audited:

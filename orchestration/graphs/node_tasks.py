@@ -95,6 +95,8 @@ class _Contained(Coroutine[Any, Any, T]):
             return self._inner.throw(*given)
         except (SystemExit, KeyboardInterrupt) as error:
             raise NodeExit(error) from error
+        finally:
+            del given  # the error's traceback has this frame: a circle, left to the collector
 
     def close(self) -> None:
         self._inner.close()

@@ -309,6 +309,8 @@ class MasterLoop:
             left = error
         finally:
             self._scheduler.release(run)
+            # Both have the run: such a circle, and all that hangs on it, waits for the collector.
+            run.task = run.control = None
         if outcome is None:
             self._leave(run, left or Draining())
         else:

@@ -1,5 +1,8 @@
 """What each error is to a client."""
 
+import gc
+from pathlib import Path
+
 import pytest
 
 from operations.errors import StorageFull, StorageUnavailable
@@ -8,6 +11,7 @@ from orchestration.loop import errors
 from orchestration.loop.rate import Allowance
 from orchestration.store.assistants import AssistantExists
 from orchestration.store.threads import ThreadExists
+from tests.api.client import open_client
 
 
 @pytest.mark.parametrize(
@@ -45,3 +49,14 @@ def test_not_everybody_is_told_to_come_back_at_once() -> None:
 def test_every_answer_has_an_id_to_find_it_by() -> None:
     bodies = {bytes(respond(Problem(404, "gone"), "/x").body) for _ in range(2)}
     assert len(bodies) == 2
+
+
+async def test_what_was_refused_leaves_nothing_for_the_garbage_collector(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        gc.disable()
+        try:
+            assert (await client.get("/threads/none")).status_code == 422
+            left = [one for one in gc.get_objects() if type(one) is Problem and one.status == 422]
+            assert left == []
+        finally:
+            gc.enable()
