@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +115,13 @@ def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
             yield orjson.loads(entry)
 
 
-@cache
 def _names(kind: Any) -> Sequence[str]:
-    return [one.name for one in fields(kind)]
+    if kind not in _known:
+        _known[kind] = [one.name for one in fields(kind)]
+    return _known[kind]
+
+
+_known: dict[type, Sequence[str]] = {}
 
 
 def _cut(value: Any) -> Any:

@@ -272,6 +272,7 @@ async def test_runs_of_calls_say_where_they_come_from(tmp_path: Path) -> None:
 async def test_a_factory_that_cannot_make_its_graph_is_a_tool_that_takes_anything(
     tmp_path: Path,
 ) -> None:
+    cleaned.clear()  # of what others have left there
     async with open_socket(tmp_path, "broken", "holder") as (_, http):
         tools = (await rpc(http, "tools/list"))["tools"]
         result = await rpc(http, "tools/call", {"name": "broken", "arguments": {"x": 1}})

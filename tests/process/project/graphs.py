@@ -146,14 +146,14 @@ async def look(state: State, config: RunnableConfig) -> State:
     return {"answer": f"{thread['status']} {run['status']}"}
 
 
-async def recall(_: State, config: RunnableConfig) -> State:
+async def recall(state: State, config: RunnableConfig) -> State:
     """Look at the thread that this is through the graph, once its input is there."""
     place = {**config["configurable"], "checkpoint_ns": "", "checkpoint_id": None}
-    state = await recalling.aget_state({"configurable": place})
-    while not state.values:
+    found = await recalling.aget_state({"configurable": place})
+    while not found.values:
         await asyncio.sleep(0)
-        state = await recalling.aget_state({"configurable": place})
-    return {"answer": f"{sorted(state.values)}"}
+        found = await recalling.aget_state({"configurable": place})
+    return {"answer": f"{sorted(found.values)}"}
 
 
 def is_done(state: State) -> str:
