@@ -5,6 +5,8 @@
 Two servers at once, ours with a graph of one node, and the low-level server of the SDK with a
 function. One client calls each in turn over loopback, one call at a time and then ten, in windows
 of half a second in random order; told are the medians, and the median of the ratios of a round.
+First with the SDK's own client, as hosts have it, then with requests made beforehand, which leave
+the server alone to take time.
 """
 
 import asyncio
@@ -14,12 +16,17 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
 import httpx
+from mcp import Client
 
 from load.service import open_service
+
+Call = Callable[[], Awaitable[object]]
 
 WINDOW = 0.5  # seconds
 GRAPH = """
@@ -80,21 +87,39 @@ BODY = json.dumps(
 )
 
 
-async def window(http: httpx.AsyncClient, url: str, at_once: int) -> float:
+def posting(http: httpx.AsyncClient, url: str) -> Call:
+    """Return a call that is a request made beforehand."""
+
+    async def call() -> object:
+        answer = await http.post(url, content=BODY, headers=HEADERS)
+        return answer.json()["result"]["structuredContent"]
+
+    return call
+
+
+def calling(client: Client) -> Call:
+    """Return a call by the SDK's own client."""
+
+    async def call() -> object:
+        return (await client.call_tool("noop", {"text": "y"})).structured_content
+
+    return call
+
+
+async def window(call: Call, at_once: int) -> float:
     """Return the calls per second of one window."""
     end = time.perf_counter() + WINDOW
     done = 0
 
-    async def call() -> None:
+    async def again() -> None:
         nonlocal done
         while time.perf_counter() < end:
-            answer = await http.post(url, content=BODY, headers=HEADERS)
-            if answer.json()["result"]["structuredContent"] != {"text": "x"}:
-                raise RuntimeError(answer.text)
+            if (found := await call()) != {"text": "x"}:
+                raise RuntimeError(f"not the result of the call: {found}")
             done += 1
 
     begun = time.perf_counter()
-    await asyncio.gather(*(call() for _ in range(at_once)))
+    await asyncio.gather(*(again() for _ in range(at_once)))
     return done / (time.perf_counter() - begun)
 
 
@@ -112,21 +137,35 @@ async def ready(http: httpx.AsyncClient, url: str) -> None:
 
 async def measure(urls: dict[str, str], rounds: int) -> None:
     """Measure and tell."""
-    async with httpx.AsyncClient(timeout=60) as http:
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(httpx.AsyncClient(timeout=60))
         for url in urls.values():
             await ready(http, url)
-            await window(http, url, 10)
-        for at_once in (1, 10):
-            found: dict[str, list[float]] = {name: [] for name in urls}
-            for _ in range(rounds):
-                for name in random.sample(sorted(urls), len(urls)):
-                    found[name].append(await window(http, urls[name], at_once))
-            ratios = [ours / bare for ours, bare in zip(found["ours"], found["bare"], strict=True)]
-            ours, bare = (statistics.median(found[name]) for name in ("ours", "bare"))
-            print(
-                f"{at_once:3} at once: {ours:6.0f} calls/s, bare {bare:6.0f}; "
-                f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
-            )
+        own = {
+            name: calling(await stack.enter_async_context(Client(url, mode="2026-07-28")))
+            for name, url in urls.items()
+        }
+        made = {name: posting(http, url) for name, url in urls.items()}
+        for client, calls in (("the SDK's client", own), ("requests", made)):
+            for at_once in (1, 10):
+                await compare(f"{client}, {at_once} at once", calls, at_once, rounds)
+
+
+async def compare(what: str, calls: Mapping[str, Call], at_once: int, rounds: int) -> None:
+    """Measure both by turns and tell."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        await window(call, at_once)
+    for _ in range(rounds):
+        for name in random.sample(sorted(calls), len(calls)):
+            found[name].append(await window(calls[name], at_once))
+    ratios = [ours / bare for ours, bare in zip(found["ours"], found["bare"], strict=True)]
+    ours, bare = (statistics.median(found[name]) for name in ("ours", "bare"))
+    print(
+        f"{what}: {ours:.0f} calls/s, bare {bare:.0f}; "
+        f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+        flush=True,
+    )
 
 
 async def main() -> None:
