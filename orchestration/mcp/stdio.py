@@ -5,8 +5,9 @@ Messages are passed on as they are. What is said over HTTP in headers is read of
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
 from typing import Any
 
 import httpx
@@ -18,12 +19,17 @@ _ACCEPT = {"accept": "application/json, text/event-stream", "content-type": "app
 _SESSION, _VERSION = "mcp-session-id", "mcp-protocol-version"
 _NEWEST = "io.modelcontextprotocol/protocolVersion"
 _NAMES = ("name", "uri", "taskId")
+_GREETED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
 _FAILED, _UNREADABLE = -32603, -32700
 _LAST_WORDS = 1.0  # seconds for the session to be ended
 
 
 class Bridge:
-    """Passes the messages of one host on, and the answers back to ``say``."""
+    """Passes the messages of one host on, and the answers back to ``say``.
+
+    A session that the service knows no more, as it was started anew or nobody used it for long, is
+    begun again: the host hears nothing of it.
+    """
 
     def __init__(
         self, http: httpx.AsyncClient, url: str, say: Callable[[bytes], Awaitable[None]]
@@ -32,6 +38,8 @@ class Bridge:
         self._url = url
         self._say = say
         self._session: dict[str, str] = {}
+        self._greeting: Message = {}  # the request that began it
+        self._renewing = asyncio.Lock()
         self._under_way: dict[Any, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
 
@@ -63,10 +71,10 @@ class Bridge:
         else:
             self._under_way[key] = sending
             sending.add_done_callback(lambda _: self._under_way.pop(key, None))
+        if method == "initialize":
+            self._greeting = message
         if method == "notifications/initialized" and self._session:
-            listening = asyncio.create_task(self._listen())
-            self._others.add(listening)
-            listening.add_done_callback(self._others.discard)
+            self._begin_to_listen()
 
     def _cancel(self, message: Message, *, newest: bool) -> bool:
         """Close the stream of a call of the newest wire, which is how it is cancelled there."""
@@ -80,21 +88,43 @@ class Bridge:
         return True
 
     async def _send(self, message: Message, *, newest: bool) -> None:
-        headers = {**_ACCEPT, **(_said(message) if newest else self._session)}
-        request = self._http.build_request(
-            "POST", self._url, content=orjson.dumps(message), headers=headers
-        )
         try:
-            answer = await self._http.send(request, stream=True)
-            try:
+            lost = None if newest else self._session.get(_SESSION)
+            async with self._posted(message, newest=newest) as answer:
+                if lost is None or answer.status_code != HTTPStatus.NOT_FOUND:
+                    await self._answered(message, answer)
+                    return
+            await self._begin_again(lost)
+            async with self._posted(message, newest=newest) as answer:
                 await self._answered(message, answer)
-            finally:
-                await answer.aclose()
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             await self._fail(
                 message.get("id"), f"the service at {self._url} does not answer: {reason}"
             )
+
+    @asynccontextmanager
+    async def _posted(self, message: Message, *, newest: bool) -> AsyncGenerator[httpx.Response]:
+        headers = {**_ACCEPT, **(_said(message) if newest else self._session)}
+        content = orjson.dumps(message)
+        async with self._http.stream("POST", self._url, content=content, headers=headers) as answer:
+            yield answer
+
+    async def _begin_again(self, lost: str) -> None:
+        """Begin another session in place of ``lost``, unless somebody just did."""
+        async with self._renewing:
+            if self._session.get(_SESSION) != lost:
+                return
+            self._session = {}
+            async with self._posted(self._greeting, newest=False) as answer:
+                if _SESSION in answer.headers:
+                    self._session[_SESSION] = answer.headers[_SESSION]
+                async for data in _told(answer):
+                    self._note_version(data)
+            if self._session:
+                async with self._posted(_GREETED, newest=False):
+                    pass
+                self._begin_to_listen()
 
     async def _answered(self, message: Message, answer: httpx.Response) -> None:
         if _SESSION in answer.headers:
@@ -114,14 +144,19 @@ class Bridge:
             await self._fail(message.get("id"), reason)
 
     async def _pass_on(self, answer: httpx.Response) -> None:
-        async for line in answer.aiter_lines():
-            if not line.startswith("data:"):
-                continue
-            data = line[5:].strip()
-            if _SESSION in self._session and _VERSION not in self._session:  # it has just begun
-                begun = orjson.loads(data).get("result") or {}
-                self._session[_VERSION] = str(begun.get("protocolVersion"))
+        async for data in _told(answer):
+            self._note_version(data)
             await self._say(data.encode())
+
+    def _note_version(self, data: str) -> None:
+        if _SESSION in self._session and _VERSION not in self._session:  # it has just begun
+            begun = orjson.loads(data).get("result") or {}
+            self._session[_VERSION] = str(begun.get("protocolVersion"))
+
+    def _begin_to_listen(self) -> None:
+        listening = asyncio.create_task(self._listen())
+        self._others.add(listening)
+        listening.add_done_callback(self._others.discard)
 
     async def _listen(self) -> None:
         """Pass on what the service says by itself, of a session."""
@@ -141,6 +176,13 @@ class Bridge:
         error = {"code": code, "message": reason}
         if key is not None or code == _UNREADABLE:
             await self._say(orjson.dumps({"jsonrpc": "2.0", "id": key, "error": error}))
+
+
+async def _told(answer: httpx.Response) -> AsyncIterator[str]:
+    """Yield the messages in a stream of events."""
+    async for line in answer.aiter_lines():
+        if line.startswith("data:"):
+            yield line[5:].strip()
 
 
 def _read(line: bytes) -> Message:

@@ -147,6 +147,34 @@ async def test_a_cancelled_call_is_cancelled_over_http(tmp_path: Path, newest: b
     assert [one.get("id") for one in host.heard if "result" in one] == ([] if newest else [0])
 
 
+async def test_a_session_that_the_service_has_forgotten_is_begun_again(tmp_path: Path) -> None:
+    host, sent = Host(), list[str]()
+
+    async def note(request: httpx.Request) -> None:
+        if request.method == "POST":
+            sent.append(json.loads(request.content)["method"])
+
+    async with open_tools(tmp_path, "greet") as (_, http):
+        http.event_hooks["request"].append(note)
+        bridge = Bridge(http, "/mcp", host.hear)
+        passing = asyncio.create_task(bridge.run(host.lines()))
+        host.say(id=0, method="initialize", params=START)
+        host.say(method="notifications/initialized")
+        await until(lambda: sent[-1:] == ["notifications/initialized"])
+        forgotten = dict(bridge._session)  # noqa: SLF001 - the test's own
+        assert (await http.delete("/mcp", headers=forgotten)).is_success
+        for number in (1, 2):
+            arguments = {"name": f"Ada {number}"}
+            host.say(
+                id=number, method="tools/call", params={"name": "greet", "arguments": arguments}
+            )
+        await until(lambda: {one.get("id") for one in host.heard} == {0, 1, 2})
+        host.leave()
+        await passing
+    assert sorted(one["id"] for one in host.heard if "result" in one) == [0, 1, 2]
+    assert sent.count("initialize") == sent.count("notifications/initialized") == 2
+
+
 async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
     host = Host()
     async with open_tools(tmp_path, "greet", mcp={"hosts": ["other"]}) as (_, http):
