@@ -76,7 +76,12 @@ async def open_ground(
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         open_manifests(manifest, database) as manifests,
         open_telemetry(
-            manifest, trail, metrics, statistics, view, *([manifests] if manifests else [])
+            manifest,
+            trail,
+            metrics,
+            statistics,
+            *([manifests] if manifests else []),
+            counters=[view],
         ) as telemetry,
         open_shared_store(manifest, database) as items,
         aclosing(Outbound(urls)) as outbound,

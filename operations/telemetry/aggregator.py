@@ -13,12 +13,13 @@ from typing import Self
 import structlog
 
 from operations.telemetry.backlog import Inbox
+from operations.telemetry.inline import Inline
 from operations.telemetry.lane import Lane, LaneState
 from operations.telemetry.record import Importance, Record, Sink
 
 CAPACITY = 16_384  # records that wait to be handed on; and as many for each sink
 TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
-CADENCE = 0.1  # seconds from the first record that waits until they are handed on
+CADENCE = 0.25  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
 _OTHERS = 2 / 3  # of the time at the end, until who takes what sinks tell is closed
 _RESTART_FIRST = 0.1  # seconds
@@ -30,9 +31,10 @@ _log = structlog.get_logger("masterloop")
 class Aggregator:
     """Where everything that happens is told: ``emit`` costs whoever tells it one append.
 
-    A thread hands what was told to the sinks a tenth of a second later, or as soon as there is
+    A thread hands what was told to the sinks a quarter of a second later, or as soon as there is
     room for only as much again; while nothing happens, it sleeps. Should it die, the event loop
-    hands on until another one is started. Each sink has a thread of its own, and takes its time.
+    hands on until another one is started. Each sink has a thread of its own, and takes its time;
+    but ``counters``, which only compute, are handed everything by the thread itself.
 
     ``importance`` says it of the types of events that are more than details. Events of the audit
     are handed to ``trail`` too, which keeps all of them: it is to be a sink that writes them down.
@@ -43,6 +45,7 @@ class Aggregator:
         self,
         sinks: Iterable[Sink],
         *,
+        counters: Iterable[Sink] = (),
         trail: Sink | None = None,
         importance: Mapping[type, Importance],
         common: Mapping[str, str],
@@ -58,6 +61,7 @@ class Aggregator:
         self._inbox = Inbox(capacity)
         self._half = capacity // 2 - 1
         self._cadence = cadence
+        self._counters = [Inline(sink) for sink in counters]
         self._last = [Lane(sink, capacity, rng) for sink in last]
         self._lanes = [*(Lane(sink, capacity, rng) for sink in sinks), *self._last]
         self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng)
@@ -82,7 +86,7 @@ class Aggregator:
     @property
     def sinks(self) -> Sequence[LaneState]:
         """How each of the sinks does."""
-        return [lane.state for lane in self._all_lanes]
+        return [way.state for way in (*self._all_lanes, *self._counters)]
 
     def emit(self, event: object) -> None:
         """Tell of something; never waits, from whatever thread."""
@@ -156,8 +160,8 @@ class Aggregator:
         batch = self._inbox.take()
         if not batch:
             return
-        for lane in self._lanes:
-            lane.put(batch)
+        for way in (*self._lanes, *self._counters):
+            way.put(batch)
         if self._trail is not None:
             audits = [record for record in batch if record.importance is Importance.AUDIT]
             if audits:
@@ -195,6 +199,8 @@ class Aggregator:
         share = _OTHERS if self._last else 1.0
         self._end(others, deadline, time.monotonic() + share * (deadline - time.monotonic()))
         self._hand_on()
+        for counter in self._counters:
+            counter.close()
         self._end(self._last, deadline, deadline)
         if self._loop is not None:
             with suppress(RuntimeError):

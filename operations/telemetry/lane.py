@@ -6,18 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-import structlog
-
 from operations.telemetry.backlog import Backlog
+from operations.telemetry.failures import Failures
 from operations.telemetry.record import Importance, Record, Sink
 
 BATCH = 256  # records that a sink is given at once, at most: it holds up the event loop meanwhile
 _PAUSE_FIRST = 0.1  # seconds
 _PAUSE_MOST = 30.0  # seconds
-_REPORTED = 60.0  # seconds for which a sink that fails is not reported again
-
-_log = structlog.get_logger("masterloop")
-
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
@@ -43,9 +38,7 @@ class Lane:
         self._something = threading.Event()
         self._closing = threading.Event()
         self._deadline = 0.0  # monotonic; of the closing
-        self._failures = 0
-        self._failures_reported = 0
-        self._reported_at = -_REPORTED
+        self._failures = Failures(sink.name)
         self._delivered_at: float | None = None
         self._begun: float | None = None
         self._in_hand: float | None = None  # when the first of what is being taken was told
@@ -64,7 +57,7 @@ class Lane:
             name=self.name,
             waiting=len(self._backlog),
             dropped=dict(self._backlog.dropped),
-            failures=self._failures,
+            failures=self._failures.count,
             delivered_at=self._delivered_at,
             oldest_at=self._backlog.oldest if self._in_hand is None else self._in_hand,
             busy=0.0 if begun is None else time.monotonic() - begun,
@@ -76,9 +69,7 @@ class Lane:
 
     def put(self, batch: Sequence[Record]) -> None:
         """Have what the sink wants of a batch taken, after those before it."""
-        if self._kinds is not None:
-            batch = [record for record in batch if type(record.event) in self._kinds]
-        if batch:
+        if batch := picked(batch, self._kinds):
             self._backlog.extend(batch)
             self._something.set()
 
@@ -130,25 +121,18 @@ class Lane:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - whatever a sink raises, the others go on
-            self._failures += 1
-            self._report(error)
+            self._failures.add(
+                error, waiting=len(self._backlog), dropped=self._backlog.dropped.total()
+            )
             return False
         finally:
             self._begun = None
         self._delivered_at = time.time()
         return True
 
-    def _report(self, error: Exception) -> None:
-        if time.monotonic() - self._reported_at < _REPORTED:
-            return
-        self._reported_at = time.monotonic()
-        since = self._failures - self._failures_reported
-        self._failures_reported = self._failures
-        _log.warning(
-            "telemetry is not taken; trying again",
-            sink=self.name,
-            error=f"{type(error).__name__}: {error}"[:500],
-            failures=since,
-            waiting=len(self._backlog),
-            dropped=self._backlog.dropped.total(),
-        )
+
+def picked(batch: Sequence[Record], kinds: frozenset[type] | None) -> Sequence[Record]:
+    """Return the records of a batch whose events are of ``kinds``; None: all."""
+    if kinds is None:
+        return batch
+    return [record for record in batch if type(record.event) in kinds]

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager, nullcontext, suppress
 from random import Random
 
@@ -25,9 +25,11 @@ from orchestration.telemetry.metrics import Metrics
 
 @asynccontextmanager
 async def open_telemetry(
-    manifest: Manifest, trail: Trail, metrics: Metrics, *sinks: Sink
+    manifest: Manifest, trail: Trail, metrics: Metrics, *sinks: Sink, counters: Iterable[Sink]
 ) -> AsyncGenerator[Aggregator]:
     """Open what the service is told by, and those who take it from there.
+
+    ``counters`` are sinks that only compute.
 
     Raises:
         ConfigurationError: what the environment says of a collector cannot be done.
@@ -35,7 +37,8 @@ async def open_telemetry(
     common = manifest.masterloop.telemetry.common(VERSION)
     sent, last = senders(os.environ, common, metrics)
     telemetry = Aggregator(
-        [Journal(), metrics, *sinks, *sent],
+        [Journal(), *sinks, *sent],
+        counters=[metrics, *counters],
         last=last,
         trail=trail,
         importance=IMPORTANCE,

@@ -107,6 +107,40 @@ async def test_a_last_sink_is_closed_once_the_others_have_taken_theirs() -> None
     assert seen == [3]
 
 
+async def test_who_only_counts_is_handed_everything_by_the_thread_that_hands_on() -> None:
+    threads: set[str] = set()
+
+    class Counter(Shelf):
+        def take(self, batch: Sequence[Record]) -> None:
+            threads.add(threading.current_thread().name)
+            super().take(batch)
+
+    counter, shelf = Counter("counter", kinds={Deed, Life}), Shelf()
+    async with aggregator(shelf, counters=[counter]) as telemetry:
+        for number in range(600):
+            telemetry.emit([Detail, Life, Deed][number % 3](number))
+        await until(lambda: len(shelf.records) == 600 and len(counter.records) == 400)
+        assert threads == {"telemetry"}
+        assert [one.name for one in telemetry.sinks] == ["shelf", "counter"]
+        assert not counter.closed
+        telemetry.emit(Life(600))
+    assert counter.events == [event for event in shelf.events if not isinstance(event, Detail)]
+    assert counter.closed
+
+
+async def test_who_counts_and_fails_holds_up_nobody_and_is_not_given_it_again() -> None:
+    counter, shelf = Shelf("counter", failing=2), Shelf()
+    with capture_logs() as entries:
+        async with aggregator(shelf, counters=[counter]) as telemetry:
+            for number in range(3):
+                telemetry.emit(Life(number))
+                await until(lambda: len(shelf.records) == number + 1)  # noqa: B023 - called here
+            (state,) = (one for one in telemetry.sinks if one.name == "counter")
+    assert counter.events == [Life(2)]
+    assert (state.failures, state.dropped) == (2, {Importance.LIFECYCLE: 2})
+    assert [entry["sink"] for entry in entries] == ["counter"]  # and once a minute at most
+
+
 async def test_only_the_audit_goes_to_the_trail() -> None:
     trail, shelf = Shelf("trail"), Shelf()
     async with aggregator(shelf, trail=trail) as telemetry:
