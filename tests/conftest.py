@@ -4,6 +4,8 @@ import os
 import signal
 import sys
 
+from tests.logging_defaults import log_to_stderr
+
 # As in production, where `orchestration` sets it: LangGraph reads it once, on import.
 os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 
@@ -11,6 +13,8 @@ os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 # inherit that: Ctrl-C would do nothing to it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+log_to_stderr()
 
 
 def pytest_sessionfinish() -> None:

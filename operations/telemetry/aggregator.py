@@ -86,7 +86,8 @@ class Aggregator:
     @property
     def sinks(self) -> Sequence[LaneState]:
         """How each of the sinks does."""
-        return [way.state for way in (*self._all_lanes, *self._counters)]
+        lanes, counters = self._all_lanes, self._counters
+        return [*(lane.state for lane in lanes), *(counter.state for counter in counters)]
 
     def emit(self, event: object) -> None:
         """Tell of something; never waits, from whatever thread."""
@@ -160,8 +161,10 @@ class Aggregator:
         batch = self._inbox.take()
         if not batch:
             return
-        for way in (*self._lanes, *self._counters):
-            way.put(batch)
+        for lane in self._lanes:
+            lane.put(batch)
+        for counter in self._counters:
+            counter.put(batch)
         if self._trail is not None:
             audits = [record for record in batch if record.importance is Importance.AUDIT]
             if audits:

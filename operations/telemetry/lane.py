@@ -14,6 +14,7 @@ BATCH = 256  # records that a sink is given at once, at most: it holds up the ev
 _PAUSE_FIRST = 0.1  # seconds
 _PAUSE_MOST = 30.0  # seconds
 
+
 @dataclass(frozen=True, slots=True)
 class LaneState:
     """How a sink does. ``busy`` is how many seconds it has been at what it was given last."""

@@ -11,13 +11,14 @@ import structlog
 
 from operations.logs import configure_logs, log_past, written_together
 from operations.redaction import HIDDEN
+from tests.logging_defaults import log_to_stderr
 
 
 @pytest.fixture(autouse=True)
 def _as_before() -> Iterator[None]:
     root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
     yield
-    structlog.reset_defaults()
+    log_to_stderr()
     root.handlers[:] = handlers
     root.setLevel(level)
 

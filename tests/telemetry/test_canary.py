@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from agents import events as agents
 from operations.logs import configure_logs
@@ -19,6 +18,7 @@ from orchestration.telemetry.importance import IMPORTANCE
 from orchestration.telemetry.journal import Journal
 from orchestration.telemetry.live import LiveView
 from orchestration.telemetry.statistics import RunStatistics
+from tests.logging_defaults import log_to_stderr
 
 CANARY = "sk-canary-0123456789abcdef"
 EVENTS = [
@@ -42,7 +42,7 @@ def records() -> list[Record]:
 def _logs_as_before() -> Iterator[None]:
     root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
     yield
-    structlog.reset_defaults()
+    log_to_stderr()
     root.handlers[:] = handlers
     root.setLevel(level)
 

@@ -17,6 +17,7 @@ from orchestration.loop.events import RunEnded
 from orchestration.loop.run import RunStatus
 from orchestration.telemetry.gen_ai import BOUNDS, GenAi
 from tests.api.client import open_client
+from tests.logging_defaults import log_to_stderr
 from tests.telemetry.collector import Collector, attributes, collecting
 from tests.telemetry.sinks import until
 
@@ -36,7 +37,7 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Generator[Collector]:
 def _logs() -> Generator[None]:
     root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
     yield
-    structlog.reset_defaults()
+    log_to_stderr()
     root.handlers[:] = handlers
     root.setLevel(level)
 
