@@ -115,13 +115,17 @@ class Bridge:
         async with self._renewing:
             if self._session.get(_SESSION) != lost:
                 return
-            self._session = {}
-            async with self._posted(self._greeting, newest=False) as answer:
-                if _SESSION in answer.headers:
-                    self._session[_SESSION] = answer.headers[_SESSION]
-                async for data in _told(answer):
-                    self._note_version(data)
-            if self._session:
+            before, self._session = self._session, {}
+            try:
+                async with self._posted(self._greeting, newest=False) as answer:
+                    if _SESSION in answer.headers:
+                        self._session[_SESSION] = answer.headers[_SESSION]
+                    async for data in _told(answer):
+                        self._note_version(data)
+            finally:
+                if not self._session:  # the next message tries again
+                    self._session = before
+            if self._session is not before:
                 async with self._posted(_GREETED, newest=False):
                     pass
                 self._begin_to_listen()
