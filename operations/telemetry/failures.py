@@ -30,7 +30,7 @@ class Failures:
         self._told_at = time.monotonic()
         since, self._told = self.count - self._told, self.count
         _log.warning(
-            "telemetry is not taken; trying again",
+            "telemetry is not taken",
             sink=self._sink,
             error=f"{type(error).__name__}: {error}"[:500],
             failures=since,

@@ -19,6 +19,7 @@ FOLDER = "audit"
 _SEGMENT = 16 * 1024**2  # bytes
 _ONE = 2**63 - 1  # bytes: whoever writes one event deletes nothing
 _LONG = 1_000  # characters of a text that are kept
+_NAMES: dict[type, Sequence[str]] = {}  # of the fields of each type of event
 
 
 class Trail:
@@ -116,12 +117,9 @@ def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _names(kind: Any) -> Sequence[str]:
-    if kind not in _known:
-        _known[kind] = [one.name for one in fields(kind)]
-    return _known[kind]
-
-
-_known: dict[type, Sequence[str]] = {}
+    if kind not in _NAMES:
+        _NAMES[kind] = [one.name for one in fields(kind)]
+    return _NAMES[kind]
 
 
 def _cut(value: Any) -> Any:

@@ -37,6 +37,12 @@ def columns(run: Run) -> tuple[Any, ...]:
     )
 
 
+def is_there(connection: sqlite3.Connection, run_id: str) -> bool:
+    """Return whether there is a run of that id."""
+    found = connection.execute("SELECT 1 FROM runs WHERE run_id = ?", (run_id,)).fetchone()
+    return found is not None
+
+
 def run_of(row: sqlite3.Row) -> Run:
     """Return the run that is to go on from ``row``."""
     delay = 0.0

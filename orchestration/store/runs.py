@@ -32,7 +32,7 @@ from orchestration.store.run_lists import (
     of_all,
     of_thread_sql,
 )
-from orchestration.store.run_rows import columns
+from orchestration.store.run_rows import columns, is_there
 from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.ttl import Ttl
@@ -60,8 +60,6 @@ _CLAIM = """
 UPDATE runs SET status = 'running', token = ?, attempt = attempt + 1, updated_at = ?
 WHERE run_id = ? AND status = 'pending'
 """
-_IS_THERE = "SELECT 1 FROM runs WHERE run_id = ?"
-_MINE = "run_id = ? AND status = ? AND token IS ?"
 _REQUEUE = f"""
 UPDATE runs SET status = 'pending', token = NULL, attempt = attempt - 1, updated_at = ?
 WHERE {MINE}
@@ -334,7 +332,7 @@ def _claim(
     """Mark a pending run as running; one that could not be ``written`` is claimed all the same."""
     if change(_CLAIM, (token, iso_now(), run_id), connection):
         return True
-    return not written and connection.execute(_IS_THERE, (run_id,)).fetchone() is None
+    return not written and not is_there(connection, run_id)
 
 
 def _is_own(run: Run, connection: sqlite3.Connection) -> bool:

@@ -11,11 +11,10 @@ from operations.database import Database
 from operations.errors import StorageUnavailable
 from operations.writer import Operation
 from orchestration.loop.run import Run
+from orchestration.store.run_rows import is_there
 from orchestration.store.unwritten import AGAIN, HOLD
 
 T = TypeVar("T")
-
-_IS_THERE = "SELECT 1 FROM runs WHERE run_id = ?"
 
 
 class CannotBeWritten(Exception):
@@ -183,7 +182,7 @@ def _whole(
     connection: sqlite3.Connection,
 ) -> T:
     # Another write may have brought it along meanwhile.
-    if connection.execute(_IS_THERE, (run_id,)).fetchone() is None:
+    if not is_there(connection, run_id):
         try:
             for one in before:
                 one(connection)

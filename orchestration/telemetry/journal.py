@@ -103,7 +103,7 @@ class Journal:
         }
         if (started := self._working.pop(event.run_id, None)) is not None:
             told["waited"] = round(started.waited, 6)
-            told |= span_of_run(started.run_id, started.attempt, started.waited, started.trace)[
-                0
-            ].named()
+            begun = started.run_id, started.attempt, started.waited, started.trace
+            span, _, _ = span_of_run(*begun)
+            told |= span.named()
         log_past(at, "run ended", told, (event.graph_id, event.error or ""))
