@@ -15,12 +15,14 @@ from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
 from orchestration.api.fields import RunConfig
 from orchestration.api.following import follow, follow_again, keep_events, place
 from orchestration.api.idempotency import Once
+from orchestration.api.own_runs import left_waiting
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota
 from orchestration.api.run_models import JoinHow, RunCreate, StatelessRun, WorkflowRun
 from orchestration.api.submission import new_run, require_workflow
 from orchestration.graphs.workflows import SPEC
+from orchestration.loop.errors import Draining
 from orchestration.loop.run import Run
 
 endpoint = Endpoints()
@@ -37,6 +39,8 @@ async def _waited_again(call: Call, kept: sqlite3.Row) -> Response:
     run = call.backend.loop.live(kept["run_id"])
     if run is not None:
         return waiting(call, run, cancel=False)
+    if left_waiting(call, kept["run_id"]):
+        raise Draining
     return json_response((kept["output"] or "null").encode())
 
 

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
+from orchestration.api.own_runs import left_waiting
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota
 from orchestration.api.run_models import JoinHow
@@ -57,13 +58,14 @@ async def follow_again(
 ) -> EventStream:
     """Return the stream of a run that is known: what is missed of it, then what comes.
 
+    The stream of one that a stop of the service has put back says ``shutdown`` last, not ``end``.
     Where the client does not say what it has seen, all ``after`` that number is missed.
     """
     seen = last_event_id(call)
     after = after if seen is None else seen
     if run is None:
         missed = [] if after is None else await _missed(call, run_id, after)
-        if not missed or missed[-1].name != "end":
+        if (not missed or missed[-1].name != "end") and not left_waiting(call, run_id):
             missed.append(_END)
         return _stream(
             call, _closed(), {}, _nothing, before=missed, wanted=_wanted(how), numbered=True

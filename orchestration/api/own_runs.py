@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
-from orchestration.loop.run import Run
+from orchestration.loop.run import Run, RunStatus
 from orchestration.store.visibility import sees
 
 
@@ -33,6 +33,17 @@ def run_row(call: Call, run_id: str, thread_id: str | None = None) -> sqlite3.Ro
     ):
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} not found")
     return row
+
+
+def unfinished(row: sqlite3.Row) -> bool:
+    """Return whether a run has not ended."""
+    return row["status"] in (RunStatus.PENDING, RunStatus.RUNNING)
+
+
+def left_waiting(call: Call, run_id: str) -> bool:
+    """Return whether a run that is not live goes on after the next start."""
+    row = call.backend.runs.get(run_id)
+    return row is not None and unfinished(row)
 
 
 def is_own(

@@ -14,7 +14,7 @@ from orchestration.api.documents import run_document, selected
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.fields import Page
 from orchestration.api.following import follow_again
-from orchestration.api.own_runs import is_own, live_run, own_runs, run_row
+from orchestration.api.own_runs import is_own, live_run, own_runs, run_row, unfinished
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import (
@@ -26,7 +26,7 @@ from orchestration.api.run_models import (
     RunsCancel,
 )
 from orchestration.graphs.registry import GraphNotMade
-from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.errors import Draining, ThreadNotFound
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
 
 endpoint = Endpoints()
@@ -141,7 +141,7 @@ async def join_run(call: Call, how: JoinRunHow) -> Response:
         if how.cancel_on_disconnect:
             await _require_stoppable(call, run)
         return waiting(call, run, cancel=how.cancel_on_disconnect)
-    row = _row(call)
+    row = _ended_row(call)
     if row["status"] in (RunStatus.ERROR, RunStatus.TIMEOUT):
         failure = Failure(**orjson.loads(row["error"]))
         return json_response(Outcome(RunStatus(row["status"]), failure=failure).answer)
@@ -182,7 +182,7 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
     """Cancel a run."""
     run = _live(call)
     if run is None:
-        row = _row(call)
+        row = _ended_row(call)
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {row['run_id']} has ended: {row['status']}")
     call.backend.loop.cancel(run, Ending(how.action))
     if how.wait or run.place is Place.GONE:
@@ -218,8 +218,9 @@ async def delete_run(call: Call) -> Response:
 def _why(call: Call) -> Response:
     run = _live(call)
     if run is None:
-        status = _row(call)["status"]
-        return json_response({"place": "gone", "ahead": 0, "why": f"it has ended: {status}"})
+        row = _row(call)
+        why = str(Draining()) if unfinished(row) else f"it has ended: {row['status']}"
+        return json_response({"place": "gone", "ahead": 0, "why": why})
     return json_response(call.backend.loop.standing(run))
 
 
@@ -250,6 +251,18 @@ def _live(call: Call) -> Run | None:
 
 def _row(call: Call) -> sqlite3.Row:
     return run_row(call, call.uuid("run_id"), _thread(call))
+
+
+def _ended_row(call: Call) -> sqlite3.Row:
+    """Return the row of a run that is not live.
+
+    Raises:
+        Draining: It has not ended: the service is stopping.
+    """
+    row = _row(call)
+    if unfinished(row):
+        raise Draining
+    return row
 
 
 def _thread(call: Call) -> str | None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 
 from orchestration.api.endpoint import Call
+from orchestration.api.own_runs import left_waiting
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import ThreadStreamHow
 from orchestration.api.sse import EventStream
@@ -69,7 +70,7 @@ async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
             call.backend.streams.replayed += 1
             yield event
         number = 0
-        if call.backend.loop.live(row["run_id"]) is None:
+        if call.backend.loop.live(row["run_id"]) is None and not left_waiting(call, row["run_id"]):
             yield run_done(row["run_id"])
 
 

@@ -59,6 +59,7 @@ class ThreadLog:
     _listeners: list[Listener] = field(default_factory=list)
     _runs: list[Run] = field(default_factory=list)
     _origin: int = 0
+    _closed: bool = False
 
     @property
     def idle(self) -> bool:
@@ -193,6 +194,8 @@ class ThreadLog:
         if unseen and after is None and root is not None and root.status in _OVER:
             origin = max(origin, self.seen)
         listener.give(event for event in self._events if event.number > origin)
+        if self._closed:
+            listener.close()
         self._listeners.append(listener)
         return listener
 
@@ -201,7 +204,8 @@ class ThreadLog:
         self._listeners.remove(listener)
 
     def close(self) -> None:
-        """Let all readers take what is left and then see the end."""
+        """Let all readers take what is left and then see the end, as does who comes later."""
+        self._closed = True
         for listener in self._listeners:
             listener.close()
 
@@ -242,6 +246,7 @@ class ThreadLogs:
         self._logs: dict[str, ThreadLog] = {}
         self._idle: dict[str, asyncio.TimerHandle] = {}  # the longest idle first
         self._idle_bytes = 0
+        self._closed = False
 
     def find(self, thread_id: str) -> ThreadLog | None:
         """Return the log of a thread, if there is one."""
@@ -256,6 +261,8 @@ class ThreadLogs:
         if log is None:
             begin = 0 if new_thread else time.time_ns() // 1_000_000
             log = self._logs[thread_id] = ThreadLog(begin, _origin=begin)
+            if self._closed:
+                log.close()
         self._wake(thread_id, log)
         return log
 
@@ -264,7 +271,7 @@ class ThreadLogs:
         log = self._logs.get(thread_id)
         if log is None or not log.idle or thread_id in self._idle:
             return
-        if log.empty:
+        if log.empty or self._closed:
             del self._logs[thread_id]
             return
         loop = asyncio.get_running_loop()
@@ -288,7 +295,8 @@ class ThreadLogs:
             log.close()
 
     def close(self) -> None:
-        """End all streams, and wait for nothing any more."""
+        """End all streams, those to come as well, and wait for nothing any more."""
+        self._closed = True
         for timer in self._idle.values():
             timer.cancel()
         for log in self._logs.values():

@@ -15,10 +15,13 @@ class Watchers:
     def __init__(self, on_thread: Callable[[str], Iterable[Run]]) -> None:
         self._on_thread = on_thread
         self._of: dict[str, list[Listener]] = {}
+        self._closed = False
 
     def watch(self, thread_id: str) -> Listener:
         """Return a listener for the events of all runs of a thread, those to come included."""
         listener = Listener()
+        if self._closed:
+            listener.close()
         self._of.setdefault(thread_id, []).append(listener)
         for run in self._on_thread(thread_id):
             run.stream.tap(listener.put_nowait)
@@ -51,7 +54,8 @@ class Watchers:
             listener.close()
 
     def close(self) -> None:
-        """Let all of them take what is left and then see the end."""
+        """Let all of them take what is left and then see the end, as does who comes later."""
+        self._closed = True
         for listeners in self._of.values():
             for listener in listeners:
                 listener.close()

@@ -11,9 +11,10 @@ from mcp_types import CallToolRequestParams
 
 from orchestration.api.access import Action
 from orchestration.api.endpoint import Call
-from orchestration.api.own_runs import live_run, run_row
+from orchestration.api.own_runs import live_run, run_row, unfinished
 from orchestration.api.problems import Problem
 from orchestration.api.thread_models import ThreadSearch
+from orchestration.loop.errors import Draining
 from orchestration.mcp import results
 from orchestration.mcp.calls import REFUSALS
 from orchestration.mcp.catalogue import Catalogue
@@ -21,7 +22,7 @@ from orchestration.mcp.client import client_of
 from orchestration.mcp.results import Result
 from orchestration.mcp.running import Begun, Runs
 from orchestration.mcp.validation import Schema, Validator
-from orchestration.mcp.views import latest, shown_questions, unfinished, view, whole_view
+from orchestration.mcp.views import latest, shown_questions, view, whole_view
 from orchestration.mcp.visit import Context, visit_of
 from orchestration.store.thread_search import ThreadQuery
 
@@ -107,6 +108,8 @@ class RunTools:
         row = await latest(call, row)
         run = live_run(call, row["run_id"])
         if run is None:
+            if unfinished(row):
+                raise Draining
             raise Problem(409, f"the run {row['run_id']} has ended: {row['status']}")
         self._runs.cancel(run)
         await self._runs.watch(ctx, Begun(run), _USUAL)

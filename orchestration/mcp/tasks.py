@@ -16,7 +16,7 @@ from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, RequestParams
 
 from orchestration.api.access import Action
 from orchestration.api.endpoint import Call
-from orchestration.api.own_runs import live_run, run_row
+from orchestration.api.own_runs import live_run, run_row, unfinished
 from orchestration.api.problems import Problem, problem
 from orchestration.loop.run import Failure, Run
 from orchestration.mcp import results
@@ -25,7 +25,7 @@ from orchestration.mcp.client import client_of, lacks_tasks
 from orchestration.mcp.questions import Question
 from orchestration.mcp.results import Result
 from orchestration.mcp.running import Runs
-from orchestration.mcp.views import latest, shown_questions, unfinished, values_of
+from orchestration.mcp.views import latest, shown_questions, values_of
 from orchestration.mcp.visit import Context, visit_of
 
 _POLL = 500  # milliseconds that a client is asked to wait before it asks again

@@ -7,16 +7,10 @@ from typing import Any
 import orjson
 
 from orchestration.api.endpoint import Call
+from orchestration.api.own_runs import unfinished
 from orchestration.mcp.questions import Question, questions_on
 
 View = dict[str, Any]
-
-_UNFINISHED = frozenset({"pending", "running"})
-
-
-def unfinished(row: sqlite3.Row) -> bool:
-    """Return whether a run has not ended."""
-    return row["status"] in _UNFINISHED
 
 
 async def latest(call: Call, row: sqlite3.Row) -> sqlite3.Row:

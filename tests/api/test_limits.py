@@ -21,6 +21,7 @@ from tests.api.client import (
     open_socket,
 )
 
+STOPPING = "the service is stopping; try again in a few seconds"
 ECHO: dict[str, Any] = {"assistant_id": "echo", "input": {"text": "x"}}
 
 
@@ -142,11 +143,46 @@ async def test_a_wait_that_the_stop_cuts_short_says_so(
         answers = [await waiting, await joining]
         for answer in answers:
             await answer.aread()
-    sentence = "the service is stopping; try again in a few seconds"
     for answer in answers:
         assert answer.status_code == status
         said = answer.json()
-        assert sentence in (said.get("detail"), said.get("__error__", {}).get("message"))
+        assert STOPPING in (said.get("detail"), said.get("__error__", {}).get("message"))
+
+
+async def test_of_a_run_that_a_stop_put_back_nobody_is_told_that_it_ended(tmp_path: Path) -> None:
+    key = {"idempotency-key": "put back"}
+    body = {"assistant_id": "holder", "input": {"text": "put back"}, "stream_resumable": True}
+    async with (
+        open_play(tmp_path, "holder", drain_grace=0.01) as service,
+        client_of(service.app) as client,
+    ):
+        thread = await new_thread(client)
+        first = asyncio.create_task(
+            client.post(f"/threads/{thread}/runs/wait", json=body, headers=key)
+        )
+        await plays.gates["put back"].reached.wait()
+        path = f"/threads/{thread}/runs/{service.loop.all_live()[0].run_id}"
+        await service.loop.drain()
+        answers = [
+            await first,
+            await client.post(f"/threads/{thread}/runs/wait", json=body, headers=key),
+            await client.get(f"{path}/join"),
+            await client.post(f"{path}/cancel"),
+        ]
+        why = (await client.get(f"{path}/why")).json()["why"]
+        of_run = await client.get(f"{path}/stream", headers={"last-event-id": "0"})
+        of_thread = await client.get(f"/threads/{thread}/stream", headers={"last-event-id": "-1"})
+        of_log = await client.post(
+            f"/threads/{thread}/stream/events", json={"channels": ["lifecycle"]}
+        )
+    assert [answer.status_code for answer in answers] == [503] * 4
+    assert {answer.json()["detail"] for answer in answers} == {why} == {STOPPING}
+    for stream in (of_run, of_thread):
+        names = [line for line in stream.text.splitlines() if line.startswith("event: ")]
+        assert (names[0], names[-1]) == ("event: metadata", "event: shutdown")
+        assert "event: end" not in names
+        assert "run_done" not in stream.text
+    assert "event: shutdown" in of_log.text
 
 
 async def test_a_service_whose_database_cannot_be_read_is_not_ready(tmp_path: Path) -> None:
