@@ -1,7 +1,9 @@
 """The wall clock. Its times are UTC; as text, ISO 8601 with microseconds, so that texts sort."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import lru_cache
 
 Clock = Callable[[], datetime]
 
@@ -18,9 +20,15 @@ def iso(at: datetime) -> str:
 
 def iso_of(seconds: float) -> str:
     """Return a time as text that is given in seconds since 1970."""
-    return iso(datetime.fromtimestamp(seconds, UTC))
+    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
+    return f"{_iso_second(whole)}.{micros:06d}+00:00"
 
 
 def iso_now() -> str:
     """Return the present as text."""
-    return iso(utc_now())
+    return iso_of(time.time())
+
+
+@lru_cache(maxsize=64)
+def _iso_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:19]

@@ -86,14 +86,17 @@ class Trail:
                 self._heard(failing)
 
     def _entry(self, record: Record, number: int) -> bytes:
+        event = record.event
         head = {
             "writer": self._writer,
             "number": self._number + number,
             "at": iso_of(record.at),
-            "event": type(record.event).__name__,
+            "event": type(event).__name__,
         }
-        event = record.event
-        said = {name: _cut(getattr(event, name)) for name in _names(type(event))}
+        said = {
+            name: value[:_LONG] if isinstance(value := getattr(event, name), str) else value
+            for name in _names(type(event))
+        }
         # First, and not to be said otherwise by what follows.
         return dumps({**head, **record.common, **said, **head})
 
@@ -120,7 +123,3 @@ def _names(kind: Any) -> Sequence[str]:
     if kind not in _NAMES:
         _NAMES[kind] = [one.name for one in fields(kind)]
     return _NAMES[kind]
-
-
-def _cut(value: Any) -> Any:
-    return value[:_LONG] if isinstance(value, str) else value

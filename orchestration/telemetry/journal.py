@@ -11,7 +11,7 @@ from agents import events as agents
 from coordinator import events as coordinator
 from operations.logs import log_past, written_together
 from operations.telemetry.record import Record
-from operations.telemetry.traceparent import span_of_run
+from operations.telemetry.traceparent import named_span_of_run
 from orchestration.loop.events import (
     LeaseLost,
     RunCrashed,
@@ -104,6 +104,5 @@ class Journal:
         if (started := self._working.pop(event.run_id, None)) is not None:
             told["waited"] = round(started.waited, 6)
             begun = started.run_id, started.attempt, started.waited, started.trace
-            span, _, _ = span_of_run(*begun)
-            told |= span.named()
+            told |= named_span_of_run(*begun)
         log_past(at, "run ended", told, (event.graph_id, event.error or ""))

@@ -43,6 +43,7 @@ class Metrics(Collector):
             label: Guard[str](most, _TTL, clock, partial(self._forget_value, label))
             for label, most in _BOUNDS.items()
         }
+        self._passed: dict[tuple[str, str], str] = {}  # what the guards said in this batch
         self._nodes = Guard[tuple[str, str]](_NODES, _TTL, clock, self._forget_node)
         self._assistant = partial(self._guarded, "assistant")
         self._reason = partial(self._guarded, "reason")
@@ -83,6 +84,7 @@ class Metrics(Collector):
 
     def take(self, batch: Sequence[Record]) -> None:
         """Count what happened."""
+        self._passed.clear()
         for record in batch:
             self._counted[type(record.event)](record.event)
 
@@ -107,7 +109,11 @@ class Metrics(Collector):
         self._families[instrument.name].series(values).add(value)
 
     def _guarded(self, label: str, value: str) -> str:
-        return self._guards[label](value) or OTHER
+        key = label, value
+        passed = self._passed.get(key)
+        if passed is None:
+            passed = self._passed[key] = self._guards[label](value) or OTHER
+        return passed
 
     def _forget_value(self, label: str, value: str) -> None:
         for family in self._families.values():
