@@ -31,7 +31,7 @@ from orchestration.api.state import up_to_date
 from orchestration.api.submission import new_run
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
-from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.errors import Draining, ThreadNotFound
 
 endpoint = Endpoints()
 Document = dict[str, Any]
@@ -93,6 +93,8 @@ async def _done(call: Call, body: CommandBody) -> Document:
     asked = {**given, "metadata": metadata, "thread_id": UUID(thread_id)}
     call = await call.may("threads", action, asked)
     if do in (_start, _respond):
+        if call.backend.loop.draining:  # what a run has asked that was put back is not known
+            raise Draining
         await _all_asked(call, thread_id)
     thread = _thread(call, thread_id)
     if do is not _start and not thread.known:

@@ -7,7 +7,8 @@ from typing import Any
 
 from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
-from orchestration.loop.run import Run, RunStatus
+from orchestration.loop.errors import Draining
+from orchestration.loop.run import Ending, Run, RunStatus
 from orchestration.store.visibility import sees
 
 
@@ -44,6 +45,18 @@ def left_waiting(call: Call, run_id: str) -> bool:
     """Return whether a run that is not live goes on after the next start."""
     row = call.backend.runs.get(run_id)
     return row is not None and unfinished(row)
+
+
+def cancel(call: Call, run: Run, ending: Ending) -> None:
+    """Have a live run end.
+
+    Raises:
+        Draining: it need not: it may be put back before, as the service is stopping.
+    """
+    loop = call.backend.loop
+    loop.cancel(run, ending)
+    if loop.draining and not run.ends:
+        raise Draining
 
 
 def is_own(

@@ -1,6 +1,7 @@
 """The runs of a thread: listed, read, joined, cancelled, deleted."""
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from uuid import UUID
@@ -14,7 +15,15 @@ from orchestration.api.documents import run_document, selected
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.fields import Page
 from orchestration.api.following import follow_again
-from orchestration.api.own_runs import is_own, live_run, own_runs, run_row, unfinished
+from orchestration.api.own_runs import (
+    cancel,
+    is_own,
+    left_waiting,
+    live_run,
+    own_runs,
+    run_row,
+    unfinished,
+)
 from orchestration.api.patience import waiting
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import (
@@ -48,10 +57,12 @@ async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     if body.status is None and not body.run_ids:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "give run_ids, or a status")
     found = await own_runs(call, [run for run in loop.all_live() if _matches(run, body)])
-    if not found:
-        raise Problem(HTTPStatus.NOT_FOUND, "No runs found to cancel")
     for run in found:
         loop.cancel(run, Ending(how.action))
+    if loop.draining and not _all_end(call, body, found):
+        raise Draining
+    if not found:
+        raise Problem(HTTPStatus.NOT_FOUND, "No runs found to cancel")
     for run in found:
         if how.wait or run.place is Place.GONE:
             await _ended(run)
@@ -184,7 +195,7 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
     if run is None:
         row = _ended_row(call)
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {row['run_id']} has ended: {row['status']}")
-    call.backend.loop.cancel(run, Ending(how.action))
+    cancel(call, run, Ending(how.action))
     if how.wait or run.place is Place.GONE:
         await _ended(run)
     return no_content(HTTPStatus.ACCEPTED if not how.wait else HTTPStatus.NO_CONTENT)
@@ -205,7 +216,7 @@ async def delete_run(call: Call) -> Response:
         await _ended(run)
         if backend.runs.get(run.run_id) is None:
             return no_content()
-    row = _row(call)  # it had ended, or was about to in another way
+    row = _ended_row(call)  # it had, or was about to in another way
     await backend.runs.delete(row["thread_id"], row["run_id"])
     if row["graph_id"] in backend.graphs:
         # Whoever deletes a run whose graph cannot be made is not kept from it by that.
@@ -276,6 +287,14 @@ def _matches(run: Run, asked: RunsCancel) -> bool:
     if asked.run_ids is not None and run.run_id not in asked.run_ids:
         return False
     return asked.status in (None, "all", run.status)
+
+
+def _all_end(call: Call, asked: RunsCancel, found: Sequence[Run]) -> bool:
+    """Return whether nothing of what is to be cancelled goes on after the next start."""
+    if asked.run_ids is None:  # who was put back is not among those that are found
+        return False
+    others = set(asked.run_ids) - {run.run_id for run in found}
+    return all(run.ends for run in found) and not any(left_waiting(call, one) for one in others)
 
 
 async def _ended(run: Run) -> None:

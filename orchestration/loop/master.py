@@ -170,10 +170,10 @@ class MasterLoop:
             raise refused
 
     def cancel(self, run: Run, ending: Ending) -> None:
-        """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see ``run.done``."""
+        """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see its ``done``."""
         if run.place is Place.WORKING:
             self._worker.stop(run, ending)
-        elif run.place is not Place.GONE:
+        elif run.place is not Place.GONE and run.run_id in self._live:
             self._scheduler.withdraw(run)
             run.ending = ending
             self._spawn(self._end_unstarted(run, ending))
@@ -308,7 +308,7 @@ class MasterLoop:
         except StorageUnavailable as error:
             left = error
         finally:
-            self._scheduler.release(run)
+            self._scheduler.release(run, put_back=self._draining and outcome is None)
             # Both have the run: such a circle, and all that hangs on it, waits for the collector.
             run.task = run.control = None
         if outcome is None:
@@ -341,7 +341,7 @@ class MasterLoop:
                     raise
                 if loop.time() - begun >= PATIENCE:
                     run.break_off(error)
-            if self._draining:
+            if self._draining and not run.ends:
                 break
             if pause is not None:
                 await self._pause(run)

@@ -69,15 +69,16 @@ class RunQueue:
             return run
         return None
 
-    def release(self, run: Run) -> None:
-        """Free the thread and the limits of a run that was taken."""
+    def release(self, run: Run, *, put_back: bool = False) -> None:
+        """Free the limits of a run that was taken, and its thread unless it is ``put_back``."""
         run.place = Place.GONE
         for limit in run.limits:
             self._working[limit] -= 1
             if not self._working[limit]:
                 del self._working[limit]
         self._offer(run)
-        self._advance(run.thread_id)
+        if not put_back:
+            self._advance(run.thread_id)
 
     def hold(self, thread_id: str) -> bool:
         """Occupy a thread without a run; False if it is occupied."""

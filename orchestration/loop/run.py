@@ -198,6 +198,11 @@ class Run:
         return self.kwargs.get("protocol") is not None
 
     @property
+    def ends(self) -> bool:
+        """Whether it was told to end: not only to stop here, and go on after the next start."""
+        return self.ending not in (None, Ending.DRAIN)
+
+    @property
     def resuming(self) -> bool:
         """Whether this execution continues one that was cut off: from its last checkpoint."""
         return self.attempt > 1 or self.crashes > 0

@@ -56,10 +56,13 @@ class Scheduler:
             self._queue.remove(run)
             self._dispatch()
 
-    def release(self, run: Run) -> None:
-        """Take back the slot, the thread and the limits of a run that was started."""
+    def release(self, run: Run, *, put_back: bool = False) -> None:
+        """Take back the slot and the limits of a run that was started, and its thread.
+
+        One that is ``put_back`` keeps that: nothing is to change there before it goes on.
+        """
         self.working -= 1
-        self._queue.release(run)
+        self._queue.release(run, put_back=put_back)
         self._dispatch()
 
     def hold(self, thread_id: str) -> bool:

@@ -85,12 +85,15 @@ class Worker:
         return await self._conclude(run)
 
     def stop(self, run: Run, ending: Ending) -> None:
-        """Tell a working run to stop. The first reason stands; one that has ended is left alone."""
-        if run.ending is not None or (run.task is not None and run.task.done()):
+        """Tell a working run to stop. The first reason stands; one that has ended is left alone.
+
+        A drain is no such reason: what is cancelled after it ends, and does not go on later.
+        """
+        if run.ends or run.ending is ending or (run.task is not None and run.task.done()):
             return
-        run.ending = ending
+        told, run.ending = run.ending is not None, ending
         self._emit(StopRequested(run.run_id, ending))
-        if run.task is not None:
+        if run.task is not None and not told:
             self._cancel(run, run.task)
 
     async def give_up(self, run: Run, error: BaseException) -> Outcome:

@@ -14,7 +14,6 @@ from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import live_run, run_row, unfinished
 from orchestration.api.problems import Problem
 from orchestration.api.thread_models import ThreadSearch
-from orchestration.loop.errors import Draining
 from orchestration.mcp import results
 from orchestration.mcp.calls import REFUSALS
 from orchestration.mcp.catalogue import Catalogue
@@ -106,12 +105,9 @@ class RunTools:
     async def _cancel(self, ctx: Context, arguments: dict[str, Any]) -> Any:
         call, row = await _granted(ctx, "update", arguments)
         row = await latest(call, row)
-        run = live_run(call, row["run_id"])
+        run = self._runs.cancel(call, row)
         if run is None:
-            if unfinished(row):
-                raise Draining
             raise Problem(409, f"the run {row['run_id']} has ended: {row['status']}")
-        self._runs.cancel(run)
         await self._runs.watch(ctx, Begun(run), _USUAL)
         return view(run_row(call, row["run_id"]))
 

@@ -1,6 +1,7 @@
 """Runs for calls of tools: submitted as over HTTP, followed, given up with their client."""
 
 import asyncio
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -9,8 +10,10 @@ import anyio
 
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
+from orchestration.api.own_runs import cancel, live_run, unfinished
 from orchestration.api.run_models import RunCreate
 from orchestration.api.submission import new_run
+from orchestration.loop.errors import Draining
 from orchestration.loop.run import Ending, Outcome, Run
 from orchestration.loop.streams import Listener
 from orchestration.mcp.client import client_of
@@ -115,9 +118,18 @@ class Runs:
         if not run.announced:
             await self._backend.runs.announce(run)
 
-    def cancel(self, run: Run) -> None:
-        """Have a run stop."""
-        self._backend.loop.cancel(run, Ending.INTERRUPT)
+    def cancel(self, call: Call, row: sqlite3.Row) -> Run | None:
+        """Have a run stop, and return it; None if it has ended.
+
+        Raises:
+            Draining: it need not: it goes on after the next start, as the service is stopping.
+        """
+        run = live_run(call, row["run_id"])
+        if run is not None:
+            cancel(call, run, Ending.INTERRUPT)
+        elif unfinished(row):
+            raise Draining
+        return run
 
     def _give_up(self, run: Run) -> None:
         loop = self._backend.loop

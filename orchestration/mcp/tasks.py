@@ -16,8 +16,9 @@ from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, RequestParams
 
 from orchestration.api.access import Action
 from orchestration.api.endpoint import Call
-from orchestration.api.own_runs import live_run, run_row, unfinished
+from orchestration.api.own_runs import run_row, unfinished
 from orchestration.api.problems import Problem, problem
+from orchestration.loop.errors import Draining
 from orchestration.loop.run import Failure, Run
 from orchestration.mcp import results
 from orchestration.mcp.catalogue import Catalogue
@@ -109,10 +110,11 @@ class Tasks:
         """Cancel what a task does; one that has ended stays as it is."""
         call, first = await self._task(ctx, params, "update")
         row = await latest(call, first)
-        run = live_run(call, row["run_id"])
-        if run is not None:
-            self._runs.cancel(run)
-        elif self._status(call, first, row)[0] == "input_required":
+        try:
+            run = self._runs.cancel(call, row)
+        except Draining as error:
+            raise MCPError(INTERNAL_ERROR, str(error)) from error
+        if run is None and self._status(call, first, row)[0] == "input_required":
             await self._give_up(ctx, row)
         return {}
 

@@ -1,5 +1,7 @@
 """What executes a run dies: the run goes on in its slot, and is given up when that is too often."""
 
+import asyncio
+
 from orchestration.loop.admission import Limits
 from orchestration.loop.errors import WorkerLost
 from orchestration.loop.events import RunCrashed, RunEnded
@@ -60,6 +62,21 @@ def test_a_run_that_is_stopped_while_it_is_put_back_is_not_executed_again() -> N
         await stage.quiet()
         assert ending(run) == (RunStatus.INTERRUPTED, None)
         assert stage.executor.order == ["a"]
+
+    play(main, LIMITS)
+
+
+def test_a_run_whose_worker_dies_during_a_drain_ends_all_the_same_if_it_was_cancelled() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a")
+        await stage.quiet()
+        stage.loop.close_intake()
+        stage.executor.work["a"].end.set_exception(WorkerLost("gone"))
+        while run.task is not None:  # noqa: ASYNC110 - on virtual time, turn by turn
+            await asyncio.sleep(0)
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await stage.loop.drain()
+        assert stage.store.status["a"] is RunStatus.INTERRUPTED
 
     play(main, LIMITS)
 

@@ -7,7 +7,7 @@ import pytest
 from orchestration.loop.admission import Limits
 from orchestration.loop.draining import RunTier, tier_of
 from orchestration.loop.events import RunRequeued
-from orchestration.loop.run import RunStatus
+from orchestration.loop.run import Ending, RunStatus
 from tests.loop.stage import Stage, new_run, play
 
 
@@ -46,6 +46,33 @@ def test_a_stop_does_not_wait_for_the_grace_of_a_tier_that_has_no_runs_left() ->
         began = stage.sim.time()
         await stage.loop.drain()
         assert stage.sim.time() - began < 1.1
+
+    play(main, Limits(concurrent_runs=1))
+
+
+def test_who_cancels_a_run_that_a_stop_is_putting_back_has_it_ended() -> None:
+    async def main(stage: Stage) -> None:
+        stage.executor.stubborn.add("cancelled")
+        run = await stage.submit("cancelled")
+        await stage.quiet()
+        draining = asyncio.create_task(stage.loop.drain())
+        await asyncio.sleep(10 + 1)  # of virtual time: it was told to stop, and has 2 s left
+        assert run.ending is Ending.DRAIN
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await draining
+        assert stage.store.status["cancelled"] is RunStatus.INTERRUPTED
+
+    play(main, Limits(concurrent_runs=1))
+
+
+def test_who_leaves_a_run_after_the_stop_ends_it_no_more() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("works")
+        waiting = await stage.submit("waits")
+        await stage.loop.drain()
+        stage.loop.cancel(waiting, Ending.INTERRUPT)
+        await stage.quiet()
+        assert set(stage.store.status.values()) == {RunStatus.PENDING}
 
     play(main, Limits(concurrent_runs=1))
 

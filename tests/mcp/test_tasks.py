@@ -163,3 +163,14 @@ async def test_the_result_of_a_task_stays_when_its_assistant_is_deleted(tmp_path
         done = await _get(http, task)
     assert done["status"] == "completed"
     assert '"text":"held"' in done["result"]["content"][0]["text"]
+
+
+async def test_a_task_that_a_stop_has_put_back_is_not_said_to_be_cancelled(tmp_path: Path) -> None:
+    async with open_tools(tmp_path, "hold", mcp=AT_ONCE, drain_grace=0.01) as (service, http):
+        task = await _call(http, "hold", name="task put back")
+        await gates["task put back"].reached.wait()
+        await service.loop.drain()
+        refused = await rpc(http, "tasks/cancel", {"taskId": task["taskId"]}, able=ABLE)
+        found = await _get(http, task)
+    assert refused["message"] == "the service is stopping; try again in a few seconds"
+    assert found["status"] == "working"

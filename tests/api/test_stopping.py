@@ -1,0 +1,96 @@
+"""What is told, and done, of runs that a stop of the service puts back."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from orchestration.service import Service
+from tests.api import plays
+from tests.api.client import client_of, new_run, new_thread, open_play
+
+STOPPING = "the service is stopping; try again in a few seconds"
+
+
+@asynccontextmanager
+async def put_back(
+    folder: Path, name: str
+) -> AsyncGenerator[tuple[Service, httpx.AsyncClient, str]]:
+    """Open a service that has put a run back, and give the path of that."""
+    async with (
+        open_play(folder, "holder", drain_grace=0.01) as service,
+        client_of(service.app) as client,
+    ):
+        path = await new_run(client, await new_thread(client), "holder", name)
+        await plays.gates[name].reached.wait()
+        await service.loop.drain()
+        yield service, client, path
+
+
+def told(answer: httpx.Response) -> tuple[int, Any, bool]:
+    return answer.status_code, answer.json().get("detail"), "retry-after" in answer.headers
+
+
+async def test_a_run_that_was_put_back_is_not_said_to_be_deleted_or_unknown(tmp_path: Path) -> None:
+    async with put_back(tmp_path, "not deleted") as (_, client, path):
+        run_id = path.rpartition("/")[2]
+        answers = [
+            await client.delete(path),
+            await client.post("/runs/cancel", json={"run_ids": [run_id]}),
+            await client.post("/runs/cancel", json={"status": "all"}),
+        ]
+        others = await client.post("/runs/cancel", json={"run_ids": ["another"]})
+        found = await client.get(path)
+    assert [told(answer) for answer in answers] == [(503, STOPPING, True)] * 3
+    assert others.status_code == 404
+    assert found.json()["status"] == "pending"
+
+
+async def test_a_thread_stays_as_the_run_left_it_that_was_put_back(tmp_path: Path) -> None:
+    async with put_back(tmp_path, "left as it was") as (_, client, path):
+        thread = path.partition("/runs/")[0]
+        changed = await client.post(f"{thread}/state", json={"values": {"text": "changed"}})
+        before = await client.get(thread)
+    plays.gates["left as it was"].opened.set()
+    async with open_play(tmp_path, "holder") as service, client_of(service.app) as client:
+        after = await client.get(f"{path}/join")
+    assert (service.recovered, changed.status_code, before.json()["status"]) == (1, 409, "busy")
+    assert after.json()["text"] == "left as it was"
+
+
+async def test_an_answer_to_a_run_that_was_put_back_is_to_be_given_again(tmp_path: Path) -> None:
+    answer = {"interrupt_id": "asked before the stop", "response": 1}
+    body = {"id": 1, "method": "input.respond", "params": answer}
+    async with put_back(tmp_path, "to be answered") as (_, client, path):
+        refused = await client.post(path.partition("/runs/")[0] + "/commands", json=body)
+    assert (refused.status_code, refused.json()["message"]) == (503, STOPPING)
+    assert "retry-after" in refused.headers
+
+
+@pytest.mark.parametrize("many", [False, True])
+async def test_a_run_that_is_cancelled_while_it_is_put_back_ends(
+    tmp_path: Path, *, many: bool
+) -> None:
+    name = f"cancelled in the grace {many}"
+    async with (
+        open_play(tmp_path, "stubborn", drain_grace=0.01) as service,
+        client_of(service.app) as client,
+    ):
+        path = await new_run(client, await new_thread(client), "stubborn", name)
+        await plays.gates[name].reached.wait()
+        (run,) = service.loop.all_live()
+        draining = asyncio.create_task(service.loop.drain())
+        while run.ending is None:  # noqa: ASYNC110 - of the loop's own accord
+            await asyncio.sleep(0.001)
+        if many:
+            answer = await client.post("/runs/cancel", json={"run_ids": [run.run_id]})
+        else:
+            answer = await client.post(f"{path}/cancel")
+        plays.gates[name].opened.set()
+        await draining
+        status = (await client.get(path)).json()["status"]
+    assert (answer.is_success, status) == (True, "interrupted")
