@@ -215,7 +215,7 @@ async def test_an_answer_that_is_taken_slowly_is_given_whole() -> None:
         await send({"type": "http.response.start", "status": 200, "headers": head})
         await send({"type": "http.response.body", "body": b"x" * size})
 
-    async with serving(generous, 0.5) as address:
+    async with serving(generous, 1.0) as address:
         connection = socket.socket()
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
         connection.connect(address)
@@ -225,7 +225,7 @@ async def test_an_answer_that_is_taken_slowly_is_given_whole() -> None:
         taken = 0
         while part := await reader.read(65_536):
             taken += len(part)
-            await asyncio.sleep(0.02)  # the slowness is the point
+            await asyncio.sleep(0.03)  # the slowness is the point
         writer.close()
     assert taken == size
 
