@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import anyio
 import orjson
 from mcp_types import CallToolRequestParams
 
@@ -15,6 +16,7 @@ from orchestration.loop.run import Failure, Outcome, Run, RunStatus
 from orchestration.mcp import results
 from orchestration.mcp.catalogue import AssistantTool
 from orchestration.mcp.client import Client, client_of, lacks_tasks
+from orchestration.mcp.farewell import Farewell
 from orchestration.mcp.questions import Answer, Question, questions_in
 from orchestration.mcp.results import Result
 from orchestration.mcp.running import Begun, Runs
@@ -30,9 +32,10 @@ _TRIES = 3  # answers to one question that do not fit
 class AssistantCalls:
     """Answers calls of assistants. A call that takes long becomes a task, for clients that can."""
 
-    def __init__(self, runs: Runs, task_after: float) -> None:
+    def __init__(self, runs: Runs, task_after: float, farewell: Farewell) -> None:
         self._runs = runs
         self._task_after = task_after
+        self._farewell = farewell
 
     async def answer(
         self, ctx: Context, tool: AssistantTool, params: CallToolRequestParams
@@ -118,7 +121,7 @@ class AssistantCalls:
             return ended(tool, run, outcome, values)
         if client.retries:
             return _ask(run.run_id, run.thread_id, questions)
-        answers = await _asked(ctx, questions) if client.pushed else None
+        answers = await self._asked(ctx, questions) if client.pushed else None
         if answers is None:
             return results.waiting(run.run_id, run.thread_id, questions, declined=client.pushed)
         return await self._runs.resume(
@@ -128,6 +131,12 @@ class AssistantCalls:
             answers,
             seen=client.progress,
         )
+
+    async def _asked(self, ctx: Context, questions: Sequence[Question]) -> Mapping[str, Any] | None:
+        """Ask the user, for as long as there is time; None if not everything is answered."""
+        with anyio.CancelScope() as asking, self._farewell.hearing(asking.cancel):
+            return await _asked(ctx, questions)
+        return None
 
 
 def ended(tool: AssistantTool, run: Run, outcome: Outcome, values: Any) -> Result:

@@ -24,6 +24,8 @@ from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
 from orchestration.api.ingress import parse_json, read_body, replayed
 from orchestration.api.problems import Problem, problem, respond
+from orchestration.loop.errors import Draining
+from orchestration.mcp.farewell import Farewell
 from orchestration.mcp.neighbours import Neighbours
 from orchestration.mcp.oauth import ProtectedResource
 from orchestration.mcp.server import open_server
@@ -38,7 +40,8 @@ _LOOKED_AT = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 async def open_face(backend: Backend, resource: ProtectedResource) -> AsyncGenerator[ASGIApp]:
     """Open the face for as long as it is to be served."""
     limit = backend.settings.max_body
-    async with open_server(backend) as server:
+    farewell = Farewell()
+    async with open_server(backend, farewell) as server:
         sessions = StreamableHTTPSessionManager(
             server, security_settings=_LOOKED_AT, max_request_body_size=limit
         )
@@ -46,18 +49,27 @@ async def open_face(backend: Backend, resource: ProtectedResource) -> AsyncGener
             server, security_settings=_LOOKED_AT, max_request_body_size=limit, stateless=True
         )
         async with sessions.run(), single.run():
-            yield Face(backend, resource, sessions.asgi_app, single.asgi_app)
+            try:
+                yield Face(backend, resource, farewell, sessions.asgi_app, single.asgi_app)
+            finally:
+                await farewell.say()
 
 
 class Face:
     """An ASGI application: looks at a request, learns who sent it, passes it to the SDK."""
 
     def __init__(
-        self, backend: Backend, resource: ProtectedResource, sessions: ASGIApp, single: ASGIApp
+        self,
+        backend: Backend,
+        resource: ProtectedResource,
+        farewell: Farewell,
+        sessions: ASGIApp,
+        single: ASGIApp,
     ) -> None:
         section = backend.manifest.masterloop.mcp
         self._backend = backend
         self._resource = resource
+        self._farewell = farewell
         self._sessions = sessions
         self._single = single
         self._neighbours = Neighbours(
@@ -66,6 +78,12 @@ class Face:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        try:
+            await self._farewell.serve(self._answer, scope, receive, send)
+        except Draining as stopping:
+            await self._refuse(stopping, scope)(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             self._neighbours.check(scope)
             # Not every parser takes the white space away that may be around a value.

@@ -16,6 +16,7 @@ from orchestration.mcp.calls import AssistantCalls
 from orchestration.mcp.catalogue import Catalogue
 from orchestration.mcp.changes import Changes
 from orchestration.mcp.client import TASKS
+from orchestration.mcp.farewell import Farewell
 from orchestration.mcp.prompts import Prompts
 from orchestration.mcp.resources import Resources, cursor, offset
 from orchestration.mcp.results import Result
@@ -62,12 +63,12 @@ class Tools:
 
 
 @asynccontextmanager
-async def open_server(backend: Backend) -> AsyncGenerator[Server[Any]]:
-    """Open the server of the protocol that speaks for ``backend``."""
+async def open_server(backend: Backend, farewell: Farewell) -> AsyncGenerator[Server[Any]]:
+    """Open the server of the protocol that speaks for ``backend``, until ``farewell`` is said."""
     section = backend.manifest.masterloop.mcp
     catalogue, changes = Catalogue(backend), Changes()
     runs = Runs(backend, section.on_disconnect)
-    calls = AssistantCalls(runs, section.task_after)
+    calls = AssistantCalls(runs, section.task_after, farewell)
     tools = Tools(catalogue, calls, RunTools(runs, catalogue))
     resources, prompts = Resources(catalogue), Prompts(catalogue)
     server = _Server(
@@ -101,11 +102,11 @@ async def open_server(backend: Backend) -> AsyncGenerator[Server[Any]]:
     )
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
     untell = backend.assistants.tell(changes.assistants_changed)
-    try:
-        yield server
-    finally:
-        untell()
-        changes.close()
+    with farewell.hearing(changes.close):
+        try:
+            yield server
+        finally:
+            untell()
 
 
 class _Server(Server[Any]):
