@@ -9,6 +9,7 @@ from mcp_types import INVALID_PARAMS
 
 from orchestration.api.problems import Problem, problem
 from orchestration.loop.run import Failure
+from orchestration.loop.errors import Draining
 from orchestration.mcp.catalogue import AssistantTool
 from orchestration.mcp.questions import Question
 
@@ -60,7 +61,10 @@ def waiting(
 
 def left(run_id: str, thread_id: str, error: Exception) -> Result:
     """Return the result of a run that goes on although nobody waits for it any more."""
-    text = f"{_reason(problem(error))}. The run {run_id} is kept: see run_get."
+    # Nothing of trying again: the run goes on, and to call once more would be another one.
+    stopping = isinstance(error, Draining)
+    why = "The service is stopping" if stopping else _reason(problem(error))
+    text = f"{why}. The run {run_id} is kept: see run_get."
     return {**_about(run_id, thread_id, text), "isError": True}
 
 

@@ -133,9 +133,7 @@ class Runs:
 
     def _give_up(self, run: Run) -> None:
         loop = self._backend.loop
-        # A service that stops puts its runs back by itself.
-        wanted = self._on_disconnect == "cancel" and not loop.draining
-        if wanted and loop.live(run.run_id) is run:
+        if self._on_disconnect == "cancel" and loop.live(run.run_id) is run:
             loop.cancel(run, Ending.INTERRUPT)
 
     async def _submit(

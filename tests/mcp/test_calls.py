@@ -192,6 +192,23 @@ async def test_a_client_that_cancels_its_call_ends_the_run_at_once(
             await until(lambda: run.status == "interrupted")
 
 
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_client_that_cancels_its_call_while_the_service_stops_ends_the_run(
+    tmp_path: Path, wire: str
+) -> None:
+    name = f"cancelled in a stop {wire}"
+    async with (
+        open_tools(tmp_path, "hold") as (service, http),
+        client_of(http, wire) as client,
+    ):
+        calling = asyncio.create_task(client.call_tool("hold", {"name": name}))
+        await gates[name].reached.wait()
+        run = service.loop.all_live()[0]
+        service.loop.close_intake()
+        calling.cancel()
+        await until(lambda: run.status == "interrupted")
+
+
 @pytest.mark.parametrize("configured", ["cancel", "continue"])
 async def test_the_run_of_a_client_that_goes_away_is_cancelled_or_left_as_configured(
     tmp_path: Path, configured: str
@@ -253,7 +270,8 @@ async def test_a_service_that_stops_says_so_to_new_calls_and_to_those_that_wait(
         await service.loop.drain()
         cut, refused = await waiting, await rpc(http, "tools/call", params)
     assert cut["isError"]
-    assert f"The run {run.run_id} is kept: see run_get." in cut["content"][0]["text"]
+    told = f"The service is stopping. The run {run.run_id} is kept: see run_get."
+    assert cut["content"][0]["text"] == told
     assert refused["isError"]
     assert "the service is stopping" in refused["content"][0]["text"]
     assert run.status != "interrupted"
