@@ -83,10 +83,21 @@ class Scheduler:
 
     def standing(self, run: Run) -> Standing:
         """Say where ``run`` is and what it waits for."""
-        now = asyncio.get_running_loop().time()
-        slots = f"{self.working} of {self._limits.concurrent_runs} slots busy"
+        match run.place:
+            case Place.WORKING:
+                seconds = asyncio.get_running_loop().time() - run.started
+                return working_standing(run.ending, run.attempt, seconds, self._limits.cancel_grace)
+            case Place.GONE:
+                return Standing(run.place, 0, "it has ended")
+            case _:
+                return self._waits(run)
+
+    def _waits(self, run: Run) -> Standing:
+        if self._closed:
+            return Standing(run.place, 0, "the service is stopping; it starts after the next start")
         match run.place:
             case Place.DELAYED:
+                now = asyncio.get_running_loop().time()
                 left = run.timer.when() - now if run.timer is not None else 0.0
                 return Standing(run.place, 0, f"it starts in {max(0.0, left):.1f} s")
             case Place.LINE:
@@ -95,18 +106,12 @@ class Scheduler:
             case Place.PARKED:
                 limit = self._queue.reached(run)
                 return Standing(run.place, 0, f"{limit} has all the runs working that it may have")
-            case Place.READY:
+            case _:
                 ahead = self._queue.before(run)
+                slots = f"{self.working} of {self._limits.concurrent_runs} slots busy"
                 return Standing(
-                    run.place,
-                    ahead,
-                    f"{ahead} ahead of it in priority {run.priority}; {slots}",
+                    run.place, ahead, f"{ahead} ahead of it in priority {run.priority}; {slots}"
                 )
-            case Place.WORKING:
-                grace = self._limits.cancel_grace
-                return working_standing(run.ending, run.attempt, now - run.started, grace)
-            case Place.GONE:
-                return Standing(run.place, 0, "it has ended")
 
     def _due(self, run: Run) -> None:
         self._delayed.discard(run)

@@ -8,8 +8,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS
 
 from orchestration.api.problems import Problem, problem
-from orchestration.loop.run import Failure
 from orchestration.loop.errors import Draining
+from orchestration.loop.run import Failure
 from orchestration.mcp.catalogue import AssistantTool
 from orchestration.mcp.questions import Question
 

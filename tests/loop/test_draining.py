@@ -65,6 +65,17 @@ def test_who_cancels_a_run_that_a_stop_is_putting_back_has_it_ended() -> None:
     play(main, Limits(concurrent_runs=1))
 
 
+def test_a_run_that_waits_is_not_said_to_start_before_the_next_start() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("works")
+        waiting = [await stage.submit("waits"), await stage.submit("delayed", delay=5.0)]
+        stage.loop.close_intake()
+        said = {stage.loop.standing(run).why for run in waiting}
+        assert said == {"the service is stopping; it starts after the next start"}
+
+    play(main, Limits(concurrent_runs=1))
+
+
 def test_who_leaves_a_run_after_the_stop_ends_it_no_more() -> None:
     async def main(stage: Stage) -> None:
         await stage.submit("works")
