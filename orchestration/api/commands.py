@@ -138,8 +138,9 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
                 "no_such_interrupt",
                 f"{interrupt_id[:64]!r} waits for no answer on this thread; pending: {known}",
             )
+    answered = set[str]() if log is None else log.asked.intersection(given.answers())
     if log is not None:
-        log.asked.difference_update(given.answers())
+        log.asked -= answered
     body = {
         "assistant_id": thread.assistant,
         "command": given.command(),
@@ -149,7 +150,12 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
         # that works is answering just that.
         "multitask_strategy": "enqueue" if busy else "reject",
     }
-    return await _submit(call, thread, _parsed(RunCreate, body))
+    try:
+        return await _submit(call, thread, _parsed(RunCreate, body))
+    except Exception:  # of whatever kind: the answer was not taken
+        if log is not None:
+            log.asked |= answered
+        raise
 
 
 async def _fork(call: Call, thread: Thread, params: Document) -> Document:

@@ -126,6 +126,26 @@ async def test_a_question_is_answered_while_the_run_that_asked_goes_on(
     assert again["error"] == "no_such_interrupt"
 
 
+async def test_an_answer_that_was_refused_can_be_given_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_ASKING", 0.0)
+    thread, held = str(uuid4()), {"messages": [{"type": "human", "content": str(uuid4())}]}
+    params = {"assistant_id": "asking_aside", "input": held}
+    bounds = {"max_concurrent_runs": 1, "queue_capacity": 1}
+    async with open_socket(tmp_path, manifest=MANIFEST, **bounds) as (_, client):
+        await send(client, thread, "run.start", **params)
+        async with aclosing(events(client, thread, ["input"])) as stream:
+            asked = (await anext(stream)).data["params"]["data"]["interrupt_id"]
+        waiting = (
+            await client.post("/runs", json={**params, "multitask_strategy": "enqueue"})
+        ).json()
+        refused = await send(client, thread, "input.respond", interrupt_id=asked, response=1)
+        await client.post("/runs/cancel", json={"run_ids": [waiting["run_id"]]})
+        again = await send(client, thread, "input.respond", interrupt_id=asked, response=1)
+    assert (refused["status"], again["type"]) == (503, "success")
+
+
 async def test_an_answer_can_bring_an_update(tmp_path: Path) -> None:
     thread = str(uuid4())
     async with open_socket(tmp_path, "asking") as (_, client):
