@@ -35,7 +35,7 @@ from orchestration.api.run_models import (
     RunsCancel,
 )
 from orchestration.graphs.registry import GraphNotMade
-from orchestration.loop.errors import Draining, ThreadNotFound
+from orchestration.loop.errors import Draining, ThreadBusy, ThreadNotFound
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus
 
 endpoint = Endpoints()
@@ -219,8 +219,8 @@ async def delete_run(call: Call) -> Response:
     row = _ended_row(call)  # it had, or was about to in another way
     await backend.runs.delete(row["thread_id"], row["run_id"])
     if row["graph_id"] in backend.graphs:
-        # Whoever deletes a run whose graph cannot be made is not kept from it by that.
-        with backend.loop.hold(row["thread_id"]), suppress(GraphNotMade):
+        # It is deleted, even if its graph cannot be made. What works on the thread shows it later.
+        with suppress(GraphNotMade, ThreadBusy), backend.loop.hold(row["thread_id"]):
             state = await call.states.shown(row["graph_id"], row["thread_id"])
             await backend.threads.show(row["thread_id"], state)
     return no_content()

@@ -251,6 +251,18 @@ async def test_deleting_a_run_takes_its_checkpoints_with_it(tmp_path: Path) -> N
     assert again.status_code == 404
 
 
+async def test_a_run_is_deleted_whatever_works_on_its_thread(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", "holder") as client:
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "echo", "before")
+        await client.get(f"{path}/join")
+        await new_run(client, thread_id, "holder", "beside a delete")
+        await plays.gates["beside a delete"].reached.wait()
+        deleted = await client.delete(path)
+        gone = await client.get(path)
+    assert (deleted.status_code, gone.status_code) == (204, 404)
+
+
 async def test_a_batch_is_accepted_as_a_whole(tmp_path: Path) -> None:
     one = {"assistant_id": "echo", "input": {"text": "x"}, "on_completion": "keep"}
     async with open_client(tmp_path, "echo") as client:
