@@ -198,8 +198,8 @@ async def _wait(call: Call, body: RunCreate, thread_id: str | None) -> Response:
     # Until it has ended, nobody knows of a run on a thread that is made for it.
     run.announced = thread_id is not None or call.receipt is not None
     await call.backend.loop.submit(run)
-    cancel = body.on_disconnect == "cancel"
-    return waiting(call, run, cancel=cancel, headers=_quota(call, run))
+    cancel, again = body.on_disconnect == "cancel", call.receipt is not None
+    return waiting(call, run, cancel=cancel, again=again, headers=_quota(call, run))
 
 
 async def _stream(call: Call, body: RunCreate, thread_id: str | None) -> Response:

@@ -12,14 +12,24 @@ from operations.errors import StorageUnavailable
 from orchestration.api.endpoint import Call, json_response
 from orchestration.api.following import place
 from orchestration.api.problems import problem, respond
-from orchestration.loop.errors import LoopError
+from orchestration.loop.errors import Draining, LoopError
 from orchestration.loop.run import Ending, Outcome, Run
+
+_KEPT = "the service is stopping; join the run in a few seconds: this request would make another"
 
 
 def waiting(
-    call: Call, run: Run, *, cancel: bool, headers: Mapping[str, str] | None = None
+    call: Call,
+    run: Run,
+    *,
+    cancel: bool,
+    again: bool = True,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """Return the response that waits for ``run``; ``cancel`` it if the client goes away."""
+    """Return the response that waits for ``run``; ``cancel`` it if the client goes away.
+
+    ``again``: whether it is the same run that is waited for if the request is sent once more.
+    """
     if run.done is None:
         raise RuntimeError("only a submitted run can be waited for")
     loop, runs = call.backend.loop, call.backend.runs
@@ -30,6 +40,7 @@ def waiting(
         headers={"content-location": where, "location": f"{where}/join", **(headers or {})},
         keep_alive=call.backend.settings.keep_alive,
         leave=(lambda: loop.cancel(run, Ending.INTERRUPT)) if cancel else None,
+        again=again,
     )
 
 
@@ -43,6 +54,8 @@ class WaitResponse(Response):
 
     A run that ends within ``keep_alive`` seconds is answered plainly; before anything is said of
     one that has not, it is ``announce``d. ``leave`` is called when the client goes away first.
+    Of a stop a client that cannot ask ``again`` is told in words, not by a status on which clients
+    send the request once more by themselves: that would make another run.
     """
 
     def __init__(
@@ -53,6 +66,7 @@ class WaitResponse(Response):
         keep_alive: float,
         leave: Callable[[], None] | None,
         announce: Callable[[], Awaitable[None]] | None = None,
+        again: bool = True,
     ) -> None:
         self.status_code = HTTPStatus.OK
         self._done = done
@@ -60,6 +74,7 @@ class WaitResponse(Response):
         self._head = headers
         self._keep_alive = keep_alive
         self._leave = leave
+        self._again = again
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait, then answer."""
@@ -69,7 +84,7 @@ class WaitResponse(Response):
                 if await self._announced():
                     await self._trickle(send)
                     return
-            answer = self._plain(scope["path"])
+            answer = await self._plain(scope["path"])
             self.status_code = answer.status_code
             await answer(scope, receive, send)
         finally:
@@ -109,11 +124,20 @@ class WaitResponse(Response):
                 return False
         return True
 
-    def _plain(self, path: str) -> Response:
+    async def _plain(self, path: str) -> Response:
         try:
             return json_response(self._done.result().answer, headers=self._head)
         except (LoopError, StorageUnavailable) as error:
+            kept = isinstance(error, Draining) and not self._again
+            if kept and await self._announced():
+                return json_response(self._told(error), headers=self._head)
             return respond(problem(error), path)
+
+    def _told(self, error: LoopError | StorageUnavailable) -> bytes:
+        """Return an error where the answer would be, as LangGraph's clients know it."""
+        kept = isinstance(error, Draining) and not self._again
+        said = _KEPT if kept else problem(error).detail
+        return orjson.dumps({"__error__": {"error": type(error).__name__, "message": said}})
 
     async def _trickle(self, send: Send) -> None:
         head = {"content-type": "application/json", **self._head}
@@ -125,7 +149,5 @@ class WaitResponse(Response):
         try:
             body = self._done.result().answer
         except (LoopError, StorageUnavailable) as error:
-            found = problem(error)
-            said = {"error": type(error).__name__, "message": found.detail}
-            body = orjson.dumps({"__error__": said})
+            body = self._told(error)
         await send({"type": "http.response.body", "body": body, "more_body": False})
