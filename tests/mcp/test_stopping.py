@@ -6,7 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
+from starlette.types import Receive, Scope, Send
 
+from orchestration.mcp import farewell as ends
+from orchestration.mcp.farewell import Farewell
 from tests.mcp.client import ACCEPT, NEWEST, OLDER, client_of, open_tools, until
 
 LISTEN: Mapping[str, Any] = {
@@ -88,3 +92,30 @@ async def test_who_is_asking_its_user_when_the_service_stops_is_told_how_to_go_o
         result = await calling
     assert "has stopped and waits" in result.content[0].text
     assert "run_resume" in result.content[0].text
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_who_does_not_hear_of_the_end_is_cut_off_and_has_a_whole_answer(
+    monkeypatch: pytest.MonkeyPatch, *, begun: bool
+) -> None:
+    monkeypatch.setattr(ends, "_PATIENCE", 0.0)
+    farewell, reached = Farewell(), asyncio.Event()
+
+    async def deaf(_: Scope, __: Receive, send: Send) -> None:
+        if begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"so far", "more_body": True})
+        reached.set()
+        await asyncio.Event().wait()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await farewell.serve(deaf, scope, receive, send)
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://face") as http:
+        asking = asyncio.create_task(http.post("/mcp"))
+        await reached.wait()
+        await farewell.say()
+        answer = await asking
+    assert answer.status_code == (200 if begun else 503)
+    assert answer.text == "so far" if begun else "retry-after" in answer.headers
