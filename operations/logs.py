@@ -195,23 +195,28 @@ def _printable(text: str) -> str:
 
 
 @contextmanager
-def written_together() -> Generator[None]:
-    """Write the lines that this thread logs meanwhile at the end, all at once.
+def lines_held() -> Generator[list["Text"]]:
+    """Hold the lines that this thread logs meanwhile back, to be given to ``write_held``.
 
     Each write lets go of the interpreter, which a thread beside a busy event loop then waits for.
     """
-    _held.lines = []
+    lines: list[Text] = []
+    _held.lines = lines
     try:
-        yield
+        yield lines
     finally:
-        lines, _held.lines = _held.lines, None
-        for stream, group in groupby(lines, itemgetter(0)):
-            stream.write("".join(text for _, text in group))
-            stream.flush()
+        _held.lines = None
+
+
+def write_held(lines: Iterable["Text"]) -> None:
+    """Write lines that were held back, all at once."""
+    for stream, group in groupby(lines, itemgetter(0)):
+        stream.write("".join(text for _, text in group))
+        stream.flush()
 
 
 class _Held(threading.local):
-    lines: "list[tuple[_Lossy, str]] | None" = None
+    lines: "list[Text] | None" = None
 
 
 _held = _Held()
@@ -237,3 +242,6 @@ class _Lossy:
         if _held.lines is None:
             with suppress(OSError):
                 self._stream.flush()
+
+
+Text = tuple[_Lossy, str]  # a line or a part of one, and where it goes

@@ -15,12 +15,14 @@ import structlog
 from operations.telemetry.backlog import Inbox
 from operations.telemetry.inline import Inline
 from operations.telemetry.lane import Lane, LaneState
-from operations.telemetry.record import Importance, Record, Sink
+from operations.telemetry.record import Importance, Record, Sink, Writer
 
 CAPACITY = 16_384  # records that wait to be handed on; and as many for each sink
 TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
 CADENCE = 0.25  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
+MUCH = 512  # records at once, after which the next ones wait for longer
+LONGER = 4  # times the cadence: each handing on takes the interpreter from a busy event loop
 _OTHERS = 2 / 3  # of the time at the end, until who takes what sinks tell is closed
 _RESTART_FIRST = 0.1  # seconds
 _RESTART_MOST = 30.0  # seconds
@@ -31,10 +33,11 @@ _log = structlog.get_logger("masterloop")
 class Aggregator:
     """Where everything that happens is told: ``emit`` costs whoever tells it one append.
 
-    A thread hands what was told to the sinks a quarter of a second later, or as soon as there is
-    room for only as much again; while nothing happens, it sleeps. Should it die, the event loop
-    hands on until another one is started. Each sink has a thread of its own, and takes its time;
-    but ``counters``, which only compute, are handed everything by the thread itself.
+    A thread hands what was told to the sinks a quarter of a second later, a second while that is
+    much, or as soon as there is room for only as much again; while nothing happens, it sleeps.
+    Should it die, the event loop hands on until another one is started. Each sink has a thread of
+    its own, and takes its time; but ``counters``, which only compute, are handed everything by the
+    thread itself, and it computes what ``writers`` write.
 
     ``importance`` says it of the types of events that are more than details. Events of the audit
     are handed to ``trail`` too, which keeps all of them: it is to be a sink that writes them down.
@@ -45,8 +48,9 @@ class Aggregator:
         self,
         sinks: Iterable[Sink],
         *,
+        writers: Iterable[Writer] = (),
         counters: Iterable[Sink] = (),
-        trail: Sink | None = None,
+        trail: Writer | None = None,
         importance: Mapping[type, Importance],
         common: Mapping[str, str],
         rng: Random,
@@ -63,12 +67,17 @@ class Aggregator:
         self._cadence = cadence
         self._counters = [Inline(sink) for sink in counters]
         self._last = [Lane(sink, capacity, rng) for sink in last]
-        self._lanes = [*(Lane(sink, capacity, rng) for sink in sinks), *self._last]
-        self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng)
+        self._lanes = [
+            *(Lane(sink, capacity, rng, sink.prepare) for sink in writers),
+            *(Lane(sink, capacity, rng) for sink in sinks),
+            *self._last,
+        ]
+        self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng, trail.prepare)
         self._something = threading.Event()
         self._enough = threading.Event()
         self._ended = threading.Event()
         self._closing = False
+        self._much = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._restart_in = _RESTART_FIRST
         self.restarts = 0
@@ -144,7 +153,7 @@ class Aggregator:
             while not self._closing:
                 self._something.wait()
                 if not self._closing:
-                    self._enough.wait(self._cadence)
+                    self._enough.wait(self._cadence * (LONGER if self._much else 1))
                 self._something.clear()
                 self._enough.clear()
                 self._hand_on()
@@ -159,6 +168,7 @@ class Aggregator:
 
     def _hand_on(self) -> None:
         batch = self._inbox.take()
+        self._much = len(batch) >= MUCH
         if not batch:
             return
         for lane in self._lanes:

@@ -11,6 +11,8 @@ from operations.telemetry.failures import Failures
 from operations.telemetry.record import Importance, Record, Sink
 
 BATCH = 256  # records that a sink is given at once, at most: it holds up the event loop meanwhile
+PREPARED = 4_096  # as many of those of which only the writing is left
+Prepare = Callable[[Sequence[Record]], Sequence[Record]]
 _PAUSE_FIRST = 0.1  # seconds
 _PAUSE_MOST = 30.0  # seconds
 
@@ -29,10 +31,18 @@ class LaneState:
 
 
 class Lane:
-    """Takes records to a sink, whatever the others do; all methods return at once."""
+    """Takes records to a sink, whatever the others do; all methods return at once.
 
-    def __init__(self, sink: Sink, capacity: int, rng: Random) -> None:
+    ``prepare`` makes of records what the sink is to take, before its own thread is woken: at each
+    waking a thread takes the interpreter from the event loop, and gives it back.
+    """
+
+    def __init__(
+        self, sink: Sink, capacity: int, rng: Random, prepare: Prepare | None = None
+    ) -> None:
         self._sink = sink
+        self._prepare = prepare
+        self._most = BATCH if prepare is None else PREPARED
         self._kinds = None if sink.kinds is None else frozenset(sink.kinds)
         self._backlog = Backlog(capacity)
         self._rng = rng
@@ -70,7 +80,10 @@ class Lane:
 
     def put(self, batch: Sequence[Record]) -> None:
         """Have what the sink wants of a batch taken, after those before it."""
-        if batch := picked(batch, self._kinds):
+        batch = picked(batch, self._kinds)
+        if batch and self._prepare is not None:
+            batch = self._prepared(batch, self._prepare)
+        if batch:
             self._backlog.extend(batch)
             self._something.set()
 
@@ -89,12 +102,20 @@ class Lane:
         """Wait until the sink is closed, or for it no longer, in monotonic time."""
         self._thread.join(max(0.0, patience - time.monotonic()))
 
+    def _prepared(self, batch: Sequence[Record], prepare: Prepare) -> Sequence[Record]:
+        try:
+            return prepare(batch)
+        except Exception as error:  # noqa: BLE001 - whatever a sink raises, the others go on
+            self._backlog.give_up(batch)
+            self._fail(error)
+            return ()
+
     def _run(self) -> None:
         while True:
             self._something.wait()
             self._something.clear()
             closing = self._closing.is_set()  # looked at before the last look at what waits
-            while batch := self._backlog.take(BATCH):
+            while batch := self._backlog.take(self._most):
                 self._in_hand = batch[0].at
                 self._deliver(batch)
                 self._in_hand = None
@@ -122,14 +143,16 @@ class Lane:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - whatever a sink raises, the others go on
-            self._failures.add(
-                error, waiting=len(self._backlog), dropped=self._backlog.dropped.total()
-            )
+            self._fail(error)
             return False
         finally:
             self._begun = None
         self._delivered_at = time.time()
         return True
+
+    def _fail(self, error: Exception) -> None:
+        dropped = self._backlog.dropped.total()
+        self._failures.add(error, waiting=len(self._backlog), dropped=dropped)
 
 
 def picked(batch: Sequence[Record], kinds: frozenset[type] | None) -> Sequence[Record]:

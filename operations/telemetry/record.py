@@ -51,3 +51,14 @@ class Sink(Protocol):
     def close(self, grace: float) -> None:
         """Let go of what it holds, within so many seconds. Nothing is taken any more."""
         ...
+
+
+class Writer(Sink, Protocol):
+    """A sink that waits for a disk or a pipe; what it can compute before, others compute for it."""
+
+    def prepare(self, batch: Sequence[Record], /) -> Sequence[Record]:
+        """Return what is to be taken of a batch, with what was made of it as events.
+
+        Called where records are handed on, which it must not hold up: it only computes.
+        """
+        ...

@@ -58,7 +58,6 @@ class Segments:
         frames = b"".join(_FRAME.pack(len(one), zlib.crc32(one)) + one for one in entries)
         try:
             _write(file, frames)
-            os.fdatasync(file)
         except OSError:
             # Another segment follows: what the disk kept of this one is not known.
             with suppress(OSError):
@@ -78,7 +77,10 @@ class Segments:
     def _begin(self) -> None:
         self.close()
         path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        # A write returns once it is on the disk: one call, where a sync of its own would be two,
+        # and after each a thread waits for the interpreter.
+        how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC
+        file = os.open(path, how, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
         self._file, self._path, self._written = file, path, 0
         _sync_folder(self._folder)

@@ -23,7 +23,7 @@ _NAMES: dict[type, Sequence[str]] = {}  # of the fields of each type of event
 
 
 class Trail:
-    """A sink that writes down what it is given and has it on the disk before it returns.
+    """A writer that has what it is given on the disk before it returns.
 
     Each entry has the id of who writes and a number that goes up by one: a gap is a loss.
     """
@@ -33,7 +33,8 @@ class Trail:
     def __init__(self, folder: Path, *, total: int) -> None:
         self._segments = Segments(folder, size=min(_SEGMENT, total // 4), total=total)
         self._writer = f"{time.time_ns():x}-{os.getpid()}"
-        self._number = 0
+        self._number = 0  # of the last entry that was made
+        self._written = 0  # entries
         self._open = False
         self._heard: Callable[[bool], None] | None = None
         self.failing = False  # whether the disk does not take what has to be written
@@ -45,7 +46,7 @@ class Trail:
     @property
     def written(self) -> int:
         """How many entries are on the disk."""
-        return self._number
+        return self._written
 
     @property
     def held(self) -> int:
@@ -56,8 +57,15 @@ class Trail:
         """Have ``heard`` told, in the thread of the sink, whenever ``failing`` changes."""
         self._heard = heard
 
+    def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
+        """Make the entries, with their numbers."""
+        return [
+            Record(record.number, record.at, record.importance, self._entry(record), record.common)
+            for record in batch
+        ]
+
     def take(self, batch: Sequence[Record]) -> None:
-        """Write a batch.
+        """Write entries.
 
         Raises:
             OSError: the disk did not take it; nothing of it was written.
@@ -66,13 +74,11 @@ class Trail:
             if not self._open:
                 self._segments.open()
                 self._open = True
-            self._segments.append(
-                [self._entry(record, number) for number, record in enumerate(batch, 1)]
-            )
+            self._segments.append([record.event for record in batch])
         except OSError:
             self._hear(failing=True)
             raise
-        self._number += len(batch)
+        self._written += len(batch)
         self._hear(failing=False)
 
     def close(self, grace: float) -> None:  # noqa: ARG002 - it takes no time
@@ -85,11 +91,12 @@ class Trail:
             if self._heard is not None:
                 self._heard(failing)
 
-    def _entry(self, record: Record, number: int) -> bytes:
+    def _entry(self, record: Record) -> bytes:
+        self._number += 1
         event = record.event
         head = {
             "writer": self._writer,
-            "number": self._number + number,
+            "number": self._number,
             "at": iso_of(record.at),
             "event": type(event).__name__,
         }
@@ -108,7 +115,7 @@ def write_down(folder: Path, event: object) -> None:
         OSError: the disk did not take it.
     """
     trail = Trail(folder, total=_ONE)
-    trail.take([Record(1, time.time(), Importance.AUDIT, event, {})])
+    trail.take(trail.prepare([Record(1, time.time(), Importance.AUDIT, event, {})]))
     trail.close(0)
 
 

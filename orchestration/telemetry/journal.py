@@ -9,7 +9,7 @@ import structlog
 
 from agents import events as agents
 from coordinator import events as coordinator
-from operations.logs import log_past, written_together
+from operations.logs import Text, lines_held, log_past, write_held
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import named_span_of_run
 from orchestration.loop.events import (
@@ -51,7 +51,7 @@ _WARNING: Mapping[type, str] = {
 
 
 class Journal:
-    """A sink that writes down those events that people want to read.
+    """Writes down those events that people want to read.
 
     Of every run there is one line at its end, with all there is to say of it. Refusals, of which
     there are thousands a second just when there is no time for them, are told by their number.
@@ -64,17 +64,25 @@ class Journal:
         self._log = structlog.get_logger("masterloop").bind()  # once, not for each line
         self._working: OrderedDict[str, RunStarted] = OrderedDict()
 
-    def take(self, batch: Sequence[Record]) -> None:
-        """Write what is worth it."""
+    def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
+        """Make the lines of what is worth it."""
         rejected = Counter[RunRejected]()
-        with written_together():
+        lines: list[Record] = []
+        with lines_held() as held:
             for record in batch:
                 if isinstance(record.event, RunRejected):
                     rejected[record.event] += 1
                 else:
                     self._write(record.at, record.event)
+                    _gather(lines, record, held)
             for event, count in rejected.items():
                 self._log.info("runs rejected", **asdict(event), count=count)
+            _gather(lines, batch[-1], held)
+        return lines
+
+    def take(self, batch: Sequence[Record]) -> None:
+        """Write the lines."""
+        write_held(text for record in batch for text in record.event)
 
     def close(self, grace: float) -> None:
         """Do nothing: every line is written when it is taken."""
@@ -106,3 +114,10 @@ class Journal:
             begun = started.run_id, started.attempt, started.waited, started.trace
             told |= named_span_of_run(*begun)
         log_past(at, "run ended", told, (event.graph_id, event.error or ""))
+
+
+def _gather(lines: list[Record], record: Record, held: list[Text]) -> None:
+    """Move what was ``held`` to ``lines``, as what is to be written of ``record``."""
+    if held:
+        lines.append(Record(*record[:3], tuple(held), record.common))
+        held.clear()

@@ -25,7 +25,7 @@ _log = structlog.get_logger("masterloop")
 
 
 class RunStatistics:
-    """A sink that keeps figures of runs, in memory and, a minute late at most, in a file."""
+    """A writer that keeps figures of runs, in memory and, a minute late at most, in a file."""
 
     name = "statistics"
     kinds = frozenset({RunEnded})
@@ -37,21 +37,36 @@ class RunStatistics:
         self._assistants: dict[str, Rolling] = {}
         self._guard = Guard[str](most - 1, _DAY, time.monotonic, self._forget)
         self._saved_at = time.monotonic()
-        self._dirty = False
+        self._counted = False
         self._load()
 
-    def take(self, batch: Sequence[Record]) -> None:
-        """Count the runs that ended."""
+    def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
+        """Count the runs that ended; once a minute, give the figures to be written."""
         with self._lock:
             for record in batch:
                 self._count(record.at, record.event)
-        if self._dirty and time.monotonic() - self._saved_at >= SAVED_EVERY:
-            self._save()
+        if time.monotonic() - self._saved_at < SAVED_EVERY:
+            return ()
+        self._saved_at = time.monotonic()
+        last = batch[-1]
+        return [Record(last.number, last.at, last.importance, self._dump(), last.common)]
+
+    def take(self, batch: Sequence[Record]) -> None:
+        """Write the figures down.
+
+        Raises:
+            OSError: they could not be written.
+        """
+        write_whole(self._path, batch[-1].event)
 
     def close(self, grace: float) -> None:  # noqa: ARG002 - one write
         """Write down what is new."""
-        if self._dirty:
-            self._save()
+        if not self._counted:
+            return
+        try:
+            write_whole(self._path, self._dump())
+        except OSError as error:
+            _log.warning("the figures of runs could not be written", error=str(error))
 
     def summary(self, assistant: str | None = None) -> dict[str, Any]:
         """Return the figures, of one assistant or of all; to be called in a thread."""
@@ -70,7 +85,7 @@ class RunStatistics:
         success = event.status is RunStatus.SUCCESS
         for rolling in (self._all, self._of(event.graph_id)):
             rolling.add(at, event.took, success=success)
-        self._dirty = True
+        self._counted = True
 
     def _of(self, assistant: str) -> Rolling:
         name = OTHER if assistant == OTHER else self._guard(assistant) or OTHER
@@ -82,19 +97,13 @@ class RunStatistics:
     def _forget(self, assistant: str) -> None:
         self._assistants.pop(assistant, None)
 
-    def _save(self) -> None:
+    def _dump(self) -> bytes:
         with self._lock:
             dumped = {
                 "runs": self._all.dump(),
                 "assistants": {name: one.dump() for name, one in self._assistants.items()},
             }
-            self._dirty = False
-        self._saved_at = time.monotonic()
-        try:
-            write_whole(self._path, orjson.dumps(dumped))
-        except OSError as error:
-            self._dirty = True
-            _log.warning("the figures of runs could not be written", error=str(error))
+        return orjson.dumps(dumped)
 
     def _load(self) -> None:
         try:

@@ -9,7 +9,7 @@ from random import Random
 from operations.logs import lines_heard_by
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.events import LogLine, ServiceStarted, ServiceStopped
-from operations.telemetry.record import Sink
+from operations.telemetry.record import Sink, Writer
 from operations.telemetry.trail import Trail
 from orchestration.api.meta import VERSION
 from orchestration.graphs.manifest import Manifest
@@ -25,11 +25,16 @@ from orchestration.telemetry.metrics import Metrics
 
 @asynccontextmanager
 async def open_telemetry(
-    manifest: Manifest, trail: Trail, metrics: Metrics, *sinks: Sink, counters: Iterable[Sink]
+    manifest: Manifest,
+    trail: Trail,
+    metrics: Metrics,
+    *sinks: Sink,
+    writers: Iterable[Writer],
+    counters: Iterable[Sink],
 ) -> AsyncGenerator[Aggregator]:
     """Open what the service is told by, and those who take it from there.
 
-    ``counters`` are sinks that only compute.
+    ``counters`` are sinks that only compute; ``writers`` have that done for them.
 
     Raises:
         ConfigurationError: what the environment says of a collector cannot be done.
@@ -37,7 +42,8 @@ async def open_telemetry(
     common = manifest.masterloop.telemetry.common(VERSION)
     sent, last = senders(os.environ, common, metrics)
     telemetry = Aggregator(
-        [Journal(), *sinks, *sent],
+        [*sinks, *sent],
+        writers=[Journal(), *writers],
         counters=[metrics, *counters],
         last=last,
         trail=trail,

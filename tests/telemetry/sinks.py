@@ -29,6 +29,9 @@ class Shelf:
     def events(self) -> list[Any]:
         return [record.event for record in self.records]
 
+    def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
+        return batch
+
     def take(self, batch: Sequence[Record]) -> None:
         self.asked += 1
         self.gate.wait()

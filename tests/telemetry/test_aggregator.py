@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from operations.telemetry.aggregator import Aggregator
+from operations.telemetry.aggregator import MUCH, Aggregator
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Importance, Record, Sink
 from tests.telemetry.sinks import Shelf, until
@@ -141,6 +141,41 @@ async def test_who_counts_and_fails_holds_up_nobody_and_is_not_given_it_again() 
     assert [entry["sink"] for entry in entries] == ["counter"]  # and once a minute at most
 
 
+async def test_a_writer_s_words_are_made_by_who_hands_on_and_written_by_its_own_thread() -> None:
+    threads: dict[str, set[str]] = {"prepare": set(), "take": set()}
+
+    class Scribe(Shelf):
+        def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
+            threads["prepare"].add(threading.current_thread().name)
+            if self.failing:
+                self.failing -= 1
+                raise ValueError("no words for it")
+            made = [record for record in batch if isinstance(record.event, Life)]
+            return [Record(*record[:3], f"life {record.event.number}", {}) for record in made]
+
+        def take(self, batch: Sequence[Record]) -> None:
+            threads["take"].add(threading.current_thread().name)
+            super().take(batch)
+
+    scribe, shelf = Scribe("scribe", failing=1), Shelf()
+    with capture_logs() as entries:
+        async with aggregator(shelf, writers=[scribe]) as telemetry:
+            telemetry.emit(Life(0))
+            await until(lambda: shelf.events == [Life(0)])
+            for event in (Detail(1), Life(2), Life(3)):
+                telemetry.emit(event)
+            await until(lambda: len(shelf.records) == 4)
+            scribe.gate.clear()  # and while it hangs nobody else waits
+            telemetry.emit(Life(4))
+            await until(lambda: len(shelf.records) == 5)
+            scribe.gate.set()
+            (state,) = (one for one in telemetry.sinks if one.name == "scribe")
+    assert scribe.events == ["life 2", "life 3", "life 4"]
+    assert threads == {"prepare": {"telemetry"}, "take": {"sink-scribe"}}
+    assert (state.failures, state.dropped) == (1, {Importance.LIFECYCLE: 1})
+    assert [entry["error"] for entry in entries] == ["ValueError: no words for it"]
+
+
 async def test_only_the_audit_goes_to_the_trail() -> None:
     trail, shelf = Shelf("trail"), Shelf()
     async with aggregator(shelf, trail=trail) as telemetry:
@@ -158,6 +193,19 @@ async def test_nothing_is_handed_on_before_its_time_unless_it_is_much() -> None:
         assert not shelf.asked
         telemetry.emit(Detail(49))
         await until(lambda: len(shelf.records) == 50)
+
+
+async def test_after_much_it_takes_longer_until_the_next_is_handed_on() -> None:
+    shelf = Shelf()
+    telemetry = aggregator(shelf, cadence=0.05)
+    for number in range(MUCH):
+        telemetry.emit(Detail(number))
+    async with telemetry:
+        await until(lambda: len(shelf.records) == MUCH)
+        told_at = time.monotonic()
+        telemetry.emit(Detail(MUCH))
+        await until(lambda: len(shelf.records) == MUCH + 1)
+        assert time.monotonic() - told_at >= 0.19
 
 
 async def test_the_oldest_of_the_least_important_are_dropped_and_counted_but_never_the_audit() -> (

@@ -51,7 +51,8 @@ def _logs_as_before() -> Iterator[None]:
 @pytest.mark.parametrize("as_json", [True, False])
 def test_not_in_the_log(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     configure_logs("debug", json=as_json)
-    Journal().take(records())
+    journal = Journal()
+    journal.take(journal.prepare(records()))
     told = capsys.readouterr().err
     assert "canary" not in told
     assert told.count(HIDDEN) >= len(EVENTS)
@@ -72,6 +73,6 @@ async def test_not_in_what_is_shown_live_nor_in_the_last_events() -> None:
 def test_a_run_s_figures_are_of_graphs_and_of_nothing_else(tmp_path: Path) -> None:
     statistics = RunStatistics(tmp_path / "figures.json")
     ended = [one for one in records() if type(one.event) in statistics.kinds]
-    statistics.take([one for one in ended if one.event.graph_id == "g"])
+    statistics.prepare([one for one in ended if one.event.graph_id == "g"])
     statistics.close(1.0)
     assert b"canary" not in (tmp_path / "figures.json").read_bytes()

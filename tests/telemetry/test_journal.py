@@ -25,6 +25,11 @@ from orchestration.loop.run import Ending, RunStatus
 from orchestration.telemetry.journal import Journal
 
 
+def write(journal: Journal, *events: Event | agents.Event | coordinator.Event) -> None:
+    batch = [Record(1, 0.0, Importance.DETAIL, event, {}) for event in events]
+    journal.take(journal.prepare(batch))
+
+
 @pytest.mark.parametrize(
     ("event", "level"),
     [
@@ -56,14 +61,14 @@ def test_only_what_matters_is_written(
     event: Event | agents.Event | coordinator.Event, level: str | None
 ) -> None:
     with capture_logs() as entries:
-        Journal().take([Record(1, 0.0, Importance.DETAIL, event, {})])
+        write(Journal(), event)
     assert [entry["log_level"] for entry in entries] == ([] if level is None else [level])
 
 
 def test_refusals_of_a_moment_are_told_by_their_number() -> None:
     told = [RunRejected("g", "QueueFull")] * 3 + [RunRejected(None, "QueueFull")] * 2
     with capture_logs() as entries:
-        Journal().take([Record(1, 0.0, Importance.DETAIL, event, {}) for event in told])
+        write(Journal(), *told)
     assert [(entry["event"], entry["graph_id"], entry["count"]) for entry in entries] == [
         ("runs rejected", "g", 3),
         ("runs rejected", None, 2),
@@ -72,12 +77,12 @@ def test_refusals_of_a_moment_are_told_by_their_number() -> None:
 
 def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
     journal = Journal()
-    told = [
+    told: list[Event] = [
         RunStarted("r", "g", 1, 0.25, "t", 5, {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}),
         RunEnded("r", "t", "g", RunStatus.ERROR, 1, 1.5, "ValueError"),
     ]
     with capture_logs() as entries:
-        journal.take([Record(1, 0.0, Importance.DETAIL, event, {}) for event in told])
+        write(journal, *told)
     assert entries == [
         {
             "event": "run ended",

@@ -36,10 +36,10 @@ class Deed:
 
 trail = Trail(Path(sys.argv[1]), total=1024**3)
 for number in count(0, 7):
-    trail.take([
+    trail.take(trail.prepare([
         Record(n, 0.0, Importance.AUDIT, Deed(sys.argv[2], n, "x" * (n % 500)), {})
         for n in range(number, number + 7)
-    ])
+    ]))
     print(number + 7, flush=True)
 """
 
@@ -59,7 +59,7 @@ def numbers(folder: Path) -> list[Any]:
 
 def test_an_entry_says_what_happened_when_and_where_it_stands(tmp_path: Path) -> None:
     trail = Trail(tmp_path / "audit", total=1024**2)
-    trail.take(deeds(7, 8))
+    trail.take(trail.prepare(deeds(7, 8)))
     _, last = read_trail(tmp_path / "audit")
     entry = dict(last)
     assert entry.pop("writer").endswith(str(os.getpid()))
@@ -179,7 +179,7 @@ def test_a_disk_that_stays_full_gathers_no_empty_files(tmp_path: Path, no_room: 
     no_room.fill()
     for _ in range(3):
         with pytest.raises(OSError, match="No space left"):
-            trail.take(deeds(1))
+            trail.take(trail.prepare(deeds(1)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -216,7 +216,8 @@ def test_entries_are_json_whatever_an_event_holds(tmp_path: Path) -> None:
 
     trail = Trail(tmp_path, total=1024**2)
     for text in ("\n\u2028" + "y" * 5_000, "\udcff"):
-        trail.take([Record(1, 0.0, Importance.AUDIT, Odd(Path("/x"), text), {})])
+        odd = Record(1, 0.0, Importance.AUDIT, Odd(Path("/x"), text), {})
+        trail.take(trail.prepare([odd]))
     entry, lossy = read_trail(tmp_path)
     assert lossy["text"] == "?"
     assert entry["path"] == "/x"
