@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from load.bench.api import TERMINAL, Api, said
 from load.service import open_service
 
-WINDOW = 1.0  # seconds
+WINDOW = 2.0  # seconds
 BURST = 400  # runs
 CLIENTS = 50
 LOOK = 0.005  # seconds

@@ -178,7 +178,7 @@ class RowSaver(BaseCheckpointSaver[str]):
         """Return a version after ``current``: a counter, and a fraction that tells forks apart."""
         if isinstance(current, str):
             current = int(current.split(".")[0])
-        return f"{(current or 0) + 1:032}.{random.random():016}"
+        return f"{(current or 0) + 1:032}.{random.getrandbits(53):016}"
 
     def get_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """As `aget_tuple`, from another thread."""
