@@ -28,14 +28,7 @@ from orchestration.loop.events import (
 )
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.rate import Allowance
-from orchestration.loop.run import (
-    Ending,
-    MultitaskStrategy,
-    Outcome,
-    Place,
-    Run,
-    RunStatus,
-)
+from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, Run, RunStatus
 from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
 from orchestration.loop.streams import run_done
@@ -181,9 +174,13 @@ class MasterLoop:
     async def recover(self) -> int:
         """Take up every unfinished run that the store knows, oldest first; return their number."""
         found = await self._store.recover(self.limits.crash_limit, POISON)
+        before: list[Sequence[Run]] = []
         for run in found.runs:
+            before.append(self.on_thread(run.thread_id))
             self._enter(run)
         self._scheduler.add(*found.runs)
+        for run, others in zip(found.runs, before, strict=True):
+            self._supersede(others, run)  # it may not have come to that
         for event in recovery(found, POISON):
             self._emit(event)
         return len(found.runs)
@@ -260,11 +257,15 @@ class MasterLoop:
             return error
         for run, others in zip(runs, before, strict=True):
             self._emit(acceptance(run))
-            if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
-                for other in others:
-                    if other.run_id in self._live:
-                        self.cancel(other, Ending(run.multitask_strategy))
+            self._supersede(others, run)
         return None
+
+    def _supersede(self, others: Sequence[Run], run: Run) -> None:
+        """Stop the ``others`` on the thread of ``run``, if that is its strategy."""
+        if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
+            for other in others:
+                if other.run_id in self._live:
+                    self.cancel(other, Ending(run.multitask_strategy))
 
     def _reject(self, runs: Sequence[Run], error: Exception) -> None:
         for run in runs:

@@ -344,6 +344,32 @@ def test_what_was_unfinished_is_taken_up_in_order_after_a_start() -> None:
     play(main)
 
 
+@pytest.mark.parametrize("slots", [1, 10])
+@pytest.mark.parametrize("strategy", [MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK])
+def test_a_run_that_another_had_to_stop_does_not_go_on_after_a_crash(
+    strategy: MultitaskStrategy, slots: int
+) -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unfinished = [
+            new_run("elsewhere", thread_id="u"),
+            new_run("older", attempt=1, thread_id="t"),
+            new_run("newer", thread_id="t", multitask_strategy=strategy),
+            new_run("newest", thread_id="t"),
+        ]
+        await stage.loop.recover()
+        await stage.quiet()
+        stage.end("elsewhere")
+        await stage.quiet()
+        stage.end("newer")
+        await stage.quiet()
+        assert stage.executor.order == ["elsewhere", "newer", "newest"]
+        undone = None if strategy is MultitaskStrategy.ROLLBACK else RunStatus.INTERRUPTED
+        assert stage.store.status.get("older") is undone
+        assert stage.store.status["newer"] is RunStatus.SUCCESS
+
+    play(main, Limits(concurrent_runs=slots))
+
+
 def test_suspects_run_one_at_a_time() -> None:
     async def main(stage: Stage) -> None:
         stage.store.unfinished = [new_run(name, crashes=2) for name in "ab"] + [new_run("c")]

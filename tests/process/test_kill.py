@@ -146,6 +146,30 @@ def test_a_killed_run_goes_on_after_its_last_committed_step(server: Server) -> N
     assert run.get()["attempt"] == 2
 
 
+def test_a_run_that_another_was_to_undo_is_undone_after_a_kill(server: Server) -> None:
+    server.start(failpoints="accept.after_commit=2*kill")
+    server.effects.gate("older", 2)
+    older = server.submit("counter", {"name": "older", "steps": 4})
+    with inspected(server.database) as connection:
+        until(lambda: committed_steps(connection, older.thread_id, older.run_id) == 2)
+    body = {"assistant_id": "counter", "input": {"name": "newer", "steps": 1, "done": 0}}
+    with suppress(httpx.TransportError):
+        path = f"/threads/{older.thread_id}/runs"
+        server.http.post(path, json={**body, "multitask_strategy": "rollback"})
+    assert server.wait() == -9, server.log
+
+    server.start()
+    server.effects.open_gate("older")
+    found = server.http.get(path).json()
+    newer = Submitted(server, older.thread_id, found[0]["run_id"])
+    assert newer.join()["name"] == "newer"
+    assert (server.effects.of("older"), server.effects.of("newer")) == (["1", "2"], ["1"])
+    history = server.http.get(f"/threads/{older.thread_id}/history", params={"limit": 50}).json()
+    assert {state["metadata"]["run_id"] for state in history} == {newer.run_id}
+    assert server.http.get(f"{path}/{older.run_id}").status_code == httpx.codes.NOT_FOUND
+    assert integrity(server.database) == "ok"
+
+
 def test_a_queue_of_runs_survives_a_kill_in_its_order(server: Server) -> None:
     server.start(max_concurrent_runs=1)
     server.effects.gate("0")
