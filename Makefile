@@ -3,9 +3,9 @@
 PYTHON ?= python3
 UV ?= uv
 ARGS ?=
-# How many tests run at once: two, as much of a test is waiting; chosen ones run in one process, so
+# How many tests run at once: three, as a third of their time is waiting; chosen ones run in one, so
 # that -s and --pdb work as ever. `make test WORKERS=4` and `make test ARGS=... WORKERS=2` override.
-WORKERS ?= $(if $(ARGS),0,2)
+WORKERS ?= $(if $(ARGS),0,3)
 SCENARIO ?= steady
 DURATION ?=
 
