@@ -1,5 +1,6 @@
 """The runs that are there for a caller."""
 
+import asyncio
 import sqlite3
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -8,7 +9,7 @@ from typing import Any
 from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
 from orchestration.loop.errors import Draining
-from orchestration.loop.run import Ending, Run, RunStatus
+from orchestration.loop.run import Ending, Place, Run, RunStatus
 from orchestration.store.visibility import sees
 
 
@@ -47,16 +48,28 @@ def left_waiting(call: Call, run_id: str) -> bool:
     return row is not None and unfinished(row)
 
 
-def cancel(call: Call, run: Run, ending: Ending) -> None:
-    """Have a live run end.
+async def cancel(call: Call, run: Run, ending: Ending) -> None:
+    """Have a live run end, whatever becomes of the service.
 
     Raises:
         Draining: it need not: it may be put back before, as the service is stopping.
+        StorageUnavailable: it ends, unless the service dies before.
     """
     loop = call.backend.loop
     loop.cancel(run, ending)
     if loop.draining and not run.ends:
         raise Draining
+    await note_stops(call, [run])
+
+
+async def note_stops(call: Call, runs: Sequence[Run]) -> None:
+    """Have those of ``runs`` that work, and were told to end, do so after a crash too.
+
+    Raises:
+        StorageUnavailable: that could not be written.
+    """
+    working = [run for run in runs if run.place is Place.WORKING]
+    await asyncio.gather(*map(call.backend.runs.note_stop, working))
 
 
 def is_own(

@@ -20,6 +20,7 @@ from orchestration.api.own_runs import (
     is_own,
     left_waiting,
     live_run,
+    note_stops,
     own_runs,
     run_row,
     unfinished,
@@ -63,6 +64,7 @@ async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
         raise Draining
     if not found:
         raise Problem(HTTPStatus.NOT_FOUND, "No runs found to cancel")
+    await note_stops(call, found)
     for run in found:
         if how.wait or run.place is Place.GONE:
             await _ended(run)
@@ -195,7 +197,7 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
     if run is None:
         row = _ended_row(call)
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {row['run_id']} has ended: {row['status']}")
-    cancel(call, run, Ending(how.action))
+    await cancel(call, run, Ending(how.action))
     if how.wait or run.place is Place.GONE:
         await _ended(run)
     return no_content(HTTPStatus.ACCEPTED if not how.wait else HTTPStatus.NO_CONTENT)

@@ -18,14 +18,7 @@ from orchestration.loop.errors import (
     ThreadNotFound,
     WorkerLost,
 )
-from orchestration.loop.events import (
-    Emit,
-    RunRejected,
-    WriteFailed,
-    acceptance,
-    harmless,
-    recovery,
-)
+from orchestration.loop.events import Emit, RunRejected, WriteFailed, acceptance, harmless, recovery
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.rate import Allowance
 from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, Run, RunStatus
@@ -179,8 +172,10 @@ class MasterLoop:
             before.append(self.on_thread(run.thread_id))
             self._enter(run)
         self._scheduler.add(*found.runs)
-        for run, others in zip(found.runs, before, strict=True):
-            self._supersede(others, run)  # it may not have come to that
+        for run, others in zip(found.runs, before, strict=True):  # it may not have come to that
+            if run.stop is not None:
+                self.cancel(run, run.stop)
+            self._supersede(others, run)
         for event in recovery(found, POISON):
             self._emit(event)
         return len(found.runs)

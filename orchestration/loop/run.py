@@ -132,6 +132,7 @@ class Run:
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
     A run that is not ``announced`` is one of which no client is told anything before it has ended,
     nor of its thread if it is to create one.
+    ``stop`` is what it was told before the service died, and had not done.
     ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
     says that the store has made its thread when it accepted the run.
     """
@@ -158,6 +159,7 @@ class Run:
     source: Literal["api", "mcp"] = "api"
     attempt: int = 0
     crashes: int = 0
+    stop: Ending | None = None
     stamp: Mapping[str, Any] = field(default_factory=dict[str, Any])
     visible: Mapping[str, Any] | None = None
     principal: Mapping[str, Any] | None = None

@@ -105,7 +105,7 @@ class RunTools:
     async def _cancel(self, ctx: Context, arguments: dict[str, Any]) -> Any:
         call, row = await _granted(ctx, "update", arguments)
         row = await latest(call, row)
-        run = self._runs.cancel(call, row)
+        run = await self._runs.cancel(call, row)
         if run is None:
             raise Problem(409, f"the run {row['run_id']} has ended: {row['status']}")
         await self._runs.watch(ctx, Begun(run), _USUAL)

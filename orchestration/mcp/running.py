@@ -118,7 +118,7 @@ class Runs:
         if not run.announced:
             await self._backend.runs.announce(run)
 
-    def cancel(self, call: Call, row: sqlite3.Row) -> Run | None:
+    async def cancel(self, call: Call, row: sqlite3.Row) -> Run | None:
         """Have a run stop, and return it; None if it has ended.
 
         Raises:
@@ -126,7 +126,7 @@ class Runs:
         """
         run = live_run(call, row["run_id"])
         if run is not None:
-            cancel(call, run, Ending.INTERRUPT)
+            await cancel(call, run, Ending.INTERRUPT)
         elif unfinished(row):
             raise Draining
         return run

@@ -14,6 +14,7 @@ import orjson
 from mcp.shared.exceptions import MCPError
 from mcp_types import HEADER_MISMATCH, INTERNAL_ERROR, RequestParams
 
+from operations.errors import StorageUnavailable
 from orchestration.api.access import Action
 from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import run_row, unfinished
@@ -111,9 +112,9 @@ class Tasks:
         call, first = await self._task(ctx, params, "update")
         row = await latest(call, first)
         try:
-            run = self._runs.cancel(call, row)
-        except Draining as error:
-            raise MCPError(INTERNAL_ERROR, str(error)) from error
+            run = await self._runs.cancel(call, row)
+        except (Draining, StorageUnavailable) as error:
+            raise MCPError(INTERNAL_ERROR, problem(error).detail) from error
         if run is None and self._status(call, first, row)[0] == "input_required":
             await self._give_up(ctx, row)
         return {}

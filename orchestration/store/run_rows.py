@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from operations.clock import iso, utc_now
-from orchestration.loop.run import MultitaskStrategy, Run
+from orchestration.loop.run import Ending, MultitaskStrategy, Run
 
 
 def columns(run: Run) -> tuple[Any, ...]:
@@ -67,5 +67,6 @@ def run_of(row: sqlite3.Row) -> Run:
         timeout=row["timeout"],
         attempt=row["attempt"],
         crashes=row["crashes"],
+        stop=None if row["stop"] is None else Ending(row["stop"]),
         principal=None if row["principal"] is None else orjson.loads(row["principal"]),
     )

@@ -65,6 +65,8 @@ UPDATE runs SET status = 'pending', token = NULL, attempt = attempt - 1, updated
 WHERE {MINE}
 """  # noqa: S608 - constants
 
+_STOP = f"UPDATE runs SET stop = ? WHERE {MINE}"  # noqa: S608 - constants
+
 
 class RunStore:
     """The runs, and what a run does to its thread.
@@ -157,6 +159,16 @@ class RunStore:
         if self._tell is None or "webhook" not in run.kwargs:
             return self._write(run, end)
         return self._end_and_tell(end, run, Ended("rollback", iso_now()))
+
+    async def note_stop(self, run: Run) -> None:
+        """Have a working run that was told to end do so after a crash too.
+
+        Raises:
+            StorageUnavailable: that could not be written; it ends all the same, if it lives.
+        """
+        if run not in self._unwritten:
+            parameters = (run.ending, run.run_id, RunStatus.RUNNING, run.token)
+            await self._write(run, partial(change, _STOP, parameters))
 
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Recovered]:
         """Return what is unfinished after a start; see the port."""

@@ -170,6 +170,30 @@ def test_a_run_that_another_was_to_undo_is_undone_after_a_kill(server: Server) -
     assert integrity(server.database) == "ok"
 
 
+def test_what_was_cancelled_does_not_go_on_after_a_kill(server: Server) -> None:
+    server.start(cancel_grace=60)
+    names = ("one", "many", "undone")
+    runs = [server.submit("stubborn", {"name": name}) for name in names]
+    for name in names:
+        until(lambda: server.effects.of(name) == ["began"])  # noqa: B023 - called here
+    one, many, undone = (f"/threads/{run.thread_id}/runs/{run.run_id}" for run in runs)
+    answers = [
+        server.http.post(f"{one}/cancel"),
+        server.http.post("/runs/cancel", json={"run_ids": [runs[1].run_id]}),
+        server.http.post(f"{undone}/cancel", params={"action": "rollback"}),
+    ]
+    assert [answer.status_code for answer in answers] == [202, 204, 202]
+    server.kill9()
+
+    server.start()
+    for path in (one, many):
+        server.http.get(f"{path}/join")
+    until(lambda: server.http.get(undone).status_code == httpx.codes.NOT_FOUND)
+    assert [runs[0].status, runs[1].status] == ["interrupted", "interrupted"]
+    assert [server.effects.of(name) for name in names] == [["began"]] * 3
+    assert integrity(server.database) == "ok"
+
+
 def test_a_queue_of_runs_survives_a_kill_in_its_order(server: Server) -> None:
     server.start(max_concurrent_runs=1)
     server.effects.gate("0")
