@@ -39,12 +39,15 @@ _OPERATORS = {
     },
     "additionalProperties": False,
 }
-# The usual filters. It can also have objects and lists within, which are compared as a whole.
-_FILTER = {
+_FIELDS = {
     "type": "object",
     "maxProperties": 16,
     "propertyNames": {"pattern": "^[A-Za-z0-9_-]{1,64}$"},
-    "additionalProperties": {"anyOf": [_SCALAR, {"type": "array"}, _OPERATORS]},
+}
+# Objects and lists within are compared field by field, however deep; their fields are spelt alike.
+_FILTER = {
+    **_FIELDS,
+    "additionalProperties": {"anyOf": [_SCALAR, {"type": "array"}, _OPERATORS, _FIELDS]},
 }
 
 

@@ -1,7 +1,7 @@
 """What schemathesis is told beyond the API document, for which JSON Schema has no words.
 
 Of what it holds to be wrong, it leaves out what is right once it is in a URL: digits as a text that
-is to be no number, and a list where one value is wanted.
+is to be no number, a list where one value is wanted, and one value where a list of texts is.
 
 Only what it holds to be valid is touched:
 
@@ -27,6 +27,7 @@ _TEXTS = {"schedule": "0 0 1 1 *", "timezone": "Europe/Berlin", "end_time": "299
 _WORKFLOW = {"name": "w", "steps": [{"id": "a", "graph": "echo", "input": {"text": "x"}}]}
 _DIGITS = re.compile(r"\s*[+-]?\d+\s*")
 _FIELD = re.compile("[A-Za-z0-9_-]{1,64}")
+_LISTED = {"items": {"type": "string"}, "type": "array"}
 _NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
 
 
@@ -34,6 +35,8 @@ _NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
 def filter_query(context: Any, query: Any) -> bool:
     for name, value in (query or {}).items():
         if isinstance(value, dict | list) and _single(context, name):
+            return False
+        if value and not isinstance(value, dict | list) and _LISTED in _schemas(context, name):
             return False
         if name == "xray" and isinstance(value, str) and _DIGITS.fullmatch(value):
             return False
@@ -61,9 +64,14 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
 
 def _single(context: Any, name: str) -> bool:
     """Return whether a parameter of a query is one value, and no list."""
+    return "array" not in str(_schemas(context, name))
+
+
+def _schemas(context: Any, name: str) -> list[Any]:
+    """Return the schemas of a parameter of a query, any of which its value may meet."""
     parameters = context.operation.definition.raw.get("parameters", ())
     schemas = [one["schema"] for one in parameters if (one["in"], one["name"]) == ("query", name)]
-    return "array" not in str(schemas)
+    return [part for schema in schemas for part in schema.get("anyOf", [schema])]
 
 
 def _tamed(value: Any, name: str = "") -> Any:
