@@ -12,6 +12,8 @@ from orchestration.loop.errors import Draining
 from orchestration.loop.run import Ending, Place, Run, RunStatus
 from orchestration.store.visibility import sees
 
+_SOON = 0.02  # seconds
+
 
 def live_run(call: Call, run_id: str, thread_id: str | None = None) -> Run | None:
     """Return a run that has not ended; on that thread, if one is named."""
@@ -68,6 +70,9 @@ async def note_stops(call: Call, runs: Sequence[Run]) -> None:
     Raises:
         StorageUnavailable: that could not be written.
     """
+    # Most end at once, which is written anyway; a note before it would only hold that up.
+    if waited := {run.done for run in runs if run.place is Place.WORKING and run.done is not None}:
+        await asyncio.wait(waited, timeout=_SOON)
     working = [run for run in runs if run.place is Place.WORKING]
     await asyncio.gather(*map(call.backend.runs.note_stop, working))
 
