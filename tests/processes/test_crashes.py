@@ -4,7 +4,6 @@ import os
 import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -148,8 +147,11 @@ async def test_a_run_that_is_cancelled_while_its_process_hangs_ends_as_cancelled
 
 
 async def test_the_service_is_not_ready_without_a_process(stage: Stage) -> None:
-    figures: dict[str, Any] = (await stage.workers())["figures"]
-    for worker in figures["each"]:
+    # All of them: one that is ready a moment later would take the place of those that are killed.
+    ready = await stage.until(
+        lambda workers: workers["figures"]["ready"] == workers["figures"]["processes"]
+    )
+    for worker in ready["figures"]["each"]:
         os.kill(worker["pid"], signal.SIGKILL)
     await stage.until(lambda workers: workers["state"] == "failed")
     response = await stage.client.get("/readyz")
