@@ -29,12 +29,8 @@ def run_row(call: Call, run_id: str, thread_id: str | None = None) -> sqlite3.Ro
     Raises:
         Problem: 404, there is none.
     """
-    row = call.backend.runs.get(run_id)
-    if (
-        row is None
-        or thread_id not in (None, row["thread_id"])
-        or not is_own(call, row["thread_id"], row["metadata"], ephemeral=row["ephemeral"])
-    ):
+    row = _own_row(call, run_id)
+    if row is None or thread_id not in (None, row["thread_id"]):
         raise Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} not found")
     return row
 
@@ -45,9 +41,17 @@ def unfinished(row: sqlite3.Row) -> bool:
 
 
 def left_waiting(call: Call, run_id: str) -> bool:
-    """Return whether a run that is not live goes on after the next start."""
-    row = call.backend.runs.get(run_id)
+    """Return whether a run of the caller's that is not live goes on after the next start."""
+    row = _own_row(call, run_id)
     return row is not None and unfinished(row)
+
+
+def _own_row(call: Call, run_id: str) -> sqlite3.Row | None:
+    row = call.backend.runs.get(run_id)
+    if row is None:
+        return None
+    own = is_own(call, row["thread_id"], row["metadata"], ephemeral=row["ephemeral"])
+    return row if own else None
 
 
 async def cancel(call: Call, run: Run, ending: Ending) -> None:

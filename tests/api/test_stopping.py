@@ -18,13 +18,14 @@ STOPPING = "the service is stopping; try again in a few seconds"
 
 @asynccontextmanager
 async def put_back(
-    folder: Path, name: str
+    folder: Path, name: str, **manifest: Any
 ) -> AsyncGenerator[tuple[Service, httpx.AsyncClient, str]]:
-    """Open a service that has put a run back, and give the path of that."""
+    """Open a service that has put a run of alice's back, and give the path of that."""
     async with (
-        open_play(folder, "holder", drain_grace=0.01) as service,
+        open_play(folder, "holder", manifest=manifest, drain_grace=0.01) as service,
         client_of(service.app) as client,
     ):
+        client.headers["authorization"] = "Bearer alice"
         path = await new_run(client, await new_thread(client), "holder", name)
         await plays.gates[name].reached.wait()
         await service.loop.drain()
@@ -48,6 +49,20 @@ async def test_a_run_that_was_put_back_is_not_said_to_be_deleted_or_unknown(tmp_
     assert [told(answer) for answer in answers] == [(503, STOPPING, True)] * 3
     assert others.status_code == 404
     assert found.json()["status"] == "pending"
+
+
+async def test_of_another_s_run_that_was_put_back_nobody_is_told_that_there_is_one(
+    tmp_path: Path,
+) -> None:
+    auth = {"path": "tests.api.guards:owners"}
+    async with put_back(tmp_path, "of alice", auth=auth) as (_, client, path):
+        ask = {"run_ids": [path.rpartition("/")[2]]}
+        codes = []
+        for name in ("alice", "bob"):
+            headers = {"authorization": f"Bearer {name}"}
+            answer = await client.post("/runs/cancel", json=ask, headers=headers)
+            codes.append(answer.status_code)
+    assert codes == [503, 404]
 
 
 async def test_a_thread_stays_as_the_run_left_it_that_was_put_back(tmp_path: Path) -> None:
