@@ -128,15 +128,17 @@ class WaitResponse(Response):
         try:
             return json_response(self._done.result().answer, headers=self._head)
         except (LoopError, StorageUnavailable) as error:
-            kept = isinstance(error, Draining) and not self._again
-            if kept and await self._announced():
+            if self._keeps(error) and await self._announced():
                 return json_response(self._told(error), headers=self._head)
             return respond(problem(error), path)
 
+    def _keeps(self, error: LoopError | StorageUnavailable) -> bool:
+        """Return whether the run goes on after a stop, and another request would make another."""
+        return isinstance(error, Draining) and not self._again
+
     def _told(self, error: LoopError | StorageUnavailable) -> bytes:
         """Return an error where the answer would be, as LangGraph's clients know it."""
-        kept = isinstance(error, Draining) and not self._again
-        said = _KEPT if kept else problem(error).detail
+        said = _KEPT if self._keeps(error) else problem(error).detail
         return orjson.dumps({"__error__": {"error": type(error).__name__, "message": said}})
 
     async def _trickle(self, send: Send) -> None:

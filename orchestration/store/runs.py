@@ -64,7 +64,6 @@ _REQUEUE = f"""
 UPDATE runs SET status = 'pending', token = NULL, attempt = attempt - 1, updated_at = ?
 WHERE {MINE}
 """  # noqa: S608 - constants
-
 _STOP = f"UPDATE runs SET stop = ? WHERE {MINE}"  # noqa: S608 - constants
 
 
