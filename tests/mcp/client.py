@@ -18,6 +18,16 @@ OLDER, NEWEST = "legacy", "2026-07-28"
 WIRES = (OLDER, NEWEST)
 TASKS = "io.modelcontextprotocol/tasks"
 ACCEPT = {"accept": "application/json, text/event-stream"}
+GREETING: Mapping[str, Any] = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "host", "version": "1"},
+    },
+}
 
 
 @asynccontextmanager

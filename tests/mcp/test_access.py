@@ -9,19 +9,9 @@ import pytest
 from operations.keys import KeyFolder, KeyScope
 from tests.api.client import PROBLEM
 from tests.api.plays import gates
-from tests.mcp.client import ACCEPT, OLDER, client_of, open_tools, rpc, until
+from tests.mcp.client import ACCEPT, GREETING, OLDER, client_of, open_tools, rpc, until
 
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
-START = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "t", "version": "0"},
-    },
-}
 
 
 def _key(folder: Path, owner: str, scope: KeyScope = "run") -> dict[str, str]:
@@ -109,7 +99,7 @@ async def test_the_address_is_what_the_client_calls_if_nobody_says_otherwise(
 async def test_a_session_is_only_for_whoever_began_it(tmp_path: Path) -> None:
     alice, bob = _key(tmp_path, "alice"), _key(tmp_path, "bob")
     async with open_tools(tmp_path, "greet") as (_, http):
-        began = await _post(http, START, **alice)
+        began = await _post(http, GREETING, **alice)
         session = {"mcp-session-id": began.headers["mcp-session-id"]}
         ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
         theirs = await _post(http, ping, **session, **bob)

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from orchestration.mcp import farewell as ends
 from orchestration.mcp.farewell import Farewell
-from tests.mcp.client import ACCEPT, NEWEST, OLDER, client_of, open_tools, until
+from tests.mcp.client import ACCEPT, GREETING, NEWEST, OLDER, client_of, open_tools, until
 
 LISTEN: Mapping[str, Any] = {
     "jsonrpc": "2.0",
@@ -23,16 +23,6 @@ LISTEN: Mapping[str, Any] = {
             "io.modelcontextprotocol/protocolVersion": NEWEST,
             "io.modelcontextprotocol/clientCapabilities": {},
         },
-    },
-}
-GREETING: Mapping[str, Any] = {
-    "jsonrpc": "2.0",
-    "id": 1,
-    "method": "initialize",
-    "params": {
-        "protocolVersion": "2025-06-18",
-        "capabilities": {},
-        "clientInfo": {"name": "host", "version": "1"},
     },
 }
 
