@@ -27,7 +27,7 @@ from orchestration.api.protocol import (
     refuse,
 )
 from orchestration.api.run_models import RunCreate
-from orchestration.api.state import up_to_date
+from orchestration.api.state import current_state
 from orchestration.api.submission import new_run
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
@@ -206,7 +206,7 @@ async def _list_checkpoints(call: Call, thread: Thread, params: Document) -> Doc
     graph_id = _graph(call, thread)
     if graph_id is None:
         return {"checkpoints": []}
-    await up_to_date(call, thread.thread_id)
+    await current_state(call, graph_id, thread.thread_id)
     states = await call.states.history(
         graph_id,
         thread.thread_id,
@@ -283,8 +283,7 @@ async def _state(call: Call, thread: Thread, checkpoint: Mapping[str, Any]) -> D
     graph_id = _graph(call, thread)
     if graph_id is None:
         return EMPTY
-    await up_to_date(call, thread.thread_id)
-    return await call.states.get(graph_id, thread.thread_id, checkpoint)
+    return await current_state(call, graph_id, thread.thread_id, checkpoint)
 
 
 def _graph(call: Call, thread: Thread) -> str | None:

@@ -1,5 +1,6 @@
 """The state of a thread: now, at a checkpoint, over time, changed from outside."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -24,9 +25,10 @@ from orchestration.api.thread_models import (
 from orchestration.api.threads import patch_thread
 from orchestration.api.updates import graph_of, update_thread
 from orchestration.graphs.jsontext import dumps
-from orchestration.graphs.states import EMPTY
+from orchestration.graphs.states import EMPTY, Document
 
 endpoint = Endpoints()
+_LOOKS = 100  # at a state whose step is done: a checkpoint can be due for each step before, too
 
 
 @endpoint(
@@ -146,15 +148,34 @@ async def _state(
     graph_id = graph_of(call, thread_id)
     if graph_id is None:
         return json_response(selected_state(EMPTY, asked.select))
-    await up_to_date(call, thread_id)
-    state = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=bool(asked.subgraphs))
+    subgraphs = bool(asked.subgraphs)
+    state = await current_state(call, graph_id, thread_id, checkpoint, subgraphs=subgraphs)
     return json_response(dumps(selected_state(state, asked.select)))
 
 
-async def up_to_date(call: Call, thread_id: str) -> None:
-    """Wait for what a run that works has written so far: who follows it knows of that already."""
-    if call.backend.loop.on_thread(thread_id):
-        await call.backend.checkpoints.settled()
+async def current_state(
+    call: Call,
+    graph_id: str,
+    thread_id: str,
+    checkpoint: Mapping[str, Any] | None = None,
+    *,
+    subgraphs: bool = False,
+) -> Document:
+    """Return the state of a thread, with all that who follows the run that works has been told.
+
+    LangGraph puts the checkpoint after a step once the one before is durable. Until then the
+    tasks of the step are done and nothing is next, which is what clients know the end of a run by.
+    """
+    backend = call.backend
+    for _ in range(_LOOKS):
+        working = backend.loop.on_thread(thread_id)
+        if working:
+            await backend.checkpoints.settled()
+        state = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=subgraphs)
+        if not working or state["next"] or not state["tasks"]:
+            break
+        await asyncio.sleep(0)  # the checkpoint is put a few turns after the one before is durable
+    return state
 
 
 async def _history(call: Call, body: HistorySearch) -> Response:
@@ -162,7 +183,8 @@ async def _history(call: Call, body: HistorySearch) -> Response:
     graph_id = graph_of(call, thread_id)
     if graph_id is None:
         return json_response([])
-    await up_to_date(call, thread_id)
+    if call.backend.loop.on_thread(thread_id):
+        await current_state(call, graph_id, thread_id)
     states = await call.states.history(
         graph_id,
         thread_id,

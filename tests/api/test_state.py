@@ -1,5 +1,6 @@
 """The state of threads over HTTP: now, at a checkpoint, over time, changed from outside."""
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,23 @@ async def test_the_state_of_a_thread_is_that_of_its_latest_checkpoint(tmp_path: 
         ["one", "two"], ["one"], ["one"], ["one"], [], [],
     ]  # fmt: skip
     assert by_id == by_body == history[3]
+
+
+async def test_the_state_of_a_run_that_works_is_as_far_as_the_run_is(tmp_path: Path) -> None:
+    async def looked_at(client: httpx.AsyncClient, gate: str) -> Any:
+        thread_id = await new_thread(client)
+        run = await new_run(client, thread_id, "holder", gate)
+        await plays.gates[gate].reached.wait()
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        [latest] = (await client.get(f"/threads/{thread_id}/history", params={"limit": 1})).json()
+        plays.gates[gate].opened.set()
+        await client.get(f"{run}/join")
+        return state["next"], state["values"]["log"], latest["values"]["log"]
+
+    names = [f"looked at {number}" for number in range(50)]
+    async with open_client(tmp_path, "holder") as client:
+        seen = await asyncio.gather(*(looked_at(client, name) for name in names))
+    assert seen == [(["hold"], [name], [name]) for name in names]
 
 
 async def test_the_history_goes_back_from_a_checkpoint_in_whatever_form_it_is_named(

@@ -14,7 +14,13 @@ from langgraph_sdk.client import LangGraphClient, SyncLangGraphClient
 from tests.api.client import open_socket
 from tests.clients.graphs import MANIFEST
 
-HELLO: dict[str, Any] = {"messages": [{"type": "human", "content": "hello"}]}
+
+def said(text: str) -> dict[str, Any]:
+    """Return what a person says, as the input of a graph."""
+    return {"messages": [{"type": "human", "content": text}]}
+
+
+HELLO = said("hello")
 
 
 @asynccontextmanager
@@ -59,10 +65,10 @@ async def test_the_output_is_awaited(tmp_path: Path) -> None:
 async def test_a_conversation_goes_on_from_stream_to_stream(tmp_path: Path) -> None:
     thread = str(uuid4())
     async with open_async(tmp_path) as client:
-        for said in ("one", "two", "three"):
+        for word in ("one", "two", "three"):
             async with client.threads.stream(thread, assistant_id="chat") as stream:
-                await stream.run.start(input={"messages": [{"type": "human", "content": said}]})
-                assert texts(await stream.output)[-1] == f"you said {said}"
+                await stream.run.start(input=said(word))
+                assert texts(await stream.output)[-1] == f"you said {word}"
         assert len(texts((await client.threads.get_state(thread))["values"])) == 6
 
 
@@ -100,19 +106,23 @@ async def test_subgraphs_are_found(tmp_path: Path) -> None:
         await stream.run.start(input=HELLO)
         [team] = [handle async for handle in stream.subgraphs]
         [message] = [message async for message in team.messages]
-        said = await message.text
-    assert (team.graph_name, team.status, said) == ("team", "completed", "you said hello")
+        text = await message.text
+    assert (team.graph_name, team.status, text) == ("team", "completed", "you said hello")
 
 
-async def test_a_question_is_answered(tmp_path: Path) -> None:
+async def test_a_question_ends_the_values_and_is_answered(tmp_path: Path) -> None:
+    gate = said(str(uuid4()))
     async with (
         open_async(tmp_path) as client,
-        client.threads.stream(assistant_id="asking") as stream,
+        client.threads.stream(assistant_id="asking_later") as stream,
     ):
-        await stream.run.start(input=HELLO)
-        async for _ in stream.values:
+        await stream.run.start(input=gate)
+        values = aiter(stream.values)
+        await anext(values)  # the client ends only what is followed when the question comes
+        await client.runs.wait(None, "opening", input=gate)
+        async for _ in values:
             pass
-        assert stream.interrupts[0]["value"] == {"question": "really hello?"}
+        assert stream.interrupts[0]["value"] == {"question": "really held no longer?"}
         await stream.run.respond("yes")
         assert texts(await stream.output)[-1] == "answered yes"
 
@@ -120,15 +130,11 @@ async def test_a_question_is_answered(tmp_path: Path) -> None:
 async def test_a_question_is_answered_by_another_client(tmp_path: Path) -> None:
     thread = str(uuid4())
     async with open_async(tmp_path) as client:
-        async with client.threads.stream(thread, assistant_id="asking") as asking:
-            await asking.run.start(input=HELLO)
-            async for _ in asking.values:
-                pass
-        async with client.threads.stream(thread, assistant_id="asking") as answering:
-            while not answering.interrupts:  # noqa: ASYNC110 - the client tells nobody
-                await asyncio.sleep(0.01)
-            await answering.run.respond("yes")
-            assert texts(await answering.output)[-1] == "answered yes"
+        await client.runs.wait(thread, "asking", input=HELLO, if_not_exists="create")
+        async with client.threads.stream(thread, assistant_id="asking") as stream:
+            await asked(stream)
+            await stream.run.respond("yes")
+            assert texts(await stream.output)[-1] == "answered yes"
 
 
 async def test_of_several_questions_one_is_named(tmp_path: Path) -> None:
@@ -137,12 +143,17 @@ async def test_of_several_questions_one_is_named(tmp_path: Path) -> None:
         client.threads.stream(assistant_id="asking_within") as stream,
     ):
         await stream.run.start(input=HELLO)
-        async for _ in stream.values:
-            pass
+        await asked(stream)
         [question] = stream.interrupts
         assert question["namespace"][0].startswith("team:")
         await stream.run.respond("yes", interrupt_id=question["interrupt_id"])
         assert texts(await stream.output)[-1] == "you said answered yes"
+
+
+async def asked(stream: Any) -> None:
+    """Return once the client knows of a question."""
+    while not stream.interrupts:  # noqa: ASYNC110 - the client tells nobody
+        await asyncio.sleep(0.01)
 
 
 async def test_the_transformers_of_a_graph_change_what_is_told(tmp_path: Path) -> None:
@@ -201,15 +212,20 @@ async def watching(stream: Any) -> None:
 
 
 async def test_the_client_that_blocks_does_the_same(tmp_path: Path) -> None:
+    gate = said(str(uuid4()))
+
     def play(client: SyncLangGraphClient) -> Any:
-        with client.threads.stream(assistant_id="asking") as stream:
-            stream.run.start(input=HELLO)
-            for _ in stream.values:
+        with client.threads.stream(assistant_id="asking_later") as stream:
+            stream.run.start(input=gate)
+            values = iter(stream.values)
+            next(values)
+            client.runs.wait(None, "opening", input=gate)
+            for _ in values:
                 pass
             stream.run.respond("yes")
             return texts(stream.output)
 
-    assert await in_a_thread(tmp_path, play) == ["hello", "answered yes"]
+    assert (await in_a_thread(tmp_path, play))[1:] == ["held no longer", "answered yes"]
 
 
 async def test_the_client_that_blocks_follows_messages(tmp_path: Path) -> None:
@@ -239,6 +255,6 @@ async def test_the_client_that_blocks_runs_streams_and_waits(tmp_path: Path) -> 
             waited == joined,
         )
 
-    events, said, history, same = await in_a_thread(tmp_path, play)
+    events, last, history, same = await in_a_thread(tmp_path, play)
     assert {"metadata", "values", "updates"} <= events
-    assert (said, history, same) == (["hello", "you said hello"], 3, True)
+    assert (last, history, same) == (["hello", "you said hello"], 3, True)
