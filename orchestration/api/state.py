@@ -166,16 +166,16 @@ async def current_state(
     LangGraph puts the checkpoint after a step once the one before is durable. Until then the
     tasks of the step are done and nothing is next, which is what clients know the end of a run by.
     """
-    backend = call.backend
-    for _ in range(_LOOKS):
+    backend, looks = call.backend, 0
+    while True:
         working = backend.loop.on_thread(thread_id)
         if working:
             await backend.checkpoints.settled()
         state = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=subgraphs)
-        if not working or state["next"] or not state["tasks"]:
-            break
+        looks += 1
+        if not working or state["next"] or not state["tasks"] or looks == _LOOKS:
+            return state
         await asyncio.sleep(0)  # the checkpoint is put a few turns after the one before is durable
-    return state
 
 
 async def _history(call: Call, body: HistorySearch) -> Response:
