@@ -12,14 +12,31 @@ from typing import Any, cast
 
 from ddsketch import DDSketch
 from ddsketch.ddsketch import BaseDDSketch
+from ddsketch.mapping import LogarithmicMapping
 from ddsketch.pb import ddsketch_pb2
 from ddsketch.pb.proto import DDSketchProto
 
 ACCURACY = 0.02  # relative error of a percentile
 _LEAST, _MOST = 1e-4, 1e6  # seconds that are told apart; so a bucket has 600 numbers at most
-_LEVELS = (("1m", 10, 6), ("1h", 300, 12), ("1d", 3_600, 24))  # window, seconds a bucket, buckets
+STRETCH = 10  # seconds of the finest bucket
+_LEVELS = (
+    ("1m", STRETCH, 6),
+    ("1h", 300, 12),
+    ("1d", 3_600, 24),
+)  # window, seconds a bucket, buckets
 _PROTO = cast("Any", DDSketchProto)  # it has no types
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+_BINS = cast("Any", LogarithmicMapping(ACCURACY))  # as each sketch has it
+
+
+def bin_of(took: float) -> int:
+    """Return the number of the bin of a duration in seconds: what is in one is not told apart."""
+    return cast("int", _BINS.key(min(max(took, _LEAST), _MOST)))
+
+
+def middle_of(number: int) -> float:
+    """Return the duration that stands for those of a bin, in seconds."""
+    return cast("float", _BINS.value(number))
 
 
 @dataclass(slots=True)
@@ -31,11 +48,11 @@ class Bucket:
     success: int = 0
     took: BaseDDSketch = field(default_factory=lambda: DDSketch(ACCURACY))
 
-    def add(self, took: float, *, success: bool) -> None:
-        """Count one."""
-        self.count += 1
-        self.success += success
-        self.took.add(min(max(took, _LEAST), _MOST))
+    def add(self, took: float, *, success: bool, times: int) -> None:
+        """Count ``times`` of the same."""
+        self.count += times
+        self.success += success * times
+        self.took.add(min(max(took, _LEAST), _MOST), times)
 
     def merge(self, other: "Bucket") -> None:
         """Add what happened in another one."""
@@ -88,12 +105,15 @@ class Rolling:
     def __init__(self) -> None:
         self._levels = [_Level(seconds, buckets) for _, seconds, buckets in _LEVELS]
 
-    def add(self, at: float, took: float, *, success: bool) -> None:
-        """Count something that ended ``at``, in seconds since 1970, after so many seconds."""
+    def add(self, at: float, took: float, *, success: bool, times: int = 1) -> None:
+        """Count what ended ``at``, in seconds since 1970, so many ``times`` after so many seconds.
+
+        What ended within the same ``STRETCH`` may be counted at once.
+        """
         finest = self._levels[0]
         if int(at // finest.seconds) != finest.open.number:  # no other turns without it
             self._turn(at)
-        finest.open.add(took, success=success)
+        finest.open.add(took, success=success, times=times)
 
     def summary(self, now: float) -> dict[str, dict[str, Any]]:
         """Return the figures of each window that ends now."""

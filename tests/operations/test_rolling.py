@@ -3,7 +3,7 @@
 import orjson
 import pytest
 
-from operations.rolling import ACCURACY, Rolling
+from operations.rolling import ACCURACY, Rolling, bin_of, middle_of
 
 NOON = 1_700_000_000.0 // 3_600 * 3_600
 
@@ -69,3 +69,14 @@ def test_a_clock_that_was_ahead_by_a_year_does_not_stop_the_windows_for_a_year()
         rolling.add(at, 1.0, success=True)
     figures = rolling.summary(NOON + 240)
     assert [figures[window]["count"] for window in ("1m", "1h", "1d")] == [1, 4, 4]
+
+
+@pytest.mark.parametrize("took", [0.0, 1e-9, 0.000_1, 0.003, 1.0, 59.9, 1e6, 1e9])
+def test_what_is_counted_at_once_is_counted_as_one_by_one(took: float) -> None:
+    singly, at_once = Rolling(), Rolling()
+    for number in range(30):
+        singly.add(NOON, took, success=number < 20)
+    at_once.add(NOON, middle_of(bin_of(took)), success=True, times=20)
+    at_once.add(NOON, middle_of(bin_of(took)), success=False, times=10)
+    assert at_once.summary(NOON) == singly.summary(NOON)
+    assert at_once.summary(NOON)["1m"]["success"] == 20
