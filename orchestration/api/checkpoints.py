@@ -1,5 +1,6 @@
 """Checkpoints that a request names."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -8,6 +9,8 @@ from langchain_core.runnables import RunnableConfig
 
 from orchestration.api.backend import Backend
 from orchestration.api.problems import Problem
+
+LOOKS = 100  # at what is not there yet: a checkpoint can be due for each step before, too
 
 
 class CheckpointNotFound(Problem):
@@ -26,9 +29,26 @@ async def require_checkpoint(
         CheckpointNotFound: the thread has none of that id.
     """
     checkpoint_id = checkpoint.get("checkpoint_id")
-    if checkpoint_id is None:
-        return
-    place = {"thread_id": thread_id, "checkpoint_ns": checkpoint.get("checkpoint_ns") or ""}
-    config: RunnableConfig = {"configurable": {**place, "checkpoint_id": checkpoint_id}}
-    if await backend.checkpoints.aget_tuple(config) is None:
+    if checkpoint_id is not None and not await is_there(backend, thread_id, checkpoint):
         raise CheckpointNotFound(checkpoint_id)
+
+
+async def is_there(backend: Backend, thread_id: str, checkpoint: Mapping[str, Any]) -> bool:
+    """Return whether a thread has the checkpoint of an id, with all that the run there has told of.
+
+    LangGraph tells of a checkpoint before it puts it, which is once the one before is durable.
+    """
+    place = {"thread_id": thread_id, "checkpoint_ns": checkpoint.get("checkpoint_ns") or ""}
+    configurable = {**place, "checkpoint_id": checkpoint["checkpoint_id"]}
+    config: RunnableConfig = {"configurable": configurable}
+    looks = 0
+    while True:
+        working = backend.loop.on_thread(thread_id)
+        if working:
+            await backend.checkpoints.settled()
+        if await backend.checkpoints.aget_tuple(config) is not None:
+            return True
+        looks += 1
+        if not working or looks == LOOKS:
+            return False
+        await asyncio.sleep(0)  # it is put a few turns after the one before is durable

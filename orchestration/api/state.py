@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from orchestration.api import answers
 from orchestration.api.access import Access
+from orchestration.api.checkpoints import LOOKS, is_there
 from orchestration.api.documents import selected_state
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.thread_models import (
@@ -28,7 +29,6 @@ from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY, Document
 
 endpoint = Endpoints()
-_LOOKS = 100  # at a state whose step is done: a checkpoint can be due for each step before, too
 
 
 @endpoint(
@@ -167,13 +167,16 @@ async def current_state(
     tasks of the step are done and nothing is next, which is what clients know the end of a run by.
     """
     backend, looks = call.backend, 0
+    named = bool(checkpoint and checkpoint.get("checkpoint_id"))
+    if checkpoint and named and backend.loop.on_thread(thread_id):
+        await is_there(backend, thread_id, checkpoint)
     while True:
         working = backend.loop.on_thread(thread_id)
         if working:
             await backend.checkpoints.settled()
         state = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=subgraphs)
         looks += 1
-        if not working or state["next"] or not state["tasks"] or looks == _LOOKS:
+        if named or not working or state["next"] or not state["tasks"] or looks == LOOKS:
             return state
         await asyncio.sleep(0)  # the checkpoint is put a few turns after the one before is durable
 
