@@ -174,11 +174,31 @@ async def current_state(
         working = backend.loop.on_thread(thread_id)
         if working:
             await backend.checkpoints.settled()
-        state = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=subgraphs)
+        state = whole = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=subgraphs)
+        if named or not working:
+            return state
+        if any(task["checkpoint"] for task in state["tasks"]):
+            whole = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=True)
         looks += 1
-        if named or not working or state["next"] or not state["tasks"] or looks == LOOKS:
+        if looks == LOOKS or not _behind(state, whole):
             return state
         await asyncio.sleep(0)  # the checkpoint is put a few turns after the one before is durable
+
+
+def _behind(state: Document, whole: Document) -> bool:
+    """Return whether more is known of a run than ``state`` shows; ``whole`` has its subgraphs.
+
+    What a subgraph asks is told before the task that it is has asked it.
+    """
+    within = {task["id"]: task["state"] for task in whole["tasks"] if task["state"]}
+    return (
+        bool(state["tasks"] and not state["next"])
+        or any(
+            within.get(task["id"], EMPTY)["interrupts"] and not task["interrupts"]
+            for task in state["tasks"]
+        )
+        or any(_behind(inner, inner) for inner in within.values())
+    )
 
 
 async def _history(call: Call, body: HistorySearch) -> Response:

@@ -75,3 +75,17 @@ async def test_a_run_can_begin_at_a_checkpoint(tmp_path: Path) -> None:
         fork = {"assistant_id": "asking_later", "checkpoint_id": at}
         forked = await client.post(f"{thread}/runs", json=fork)
     assert forked.status_code == HTTPStatus.OK, forked.text
+
+
+async def test_what_a_subgraph_asks_is_in_the_state(tmp_path: Path) -> None:
+    async with unwritten(tmp_path, "asking_within", "__interrupt__") as (client, thread, told):
+        state = (await client.get(f"{thread}/state", params={"subgraphs": True})).json()
+    assert [one["id"] for one in state["interrupts"]] == [
+        one["id"] for one in told["__interrupt__"]
+    ]
+
+
+async def test_a_subgraph_that_works_has_something_next(tmp_path: Path) -> None:
+    async with unwritten(tmp_path, "asking_within", "'next': ['ask']") as (client, thread, _):
+        state = (await client.get(f"{thread}/state", params={"subgraphs": True})).json()
+    assert state["tasks"][0]["state"]["next"] == ["ask"]
