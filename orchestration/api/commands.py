@@ -29,6 +29,7 @@ from orchestration.api.protocol import (
 from orchestration.api.run_models import RunCreate
 from orchestration.api.state import current_state
 from orchestration.api.submission import new_run
+from orchestration.api.updates import graph_of
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
 from orchestration.loop.errors import Draining, ThreadNotFound
@@ -95,18 +96,24 @@ async def _done(call: Call, body: CommandBody) -> Document:
     if do in (_start, _respond):
         if call.backend.loop.draining:  # what a run has asked that was put back is not known
             raise Draining
-        await _all_asked(call, thread_id)
+        await _all_asked(call, thread_id, answers=do is _respond)
     thread = _thread(call, thread_id)
     if do is not _start and not thread.known:
         raise ThreadNotFound(thread_id)
     return await do(call, thread, {key: asked[key] for key in asked if key != "thread_id"})
 
 
-async def _all_asked(call: Call, thread_id: str) -> None:
+async def _all_asked(call: Call, thread_id: str, *, answers: bool) -> None:
     """Wait for a run that has asked something to stop there: clients answer at once."""
-    log = call.backend.loop.logs.find(thread_id)
     runs = call.backend.loop.on_thread(thread_id)
-    if log is not None and log.asked and runs and runs[0].done is not None:
+    if not runs or runs[0].done is None:
+        return
+    log = call.backend.loop.logs.find(thread_id)
+    asked = log is not None and bool(log.asked)
+    if answers and runs[0].log is None and graph_of(call, thread_id) is not None:
+        # What it has asked was told by its own stream alone.
+        asked = bool((await current_state(call, runs[0].graph_id, thread_id))["interrupts"])
+    if asked:
         await asyncio.wait({runs[0].done}, timeout=_ASKING)
 
 

@@ -89,3 +89,12 @@ async def test_a_subgraph_that_works_has_something_next(tmp_path: Path) -> None:
     async with unwritten(tmp_path, "asking_within", "'next': ['ask']") as (client, thread, _):
         state = (await client.get(f"{thread}/state", params={"subgraphs": True})).json()
     assert state["tasks"][0]["state"]["next"] == ["ask"]
+
+
+async def test_a_question_can_be_answered(tmp_path: Path) -> None:
+    async with unwritten(tmp_path, "asking_later", "__interrupt__") as (client, thread, told):
+        [question] = told["__interrupt__"]
+        answer = {"namespace": [], "interrupt_id": question["id"], "response": "yes"}
+        command = {"id": 1, "method": "input.respond", "params": answer}
+        answered = (await client.post(f"{thread}/commands", json=command)).json()
+    assert answered["type"] == "success", answered
