@@ -11,12 +11,13 @@ _numbers = count()
 class Clock:
     """Stands still until it is moved; whoever sleeps by it wakes in order.
 
-    ``tick`` is how many seconds pass whenever somebody looks at it.
+    It is ahead of the real one, by which some of what becomes due is dated, for as long as a test
+    may take. ``tick`` is how many seconds pass whenever somebody looks at it.
     """
 
     def __init__(self, start: datetime | None = None) -> None:
         self.tick = 0
-        self._now = start or datetime.now(UTC) + timedelta(seconds=1)
+        self._now = start or datetime.now(UTC) + timedelta(hours=1)
         self._sleepers: list[tuple[datetime, int, asyncio.Event]] = []
         self._asleep = asyncio.Condition()
 
