@@ -14,7 +14,7 @@ from agents.errors import AgentLost, AgentsError, StartFailed, TaskFailed
 from agents.events import Event, PoolResized
 from agents.pool import AgentPool
 from agents.seat import Seat, SeatState
-from tests.simulation.simloop import SimLoop, simulate
+from tests.simulation.simloop import SimLoop, seeds, simulate
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
 SECTION = GraphPool(
@@ -237,7 +237,7 @@ def play(seed: int, pool_class: type[WatchedPool] = WatchedPool) -> Scenario:
 
 @pytest.mark.timeout(300)
 def test_no_interleaving_breaks_an_invariant() -> None:
-    for seed in range(SEEDS):
+    for seed in seeds(SEEDS):
         play(seed)
 
 

@@ -14,7 +14,7 @@ from orchestration.loop.events import Event
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, Run, RunStatus
 from orchestration.loop.transitions import UNFINISHED
-from tests.simulation.simloop import SimLoop, simulate
+from tests.simulation.simloop import SimLoop, seeds, simulate
 from tests.simulation.world import Disk, SimExecutor, SimStore, new_run
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "2000"))
@@ -206,7 +206,7 @@ def play(seed: int, *, careless: bool = False, hasty: bool = False) -> None:
 
 def violations(**planted: bool) -> int:
     found = 0
-    for seed in range(200):
+    for seed in seeds(200):
         try:
             play(seed, **planted)
         except Violation:
@@ -216,7 +216,7 @@ def violations(**planted: bool) -> int:
 
 @pytest.mark.timeout(300)
 def test_no_interleaving_breaks_an_invariant() -> None:
-    for seed in range(SEEDS):
+    for seed in seeds(SEEDS):
         play(seed)
 
 

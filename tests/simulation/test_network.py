@@ -12,7 +12,7 @@ from agents.errors import NotLeased, TaskFailed
 from agents.network.errors import MailboxFull
 from agents.network.message import Message
 from tests.simulation.postal import Postal
-from tests.simulation.simloop import SimLoop, simulate
+from tests.simulation.simloop import SimLoop, seeds, simulate
 
 SEEDS = int(os.environ.get("SIMULATION_SEEDS", "200"))
 
@@ -77,7 +77,7 @@ def test_whatever_happens_none_is_lost_repeated_or_out_of_order(part: int) -> No
             taken = [message.content for message in postal.taken if message.sender == name]
             assert set(taken) == set(range(10))
 
-    for seed in range(part, SEEDS, 4):
+    for seed in seeds(part, SEEDS, 4):
         simulate(seed, main)
 
 
@@ -89,7 +89,7 @@ def test_what_comes_at_the_moment_in_which_nothing_is_left_is_delivered() -> Non
         await postal.send()
         assert await postal.settled(5) == ["delivered", "delivered"]
 
-    for seed in range(200):
+    for seed in seeds(200):
         simulate(seed, main)
 
 
