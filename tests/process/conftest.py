@@ -8,6 +8,7 @@ import pytest
 from tests.process.server import Server
 
 HERE = Path(__file__).parent
+MEASURED = ("test_commands.py", "test_signals.py")  # cover how a process starts and ends
 LIMIT = 180  # seconds for a test; for hangs only: on a busy machine a server's start takes many
 
 
@@ -20,8 +21,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server that is not started yet, and that ends with the test."""
-    one = Server(tmp_path)
+    one = Server(tmp_path, measured=request.path.name in MEASURED)
     yield one
     one.close()

@@ -117,7 +117,7 @@ def kill(server: Server) -> None:
 @pytest.mark.timeout(120 + 20 * KILLS + MESSAGES // 20)
 async def test_messages_survive_kills_at_random_moments(tmp_path: Path) -> None:
     seed = SEED or Random().getrandbits(32)
-    rng, server = Random(seed), Server(tmp_path, manifest(tmp_path), measured=False)
+    rng, server = Random(seed), Server(tmp_path, manifest(tmp_path))
     round_ = Round(tmp_path, server.database)
     keys = KeyFolder(server.data)
     try:

@@ -34,7 +34,7 @@ async def test_random_kills_under_load_lose_nothing_and_repeat_nothing_committed
     tmp_path: Path,
 ) -> None:
     seed = SEED or Random().getrandbits(32)
-    rng, history, server = Random(seed), History(), Server(tmp_path, measured=False)
+    rng, history, server = Random(seed), History(), Server(tmp_path)
     effects = server.effects.folder / "effects.log"
     effects.touch()
     # Runs are found working at many kills, and none of them is to blame.

@@ -22,7 +22,7 @@ META = {
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    with closing(Server(tmp_path, measured=False)) as one:
+    with closing(Server(tmp_path)) as one:
         yield one
 
 
