@@ -54,7 +54,7 @@ class Trail:
         return self._segments.held
 
     def tell(self, heard: Callable[[bool], None]) -> None:
-        """Have ``heard`` told, in the thread of the sink, whenever ``failing`` changes."""
+        """Have ``heard`` told, in the thread of the sink, whenever ``failing`` is about to change."""
         self._heard = heard
 
     def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
@@ -87,9 +87,9 @@ class Trail:
 
     def _hear(self, *, failing: bool) -> None:
         if failing is not self.failing:
-            self.failing = failing
             if self._heard is not None:
                 self._heard(failing)
+            self.failing = failing
 
     def _entry(self, record: Record) -> bytes:
         self._number += 1

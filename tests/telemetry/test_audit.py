@@ -1,5 +1,6 @@
 """Who did what on a service, as its audit trail has it."""
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -88,11 +89,13 @@ async def test_while_the_trail_cannot_be_written_no_work_of_low_priority_is_take
         folder.touch()  # no segment can be begun in a file
         assert await submit(5) == 200
         await until(lambda: trail.failing)
+        await asyncio.sleep(0)  # the turn in which the loop hears of it
         assert [await submit(9), await submit(5)] == [503, 200]
         assert "masterloop_audit_failing 1.0" in (await client.get("/metrics")).text
         folder.unlink()
         hidden.rename(folder)
         await until(lambda: not trail.failing)
+        await asyncio.sleep(0)
         assert await submit(9) == 200
     found = entries(tmp_path)
     assert [entry["event"] for entry in found].count("RunAccepted") == 4
