@@ -70,11 +70,17 @@ class Journal:
         lines: list[Record] = []
         with lines_held() as held:
             for record in batch:
-                if isinstance(record.event, RunRejected):
-                    rejected[record.event] += 1
+                event = record.event
+                if isinstance(event, RunStarted):
+                    self._note(event)
+                    continue
+                if isinstance(event, RunEnded):
+                    self._write_end(record.at, event)
+                elif isinstance(event, RunRejected):
+                    rejected[event] += 1
                 else:
-                    self._write(record.at, record.event)
-                    _gather(lines, record, held)
+                    self._write(event)
+                _gather(lines, record, held)
             for event, count in rejected.items():
                 self._log.info("runs rejected", **asdict(event), count=count)
             _gather(lines, batch[-1], held)
@@ -87,14 +93,13 @@ class Journal:
     def close(self, grace: float) -> None:
         """Do nothing: every line is written when it is taken."""
 
-    def _write(self, at: float, event: Any) -> None:
-        if isinstance(event, RunStarted):
-            self._working[event.run_id] = event
-            if len(self._working) > _RUNS:
-                self._working.popitem(last=False)
-        elif isinstance(event, RunEnded):
-            self._write_end(at, event)
-        elif text := _INFO.get(type(event)):
+    def _note(self, event: RunStarted) -> None:
+        self._working[event.run_id] = event
+        if len(self._working) > _RUNS:
+            self._working.popitem(last=False)
+
+    def _write(self, event: Any) -> None:
+        if text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))
         elif text := _WARNING.get(type(event)):
             self._log.warning(text, **asdict(event))
@@ -119,5 +124,6 @@ class Journal:
 def _gather(lines: list[Record], record: Record, held: list[Text]) -> None:
     """Move what was ``held`` to ``lines``, as what is to be written of ``record``."""
     if held:
-        lines.append(Record(*record[:3], tuple(held), record.common))
+        number, at, importance, _, common = record
+        lines.append(Record(number, at, importance, tuple(held), common))
         held.clear()

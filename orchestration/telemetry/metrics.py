@@ -135,7 +135,7 @@ class Metrics(Collector):
         self._observe(names.RUN_QUEUE_WAIT, event.waited, str(event.priority))
 
     def _run_ended(self, event: loop.RunEnded) -> None:
-        labels = self._assistant(event.graph_id), event.status.value
+        labels = self._assistant(event.graph_id), event.status
         self._count(names.RUNS_FINISHED, *labels)
         self._observe(names.RUN_DURATION, event.took, *labels)
 
