@@ -1,5 +1,6 @@
 """The stream of a thread: run after run, resumed after a break, with changes of its state."""
 
+import math
 import re
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
@@ -30,15 +31,16 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
     except BaseException:
         loop.watchers.unwatch(thread_id, listener)
         raise
-    seen: dict[str, int] = {}
+    seen: dict[str, float] = {}
     wanted = _wanted(how)
 
     def is_new(event: StreamEvent) -> bool:
         # What was published while the missed ones were read is among both.
         if event.origin:
-            if event.number <= seen.get(event.origin, 0):
+            number = event.number or math.inf  # without a number it is that the run has ended
+            if number <= seen.get(event.origin, 0):
                 return False
-            seen[event.origin] = event.number
+            seen[event.origin] = number
         return wanted(event)
 
     return EventStream(
@@ -66,12 +68,15 @@ async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
     if run_id is not None and (not rows or rows[0]["run_id"] != run_id):
         raise _unknown(last)
     for row in rows:
-        for event in await call.backend.events.after(row["run_id"], number):
+        run_id = row["run_id"]
+        # Before its events are read: what one that ends meanwhile tells last is to come live.
+        over = call.backend.loop.live(run_id) is None and not left_waiting(call, run_id)
+        for event in await call.backend.events.after(run_id, number):
             call.backend.streams.replayed += 1
             yield event
         number = 0
-        if call.backend.loop.live(row["run_id"]) is None and not left_waiting(call, row["run_id"]):
-            yield run_done(row["run_id"])
+        if over:
+            yield run_done(run_id)
 
 
 def _wanted(how: ThreadStreamHow) -> Callable[[StreamEvent], bool]:

@@ -22,7 +22,7 @@ HISTORY_BYTES = 16 * 1024**2  # of their data
 class StreamEvent:
     """One event: its number within the run (from 1), its name, its data as JSON text.
 
-    ``origin`` is the run, of an event that can be asked for again.
+    ``origin`` is the run, of an event that can be asked for again, and of a run's end.
     """
 
     number: int
@@ -37,7 +37,8 @@ Watcher = Callable[[bool], None]
 
 def run_done(run_id: str) -> StreamEvent:
     """Return what those who watch a thread are told when a run on it has ended."""
-    return StreamEvent(0, "metadata", orjson.dumps({"status": "run_done", "run_id": run_id}))
+    data = orjson.dumps({"status": "run_done", "run_id": run_id})
+    return StreamEvent(0, "metadata", data, run_id)
 
 
 class Keeper(Protocol):

@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestration.loop.streams import StreamEvent
+from orchestration.store.events import EventStore
 from tests.api import plays
 from tests.api.client import NOBODY, PROBLEM, Part, new_run, new_thread, open_socket, parts
 from tests.api.test_thread_log import events
@@ -71,6 +73,33 @@ async def test_what_happens_while_the_missed_is_read_comes_once(tmp_path: Path) 
     assert [part.id for part in begun + ended] == [
         *(f"{run_id}:{number}" for number in range(1, 6)), None,
     ]  # fmt: skip
+
+
+async def test_a_run_that_ends_while_the_missed_is_read_ends_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_socket(tmp_path, "holder") as (service, client):
+        thread_id = await new_thread(client)
+        await new_run(client, thread_id, "holder", "ending", **SHOWN)
+        await plays.gates["ending"].reached.wait()
+        [run] = service.loop.on_thread(thread_id)
+        read = EventStore.after
+
+        async def meanwhile(*asked: Any) -> list[StreamEvent]:
+            found = await read(*asked)
+            plays.gates["ending"].opened.set()
+            assert run.done is not None
+            await run.done
+            return found
+
+        monkeypatch.setattr(EventStore, "after", meanwhile)
+        async with thread_stream(client, thread_id, "-1") as stream:
+            whole = await take(stream, 6)
+            await client.delete(f"/threads/{thread_id}")
+            whole += [part async for part in stream]
+    ids = [f"{run.run_id}:{number}" for number in range(1, 6)]
+    assert [part.id for part in whole] == [*ids, None, None]
+    assert [part.event for part in whole][-3:] == ["end", "metadata", "shutdown"]
 
 
 @pytest.mark.parametrize("last", ["1", "x", f"{NOBODY}:1", "", "-2"])
