@@ -25,7 +25,7 @@ from orchestration.graphs.arguments import (
 )
 from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
-from orchestration.graphs.node_tasks import enter_run
+from orchestration.graphs.node_tasks import enter_run, saved
 from orchestration.graphs.node_threads import NodeExit
 from orchestration.graphs.own_store import OwnStore
 from orchestration.graphs.resumption import find_place, may_have_begun
@@ -96,6 +96,9 @@ class LangGraphExecutor:
             await asyncio.sleep(0)  # the reader's turn: it has this while the graph begins
         try:
             return await self._execute(run, control)
+        except asyncio.CancelledError:
+            await saved()  # or it would be put after what is stored of the run's end
+            raise
         except GraphDrained as drained:
             raise Drained(str(drained)) from drained
         except ParentCommand as handed_on:

@@ -35,6 +35,10 @@ class Work(Protocol):
 
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
+_saves: ContextVar[set[asyncio.Task[Any]]] = ContextVar("saves")
+# The tasks in which LangGraph puts checkpoints and what nodes wrote; a limit on concurrency is
+# around all of its tasks.
+_SAVING = frozenset({"_checkpointer_put_after_previous", "aput_writes", "gated"})
 
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
@@ -45,6 +49,16 @@ def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
 def enter_run(work: Work) -> None:
     """Count the present task and those it creates among the tasks of a run."""
     _work.set(work)
+    _saves.set(set())
+
+
+async def saved() -> None:
+    """Return once everything is put that LangGraph began to put in this run.
+
+    It waits for that itself, unless it is cancelled while it does: then it leaves that behind.
+    """
+    while saves := _saves.get():
+        await asyncio.wait(saves)
 
 
 def whereabouts() -> dict[str, Any]:
@@ -68,9 +82,14 @@ def _make_task(
     code: Coroutine[Any, Any, T] | Generator[Any, None, T],
     **given: Any,
 ) -> asyncio.Task[T]:
-    if _work.get() is not None and (type(code) is CoroutineType or isinstance(code, Coroutine)):
-        code = _Contained(code)
-    return asyncio.Task(code, loop=loop, **given)
+    if _work.get() is None or not (type(code) is CoroutineType or isinstance(code, Coroutine)):
+        return asyncio.Task(code, loop=loop, **given)
+    task = asyncio.Task(_Contained(code), loop=loop, **given)
+    if getattr(code, "__name__", None) in _SAVING:
+        saves = _saves.get()
+        saves.add(task)
+        task.add_done_callback(saves.discard)
+    return task
 
 
 class _Contained(Coroutine[Any, Any, T]):

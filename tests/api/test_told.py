@@ -98,3 +98,26 @@ async def test_a_question_can_be_answered(tmp_path: Path) -> None:
         command = {"id": 1, "method": "input.respond", "params": answer}
         answered = (await client.post(f"{thread}/commands", json=command)).json()
     assert answered["type"] == "success", answered
+
+
+async def test_a_run_that_is_undone_as_it_ends_leaves_nothing(tmp_path: Path) -> None:
+    async with unwritten(tmp_path, "asking_later", "{'three'") as (client, thread, _):
+        undo = {"action": "rollback"}
+        cancelled = await client.post("/runs/cancel", json={"status": "all"}, params=undo)
+        while (await client.get(f"{thread}/runs")).json():
+            pass
+        history = (await client.get(f"{thread}/history")).json()
+    assert cancelled.is_success, cancelled.text
+    assert history == []
+
+
+async def test_a_thread_shows_all_that_a_run_left_that_was_cancelled_as_it_ended(
+    tmp_path: Path,
+) -> None:
+    async with unwritten(tmp_path, "asking_later", "{'three'") as (client, thread, _):
+        cancelled = await client.post("/runs/cancel", json={"status": "all"})
+        while (shown := (await client.get(thread)).json())["status"] == "busy":
+            pass
+        state = (await client.get(f"{thread}/state")).json()
+    assert cancelled.is_success, cancelled.text
+    assert shown["values"] == state["values"]
