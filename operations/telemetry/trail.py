@@ -54,7 +54,7 @@ class Trail:
         return self._segments.held
 
     def tell(self, heard: Callable[[bool], None]) -> None:
-        """Have ``heard`` told, in the thread of the sink, whenever ``failing`` is about to change."""
+        """Have ``heard`` told, in the sink's thread, whenever ``failing`` is about to change."""
         self._heard = heard
 
     def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
