@@ -89,7 +89,7 @@ def test_a_bad_schedule_is_refused_at_once(expression: str, said: str) -> None:
     began = time.perf_counter()
     with pytest.raises(BadSchedule, match=r"^schedule: ") as error:
         parse_schedule(expression, "Europe/Berlin")
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 2  # seconds; what is read to its end takes minutes
     assert said in str(error.value)
 
 
