@@ -87,9 +87,11 @@ async def wait(state: State) -> None:
 
 
 async def block(state: State) -> Any:
-    """Hold up the event loop, the first time."""
+    """Hold up the event loop, the first time, and leave word of which process that is."""
     if not marker(state).exists():
-        marker(state).touch()
+        word = marker(state).with_suffix(".tmp")
+        word.write_text(str(os.getpid()))
+        word.rename(marker(state))
         time.sleep(3_600)  # noqa: ASYNC251 - this is the point of it
     return state.get("given")
 
