@@ -31,18 +31,10 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
     except BaseException:
         loop.watchers.unwatch(thread_id, listener)
         raise
-    seen: dict[str, float] = {}
-    wanted = _wanted(how)
-
-    def is_new(event: StreamEvent) -> bool:
-        # What was published while the missed ones were read is among both.
-        if event.origin:
-            number = event.number or math.inf  # without a number it is that the run has ended
-            if number <= seen.get(event.origin, 0):
-                return False
-            seen[event.origin] = number
-        return wanted(event)
-
+    told = {event.origin: _place(event) for event in missed}
+    # What was published while the missed ones were read is among both.
+    came = [one for one in listener.take() if _place(one) > told.get(one.origin, 0)]
+    listener.give(came)
     return EventStream(
         listener,
         headers={},
@@ -51,7 +43,7 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
         figures=call.backend.streams,
         leave=lambda _: loop.watchers.unwatch(thread_id, listener),
         before=missed,
-        wanted=is_new,
+        wanted=_wanted(how),
         of_thread=True,
     )
 
@@ -77,6 +69,11 @@ async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
         number = 0
         if over:
             yield run_done(run_id)
+
+
+def _place(event: StreamEvent) -> float:
+    """Return where an event is among those of its run: without a number, it is the end."""
+    return event.number or math.inf
 
 
 def _wanted(how: ThreadStreamHow) -> Callable[[StreamEvent], bool]:
