@@ -75,22 +75,23 @@ async def test_what_happens_while_the_missed_is_read_comes_once(tmp_path: Path) 
     ]  # fmt: skip
 
 
-async def test_a_run_that_ends_while_the_missed_is_read_ends_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("first", ["the end", "the reading"])
+async def test_a_run_that_ends_while_the_missed_is_read_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
 ) -> None:
     async with open_socket(tmp_path, "holder") as (service, client):
         thread_id = await new_thread(client)
-        await new_run(client, thread_id, "holder", "ending", **SHOWN)
-        await plays.gates["ending"].reached.wait()
+        await new_run(client, thread_id, "holder", first, **SHOWN)
+        await plays.gates[first].reached.wait()
         [run] = service.loop.on_thread(thread_id)
         read = EventStore.after
 
         async def meanwhile(*asked: Any) -> list[StreamEvent]:
             found = await read(*asked)
-            plays.gates["ending"].opened.set()
+            plays.gates[first].opened.set()
             assert run.done is not None
             await run.done
-            return found
+            return found if first == "the reading" else await read(*asked)
 
         monkeypatch.setattr(EventStore, "after", meanwhile)
         async with thread_stream(client, thread_id, "-1") as stream:
