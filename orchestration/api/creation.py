@@ -29,9 +29,13 @@ endpoint = Endpoints()
 
 
 async def _created_again(_: Call, kept: sqlite3.Row) -> Response:
+    return json_response(kept["answer"].encode(), headers={"content-location": _place(kept)})
+
+
+def _place(kept: sqlite3.Row) -> str:
+    """Return the path of the run that a request made first."""
     run = orjson.loads(kept["answer"])
-    where = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
-    return json_response(kept["answer"].encode(), headers={"content-location": where})
+    return f"/threads/{run['thread_id']}/runs/{run['run_id']}"
 
 
 async def _waited_again(call: Call, kept: sqlite3.Row) -> Response:
@@ -41,13 +45,15 @@ async def _waited_again(call: Call, kept: sqlite3.Row) -> Response:
         return waiting(call, run, cancel=False)
     if left_waiting(call, kept["run_id"]):
         raise Draining
-    return json_response((kept["output"] or "null").encode())
+    where = _place(kept)
+    headers = {"content-location": where, "location": f"{where}/join"}
+    return json_response((kept["output"] or "null").encode(), headers=headers)
 
 
 async def _streamed_again(call: Call, kept: sqlite3.Row) -> Response:
     """Stream what the run has done so far, and what it does."""
     run = call.backend.loop.live(kept["run_id"])
-    return await follow_again(call, run, kept["run_id"], JoinHow(), after=0)
+    return await follow_again(call, run, kept["run_id"], JoinHow(), after=0, where=_place(kept))
 
 
 def _one(runs: Sequence[Run]) -> Document:

@@ -54,12 +54,19 @@ def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventSt
 
 
 async def follow_again(
-    call: Call, run: Run | None, run_id: str, how: JoinHow, *, after: int | None = None
+    call: Call,
+    run: Run | None,
+    run_id: str,
+    how: JoinHow,
+    *,
+    after: int | None = None,
+    where: str | None = None,
 ) -> EventStream:
     """Return the stream of a run that is known: what is missed of it, then what comes.
 
     The stream of one that a stop of the service has put back says ``shutdown`` last, not ``end``.
-    Where the client does not say what it has seen, all ``after`` that number is missed.
+    Where the client does not say what it has seen, all ``after`` that number is missed. One that
+    may not know ``where`` the run is, is told that as well.
     """
     seen = last_event_id(call)
     after = after if seen is None else seen
@@ -67,8 +74,11 @@ async def follow_again(
         missed = [] if after is None else await _missed(call, run_id, after)
         if (not missed or missed[-1].name != "end") and not left_waiting(call, run_id):
             missed.append(_END)
+        headers = (
+            {} if where is None else {"content-location": where, "location": f"{where}/stream"}
+        )
         return _stream(
-            call, _closed(), {}, _nothing, before=missed, wanted=_wanted(how), numbered=True
+            call, _closed(), headers, _nothing, before=missed, wanted=_wanted(how), numbered=True
         )
     listener, first = run.stream.listen(after), run.stream.first
     call.backend.streams.replayed += listener.waiting

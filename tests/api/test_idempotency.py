@@ -41,6 +41,17 @@ async def test_a_run_is_made_once_and_its_first_answer_is_given_again(tmp_path: 
     assert again.headers["content-location"] == first.headers["content-location"]
 
 
+@pytest.mark.parametrize("how", ["wait", "stream"])
+async def test_the_answer_of_a_run_that_has_ended_says_which_it_is(
+    tmp_path: Path, how: str
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        path = f"/threads/{await new_thread(client)}/runs/{how}"
+        first, again = [await client.post(path, json=ask(), headers=KEY) for _ in range(2)]
+    for name in ("content-location", "location"):
+        assert again.headers[name] == first.headers[name]
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
