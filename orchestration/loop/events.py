@@ -66,7 +66,10 @@ class RunStarted:
 
 @dataclass(slots=True)
 class RunEnded:
-    """A run has its terminal status, after so many seconds of work in this attempt."""
+    """A run has its terminal status, after so many seconds of work in this attempt.
+
+    Of one that was cancelled before its first attempt, that is number 0.
+    """
 
     run_id: str
     thread_id: str

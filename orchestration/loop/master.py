@@ -21,7 +21,7 @@ from orchestration.loop.errors import (
 from orchestration.loop.events import Emit, RunRejected, WriteFailed, acceptance, harmless, recovery
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.rate import Allowance
-from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, Run, RunStatus
+from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, Run
 from orchestration.loop.scheduler import Scheduler
 from orchestration.loop.standing import Standing
 from orchestration.loop.streams import run_done
@@ -352,12 +352,8 @@ class MasterLoop:
             await asyncio.wait({run.done}, timeout=_CLAIM_PAUSE)
 
     async def _end_unstarted(self, run: Run, ending: Ending) -> None:
-        outcome = Outcome(RunStatus.INTERRUPTED, rolled_back=ending is Ending.ROLLBACK)
         try:
-            if outcome.rolled_back:
-                await self._worker.persist(run, lambda: self._store.erase(run))
-            else:
-                await self._worker.persist(run, lambda: self._store.finish(run, outcome, None))
+            outcome = await self._worker.end_unstarted(run, ending)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             self._leave(run, error)
         else:

@@ -96,6 +96,17 @@ class Worker:
         if run.task is not None and not told:
             self._cancel(run, run.task)
 
+    async def end_unstarted(self, run: Run, ending: Ending) -> Outcome:
+        """End a run that has not begun, as it was told to; return how.
+
+        Raises:
+            StorageUnavailable: for good.
+        """
+        outcome = Outcome(RunStatus.INTERRUPTED, rolled_back=ending is Ending.ROLLBACK)
+        if await self._write_end(run, outcome, None):
+            self._tell(run, outcome)
+        return outcome
+
     async def give_up(self, run: Run, error: BaseException) -> Outcome:
         """End a run whose attempt broke over something nobody foresaw.
 
@@ -200,10 +211,7 @@ class Worker:
             run.attempt -= 1
             self._emit(RunRequeued(run.run_id, run.graph_id))
             return None
-        if outcome.rolled_back:
-            written = await self.persist(run, lambda: self._store.erase(run))
-        else:
-            written = await self.persist(run, lambda: self._store.finish(run, outcome, state))
+        written = await self._write_end(run, outcome, state)
         failpoint("finish.after")
         if not written:  # somebody deleted it meanwhile; there is nothing left to end
             self._emit(LeaseLost(run.run_id, run.graph_id))
@@ -211,6 +219,11 @@ class Worker:
         run.status = outcome.status
         self._tell(run, outcome)
         return outcome
+
+    async def _write_end(self, run: Run, outcome: Outcome, state: ThreadState | None) -> bool:
+        if outcome.rolled_back:
+            return await self.persist(run, lambda: self._store.erase(run))
+        return await self.persist(run, lambda: self._store.finish(run, outcome, state))
 
     async def _crashed(
         self, run: Run, lost: WorkerLost
@@ -234,7 +247,7 @@ class Worker:
         raise lost
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
-        took = asyncio.get_running_loop().time() - run.started if run.attempt else 0.0
+        took = asyncio.get_running_loop().time() - run.started if run.started else 0.0
         error = outcome.failure.error if outcome.failure else None
         self._emit(
             RunEnded(

@@ -44,6 +44,8 @@ class GenAi:
         """Count what has ended."""
         for record in batch:
             match record.event:
+                case RunEnded(attempt=0):
+                    pass  # cancelled before it began: it took no time
                 case RunEnded() as event:
                     failed = event.error or ("timeout" if event.status == "timeout" else None)
                     self._add(semconv.INVOKE_WORKFLOW, event.graph_id, event.took, failed)

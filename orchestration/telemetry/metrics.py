@@ -137,7 +137,8 @@ class Metrics(Collector):
     def _run_ended(self, event: loop.RunEnded) -> None:
         labels = self._assistant(event.graph_id), event.status
         self._count(names.RUNS_FINISHED, *labels)
-        self._observe(names.RUN_DURATION, event.took, *labels)
+        if event.attempt:
+            self._observe(names.RUN_DURATION, event.took, *labels)
 
     def _run_requeued(self, _: loop.RunRequeued) -> None:
         self._count(names.RUNS_REQUEUED)

@@ -44,7 +44,8 @@ class RunStatistics:
     def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
         """Count the runs that ended; once a minute, give the figures to be written."""
         # Counting into a sketch takes four times as long as finding out what is the same.
-        runs = Counter(_sort(record.at, record.event) for record in batch)
+        # What was cancelled before it began went neither well nor badly, and took no time.
+        runs = Counter(_sort(one.at, one.event) for one in batch if one.event.attempt)
         with self._lock:
             for (stretch, assistant, success, number), times in runs.items():
                 at, took = stretch * STRETCH, middle_of(number)

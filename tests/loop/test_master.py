@@ -284,6 +284,18 @@ def test_a_run_cancelled_while_it_cannot_be_claimed_never_begins() -> None:
     play(main)
 
 
+@pytest.mark.parametrize("ending", [Ending.INTERRUPT, Ending.ROLLBACK])
+def test_of_a_run_cancelled_before_its_turn_is_told_that_it_ended(ending: Ending) -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a", delay=1.0)
+        stage.loop.cancel(run, ending)
+        await stage.quiet()
+        ids = run.run_id, run.thread_id, run.graph_id
+        assert stage.kinds(RunEnded) == [RunEnded(*ids, RunStatus.INTERRUPTED, 0, 0.0)]
+
+    play(main)
+
+
 def test_a_run_deleted_before_its_turn_is_not_worked_on() -> None:
     async def main(stage: Stage) -> None:
         run = await stage.submit("a", delay=1.0)

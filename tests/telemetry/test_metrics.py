@@ -185,3 +185,11 @@ async def test_how_late_the_event_loop_is_is_measured(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo") as client:
         while not samples(await scrape(client), "masterloop_event_loop_lag_seconds_count")[()]:
             pass
+
+
+def test_a_run_that_never_began_has_ended_and_took_no_time() -> None:
+    metrics = Metrics()
+    metrics.take(told(RunEnded("r", "t", "g", RunStatus.INTERRUPTED, 0, 0.0)))
+    text = metrics.text().decode()
+    assert samples(text, "masterloop_runs_finished_total") == {("g", "interrupted"): 1}
+    assert samples(text, "masterloop_run_duration_seconds_count") == {}

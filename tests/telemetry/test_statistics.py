@@ -14,8 +14,10 @@ from orchestration.loop.run import RunStatus
 from orchestration.telemetry.statistics import RunStatistics
 
 
-def ended(graph: str, status: RunStatus = RunStatus.SUCCESS, took: float = 0.5) -> Record:
-    event = RunEnded("r", "t", graph, status, 1, took)
+def ended(
+    graph: str, status: RunStatus = RunStatus.SUCCESS, took: float = 0.5, attempt: int = 1
+) -> Record:
+    event = RunEnded("r", "t", graph, status, attempt, took)
     return Record(1, time.time(), Importance.LIFECYCLE, event, {})
 
 
@@ -27,6 +29,12 @@ def test_runs_are_counted_of_all_and_of_each_assistant(tmp_path: Path) -> None:
     assert summary["assistants"]["a"]["1m"]["count"] == 2
     assert list(statistics.summary("b")["assistants"]) == ["b"]
     assert statistics.summary("c")["assistants"] == {}
+
+
+def test_what_never_began_says_nothing_of_how_runs_go(tmp_path: Path) -> None:
+    statistics = RunStatistics(tmp_path / "figures.json")
+    statistics.prepare([ended("a"), ended("a", RunStatus.INTERRUPTED, took=0.0, attempt=0)])
+    assert statistics.summary()["runs"]["1m"]["count"] == 1
 
 
 def test_the_assistants_are_bounded_and_the_rest_counts_as_other(tmp_path: Path) -> None:
