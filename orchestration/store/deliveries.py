@@ -4,7 +4,7 @@ import re
 import sqlite3
 from asyncio import Future
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -29,6 +29,7 @@ INSERT INTO webhook_deliveries
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _STARTED = "SELECT updated_at FROM runs WHERE run_id = ? AND status = 'running'"
+_ENDED = "SELECT updated_at FROM runs WHERE run_id = ?"
 _DUE = """
 SELECT * FROM webhook_deliveries
 WHERE due_at <= ? AND delivery_id NOT IN (SELECT value FROM json_each(?))
@@ -79,7 +80,9 @@ def with_delivery(end: Operation[bool], run: Run, ended: Ended) -> Operation[boo
         started = connection.execute(_STARTED, (run.run_id,)).fetchone()
         if not end(connection):
             return False
-        _insert(connection, delivery_id, run, ended, started[0] if started else None)
+        kept = connection.execute(_ENDED, (run.run_id,)).fetchone()
+        told = ended if kept is None else replace(ended, at=kept[0])  # as the run itself says
+        _insert(connection, delivery_id, run, told, started[0] if started else None)
         return True
 
     return operation

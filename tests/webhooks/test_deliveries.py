@@ -80,6 +80,17 @@ async def test_every_end_is_told_with_its_values(
         assert bell.rung == 1
 
 
+async def test_a_run_ended_when_it_says_itself_that_it_did(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs = RunStore(database, Bell())
+        run = await claimed(runs, new_run(URL))
+        await runs.finish(run, SUCCESS, STATE)
+        row = runs.get(run.run_id)
+        document = told(database)
+    assert row is not None
+    assert (document["updated_at"], document["run_ended_at"]) == (row["updated_at"],) * 2
+
+
 async def test_a_run_that_never_started_has_no_time_of_its_start(tmp_path: Path) -> None:
     async with open_database_of(tmp_path) as database:
         runs = RunStore(database, Bell())
