@@ -90,7 +90,8 @@ class Writer:
                     pass
         except BaseException as exc:  # noqa: BLE001 - handed to whoever opens or closes
             error = exc
-        self._loop.call_soon_threadsafe(self._end, error)
+        with suppress(RuntimeError):  # the event loop has ended, by a signal while this was opened
+            self._loop.call_soon_threadsafe(self._end, error)
 
     def _work(self, connection: sqlite3.Connection) -> bool:
         """Do what waits; return whether to go on."""

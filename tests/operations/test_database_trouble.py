@@ -7,7 +7,9 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from operations.database import (
     DiskFull,
     open_database,
 )
+from operations.writer import Writer
 from tests.operations.notes import NOTES, Held, bodies, bodies_in, note
 
 KILLS = 20
@@ -94,6 +97,25 @@ async def test_a_write_waits_no_longer_than_the_busy_timeout_for_another_process
             other.execute("ROLLBACK")
         assert (await database.write(note("c")), bodies(database)) == (1, ["c"])
         assert database.busy == 2
+
+
+def test_a_writer_is_quiet_whose_event_loop_ends_while_it_opens(path: Path) -> None:
+    opening = threading.Event()
+
+    @contextmanager
+    def connect() -> Iterator[sqlite3.Connection]:
+        opening.wait()
+        with closing(sqlite3.connect(path)) as connection:
+            yield connection
+
+    async def begin() -> None:
+        Writer(path, connect)
+
+    path.parent.mkdir()
+    asyncio.run(begin())
+    [thread] = [one for one in threading.enumerate() if one.name == "database-writer"]
+    opening.set()
+    thread.join()  # with an error that nobody takes, the test would fail
 
 
 async def test_settled_returns_even_if_nothing_can_be_written(path: Path) -> None:
