@@ -1,16 +1,18 @@
 """Checkpoints that a request names."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 from langchain_core.runnables import RunnableConfig
 
 from orchestration.api.backend import Backend
 from orchestration.api.problems import Problem
 
-LOOKS = 100  # at what is not there yet: a checkpoint can be due for each step before, too
+T = TypeVar("T")
+
+_LOOKS = 100  # at what is not there yet: a checkpoint can be due for each step before, too
 
 
 class CheckpointNotFound(Problem):
@@ -34,21 +36,37 @@ async def require_checkpoint(
 
 
 async def is_there(backend: Backend, thread_id: str, checkpoint: Mapping[str, Any]) -> bool:
-    """Return whether a thread has the checkpoint of an id, with all that the run there has told of.
-
-    LangGraph tells of a checkpoint before it puts it, which is once the one before is durable.
-    """
+    """Return whether a thread has the checkpoint of an id, be it one just told of."""
     place = {"thread_id": thread_id, "checkpoint_ns": checkpoint.get("checkpoint_ns") or ""}
     configurable = {**place, "checkpoint_id": checkpoint["checkpoint_id"]}
     config: RunnableConfig = {"configurable": configurable}
+    found = await caught_up(
+        backend,
+        thread_id,
+        lambda: backend.checkpoints.aget_tuple(config),
+        lambda found: found is not None,
+    )
+    return found is not None
+
+
+async def caught_up(
+    backend: Backend,
+    thread_id: str,
+    look: Callable[[], Awaitable[T]],
+    enough: Callable[[T], bool],
+) -> T:
+    """Return what a ``look`` at a thread finds, once it shows what the run that works has told of.
+
+    LangGraph tells of a checkpoint before it puts it, which is once the one before is durable.
+    Where no run works there is no more to come, and what is found need not be ``enough``.
+    """
     looks = 0
     while True:
         working = backend.loop.on_thread(thread_id)
         if working:
             await backend.checkpoints.settled()
-        if await backend.checkpoints.aget_tuple(config) is not None:
-            return True
+        found = await look()
         looks += 1
-        if not working or looks == LOOKS:
-            return False
+        if not working or enough(found) or looks == _LOOKS:
+            return found
         await asyncio.sleep(0)  # it is put a few turns after the one before is durable

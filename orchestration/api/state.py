@@ -1,7 +1,7 @@
 """The state of a thread: now, at a checkpoint, over time, changed from outside."""
 
-import asyncio
 from collections.abc import Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from orchestration.api import answers
 from orchestration.api.access import Access
-from orchestration.api.checkpoints import LOOKS, is_there
+from orchestration.api.checkpoints import caught_up, is_there
 from orchestration.api.documents import selected_state
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.thread_models import (
@@ -163,26 +163,24 @@ async def current_state(
 ) -> Document:
     """Return the state of a thread, with all that who follows the run that works has been told.
 
-    LangGraph puts the checkpoint after a step once the one before is durable. Until then the
-    tasks of the step are done and nothing is next, which is what clients know the end of a run by.
+    Between two steps, the tasks of the one are done and nothing is next, which is what clients
+    know the end of a run by.
     """
-    backend, looks = call.backend, 0
-    named = bool(checkpoint and checkpoint.get("checkpoint_id"))
-    if checkpoint and named and backend.loop.on_thread(thread_id):
-        await is_there(backend, thread_id, checkpoint)
-    while True:
-        working = backend.loop.on_thread(thread_id)
-        if working:
-            await backend.checkpoints.settled()
-        state = whole = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=subgraphs)
-        if named or not working:
-            return state
-        if any(task["checkpoint"] for task in state["tasks"]):
-            whole = await call.states.get(graph_id, thread_id, checkpoint, subgraphs=True)
-        looks += 1
-        if looks == LOOKS or not _behind(state, whole):
-            return state
-        await asyncio.sleep(0)  # the checkpoint is put a few turns after the one before is durable
+    backend = call.backend
+    get = partial(call.states.get, graph_id, thread_id, checkpoint)
+    working = backend.loop.on_thread(thread_id)
+    if not working or (checkpoint and checkpoint.get("checkpoint_id")):
+        if checkpoint and working:
+            await is_there(backend, thread_id, checkpoint)
+        return await get(subgraphs=subgraphs)
+
+    async def look() -> tuple[Document, Document]:
+        state = await get(subgraphs=subgraphs)
+        nested = not subgraphs and any(task["checkpoint"] for task in state["tasks"])
+        return state, await get(subgraphs=True) if nested else state
+
+    state, _ = await caught_up(backend, thread_id, look, lambda found: not _behind(*found))
+    return state
 
 
 def _behind(state: Document, whole: Document) -> bool:
