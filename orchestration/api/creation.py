@@ -29,13 +29,13 @@ endpoint = Endpoints()
 
 
 async def _created_again(_: Call, kept: sqlite3.Row) -> Response:
-    return json_response(kept["answer"].encode(), headers={"content-location": _place(kept)})
+    return json_response(kept["answer"].encode(), headers=_kept_place(kept))
 
 
-def _place(kept: sqlite3.Row) -> str:
-    """Return the path of the run that a request made first."""
+def _kept_place(kept: sqlite3.Row, rest: str | None = None) -> dict[str, str]:
+    """Return the headers that say where the run is that a request made first."""
     run = orjson.loads(kept["answer"])
-    return f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+    return place(run["thread_id"], run["run_id"], rest)
 
 
 async def _waited_again(call: Call, kept: sqlite3.Row) -> Response:
@@ -45,15 +45,15 @@ async def _waited_again(call: Call, kept: sqlite3.Row) -> Response:
         return waiting(call, run, cancel=False)
     if left_waiting(call, kept["run_id"]):
         raise Draining
-    where = _place(kept)
-    headers = {"content-location": where, "location": f"{where}/join"}
+    headers = _kept_place(kept, "join")
     return json_response((kept["output"] or "null").encode(), headers=headers)
 
 
 async def _streamed_again(call: Call, kept: sqlite3.Row) -> Response:
     """Stream what the run has done so far, and what it does."""
     run = call.backend.loop.live(kept["run_id"])
-    return await follow_again(call, run, kept["run_id"], JoinHow(), after=0, where=_place(kept))
+    where = _kept_place(kept, "stream")
+    return await follow_again(call, run, kept["run_id"], JoinHow(), after=0, where=where)
 
 
 def _one(runs: Sequence[Run]) -> Document:
@@ -195,7 +195,7 @@ async def create_batch(call: Call, body: Batch) -> Response:
 async def _create(call: Call, body: RunCreate, thread_id: str | None) -> Response:
     run = await _submit(call, body, thread_id)
     return json_response(
-        accepted_document(run), headers={"content-location": place(run), **_quota(call, run)}
+        accepted_document(run), headers={**place(run.thread_id, run.run_id), **_quota(call, run)}
     )
 
 

@@ -19,12 +19,14 @@ _EVENT_ID = re.compile(r"-1|[0-9]{1,15}")
 _END = StreamEvent(0, "end", b"null")
 _LOST = StreamEvent(0, "gap", b'{"message": "events that could not be stored are missing here"}')
 _UNSEEN = 1_000_000
+_NOWHERE: Mapping[str, str] = {}
 _ALWAYS = frozenset({"metadata", "error", "end", "shutdown", "gap"})
 
 
-def place(run: Run) -> str:
-    """Return the path of a run."""
-    return f"/threads/{run.thread_id}/runs/{run.run_id}"
+def place(thread_id: str, run_id: str, rest: str | None = None) -> dict[str, str]:
+    """Return the headers that say where a run is, and where the ``rest`` of it is to be had."""
+    path = f"/threads/{thread_id}/runs/{run_id}"
+    return {"content-location": path} | ({} if rest is None else {"location": f"{path}/{rest}"})
 
 
 def keep_events(backend: Backend, run: Run, *, recovered: bool = False) -> None:
@@ -44,8 +46,7 @@ def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventSt
         call,
         listener,
         {
-            "content-location": place(run),
-            "location": f"{place(run)}/stream",
+            **place(run.thread_id, run.run_id, "stream"),
             **quota(call.backend.loop, run.tenant),
         },
         _leave(call, run, listener, cancel=cancel),
@@ -60,13 +61,13 @@ async def follow_again(
     how: JoinHow,
     *,
     after: int | None = None,
-    where: str | None = None,
+    where: Mapping[str, str] = _NOWHERE,
 ) -> EventStream:
     """Return the stream of a run that is known: what is missed of it, then what comes.
 
     The stream of one that a stop of the service has put back says ``shutdown`` last, not ``end``.
-    Where the client does not say what it has seen, all ``after`` that number is missed. One that
-    may not know ``where`` the run is, is told that as well.
+    Where the client does not say what it has seen, all ``after`` that number is missed. Of
+    one that has ended, ``where`` it was is told by these headers.
     """
     seen = last_event_id(call)
     after = after if seen is None else seen
@@ -74,11 +75,8 @@ async def follow_again(
         missed = [] if after is None else await _missed(call, run_id, after)
         if (not missed or missed[-1].name != "end") and not left_waiting(call, run_id):
             missed.append(_END)
-        headers = (
-            {} if where is None else {"content-location": where, "location": f"{where}/stream"}
-        )
         return _stream(
-            call, _closed(), headers, _nothing, before=missed, wanted=_wanted(how), numbered=True
+            call, _closed(), where, _nothing, before=missed, wanted=_wanted(how), numbered=True
         )
     listener, first = run.stream.listen(after), run.stream.first
     call.backend.streams.replayed += listener.waiting
@@ -88,7 +86,7 @@ async def follow_again(
     return _stream(
         call,
         listener,
-        {"content-location": place(run), "location": f"{place(run)}/stream"},
+        place(run.thread_id, run.run_id, "stream"),
         _leave(call, run, listener, cancel=how.cancel_on_disconnect),
         before=missed,
         wanted=_wanted(how),

@@ -33,11 +33,10 @@ def waiting(
     if run.done is None:
         raise RuntimeError("only a submitted run can be waited for")
     loop, runs = call.backend.loop, call.backend.runs
-    where = place(run)
     return WaitResponse(
         run.done,
         announce=None if run.announced else (lambda: runs.announce(run)),
-        headers={"content-location": where, "location": f"{where}/join", **(headers or {})},
+        headers={**place(run.thread_id, run.run_id, "join"), **(headers or {})},
         keep_alive=call.backend.settings.keep_alive,
         leave=(lambda: loop.cancel(run, Ending.INTERRUPT)) if cancel else None,
         again=again,
