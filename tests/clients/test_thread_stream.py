@@ -212,7 +212,8 @@ async def watching(stream: Any) -> None:
 
 
 async def test_the_client_that_blocks_does_the_same(tmp_path: Path) -> None:
-    gate = said(str(uuid4()))
+    text = str(uuid4())
+    gate = said(text)
 
     def play(client: SyncLangGraphClient) -> Any:
         with client.threads.stream(assistant_id="asking_later") as stream:
@@ -225,7 +226,7 @@ async def test_the_client_that_blocks_does_the_same(tmp_path: Path) -> None:
             stream.run.respond("yes")
             return texts(stream.output)
 
-    assert (await in_a_thread(tmp_path, play))[1:] == ["held no longer", "answered yes"]
+    assert await in_a_thread(tmp_path, play) == [text, "held no longer", "answered yes"]
 
 
 async def test_the_client_that_blocks_follows_messages(tmp_path: Path) -> None:

@@ -86,10 +86,10 @@ BAD = {
 
 @pytest.mark.parametrize(("expression", "said"), BAD.values(), ids=BAD.keys())
 def test_a_bad_schedule_is_refused_at_once(expression: str, said: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(BadSchedule, match=r"^schedule: ") as error:
         parse_schedule(expression, "Europe/Berlin")
-    assert time.perf_counter() - began < 2  # seconds; what is read to its end takes minutes
+    assert time.thread_time() - began < 0.1
     assert said in str(error.value)
 
 
