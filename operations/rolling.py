@@ -19,11 +19,8 @@ from ddsketch.pb.proto import DDSketchProto
 ACCURACY = 0.02  # relative error of a percentile
 _LEAST, _MOST = 1e-4, 1e6  # seconds that are told apart; so a bucket has 600 numbers at most
 STRETCH = 10  # seconds of the finest bucket
-_LEVELS = (
-    ("1m", STRETCH, 6),
-    ("1h", 300, 12),
-    ("1d", 3_600, 24),
-)  # window, seconds a bucket, buckets
+# Of each window its name, the seconds of a bucket, and how many buckets.
+_LEVELS = (("1m", STRETCH, 6), ("1h", 300, 12), ("1d", 3_600, 24))
 _PROTO = cast("Any", DDSketchProto)  # it has no types
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _BINS = cast("Any", LogarithmicMapping(ACCURACY))  # as each sketch has it

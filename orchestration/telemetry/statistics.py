@@ -45,13 +45,13 @@ class RunStatistics:
         """Count the runs that ended; once a minute, give the figures to be written."""
         # Counting into a sketch takes four times as long as finding out what is the same.
         # What was cancelled before it began went neither well nor badly, and took no time.
-        runs = Counter(_sort(one.at, one.event) for one in batch if one.event.attempt)
+        runs = Counter(_alike(one.at, one.event) for one in batch if one.event.attempt)
         with self._lock:
             for (stretch, assistant, success, number), times in runs.items():
                 at, took = stretch * STRETCH, middle_of(number)
                 for rolling in (self._all, self._of(assistant)):
                     rolling.add(at, took, success=success, times=times)
-        self._counted = True
+        self._counted |= bool(runs)
         if time.monotonic() - self._saved_at < SAVED_EVERY:
             return ()
         self._saved_at = time.monotonic()
@@ -119,7 +119,7 @@ class RunStatistics:
             _log.warning("the figures of runs could not be read; they begin anew", error=str(error))
 
 
-def _sort(at: float, event: RunEnded) -> tuple[int, str, bool, int]:
+def _alike(at: float, event: RunEnded) -> tuple[int, str, bool, int]:
     """Return what runs have in common that are counted as one."""
     success = event.status is RunStatus.SUCCESS
     return int(at) // STRETCH, event.graph_id, success, bin_of(event.took)
