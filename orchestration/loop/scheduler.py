@@ -20,7 +20,7 @@ class Scheduler:
         self._limits = limits
         self._start = start
         self._queue = RunQueue(limits.ageing, limits.limit)
-        self._delayed: set[Run] = set()
+        self._delayed: dict[Run, float] = {}  # with the time at which it is due
         self._closed = False
         self.working = 0
 
@@ -40,7 +40,7 @@ class Scheduler:
             if run.delay > 0:
                 run.place = Place.DELAYED
                 run.timer = loop.call_later(run.delay, self._due, run)
-                self._delayed.add(run)
+                self._delayed[run] = loop.time() + run.delay
             else:
                 self._queue_up(run)
         self._dispatch()
@@ -48,7 +48,7 @@ class Scheduler:
     def withdraw(self, run: Run) -> None:
         """Take out a run that has not started; one that has, or is gone, is left alone."""
         if run.place is Place.DELAYED:
-            self._delayed.discard(run)
+            self._delayed.pop(run, None)
             run.place = Place.GONE
             if run.timer is not None:
                 run.timer.cancel()
@@ -97,8 +97,7 @@ class Scheduler:
             return Standing(run.place, 0, "the service is stopping; it starts after the next start")
         match run.place:
             case Place.DELAYED:
-                now = asyncio.get_running_loop().time()
-                left = run.timer.when() - now if run.timer is not None else 0.0
+                left = self._delayed[run] - asyncio.get_running_loop().time()
                 return Standing(run.place, 0, f"it starts in {max(0.0, left):.1f} s")
             case Place.LINE:
                 ahead = self._queue.in_line(run)
@@ -114,7 +113,7 @@ class Scheduler:
                 )
 
     def _due(self, run: Run) -> None:
-        self._delayed.discard(run)
+        self._delayed.pop(run, None)
         run.timer = None
         self._queue_up(run)
         self._dispatch()

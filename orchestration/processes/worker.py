@@ -78,7 +78,8 @@ class WorkerProcess:
         self._lender = Lender(stock, self._wire, lambda run_id: self._errands[run_id].run)
         self._errands: dict[str, _Errand] = {}
         self._pulse = Pulse()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._due = 0.0  # when it is
         self._quiet = True  # whether nothing was heard since a run was sent, or the last beat
         self._process: asyncio.subprocess.Process | None = None
         self.abandoned = 0  # threads in it that work though nobody waits
@@ -238,10 +239,14 @@ class WorkerProcess:
 
     def _beat_soon(self) -> None:
         soon = self._loop.time() + SOON
-        if self._timer is None or self._timer.when() > soon:
+        if self._timer is None or self._due > soon:
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = self._loop.call_at(soon, self._beat)
+            self._beat_at(soon)
+
+    def _beat_at(self, when: float) -> None:
+        self._due = when
+        self._timer = self._loop.call_at(when, self._beat)
 
     def _beat(self) -> None:
         """Ask for a sign of life, and give up one that gives none."""
@@ -256,7 +261,7 @@ class WorkerProcess:
             self._wire.send("ping")
         self._quiet = True
         if self._errands or not self.ready.done():
-            self._timer = self._loop.call_later(BEAT, self._beat)
+            self._beat_at(now + BEAT)
 
     # What it says.
 
@@ -271,7 +276,7 @@ class WorkerProcess:
     def _answered(self, abandoned: int) -> None:
         self.abandoned = abandoned
         if abandoned and self._timer is None:
-            self._timer = self._loop.call_later(BEAT, self._beat)
+            self._beat_at(self._loop.time() + BEAT)
         if self.held_up:  # what has held it up may go on to do so
             self._quiet = True
             self._beat_soon()

@@ -1,0 +1,23 @@
+"""The scheduler, on the event loop that serves."""
+
+import asyncio
+
+from operations.event_loop import loop_factory
+from orchestration.loop.admission import Limits
+from orchestration.loop.run import Place, Run
+from orchestration.loop.scheduler import Scheduler
+from tests.loop.stage import new_run
+
+
+def test_where_a_run_stands_is_told_that_starts_in_no_time() -> None:
+    async def main() -> None:
+        started: asyncio.Future[Run] = asyncio.get_running_loop().create_future()
+        scheduler = Scheduler(Limits(), started.set_result)
+        run = new_run("a", delay=0.0001)
+        scheduler.add(run)
+        standing = scheduler.standing(run)
+        assert (standing.place, standing.why) == (Place.DELAYED, "it starts in 0.0 s")
+        assert await started is run
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main())
