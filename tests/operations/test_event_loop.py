@@ -1,0 +1,45 @@
+"""How a process of ours shares the interpreter."""
+
+import gc
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from operations.event_loop import tune_the_interpreter
+
+DEFAULT = 0.005  # seconds: CPython's
+
+
+@pytest.fixture
+def tuned() -> Iterator[None]:
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    tune_the_interpreter()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("tuned")
+def test_a_thread_that_computes_hands_over_sooner_than_by_default() -> None:
+    over = False
+
+    def compute() -> None:
+        while not over:
+            pass
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    waits = []
+    for _ in range(50):
+        began = time.perf_counter()
+        time.sleep(0)  # lets go of the interpreter, and asks for it again
+        waits.append(time.perf_counter() - began)
+    over = True
+    thread.join()
+
+    asked = [wait for wait in waits if wait > DEFAULT / 10]  # it had gone to the other one
+    assert min(asked) < DEFAULT
