@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ from langgraph.store.base import (
 from agents.errors import AgentLost
 from agents.network.errors import MailboxFull
 from operations.database_errors import DiskFull
+from operations.event_loop import loop_factory
 from operations.wire import Wire
+from orchestration.processes import worker
 from orchestration.processes.borrowed import BorrowedAgents, BorrowedSaver
 from orchestration.processes.errors import NotInWorker, Refused, packed, unpacked
 from orchestration.processes.operations import (
@@ -31,6 +34,7 @@ from orchestration.processes.operations import (
 )
 from orchestration.processes.pulse import FLOOR, Pulse
 from orchestration.processes.server import Server
+from tests.processes.stage import open_stage
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 
@@ -139,3 +143,18 @@ async def test_a_question_that_is_cancelled_is_taken_back() -> None:
     await asyncio.wait({asking})
     server.answered(1, "too late")
     assert said == [("ask", 1, "lease", "r"), ("withdraw", 1)]
+
+
+def test_runs_begin_on_a_process_that_is_about_to_be_looked_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As when another thread has the interpreter until then: on the event loop that serves.
+    monkeypatch.setattr(worker, "SOON", 0.0001)
+
+    async def main() -> list[Any]:
+        async with open_stage(tmp_path, workers=1) as stage:
+            answers = await asyncio.gather(*(stage.wait(given=number) for number in range(5)))
+            return [answer["answer"] for answer in answers]
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        assert runner.run(main()) == list(range(5))
