@@ -13,16 +13,22 @@ from orchestration.api.sse import EventStream
 from orchestration.loop.streams import StreamEvent, run_done
 
 STATE_UPDATE = "state_update"
-_EVENT_ID = re.compile(r"([0-9a-f-]{36}):([0-9]{1,15})")
+# The ids of runs are UUIDs of version 7: in the order in which the runs were created.
+_EVENT_ID = re.compile(
+    r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}):([0-9]{1,15})"
+)
 _EVERYTHING = frozenset({"-1", "0"})
 _LIFECYCLE = frozenset({"metadata", "error"})
+_GAP = "gap"
+_GONE = b'{"message": "the run of the last event is gone, and what else it told"}'
 
 
 async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> EventStream:
     """Return the stream of what happens on a thread: what is missed of it, then what comes.
 
     Missed are the kept events past ``Last-Event-ID``, which names a resumable run and one of its
-    events, and all those of the resumable runs after it; ``-1`` stands for before the first.
+    events, and all those of the resumable runs after it; ``-1`` stands for before the first. Where
+    that run is gone, by a rollback as a rule, ``gap`` comes first.
     """
     loop, settings = call.backend.loop, call.backend.settings
     listener = loop.watchers.watch(thread_id)
@@ -58,7 +64,10 @@ async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
     run_id, number = (found[1], int(found[2])) if found else (None, 0)
     rows = await call.backend.runs.resumable(thread_id, run_id)
     if run_id is not None and (not rows or rows[0]["run_id"] != run_id):
-        raise _unknown(last)
+        if call.backend.runs.get(run_id) is not None:
+            raise _unknown(last)
+        yield StreamEvent(0, _GAP, _GONE, run_id)
+        number = 0
     for row in rows:
         run_id = row["run_id"]
         # Before its events are read: what one that ends meanwhile tells last is to come live.
@@ -82,6 +91,8 @@ def _wanted(how: ThreadStreamHow) -> Callable[[StreamEvent], bool]:
     def wanted(event: StreamEvent) -> bool:
         if event.name == STATE_UPDATE:
             return STATE_UPDATE in modes
+        if event.name == _GAP:
+            return True
         return "run_modes" in modes or ("lifecycle" in modes and event.name in _LIFECYCLE)
 
     return wanted

@@ -21,7 +21,7 @@ _FAILED = "status IN ('error', 'timeout', 'interrupted')"
 RESUMABLE = """
 SELECT run_id FROM runs INDEXED BY runs_of_thread
 WHERE thread_id = :thread_id AND NOT ephemeral AND resumable
-    AND (:since IS NULL OR created_at >= (SELECT created_at FROM runs WHERE run_id = :since))
+    AND created_at >= COALESCE((SELECT created_at FROM runs WHERE run_id = :since), '')
     AND (:since IS NULL OR run_id >= :since)
 ORDER BY created_at, run_id
 """

@@ -226,7 +226,7 @@ class RunStore:
     async def resumable(self, thread_id: str, since: str | None) -> list[sqlite3.Row]:
         """Return the ids of the runs of a thread whose events are kept, oldest first.
 
-        ``since``: that run, if it is one of them, and those after it.
+        ``since``: that run, if it is one of them, and those after it, whether or not it is there.
         """
         parameters = {"thread_id": thread_id, "since": since}
         return await self._database.read(lambda c: c.execute(RESUMABLE, parameters).fetchall())

@@ -60,6 +60,25 @@ async def test_a_thread_s_stream_goes_on_after_the_last_event_that_was_seen(tmp_
     assert rest == (whole + live)[2:]
 
 
+@pytest.mark.parametrize("modes", [["run_modes"], ["lifecycle"]])
+async def test_a_thread_s_stream_goes_on_after_a_run_that_is_gone(
+    tmp_path: Path, modes: list[str]
+) -> None:
+    async with open_socket(tmp_path, "echo") as (_, client):
+        thread_id = await new_thread(client)
+        await ran(client, thread_id, "one")
+        async with thread_stream(client, thread_id) as stream:
+            undone = await ran(client, thread_id, "two")
+            seen = await anext(stream)
+        await client.delete(f"/threads/{thread_id}/runs/{undone}")
+        third = await ran(client, thread_id, "three")
+        async with thread_stream(client, thread_id, seen.id, stream_mode=modes) as stream:
+            gap, metadata = await take(stream, 2)
+    assert seen.id == f"{undone}:1"
+    assert (gap.event, gap.id, "is gone" in gap.data["message"]) == ("gap", None, True)
+    assert metadata.id == f"{third}:1"
+
+
 async def test_what_happens_while_the_missed_is_read_comes_once(tmp_path: Path) -> None:
     async with open_socket(tmp_path, "holder") as (_, client):
         thread_id = await new_thread(client)
