@@ -196,10 +196,13 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
     run = _live(call)
     if run is None:
         row = _ended_row(call)
-        raise Problem(HTTPStatus.NOT_FOUND, f"Run {row['run_id']} has ended: {row['status']}")
-    await cancel(call, run, Ending(how.action))
+        raise _over(row["run_id"], row["status"])
+    ending = Ending(how.action)
+    await cancel(call, run, ending)
     if how.wait or run.place is Place.GONE:
-        await _ended(run)
+        outcome = await _ended(run)
+        if outcome is not None and ending is Ending.ROLLBACK and not outcome.rolled_back:
+            raise _over(run.run_id, outcome.status)  # it was about to end in another way
     return no_content(HTTPStatus.ACCEPTED if not how.wait else HTTPStatus.NO_CONTENT)
 
 
@@ -299,6 +302,9 @@ def _all_end(call: Call, asked: RunsCancel, found: Sequence[Run]) -> bool:
     return all(run.ends for run in found) and not any(left_waiting(call, one) for one in others)
 
 
-async def _ended(run: Run) -> None:
-    if run.done is not None:
-        await run.done
+async def _ended(run: Run) -> Outcome | None:
+    return None if run.done is None else await run.done
+
+
+def _over(run_id: str, status: str) -> Problem:
+    return Problem(HTTPStatus.NOT_FOUND, f"Run {run_id} has ended: {status}")

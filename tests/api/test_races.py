@@ -15,8 +15,17 @@ from langgraph.graph import END, START, StateGraph
 
 from orchestration.loop.run import Place
 from orchestration.service import Service
+from orchestration.store.runs import RunStore
 from tests.api import plays
-from tests.api.client import client_of, new_run, new_thread, open_client, open_play, parts_of
+from tests.api.client import (
+    PROBLEM,
+    client_of,
+    new_run,
+    new_thread,
+    open_client,
+    open_play,
+    parts_of,
+)
 
 HERE = "tests.api.test_races"
 
@@ -136,6 +145,38 @@ async def test_a_run_that_is_being_cancelled_can_be_deleted(tmp_path: Path) -> N
         plays.gates["deleted while cancelled"].opened.set()
     assert (cancelled.status_code, deleted.status_code, found.status_code) == (202, 204, 404)
     assert (thread["status"], thread["values"] or {}, state["values"]) == ("idle", {}, {})
+
+
+async def test_who_undoes_a_run_that_is_about_to_end_hears_that_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending, asked, finish = asyncio.Event(), asyncio.Event(), RunStore.finish
+
+    async def late(*given: Any) -> bool:
+        ending.set()
+        await asked.wait()
+        return await finish(*given)
+
+    async with open_both(tmp_path, "holder") as (service, client):
+        cancel = service.loop.cancel
+
+        def heard(*given: Any) -> None:
+            cancel(*given)
+            asked.set()
+
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "too late to undo")
+        await plays.gates["too late to undo"].reached.wait()
+        monkeypatch.setattr(RunStore, "finish", late)
+        monkeypatch.setattr(service.loop, "cancel", heard)
+        plays.gates["too late to undo"].opened.set()
+        await ending.wait()
+        how = {"action": "rollback", "wait": "true"}
+        undone = await client.post(f"{path}/cancel", params=how)
+        found = (await client.get(path)).json()
+    assert found["status"] == "success"
+    assert (undone.status_code, undone.headers["content-type"]) == (404, PROBLEM)
+    assert undone.json()["detail"].endswith("has ended: success")
 
 
 async def test_no_event_is_kept_of_a_run_that_was_undone(tmp_path: Path) -> None:
