@@ -133,7 +133,7 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
             patience = settings.send_timeout
             server = Server(uvicorn_config(service.app, patience, service.turn_away))
             stop = _Stop(server, service.loop, service.shutdown)
-            tune_the_interpreter()
+            tune_the_interpreter(settings.max_concurrent_runs)
             with _signals_to(stop.hear):  # before anybody is told that it serves
                 _log.info(
                     "serving",

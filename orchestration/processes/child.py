@@ -100,7 +100,7 @@ async def _work(connection: socket.socket) -> None:
             "hold": runs.hold,
             "resume": runs.resume,
         }
-        tune_the_interpreter()
+        tune_the_interpreter(orders.max_concurrent_runs)
         server.tell("ready")
     async with Watchdog():
         await over.wait()

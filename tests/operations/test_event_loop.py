@@ -5,18 +5,20 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from operations.event_loop import tune_the_interpreter
 
 DEFAULT = 0.005  # seconds: CPython's
+RUNS = 200
 
 
 @pytest.fixture
 def tuned() -> Iterator[None]:
     thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
-    tune_the_interpreter()
+    tune_the_interpreter(RUNS)
     yield
     gc.unfreeze()
     gc.set_threshold(*thresholds)
@@ -43,3 +45,22 @@ def test_a_thread_that_computes_hands_over_sooner_than_by_default() -> None:
 
     asked = [wait for wait in waits if wait > DEFAULT / 10]  # it had gone to the other one
     assert min(asked) < DEFAULT
+
+
+@pytest.mark.usefixtures("tuned")
+def test_what_runs_hold_that_are_under_way_is_not_looked_through() -> None:
+    collected: list[int] = []
+
+    def note(phase: str, info: dict[str, int]) -> None:
+        collected.append(info["generation"])
+
+    gc.collect()
+    gc.callbacks.append(note)
+    try:
+        held: list[list[Any]] = [
+            [[] for _ in range(270)] for _ in range(RUNS)
+        ]  # as many objects as of no-op runs
+    finally:
+        gc.callbacks.remove(note)
+    assert len(held) == RUNS
+    assert collected == []
