@@ -142,7 +142,8 @@ class SqliteCheckpoints:
         """Write, or hold back, what puts ``rows`` at a thread and namespace."""
         thread_id, checkpoint_ns = place
         # What is refused for what it is, has to be refused to whoever puts it.
-        if _harmless(rows) and self._threads.keep(thread_id, operation, checkpoint_ns, synced=True):
+        if thread_id in self._threads and _harmless(rows):
+            self._threads.keep(thread_id, operation, checkpoint_ns, synced=True)
             return self._held
         return self._threads.write(thread_id, operation)
 

@@ -58,6 +58,11 @@ class UnwrittenThreads:
         """Return whether any thread is held back."""
         return bool(self._named)
 
+    def __contains__(self, thread_id: str) -> bool:
+        """Return whether what is done to a thread may be held back."""
+        thread = self._named.get(thread_id)
+        return thread is not None and not thread.due
+
     def hold(self, run: Run, accept: Operation[Any]) -> None:
         """Hold back the thread that ``run`` makes, beginning with its acceptance."""
         timer = asyncio.get_running_loop().call_later(self._hold, self._write_due, run.thread_id)
@@ -77,9 +82,9 @@ class UnwrittenThreads:
         The operation must not fail for anything that it does itself: nobody would be told.
         ``synced`` has the thread wait for the disk once it is written.
         """
-        thread = self._named.get(thread_id)
-        if thread is None or thread.due:
+        if thread_id not in self:
             return False
+        thread = self._named[thread_id]
         thread.operations.append(operation)
         if part is not None:
             thread.parts.add(part)
@@ -88,8 +93,7 @@ class UnwrittenThreads:
 
     def nothing_in(self, thread_id: str, part: str) -> bool:
         """Return whether nothing was ever done to a ``part`` of a thread, as far as it is known."""
-        thread = self._named.get(thread_id)
-        return thread is not None and not thread.due and part not in thread.parts
+        return thread_id in self and part not in self._named[thread_id].parts
 
     def write(
         self, thread_id: str, operation: Operation[T], *, synced: bool = True
