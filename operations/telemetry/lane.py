@@ -79,12 +79,16 @@ class Lane:
         self._thread.start()
 
     def put(self, batch: Sequence[Record]) -> None:
-        """Have what the sink wants of a batch taken, after those before it."""
+        """Have what the sink wants of a batch taken once it is woken, after those before it."""
         batch = picked(batch, self._kinds)
         if batch and self._prepare is not None:
             batch = self._prepared(batch, self._prepare)
         if batch:
             self._backlog.extend(batch)
+
+    def wake(self) -> None:
+        """Wake the sink, if there is something for it."""
+        if self._backlog:
             self._something.set()
 
     def close(self, deadline: float) -> None:
