@@ -17,7 +17,7 @@ from orchestration.graphs.steps import NodeEnded
 from orchestration.loop import events as loop
 from orchestration.telemetry import instruments as names
 from orchestration.telemetry.instruments import Instrument
-from orchestration.telemetry.series import Family
+from orchestration.telemetry.series import Count, Family, Spread
 
 # Labels whose values others make up, and how many of them have series of their own. The rest have
 # as many values as there are words in our code.
@@ -44,6 +44,7 @@ class Metrics(Collector):
             for label, most in _BOUNDS.items()
         }
         self._passed: dict[tuple[str, str], str] = {}  # what the guards said in this batch
+        self._hot: dict[tuple[Any, ...], Sequence[Count | Spread]] = {}  # what they led to
         self._nodes = Guard[tuple[str, str]](_NODES, _TTL, clock, self._forget_node)
         self._assistant = partial(self._guarded, "assistant")
         self._reason = partial(self._guarded, "reason")
@@ -85,6 +86,7 @@ class Metrics(Collector):
     def take(self, batch: Sequence[Record]) -> None:
         """Count what happened."""
         self._passed.clear()
+        self._hot.clear()
         for record in batch:
             self._counted[type(record.event)](record.event)
 
@@ -102,11 +104,14 @@ class Metrics(Collector):
             yield family.metric()
         yield from self.registry.collect()
 
+    def _series(self, instrument: Instrument, *values: str) -> Count | Spread:
+        return self._families[instrument.name].series(values)
+
     def _count(self, instrument: Instrument, *values: str) -> None:
-        self._families[instrument.name].series(values).add(1)
+        self._series(instrument, *values).add(1)
 
     def _observe(self, instrument: Instrument, value: float, *values: str) -> None:
-        self._families[instrument.name].series(values).add(value)
+        self._series(instrument, *values).add(value)
 
     def _guarded(self, label: str, value: str) -> str:
         key = label, value
@@ -123,22 +128,58 @@ class Metrics(Collector):
         wanted = dict(zip(names.NODE_DURATION.labels, labels, strict=True))
         self._families[names.NODE_DURATION.name].forget(wanted)
 
+    # Of these four there is one of each for every run: their series are looked up once a batch.
+
     def _run_accepted(self, event: loop.RunAccepted) -> None:
-        assistant = self._assistant(event.graph_id)
-        self._count(names.RUNS_CREATED, assistant, str(event.priority), event.source)
+        key = loop.RunAccepted, event.graph_id, event.priority, event.source
+        found = self._hot.get(key)
+        if found is None:
+            labels = self._assistant(event.graph_id), str(event.priority), event.source
+            found = self._hot[key] = (self._series(names.RUNS_CREATED, *labels),)
+        found[0].add(1)
+
+    def _run_started(self, event: loop.RunStarted) -> None:
+        key = loop.RunStarted, event.attempt == 1, event.priority
+        found = self._hot.get(key)
+        if found is None:
+            which = "first" if event.attempt == 1 else "resumed"
+            found = self._hot[key] = (
+                self._series(names.RUN_ATTEMPTS, which),
+                self._series(names.RUN_QUEUE_WAIT, str(event.priority)),
+            )
+        found[0].add(1)
+        found[1].add(event.waited)
+
+    def _run_ended(self, event: loop.RunEnded) -> None:
+        if not event.attempt:  # it never began
+            self._count(names.RUNS_FINISHED, self._assistant(event.graph_id), event.status)
+            return
+        key = loop.RunEnded, event.graph_id, event.status
+        found = self._hot.get(key)
+        if found is None:
+            labels = self._assistant(event.graph_id), event.status
+            found = self._hot[key] = (
+                self._series(names.RUNS_FINISHED, *labels),
+                self._series(names.RUN_DURATION, *labels),
+            )
+        found[0].add(1)
+        found[1].add(event.took)
+
+    def _request_answered(self, event: api.RequestAnswered) -> None:
+        key = api.RequestAnswered, event.route, event.method, event.status
+        found = self._hot.get(key)
+        if found is None:
+            route = self._guarded("route", event.route)
+            method = event.method if event.method in _METHODS else OTHER
+            found = self._hot[key] = (
+                self._series(names.HTTP_REQUESTS, route, method, str(event.status)),
+                self._series(names.HTTP_DURATION, route, method),
+            )
+        found[0].add(1)
+        found[1].add(event.took)
 
     def _run_rejected(self, event: loop.RunRejected) -> None:
         self._count(names.QUEUE_REJECTED, self._reason(event.reason))
-
-    def _run_started(self, event: loop.RunStarted) -> None:
-        self._count(names.RUN_ATTEMPTS, "first" if event.attempt == 1 else "resumed")
-        self._observe(names.RUN_QUEUE_WAIT, event.waited, str(event.priority))
-
-    def _run_ended(self, event: loop.RunEnded) -> None:
-        labels = self._assistant(event.graph_id), event.status
-        self._count(names.RUNS_FINISHED, *labels)
-        if event.attempt:
-            self._observe(names.RUN_DURATION, event.took, *labels)
 
     def _run_requeued(self, _: loop.RunRequeued) -> None:
         self._count(names.RUNS_REQUEUED)
@@ -166,12 +207,6 @@ class Metrics(Collector):
 
     def _write_failed(self, event: loop.WriteFailed) -> None:
         self._count(names.WRITE_FAILURES, self._reason(event.reason))
-
-    def _request_answered(self, event: api.RequestAnswered) -> None:
-        route = self._guarded("route", event.route)
-        method = event.method if event.method in _METHODS else OTHER
-        self._count(names.HTTP_REQUESTS, route, method, str(event.status))
-        self._observe(names.HTTP_DURATION, event.took, route, method)
 
     def _seat_ready(self, event: agents.SeatReady) -> None:
         self._observe(names.AGENT_START, event.took, self._pool(event.pool))
