@@ -29,6 +29,7 @@ _OTHERS = 2 / 3  # of the time at the end, until who takes what sinks tell is cl
 _RESTART_FIRST = 0.1  # seconds
 _RESTART_MOST = 30.0  # seconds
 
+_record = tuple.__new__  # without the call that a named tuple makes of it: for every event
 _log = structlog.get_logger("masterloop")
 
 
@@ -103,9 +104,8 @@ class Aggregator:
     def emit(self, event: object) -> None:
         """Tell of something; never waits, from whatever thread."""
         importance = self._importance.get(type(event), Importance.DETAIL)
-        waiting = self._inbox.put(
-            Record(next(self._numbers), time.time(), importance, event, self._common)
-        )
+        told = next(self._numbers), time.time(), importance, event, self._common
+        waiting = self._inbox.put(_record(Record, told))
         if not self._something.is_set():
             self._something.set()
         if waiting >= self._half and not self._enough.is_set():

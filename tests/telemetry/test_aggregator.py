@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from operations.telemetry.aggregator import MUCH, Aggregator
+from operations.telemetry.aggregator import MUCH, PART, Aggregator
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Importance, Record, Sink
 from tests.telemetry.sinks import Shelf, until
@@ -193,6 +193,27 @@ async def test_nothing_is_handed_on_before_its_time_unless_it_is_much() -> None:
         assert not shelf.asked
         telemetry.emit(Detail(49))
         await until(lambda: len(shelf.records) == 50)
+
+
+async def test_much_is_computed_in_parts_and_written_at_once() -> None:
+    computed, written = list[int](), list[int]()
+
+    class Counter(Shelf):
+        def take(self, batch: Sequence[Record]) -> None:
+            computed.append(len(batch))
+
+    class Scribe(Shelf):
+        def take(self, batch: Sequence[Record]) -> None:
+            written.append(len(batch))
+
+    told = 2 * PART + 1
+    given = {"capacity": 2 * told, "cadence": 3_600.0}
+    async with aggregator(counters=[Counter()], writers=[Scribe()], **given) as telemetry:
+        for number in range(told):
+            telemetry.emit(Detail(number))
+        await until(lambda: written)
+    assert computed == [PART, PART, 1]
+    assert written == [told]
 
 
 async def test_after_much_it_takes_longer_until_the_next_is_handed_on() -> None:
