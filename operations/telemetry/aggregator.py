@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
@@ -19,12 +19,11 @@ from operations.telemetry.record import Importance, Record, Sink, Writer
 
 CAPACITY = 16_384  # records that wait to be handed on; and as many for each sink
 TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
-CADENCE = 0.25  # seconds from the first record that waits until they are handed on
+CADENCE = 0.15  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
-MUCH = 512  # records at once, after which the next ones wait for longer
-LONGER = 4  # times the cadence: each handing on takes the interpreter from a busy event loop
-PART = 128  # records that are handed on without a rest: about a millisecond of the interpreter
-REST = 0.01  # seconds, while there is no more to hand on than there is room for
+MUCH = 512  # records at once, after which the next ones wait for longer, and which are one part
+LONGER = 6  # times the cadence: each handing on takes the interpreter from a busy event loop
+REST = 0.02  # seconds between two parts, while there is room for what is told meanwhile
 _OTHERS = 2 / 3  # of the time at the end, until who takes what sinks tell is closed
 _RESTART_FIRST = 0.1  # seconds
 _RESTART_MOST = 30.0  # seconds
@@ -36,7 +35,7 @@ _log = structlog.get_logger("masterloop")
 class Aggregator:
     """Where everything that happens is told: ``emit`` costs whoever tells it one append.
 
-    A thread hands what was told to the sinks a quarter of a second later, a second while that is
+    A thread hands what was told to the sinks 0.15 s later, the rest of it 0.9 s later while that is
     much, or as soon as there is room for only as much again; while nothing happens, it sleeps.
     Should it die, the event loop hands on until another one is started. Each sink has a thread of
     its own, and takes its time; but ``counters``, which only compute, are handed everything by the
@@ -76,6 +75,8 @@ class Aggregator:
             *self._last,
         ]
         self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng, trail.prepare)
+        self._audit = deque[Record]()  # that only the trail has had
+        self._parts = deque[Sequence[Record]]()  # of what was told, that are to be handed on
         self._something = threading.Event()
         self._enough = threading.Event()
         self._ended = threading.Event()
@@ -88,7 +89,7 @@ class Aggregator:
     @property
     def waiting(self) -> int:
         """How many records have not been handed to the sinks yet."""
-        return len(self._inbox)
+        return len(self._inbox) + len(self._audit)
 
     @property
     def dropped(self) -> Mapping[Importance, int]:
@@ -154,8 +155,10 @@ class Aggregator:
         try:
             while not self._closing:
                 self._something.wait()
-                if not self._closing:
-                    self._enough.wait(self._cadence * (LONGER if self._much else 1))
+                for _ in range(LONGER if self._much else 1):
+                    if self._enough.wait(self._cadence):
+                        break
+                    self._hand_on_audit()
                 self._something.clear()
                 self._enough.clear()
                 self._hand_on(rest=True)
@@ -169,23 +172,36 @@ class Aggregator:
                     self._loop.call_soon_threadsafe(self._stand_in, self._restart_in)
 
     def _hand_on(self, *, rest: bool = False) -> None:
-        """Hand on what waits; ``rest`` between its parts, for those who work meanwhile."""
-        batch = self._inbox.take()
+        """Hand on what waits: the audit at once, all in parts, with a ``rest`` between two.
+
+        What a thread that dies has not come to is left in ``_parts``, for whoever is next.
+        """
+        self._hand_on_audit()
+        batch = self._inbox.take(self._audit)
         self._much = len(batch) >= MUCH
-        for begin in range(0, len(batch), PART):
-            if begin and rest:
+        self._parts.extend(batch[begin : begin + MUCH] for begin in range(0, len(batch), MUCH))
+        while self._parts:
+            with suppress(IndexError):  # who closes, and cannot wait, takes parts as well
+                self._hand_on_part(self._parts.popleft())
+            if self._parts and rest and not self._closing:
                 self._enough.wait(REST)
-            self._hand_on_part(batch[begin : begin + PART])
-        for lane in self._all_lanes:
+                self._hand_on_audit()
+        for lane in self._lanes:
             lane.wake()
+
+    def _hand_on_audit(self) -> None:
+        """Hand what is for the audit to the trail; the others have it later, with the rest."""
+        audit = self._inbox.take_audit()
+        self._audit.extend(audit)
+        if self._trail is not None and audit:
+            self._trail.put(audit)
+            self._trail.wake()
 
     def _hand_on_part(self, part: Sequence[Record]) -> None:
         for lane in self._lanes:
             lane.put(part)
         for counter in self._counters:
             counter.put(part)
-        if self._trail is not None:
-            self._trail.put([one for one in part if one.importance is Importance.AUDIT])
 
     def _stand_in(self, remaining: float) -> None:
         """Do the work of the thread, which has died, until it is time to start another."""

@@ -32,16 +32,19 @@ class Inbox:
             self._waiting[record.importance].append(record)
         return waiting
 
-    def take(self) -> list[Record]:
-        """Return what waits, in order."""
-        taken: list[Record] = []
+    def take(self, before: "deque[Record]") -> list[Record]:
+        """Return what waits and what was taken ``before``, of which nothing is left, in order."""
+        taken = _all(before)
         for waiting in self._waiting.values():
-            try:
-                taken.extend(waiting.popleft() for _ in range(len(waiting)))
-            except IndexError:  # shed meanwhile
-                continue
+            taken += _all(waiting)
         taken.sort()
         return taken
+
+    def take_audit(self) -> list[Record]:
+        """Return what waits of the audit, in order."""
+        audit = _all(self._audits)
+        audit.sort()
+        return audit
 
     def _make_room(self, importance: Importance) -> bool:
         """Return whether there is room now for a record that is so important."""
@@ -101,3 +104,10 @@ class Backlog:
         self.give_up(lost)
         gone = {record.number for record in lost}
         self._waiting = [record for record in self._waiting if record.number not in gone]
+
+
+def _all(waiting: "deque[Record]") -> list[Record]:
+    taken: list[Record] = []
+    with suppress(IndexError):  # others take of it as well
+        taken.extend(waiting.popleft() for _ in range(len(waiting)))
+    return taken

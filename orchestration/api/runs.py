@@ -200,9 +200,10 @@ async def cancel_run(call: Call, how: CancelHow) -> Response:
     ending = Ending(how.action)
     await cancel(call, run, ending)
     if how.wait or run.place is Place.GONE:
-        outcome = await _ended(run)
-        if outcome is not None and ending is Ending.ROLLBACK and not outcome.rolled_back:
-            raise _over(run.run_id, outcome.status)  # it was about to end in another way
+        await _ended(run)
+        stands = call.backend.runs.get(run.run_id) if ending is Ending.ROLLBACK else None
+        if stands is not None:  # it was about to end in another way
+            raise _over(run.run_id, stands["status"])
     return no_content(HTTPStatus.ACCEPTED if not how.wait else HTTPStatus.NO_CONTENT)
 
 
@@ -302,8 +303,9 @@ def _all_end(call: Call, asked: RunsCancel, found: Sequence[Run]) -> bool:
     return all(run.ends for run in found) and not any(left_waiting(call, one) for one in others)
 
 
-async def _ended(run: Run) -> Outcome | None:
-    return None if run.done is None else await run.done
+async def _ended(run: Run) -> None:
+    if run.done is not None:
+        await run.done
 
 
 def _over(run_id: str, status: str) -> Problem:

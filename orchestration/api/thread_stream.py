@@ -64,7 +64,8 @@ async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
     run_id, number = (found[1], int(found[2])) if found else (None, 0)
     rows = await call.backend.runs.resumable(thread_id, run_id)
     if run_id is not None and (not rows or rows[0]["run_id"] != run_id):
-        if call.backend.runs.get(run_id) is not None:
+        row = call.backend.runs.get(run_id)
+        if row is not None and row["thread_id"] == thread_id:
             raise _unknown(last)
         yield StreamEvent(0, _GAP, _GONE, run_id)
         number = 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from operations.telemetry.aggregator import MUCH, PART, Aggregator
+from operations.telemetry.aggregator import MUCH, REST, Aggregator
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Importance, Record, Sink
 from tests.telemetry.sinks import Shelf, until
@@ -206,14 +206,64 @@ async def test_much_is_computed_in_parts_and_written_at_once() -> None:
         def take(self, batch: Sequence[Record]) -> None:
             written.append(len(batch))
 
-    told = 2 * PART + 1
+    told = 2 * MUCH + 1
     given = {"capacity": 2 * told, "cadence": 3_600.0}
     async with aggregator(counters=[Counter()], writers=[Scribe()], **given) as telemetry:
         for number in range(told):
             telemetry.emit(Detail(number))
         await until(lambda: written)
-    assert computed == [PART, PART, 1]
+    assert computed == [MUCH, MUCH, 1]
     assert written == [told]
+
+
+async def test_the_audit_does_not_wait_as_long_as_the_rest() -> None:
+    taken: dict[str, list[float]] = {"trail": [], "shelf": []}
+
+    class Timed(Shelf):
+        def take(self, batch: Sequence[Record]) -> None:
+            taken[self.name].append(time.monotonic())
+            super().take(batch)
+
+    trail, shelf, cadence = Timed("trail"), Timed("shelf"), 0.05
+    async with aggregator(shelf, trail=trail, cadence=cadence) as telemetry:
+        for number in range(MUCH):
+            telemetry.emit(Detail(number))
+        await until(lambda: len(shelf.records) == MUCH)
+        telemetry.emit(Detail(MUCH))
+        telemetry.emit(Deed(MUCH + 1))
+        await until(lambda: len(shelf.records) == MUCH + 2)
+    assert trail.events == [Deed(MUCH + 1)]
+    assert shelf.events[-2:] == [Detail(MUCH), Deed(MUCH + 1)]
+    assert taken["shelf"][-1] - taken["trail"][0] > 2 * cadence
+
+
+async def test_what_a_thread_that_dies_had_in_hand_is_handed_on() -> None:
+    class Deadly(Shelf):
+        def take(self, batch: Sequence[Record]) -> None:
+            if self.failing:
+                self.failing -= 1
+                raise SystemExit
+            super().take(batch)
+
+    counter, shelf = Deadly(failing=1), Shelf()
+    told = 3 * MUCH
+    with capture_logs():
+        async with aggregator(shelf, counters=[counter], capacity=2 * told) as telemetry:
+            for number in range(told):
+                telemetry.emit(Detail(number))
+            await until(lambda: len(shelf.records) == told)
+    assert [event.number for event in shelf.events] == list(range(told))
+    assert len(counter.records) == told - MUCH
+
+
+async def test_the_end_waits_for_no_rests() -> None:
+    shelf = Shelf()
+    telemetry = aggregator(shelf, capacity=200 * MUCH, cadence=3_600.0)
+    async with telemetry:
+        for number in range(90 * MUCH):
+            telemetry.emit(Detail(number))
+        assert not await telemetry.aclose(90 * REST)
+    assert len(shelf.records) == 90 * MUCH
 
 
 async def test_after_much_it_takes_longer_until_the_next_is_handed_on() -> None:
