@@ -11,8 +11,8 @@ Only what it holds to be valid is touched:
 - the fields of what items are filtered by are spelt like fields, however deep within (a schema that
   refers to itself could say so, and would make filters the most of what is tried);
 - no test waits for a run of next year;
-- in sequences of calls, a body to a thread names no checkpoint, and no assistant but a graph: the
-  404 for one that is not there would be taken to mean the thread.
+- in sequences of calls, a body to a thread, or of a workflow, names no checkpoint, and no assistant
+  but a graph: the 404 for one that is not there would be taken to mean the thread, or the workflow.
 """
 
 import re
@@ -56,8 +56,8 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
         }
         case.body = {**case.body, "filter": asked}
     in_sequence = case.meta is not None and case.meta.phase.name == TestPhase.STATEFUL
-    to_a_thread = case.operation.path.startswith("/threads/") and isinstance(case.body, dict)
-    if in_sequence and to_a_thread:
+    to_one = case.operation.path.startswith(("/threads/", "/workflows/"))
+    if in_sequence and to_one and isinstance(case.body, dict):
         known = {name: value for name, value in _NAMED.items() if name in case.body}
         case.body = {**case.body, **known}
 
