@@ -20,9 +20,7 @@ class Resting(Generic[T]):
         self._heap: list[tuple[float, int, T]] = []
         self._current: dict[T, int] = {}
         self._timer: asyncio.Handle | None = None
-        self._rings = (
-            0.0  # the time of the timer: uvloop's handle of one that is due at once tells none
-        )
+        self._rings_at = 0.0  # uvloop's handle of a timer that is due at once does not tell
 
     def put(self, one: T, seconds: float) -> None:
         """Let ``one`` rest for so many seconds."""
@@ -45,13 +43,13 @@ class Resting(Generic[T]):
         heap = self._heap
         while heap and self._current.get(heap[0][2]) != heap[0][1]:
             heapq.heappop(heap)
-        if self._timer is not None and not (heap and self._rings == heap[0][0]):
+        if self._timer is not None and not (heap and self._rings_at == heap[0][0]):
             self._timer.cancel()
             self._timer = None
         if heap and self._timer is None:
             # In a context of its own: not that of whoever happened to come first.
-            self._rings = heap[0][0]
-            self._timer = self._loop.call_at(self._rings, self._ring, context=contextvars.Context())
+            self._rings_at = heap[0][0]
+            self._timer = self._loop.call_at(heap[0][0], self._ring, context=contextvars.Context())
 
     def _ring(self) -> None:
         self._timer = None

@@ -89,7 +89,8 @@ class Aggregator:
     @property
     def waiting(self) -> int:
         """How many records have not been handed to the sinks yet."""
-        return len(self._inbox) + len(self._audit)
+        parts = sum(map(len, tuple(self._parts)))
+        return len(self._inbox) + len(self._audit) + parts
 
     @property
     def dropped(self) -> Mapping[Importance, int]:

@@ -79,7 +79,7 @@ class WorkerProcess:
         self._errands: dict[str, _Errand] = {}
         self._pulse = Pulse()
         self._timer: asyncio.Handle | None = None
-        self._due = 0.0  # when it is
+        self._beats_at = 0.0  # uvloop's handle of a timer that is due at once does not tell
         self._quiet = True  # whether nothing was heard since a run was sent, or the last beat
         self._process: asyncio.subprocess.Process | None = None
         self.abandoned = 0  # threads in it that work though nobody waits
@@ -239,13 +239,13 @@ class WorkerProcess:
 
     def _beat_soon(self) -> None:
         soon = self._loop.time() + SOON
-        if self._timer is None or self._due > soon:
+        if self._timer is None or self._beats_at > soon:
             if self._timer is not None:
                 self._timer.cancel()
             self._beat_at(soon)
 
     def _beat_at(self, when: float) -> None:
-        self._due = when
+        self._beats_at = when
         self._timer = self._loop.call_at(when, self._beat)
 
     def _beat(self) -> None:

@@ -44,7 +44,7 @@ class Metrics(Collector):
             for label, most in _BOUNDS.items()
         }
         self._passed: dict[tuple[str, str], str] = {}  # what the guards said in this batch
-        self._hot: dict[tuple[Any, ...], Sequence[Count | Spread]] = {}  # what they led to
+        self._looked_up: dict[tuple[Any, ...], Sequence[Count | Spread]] = {}  # in this batch, too
         self._nodes = Guard[tuple[str, str]](_NODES, _TTL, clock, self._forget_node)
         self._assistant = partial(self._guarded, "assistant")
         self._reason = partial(self._guarded, "reason")
@@ -86,7 +86,7 @@ class Metrics(Collector):
     def take(self, batch: Sequence[Record]) -> None:
         """Count what happened."""
         self._passed.clear()
-        self._hot.clear()
+        self._looked_up.clear()
         for record in batch:
             self._counted[type(record.event)](record.event)
 
@@ -132,18 +132,18 @@ class Metrics(Collector):
 
     def _run_accepted(self, event: loop.RunAccepted) -> None:
         key = loop.RunAccepted, event.graph_id, event.priority, event.source
-        found = self._hot.get(key)
+        found = self._looked_up.get(key)
         if found is None:
             labels = self._assistant(event.graph_id), str(event.priority), event.source
-            found = self._hot[key] = (self._series(names.RUNS_CREATED, *labels),)
+            found = self._looked_up[key] = (self._series(names.RUNS_CREATED, *labels),)
         found[0].add(1)
 
     def _run_started(self, event: loop.RunStarted) -> None:
         key = loop.RunStarted, event.attempt == 1, event.priority
-        found = self._hot.get(key)
+        found = self._looked_up.get(key)
         if found is None:
             which = "first" if event.attempt == 1 else "resumed"
-            found = self._hot[key] = (
+            found = self._looked_up[key] = (
                 self._series(names.RUN_ATTEMPTS, which),
                 self._series(names.RUN_QUEUE_WAIT, str(event.priority)),
             )
@@ -155,10 +155,10 @@ class Metrics(Collector):
             self._count(names.RUNS_FINISHED, self._assistant(event.graph_id), event.status)
             return
         key = loop.RunEnded, event.graph_id, event.status
-        found = self._hot.get(key)
+        found = self._looked_up.get(key)
         if found is None:
             labels = self._assistant(event.graph_id), event.status
-            found = self._hot[key] = (
+            found = self._looked_up[key] = (
                 self._series(names.RUNS_FINISHED, *labels),
                 self._series(names.RUN_DURATION, *labels),
             )
@@ -167,11 +167,11 @@ class Metrics(Collector):
 
     def _request_answered(self, event: api.RequestAnswered) -> None:
         key = api.RequestAnswered, event.route, event.method, event.status
-        found = self._hot.get(key)
+        found = self._looked_up.get(key)
         if found is None:
             route = self._guarded("route", event.route)
             method = event.method if event.method in _METHODS else OTHER
-            found = self._hot[key] = (
+            found = self._looked_up[key] = (
                 self._series(names.HTTP_REQUESTS, route, method, str(event.status)),
                 self._series(names.HTTP_DURATION, route, method),
             )
