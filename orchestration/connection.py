@@ -209,7 +209,8 @@ class _Joining:
     def write(self, data: bytes) -> None:
         if self._held is None:
             self._held = data
-            self._loop.call_soon(self._flush)
+            # In two turns of the loop a run that may begin at once has told its first event.
+            self._loop.call_soon(self._loop.call_soon, self._flush)
         else:
             self._transport.write(self._held + data)
             self._held = b""

@@ -126,6 +126,9 @@ class Reader:
     async def wait(self) -> None:
         await self._looker.wait()
 
+    def wake(self) -> None:
+        self._looker.wake()
+
     def close(self) -> None:
         self._looker.close()
 

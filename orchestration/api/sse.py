@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
+from itertools import chain
 from typing import Protocol
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from orchestration.api.alarm import Alarm
 from orchestration.loop.streams import StreamEvent
 
 _HEARTBEAT = b": heartbeat\n\n"
@@ -43,7 +46,11 @@ class Listener(Protocol):
         ...
 
     async def wait(self) -> None:
-        """Return once there is something to take, or nothing will come any more."""
+        """Return once there is something to take, nothing will come any more, or it is woken."""
+        ...
+
+    def wake(self) -> None:
+        """End the wait."""
         ...
 
     def close(self) -> None:
@@ -87,6 +94,8 @@ class EventStream(Response):
         self._of_thread = of_thread
         self._ended = False
         self._gone = False
+        self._sending = False
+        self._silent = False  # for as long as a stream may be
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI's
         """Write the stream."""
@@ -98,17 +107,29 @@ class EventStream(Response):
         }
         raw = [(name.encode(), value.encode()) for name, value in head.items()]
         watch = asyncio.create_task(self._watch(receive))
+        limit = asyncio.timeout(None)
+        alarm = Alarm(partial(self._ring, limit))
         self._figures.open += 1
         try:
-            await send({"type": "http.response.start", "status": 200, "headers": raw})
-            await self._write_all(send)
+            async with limit:
+                await send({"type": "http.response.start", "status": 200, "headers": raw})
+                await self._write_all(send, alarm)
         except TimeoutError:
             self._gone = True
             self._figures.slow_closed += 1
         finally:
+            alarm.stop()
             self._figures.open -= 1
             watch.cancel()
             self._leave(self._gone and not self._ended)
+
+    def _ring(self, limit: asyncio.Timeout) -> None:
+        """End what takes too long: the client's reading, or the silence."""
+        if self._sending:
+            limit.reschedule(asyncio.get_running_loop().time())
+        else:
+            self._silent = True
+            self._listener.wake()
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
@@ -116,36 +137,25 @@ class EventStream(Response):
         self._gone = True
         self._listener.close()
 
-    async def _write_all(self, send: Send) -> None:
-        await self._write(send, self._frames(self._before))
-        while not self._gone:
-            events = self._listener.take()
-            if events:
-                await self._write(send, self._frames(events))
-            elif self._listener.closed:
-                break
+    async def _write_all(self, send: Send, alarm: Alarm) -> None:
+        alarm.set(self._keep_alive)
+        body = self._frames(chain(self._before, self._listener.take()))
+        # Looked at right after all was taken: to one that is closed by then nothing is added.
+        while not (self._gone or self._listener.closed):
+            if body or self._silent:
+                await self._send(send, alarm, body or _HEARTBEAT, more=True)
             else:
-                await self._wait(send)
-        last = b"" if self._ended or self._gone else self._farewell()
-        await self._send(send, last, more=False)
-
-    async def _write(self, send: Send, body: bytes) -> None:
-        if body:
-            await self._send(send, body, more=True)
-            # Sending to a client that is gone does not suspend; without this a generous run
-            # would keep the event loop for itself.
-            await asyncio.sleep(0)
-
-    async def _send(self, send: Send, body: bytes, *, more: bool) -> None:
-        async with asyncio.timeout(self._send_timeout):
-            await send({"type": "http.response.body", "body": body, "more_body": more})
-
-    async def _wait(self, send: Send) -> None:
-        try:
-            async with asyncio.timeout(self._keep_alive):
                 await self._listener.wait()
-        except TimeoutError:
-            await self._write(send, _HEARTBEAT)
+            body = self._frames(self._listener.take())
+        last = b"" if self._ended or self._gone else self._farewell()
+        await self._send(send, alarm, body + last, more=False)
+
+    async def _send(self, send: Send, alarm: Alarm, body: bytes, *, more: bool) -> None:
+        self._sending = True
+        alarm.set(self._send_timeout)
+        await send({"type": "http.response.body", "body": body, "more_body": more})
+        self._sending = self._silent = False
+        alarm.set(self._keep_alive)
 
     def _farewell(self) -> bytes:
         if not self._listener.overflowed:

@@ -85,7 +85,7 @@ class Listener:
         self._events.append(event)
         self._behind += 1
         self._size += len(event.data)
-        self._wake()
+        self.wake()
 
     def give(self, events: Iterable[StreamEvent]) -> None:
         """Let the reader begin with ``events``, however many; they are kept elsewhere anyway."""
@@ -94,7 +94,7 @@ class Listener:
     def close(self) -> None:
         """Let the reader take what is left and then see the end."""
         self.closed = True
-        self._wake()
+        self.wake()
 
     def take(self) -> list[StreamEvent]:
         """Return what waits, without waiting."""
@@ -103,7 +103,7 @@ class Listener:
         return events
 
     async def wait(self) -> None:
-        """Return once there is something to take, or nothing will come any more."""
+        """Return once there is something to take, nothing will come any more, or it is woken."""
         if self._events or self.closed:
             return
         self._waiter = asyncio.get_running_loop().create_future()
@@ -112,7 +112,8 @@ class Listener:
         finally:
             self._waiter = None
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """End the wait."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 

@@ -8,6 +8,7 @@ import pytest
 from orchestration.api.sse import EventStream, StreamFigures
 from orchestration.loop import streams
 from orchestration.loop.streams import Listener, RunStream, StreamEvent
+from tests.agents.puppets import on_virtual_time
 
 
 class Client:
@@ -73,6 +74,37 @@ async def test_a_client_that_takes_nothing_for_too_long_counts_as_gone() -> None
     await writing.task
     assert writing.left == [True]
     assert writing.figures == StreamFigures(slow_closed=1)
+
+
+@pytest.mark.parametrize("wanted", [True, False], ids=["nothing happens", "nothing is wanted"])
+def test_a_stream_on_which_nothing_is_sent_shows_signs_of_life(*, wanted: bool) -> None:
+    async def main() -> bytes:
+        run = RunStream()
+        writing = Writing(run.listen(), keep_alive=5.0, wanted=lambda event: wanted)
+        for _ in range(12):
+            if not wanted:
+                run.publish("custom", b"1")
+            await asyncio.sleep(1)
+        writing.task.cancel()
+        return writing.client.body
+
+    assert on_virtual_time(main) == 2 * b": heartbeat\n\n"
+
+
+def test_what_is_sent_between_two_signs_of_life_puts_the_next_one_off() -> None:
+    async def main() -> float:
+        run, loop = RunStream(), asyncio.get_running_loop()
+        writing = Writing(run.listen(), keep_alive=5.0)
+        await asyncio.sleep(3)
+        run.publish("custom", b"1")
+        await writing.client.taken.wait()
+        writing.client.taken.clear()
+        await writing.client.taken.wait()
+        assert writing.client.body.endswith(b": heartbeat\n\n")
+        writing.task.cancel()
+        return loop.time()
+
+    assert on_virtual_time(main) == 8.0
 
 
 async def test_a_client_that_goes_away_is_noticed_without_an_event() -> None:
