@@ -2,11 +2,9 @@
 
 import asyncio
 import gc
-import sys
 
 GARBAGE = 50_000  # objects that may wait for the collector
 IN_FLIGHT = 300  # objects, about, that a run holds while it is under way
-HAND_OVER = 0.001  # seconds after which a thread gives the interpreter to one that waits
 
 
 def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
@@ -18,16 +16,13 @@ def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
     return uvloop.Loop
 
 
-def tune_the_interpreter(runs: int) -> None:
-    """Collect garbage less often, start-up's never, and hand over between threads sooner.
+def tune_the_collector(runs: int) -> None:
+    """Collect garbage less often, and start-up's never.
 
     Measured: with CPython's defaults, collecting cost 8 % of a no-op run; so it costs 2 %. What up
     to so many ``runs`` hold that are under way is no garbage: without room for it, each wave of 200
-    was looked through in vain, an eighth of the time. A thread that writes or computes, and the
-    event loop, asked each other for the interpreter for 5 ms each time, thrice a statement of SQL;
-    docs/performance.md has what 1 ms gains.
+    was looked through in vain, an eighth of the time.
     """
     gc.freeze()  # with the little garbage there is: to collect it takes a tenth of a second
     gc.set_threshold(GARBAGE + runs * IN_FLIGHT, 20, 100)
     gc.enable()
-    sys.setswitchinterval(HAND_OVER)

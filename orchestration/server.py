@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from operations.database import DatabaseError
 from operations.errors import ConfigurationError
-from operations.event_loop import loop_factory, tune_the_interpreter
+from operations.event_loop import loop_factory, tune_the_collector
 from operations.leaving import leave, left_behind
 from operations.logs import configure_logs
 from operations.settings import Settings
@@ -133,7 +133,7 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
             patience = settings.send_timeout
             server = Server(uvicorn_config(service.app, patience, service.turn_away))
             stop = _Stop(server, service.loop, service.shutdown)
-            tune_the_interpreter(settings.max_concurrent_runs)
+            tune_the_collector(settings.max_concurrent_runs)
             with _signals_to(stop.hear):  # before anybody is told that it serves
                 _log.info(
                     "serving",

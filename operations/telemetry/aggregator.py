@@ -12,6 +12,7 @@ from typing import Self
 
 import structlog
 
+from operations.handover import computing
 from operations.telemetry.backlog import Inbox
 from operations.telemetry.inline import Inline
 from operations.telemetry.lane import Lane, LaneState
@@ -199,10 +200,11 @@ class Aggregator:
             self._trail.wake()
 
     def _hand_on_part(self, part: Sequence[Record]) -> None:
-        for lane in self._lanes:
-            lane.put(part)
-        for counter in self._counters:
-            counter.put(part)
+        with computing:
+            for lane in self._lanes:
+                lane.put(part)
+            for counter in self._counters:
+                counter.put(part)
 
     def _stand_in(self, remaining: float) -> None:
         """Do the work of the thread, which has died, until it is time to start another."""

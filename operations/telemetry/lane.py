@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+from operations.handover import computing
 from operations.telemetry.backlog import Backlog
 from operations.telemetry.failures import Failures
 from operations.telemetry.record import Importance, Record, Sink
@@ -131,7 +132,7 @@ class Lane:
     def _deliver(self, batch: Sequence[Record]) -> None:
         """Have a batch taken; given up only when there is no time left to try again."""
         pause = _PAUSE_FIRST
-        while not self._attempt(lambda: self._sink.take(batch)):
+        while not self._attempt(lambda: self._take(batch)):
             wait = pause * self._rng.uniform(0.5, 1.0)
             pause = min(_PAUSE_MOST, pause * 2)
             if not self._closing.is_set():
@@ -141,6 +142,13 @@ class Lane:
             else:
                 self._backlog.give_up(batch)
                 return
+
+    def _take(self, batch: Sequence[Record]) -> None:
+        if self._prepare is None:
+            with computing:
+                self._sink.take(batch)
+        else:  # there is nothing left but to write it
+            self._sink.take(batch)
 
     def _attempt(self, work: Callable[[], None]) -> bool:
         self._begun = time.monotonic()

@@ -5,6 +5,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
+from operations.handover import computing
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -91,7 +93,8 @@ class _Errand(Future[T]):
         if not self.set_running_or_notify_cancel():
             return
         try:
-            result = function()
+            with computing:
+                result = function()
         except (SystemExit, KeyboardInterrupt) as error:
             # The event loop lets these two through to whoever runs it.
             self.set_exception(NodeExit(error))

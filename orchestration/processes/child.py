@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import orjson
 
 from operations.errors import ConfigurationError
-from operations.event_loop import loop_factory, tune_the_interpreter
+from operations.event_loop import loop_factory, tune_the_collector
 from operations.leaving import leave, left_behind
 from operations.logs import configure_logs
 from operations.watchdog import Watchdog
@@ -100,7 +100,7 @@ async def _work(connection: socket.socket) -> None:
             "hold": runs.hold,
             "resume": runs.resume,
         }
-        tune_the_interpreter(orders.max_concurrent_runs)
+        tune_the_collector(orders.max_concurrent_runs)
         server.tell("ready")
     async with Watchdog():
         await over.wait()

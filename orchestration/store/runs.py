@@ -94,7 +94,7 @@ class RunStore:
         self._made = made
         self._left = left
         self._unwritten = UnwrittenRuns(self._write_held, hold)
-        self._threads = UnwrittenThreads(database, hold) if threads is None else threads
+        self._threads = UnwrittenThreads(database) if threads is None else threads
         self._nothing_to_write: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._nothing_to_write.set_result(True)
 

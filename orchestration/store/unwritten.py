@@ -6,7 +6,7 @@ from functools import partial
 
 from orchestration.loop.run import Run
 
-HOLD = 0.05  # seconds that a run of which nobody was told may go without being written
+HOLD = 0.25  # seconds that a run of which nobody was told may go without being written
 AGAIN = 1.0  # seconds until a run that could not be written is tried again
 
 Write = Callable[[Run], "asyncio.Future[bool]"]

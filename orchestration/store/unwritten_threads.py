@@ -12,9 +12,11 @@ from operations.errors import StorageUnavailable
 from operations.writer import Operation
 from orchestration.loop.run import Run
 from orchestration.store.run_rows import is_there
-from orchestration.store.unwritten import AGAIN, HOLD
+from orchestration.store.unwritten import AGAIN
 
 T = TypeVar("T")
+
+HOLD = 0.05  # seconds: what a run has done on a thread is more to lose than its acceptance
 
 
 class CannotBeWritten(Exception):

@@ -10,6 +10,7 @@ from threading import Lock, Thread
 import anyio
 
 from operations.errors import ConfigurationError
+from operations.handover import computing
 
 FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _LEVEL = 1  # of compression: most of the gain for little of the time
@@ -54,7 +55,7 @@ class Exposition:
             thread.join()
 
     def _made(self, compressed: bool) -> bytes:  # noqa: FBT001 - a thread takes no names
-        with self._turn:
+        with self._turn, computing:
             text = self._text()
         return gzip.compress(text, _LEVEL) if compressed else text
 

@@ -9,6 +9,7 @@ from threading import Event
 
 import pytest
 
+from operations.handover import SOON
 from orchestration.graphs.node_threads import NodeExit, NodeThreads, TooManyAbandoned
 
 
@@ -33,6 +34,14 @@ class Block:
 
 def test_work_gives_its_result(threads: NodeThreads) -> None:
     assert threads.submit(max, 1, 2).result() == 2
+
+
+def test_the_event_loop_has_the_interpreter_sooner_beside_work(threads: NodeThreads) -> None:
+    usual = sys.getswitchinterval()
+    assert threads.submit(sys.getswitchinterval).result() == SOON
+    with pytest.raises(ZeroDivisionError):
+        threads.submit(lambda: 1 // 0).result()
+    assert sys.getswitchinterval() == usual
 
 
 def test_an_error_of_the_work_comes_out(threads: NodeThreads) -> None:
