@@ -1,5 +1,6 @@
 """What is told reaches every sink, in order; who hangs or fails holds up nobody else."""
 
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from operations.handover import SOON
 from operations.telemetry.aggregator import MUCH, REST, Aggregator
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Importance, Record, Sink
@@ -126,6 +128,33 @@ async def test_who_only_counts_is_handed_everything_by_the_thread_that_hands_on(
         telemetry.emit(Life(600))
     assert counter.events == [event for event in shelf.events if not isinstance(event, Detail)]
     assert counter.closed
+
+
+async def test_the_event_loop_has_the_interpreter_sooner_beside_who_computes_not_who_writes() -> (
+    None
+):
+    usual = sys.getswitchinterval()
+    seen: dict[str, float] = {}
+
+    class Watch(Shelf):
+        def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
+            seen[f"{self.name} prepares"] = sys.getswitchinterval()
+            return batch
+
+        def take(self, batch: Sequence[Record]) -> None:
+            seen[f"{self.name} takes"] = sys.getswitchinterval()
+            super().take(batch)
+
+    writer, sink, counter = Watch("writer"), Watch("sink"), Watch("counter")
+    async with aggregator(counters=[counter], writers=[writer]) as telemetry:
+        telemetry.emit(Life(0))
+        await until(lambda: writer.records and counter.records)
+    async with aggregator(sink) as telemetry:
+        telemetry.emit(Life(0))
+        await until(lambda: sink.records)
+    assert seen == {
+        "writer prepares": SOON, "writer takes": usual, "counter takes": SOON, "sink takes": SOON,
+    }  # fmt: skip
 
 
 async def test_who_counts_and_fails_holds_up_nobody_and_is_not_given_it_again() -> None:
