@@ -297,29 +297,45 @@ class RunStore:
 def _accept(
     run: Run, row: tuple[Any, ...], ttl: Ttl | None, connection: sqlite3.Connection
 ) -> bool:
-    execute = connection.execute
-    named = None if run.ephemeral else execute(_THREAD, (run.thread_id,)).fetchone()
-    if named is None and not run.ephemeral and not run.create_thread:
+    if run.ephemeral:
+        placed = run.firing is None or move_cron(connection, run.firing)
+    else:
+        placed = _place(run, ttl, connection)
+    if placed:
+        connection.execute(_INSERT, row)
+        failpoint("accept.before_commit")
+    return placed
+
+
+def _place(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
+    """Have the thread of a run named after it, or made; False if the run may not be on it."""
+    # Most threads that may be made are new; to look first would be one more statement for those.
+    run.new_thread = run.create_thread and run.firing is None and _make(run, ttl, connection)
+    if run.new_thread:
+        return True
+    named = connection.execute(_THREAD, (run.thread_id,)).fetchone()
+    if named is None and not run.create_thread:
         return False
     if named is not None and run.visible and not _is_own(run, connection):
         return False
     if run.firing is not None and not move_cron(connection, run.firing):
         return False
-    if not run.ephemeral:
-        run.new_thread = named is None
-        if named is None:
-            cron = {} if run.firing is None else {"cron_id": run.firing.cron_id}
-            metadata = {**run.stamp, **_names(run), **cron}
-            known = None
-            if not run.stamp and not cron:
-                known = terms_of_names(run.graph_id, run.assistant_id)
-            insert_thread(connection, run.thread_id, run.created_at, metadata, ttl, found=known)
-        elif tuple(named) != (run.graph_id, run.assistant_id):
-            metadata = read_metadata(connection, run.thread_id) or {}
-            write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
-    execute(_INSERT, row)
-    failpoint("accept.before_commit")
+    if named is None:
+        run.new_thread = _make(run, ttl, connection)
+    elif tuple(named) != (run.graph_id, run.assistant_id):
+        metadata = read_metadata(connection, run.thread_id) or {}
+        write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
     return True
+
+
+def _make(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
+    """Make the thread of a run; False if there is one."""
+    cron = {} if run.firing is None else {"cron_id": run.firing.cron_id}
+    metadata = {**run.stamp, **_names(run), **cron}
+    known = None
+    if not run.stamp and not cron:
+        known = terms_of_names(run.graph_id, run.assistant_id)
+    return insert_thread(connection, run.thread_id, run.created_at, metadata, ttl, found=known)
 
 
 def _accept_held(

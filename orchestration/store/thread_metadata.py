@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -13,10 +14,12 @@ _INSERT = """
 INSERT INTO threads
     (thread_id, created_at, updated_at, metadata, ttl_minutes, ttl_strategy, expires_at)
 VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO NOTHING
 """
 _READ = "SELECT metadata, created_at FROM threads WHERE thread_id = ?"
 _WRITE = "UPDATE threads SET metadata = ? WHERE thread_id = ?"
-_ADD_TERM = "INSERT OR IGNORE INTO thread_terms (term, created_at, thread_id) VALUES (?, ?, ?)"
+_ADD_TERMS = "INSERT OR IGNORE INTO thread_terms (term, created_at, thread_id) VALUES {rows}"
+_MANY = 8  # terms that are added at once: each number of them is another statement to prepare
 _DROP_TERM = "DELETE FROM thread_terms WHERE term = ? AND created_at = ? AND thread_id = ?"
 
 
@@ -28,14 +31,17 @@ def insert_thread(
     ttl: Ttl | None = None,
     *,
     found: Iterable[bytes] | None = None,
-) -> None:
-    """Insert a thread that does not exist; it lives for ``ttl``, or for ever.
+) -> bool:
+    """Insert a thread, to live for ``ttl`` or for ever; False if there is one with that id.
 
     ``found`` are the terms of its metadata, where they are known already.
     """
     life = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.after(at))
-    connection.execute(_INSERT, (thread_id, at, at, orjson.dumps(metadata).decode(), *life))
-    _execute(connection, _ADD_TERM, terms(metadata) if found is None else found, at, thread_id)
+    row = (thread_id, at, at, orjson.dumps(metadata).decode(), *life)
+    if connection.execute(_INSERT, row).rowcount == 0:
+        return False
+    _add(connection, terms(metadata) if found is None else found, at, thread_id)
+    return True
 
 
 def read_metadata(connection: sqlite3.Connection, thread_id: str) -> dict[str, Any] | None:
@@ -51,15 +57,16 @@ def write_metadata(
     text, created_at = connection.execute(_READ, (thread_id,)).fetchone()
     connection.execute(_WRITE, (orjson.dumps(metadata).decode(), thread_id))
     before, after = terms(orjson.loads(text)), terms(metadata)
-    _execute(connection, _DROP_TERM, before - after, created_at, thread_id)
-    _execute(connection, _ADD_TERM, after - before, created_at, thread_id)
+    gone = [(term, created_at, thread_id) for term in before - after]
+    connection.executemany(_DROP_TERM, gone)
+    _add(connection, after - before, created_at, thread_id)
 
 
-def _execute(
-    connection: sqlite3.Connection,
-    sql: str,
-    found: Iterable[bytes],
-    created_at: str,
-    thread_id: str,
+def _add(
+    connection: sqlite3.Connection, found: Iterable[bytes], created_at: str, thread_id: str
 ) -> None:
-    connection.executemany(sql, [(term, created_at, thread_id) for term in found])
+    left = iter(found)
+    while some := tuple(islice(left, _MANY)):
+        rows = ", ".join(["(?, ?, ?)"] * len(some))
+        values = [value for term in some for value in (term, created_at, thread_id)]
+        connection.execute(_ADD_TERMS.format(rows=rows), values)

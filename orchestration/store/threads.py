@@ -172,10 +172,7 @@ def _create(
     ttl: Ttl | None,
     connection: sqlite3.Connection,
 ) -> bool:
-    if read_metadata(connection, thread_id) is not None:
-        return False
-    insert_thread(connection, thread_id, iso_now(), metadata, ttl)
-    return True
+    return insert_thread(connection, thread_id, iso_now(), metadata, ttl)
 
 
 def _patch(
