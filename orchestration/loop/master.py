@@ -1,10 +1,11 @@
 """The master loop: takes runs in, lets them wait, has them worked on, tells how they ended."""
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
+from typing import Any
 
 from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
@@ -50,6 +51,8 @@ class MasterLoop:
         self._threads: dict[str, list[Run]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        # What is about to be accepted, in this very turn, with what tells those that have begun.
+        self._accepting: dict[Run, asyncio.Future[bool] | None] = {}
         self.logs = ThreadLogs()
         self.watchers = Watchers(self.on_thread)
 
@@ -137,23 +140,23 @@ class MasterLoop:
         before = [self.on_thread(run.thread_id) for run in runs]
         try:
             self._admit(runs)
-            accepted = asyncio.ensure_future(self._store.accept(*runs))
-        except (LoopError, StorageUnavailable) as error:
+        except LoopError as error:
             self._reject(runs, error)
             raise
         for run in runs:
             self._enter(run)
+        self._accepting = begun = dict[Run, asyncio.Future[bool] | None].fromkeys(runs)
         self._scheduler.add(*runs)
-        try:
-            # Shielded: of a caller who is cancelled here, the runs may be durable, and stand.
-            await asyncio.shield(accepted)
-        except asyncio.CancelledError:
-            accepted.add_done_callback(partial(self._settle, runs, before))
-            raise
-        except StorageUnavailable:
-            pass
-        if refused := self._settle(runs, before, accepted):
-            raise refused
+        self._accepting = {}
+        accepted = _called(self._store.accept, *runs)
+        # Not awaited itself: of a caller who is cancelled here, the runs may be durable, and stand.
+        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        settle = partial(self._settle, begun, before, settled)
+        if accepted.done():
+            settle(accepted)
+        else:
+            accepted.add_done_callback(settle)
+        await settled
 
     def cancel(self, run: Run, ending: Ending) -> None:
         """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see its ``done``."""
@@ -212,6 +215,7 @@ class MasterLoop:
         self.logs.close()
         for run in tuple(self._live.values()):
             self._worker.abandon(run)
+            self._scheduler.withdraw(run)
             if not crashed:
                 put_back(self._store, run)
             self._leave(run, Draining())
@@ -234,26 +238,37 @@ class MasterLoop:
         self._live[run.run_id] = run
         self._threads.setdefault(run.thread_id, []).append(run)
         self.watchers.enter(run)
-        self._write_log(run)
+        self.logs.enter(run)
 
     def _settle(
-        self, runs: Sequence[Run], before: Sequence[Sequence[Run]], accepted: asyncio.Future[bool]
-    ) -> LoopError | StorageUnavailable | None:
-        """Do what follows once it is known whether ``runs`` were taken; return why if not."""
-        try:
-            if not accepted.result():
-                raise ThreadNotFound(runs[0].thread_id)
-            failpoint("accept.after_commit")
-        except (LoopError, StorageUnavailable) as error:
-            for run in runs:
+        self,
+        runs: Mapping[Run, asyncio.Future[bool] | None],
+        before: Sequence[Sequence[Run]],
+        settled: asyncio.Future[None],
+        accepted: asyncio.Future[bool],
+    ) -> None:
+        """Do what follows once it is known whether ``runs`` were taken, and tell who submits."""
+        error = accepted.exception()
+        if error is None and not accepted.result():
+            error = ThreadNotFound(next(iter(runs)).thread_id)
+        if error is not None:
+            for run, claimed in runs.items():
                 self._scheduler.withdraw(run)
                 self._leave(run, error)
-            self._reject(runs, error)
-            return error
-        for run, others in zip(runs, before, strict=True):
+                if claimed is not None:
+                    claimed.cancel()
+            self._reject(tuple(runs), error)
+            if not settled.done():
+                settled.set_exception(error)
+            return
+        failpoint("accept.after_commit")
+        for (run, claimed), others in zip(runs.items(), before, strict=True):
             self._emit(acceptance(run))
+            if claimed is not None and not claimed.done():
+                claimed.set_result(True)
             self._supersede(others, run)
-        return None
+        if not settled.done():
+            settled.set_result(None)
 
     def _supersede(self, others: Sequence[Run], run: Run) -> None:
         """Stop the ``others`` on the thread of ``run``, if that is its strategy."""
@@ -262,34 +277,19 @@ class MasterLoop:
                 if other.run_id in self._live:
                     self.cancel(other, Ending(run.multitask_strategy))
 
-    def _reject(self, runs: Sequence[Run], error: Exception) -> None:
+    def _reject(self, runs: Sequence[Run], error: BaseException) -> None:
         for run in runs:
             self._emit(RunRejected(run.graph_id, type(error).__name__))
 
-    def _write_log(self, run: Run) -> None:
-        """Have the log of its thread written by a run that is followed there."""
-        log = self.logs.find(run.thread_id)
-        if run.logged:
-            log = self.logs.open(run.thread_id)
-        elif log is None or not log.read:
-            return
-        run.log = log
-        log.enter(run)
-
     def _begin(self, run: Run) -> None:
-        # Claimed in this very turn, the run shares a transaction with its acceptance.
         self._spawn(self._attempt(run, self._claim(run)))
 
-    def _claim(self, run: Run) -> Awaitable[bool]:
-        """Claim ``run`` in this turn; what the store raises at once is raised to whoever waits."""
-        if run.token is None:
-            run.token = f"{self._rng.getrandbits(128):032x}"
-        try:
-            return self._store.claim(run, run.token)
-        except Exception as error:  # noqa: BLE001 - it would cost the caller's turn, and the slot
-            failed = asyncio.get_running_loop().create_future()
-            failed.set_exception(error)
-            return failed
+    def _claim(self, run: Run) -> asyncio.Future[bool]:
+        run.token = run.token or f"{self._rng.getrandbits(128):032x}"
+        if run in self._accepting:  # its acceptance claims it
+            claimed = self._accepting[run] = asyncio.get_running_loop().create_future()
+            return claimed
+        return _called(self._store.claim, run, run.token)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -372,7 +372,7 @@ class MasterLoop:
         self._admission.finished()
         self._forget(run)
 
-    def _leave(self, run: Run, why: Exception) -> None:
+    def _leave(self, run: Run, why: BaseException) -> None:
         """Let go of ``run`` as it is stored; it goes on after the next start, if it is."""
         run.break_off(why)
         self._forget(run)
@@ -387,3 +387,13 @@ class MasterLoop:
         runs.remove(run)
         if not runs:
             del self._threads[run.thread_id]
+
+
+def _called(write: Callable[..., Awaitable[bool]], *given: Any) -> asyncio.Future[bool]:
+    """Call the store; what it raises at once is raised to whoever waits: that holds a slot."""
+    try:
+        return asyncio.ensure_future(write(*given))
+    except Exception as error:  # noqa: BLE001 - as above
+        failed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        failed.set_exception(error)
+        return failed

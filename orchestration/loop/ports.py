@@ -30,10 +30,11 @@ class RunStore(Protocol):
     """
 
     def accept(self, *runs: Run) -> Awaitable[bool]:
-        """Keep pending runs, all or none, and their threads where they are to be created.
+        """Keep runs, all or none, and their threads where they are to be created.
 
-        False if there is no thread. What a run's receipt says is kept in the same transaction.
-        One that is not ``announced`` is safe from the death of the process within a moment, and
+        They are pending, but for those with a token, which are running under it already. False if
+        there is no thread. What a run's receipt says is kept in the same transaction. One that is
+        not ``announced`` is safe from the death of the process within a moment, and
         from that of the machine too once it is announced or has ended.
         """
         ...

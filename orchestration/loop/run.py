@@ -180,7 +180,7 @@ class Run:
     control: "Control | None" = None
     timer: asyncio.TimerHandle | None = None
 
-    def break_off(self, error: Exception) -> None:
+    def break_off(self, error: BaseException) -> None:
         """Tell everybody who waits why they will not hear how the run ends."""
         self.stream.close()
         if self.done is not None and not self.done.done():

@@ -266,6 +266,13 @@ class ThreadLogs:
         self._wake(thread_id, log)
         return log
 
+    def enter(self, run: Run) -> None:
+        """Have the log of its thread written by a run that is followed there."""
+        log = self.open(run.thread_id) if run.logged else self._logs.get(run.thread_id)
+        if log is not None and (run.logged or log.read):
+            run.log = log
+            log.enter(run)
+
     def settle(self, thread_id: str) -> None:
         """Keep the log of a thread for a while longer if nobody writes or reads it now."""
         log = self._logs.get(thread_id)

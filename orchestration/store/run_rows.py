@@ -7,20 +7,24 @@ from typing import Any
 import orjson
 
 from operations.clock import iso, utc_now
-from orchestration.loop.run import Ending, MultitaskStrategy, Run
+from orchestration.loop.run import Ending, MultitaskStrategy, Run, RunStatus
 
 
-def columns(run: Run) -> tuple[Any, ...]:
-    """Return what is inserted for a run that is accepted."""
+def columns(run: Run, token: str | None) -> tuple[Any, ...]:
+    """Return what is inserted for a run that is pending, or claimed under ``token``."""
     due_at = None
     if run.delay > 0:
         created = datetime.fromisoformat(run.created_at)
         due_at = iso(created + timedelta(seconds=run.delay))
+    status, attempt = (RunStatus.PENDING, 0) if token is None else (RunStatus.RUNNING, 1)
     return (
         run.run_id,
         run.thread_id,
         run.assistant_id,
         run.graph_id,
+        status,
+        token,
+        attempt,
         run.created_at,
         run.created_at,
         due_at,

@@ -41,10 +41,10 @@ from orchestration.store.unwritten_threads import UnwrittenThreads
 from orchestration.store.visibility import Visible, sees
 
 _INSERT = """
-INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, created_at, updated_at,
-    due_at, priority, timeout, tenant, ephemeral, resumable, repeatable, multitask_strategy,
-    metadata, kwargs, principal)
-VALUES (?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, token, attempt, created_at,
+    updated_at, due_at, priority, timeout, tenant, ephemeral, resumable, repeatable,
+    multitask_strategy, metadata, kwargs, principal)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _THREAD = """
 SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
@@ -104,12 +104,14 @@ class RunStore:
         return None if row is None else orjson.loads(row[0])
 
     def accept(self, *runs: Run) -> Awaitable[bool]:
-        """Keep pending runs; see the port."""
+        """Keep runs; see the port."""
         if len(runs) == 1 and runs[0].receipt is None:
             return self._accept(runs[0])
 
+        rows = [(run, columns(run, run.token)) for run in runs]
+
         def accept_all(connection: sqlite3.Connection) -> bool:  # each has a thread of its own
-            return all(_accept(run, columns(run), self._ttl, connection) for run in runs)
+            return all(_accept(*one, self._ttl, connection) for one in rows)
 
         return self._database.write(with_receipt(accept_all, runs[0].receipt, lambda _: runs))
 
@@ -140,7 +142,7 @@ class RunStore:
     def requeue(self, run: Run) -> Awaitable[bool]:
         """Put a running run back; see the port."""
         if self._unwritten.discard(run):
-            return self._database.write(partial(_accept, run, columns(run), self._ttl))
+            return self._database.write(partial(_accept, run, columns(run, None), self._ttl))
         parameters = (iso_now(), run.run_id, RunStatus.RUNNING, run.token)
         return self._write(run, partial(change, _REQUEUE, parameters))
 
@@ -261,7 +263,7 @@ class RunStore:
         if held_back and leaves_nothing(run):
             self._unwritten.add(run)
             return self._nothing_to_write
-        accept = partial(_accept, run, columns(run), self._ttl)
+        accept = partial(_accept, run, columns(run, run.token), self._ttl)
         if held_back and leaves_a_thread(run):
             self._threads.hold(run, accept)
             run.new_thread = True
@@ -284,7 +286,7 @@ class RunStore:
 
     def _write_held(self, run: Run) -> "asyncio.Future[bool]":
         """Keep a run that was held back as it is by now."""
-        keep = partial(_accept_held, run, columns(run), run.token, self._ttl)
+        keep = partial(_accept, run, columns(run, run.token), self._ttl)
         return self._database.write(keep, synced=False)
 
     def _end_and_tell(self, end: Operation[bool], run: Run, ended: Ended) -> Awaitable[bool]:
@@ -336,18 +338,6 @@ def _make(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     if not run.stamp and not cron:
         known = terms_of_names(run.graph_id, run.assistant_id)
     return insert_thread(connection, run.thread_id, run.created_at, metadata, ttl, found=known)
-
-
-def _accept_held(
-    run: Run,
-    row: tuple[Any, ...],
-    token: str | None,
-    ttl: Ttl | None,
-    connection: sqlite3.Connection,
-) -> bool:
-    accepted = _accept(run, row, ttl, connection)
-    claim = (token, iso_now(), run.run_id)
-    return accepted and (token is None or change(_CLAIM, claim, connection))
 
 
 def _claim(

@@ -65,7 +65,8 @@ class Store:
             if any(run.thread_id == "missing" for run in runs):
                 return False
             for run in runs:
-                self.status[run.run_id], self.tokens[run.run_id] = RunStatus.PENDING, None
+                status = RunStatus.PENDING if run.token is None else RunStatus.RUNNING
+                self.status[run.run_id], self.tokens[run.run_id] = status, run.token
             return True
 
         return self._write("accept", runs[0], operation)
@@ -191,6 +192,11 @@ class Stage:
         run = new_run(run_id, thread_id, **given)
         await self.loop.submit(run)
         return run
+
+    async def submit_waiting(self, run_id: str, thread_id: str | None = None) -> Run:
+        """Submit a run that waits for its thread first: its acceptance does not claim it."""
+        with self.loop.hold(thread_id or f"thread of {run_id}"):
+            return await self.submit(run_id, thread_id)
 
     def end(self, run_id: str, result: bytes | BaseException = b"{}") -> None:
         """Let the graph of a working run return, or raise."""

@@ -28,7 +28,7 @@ def test_a_run_whose_worker_died_is_tried_again_before_the_next_of_its_thread() 
         assert stage.executor.order == ["a", "a", "b"]
         assert (ending(run), run.attempt, run.crashes) == ((RunStatus.SUCCESS, None), 2, 1)
         assert [what for what, whose in stage.store.writes if whose == "a"] == [
-            "accept", "claim", "crash", "claim", "finish",
+            "accept", "crash", "claim", "finish",
         ]  # fmt: skip
         assert following.status is RunStatus.RUNNING
 

@@ -5,9 +5,9 @@ from collections.abc import Awaitable
 
 import pytest
 
-from operations.errors import StorageUnavailable
+from operations.errors import StorageFull, StorageUnavailable
 from orchestration.loop.admission import Limits
-from orchestration.loop.events import RunEnded, RunRejected, RunsRecovered, WriteFailed
+from orchestration.loop.events import RunEnded, RunRejected, RunsRecovered, RunStarted, WriteFailed
 from orchestration.loop.run import (
     Ending,
     Failure,
@@ -32,6 +32,11 @@ class Abrupt(Store):
     """Raises at once what others raise when they are awaited."""
 
     error: Exception | None = None
+
+    def accept(self, *runs: Run) -> Awaitable[bool]:
+        if isinstance(self.error, StorageFull):
+            raise self.error
+        return super().accept(*runs)
 
     def claim(self, run: Run, token: str) -> Awaitable[bool]:
         if self.error is not None:
@@ -100,12 +105,54 @@ def test_a_run_that_is_refused_after_its_submitter_has_gone_leaves_nothing() -> 
     play(main)
 
 
+@pytest.mark.parametrize("at_once", [False, True])
+def test_a_run_that_is_refused_as_it_would_begin_leaves_its_slot_and_is_never_begun(
+    *, at_once: bool
+) -> None:
+    async def main(stage: Stage) -> None:
+        store = Abrupt() if at_once else Store()
+        equip(stage, store=store, limits=Limits(concurrent_runs=1))
+        if isinstance(store, Abrupt):
+            store.error = StorageFull("no room")
+        store.full = StorageFull("no room")
+        with pytest.raises(StorageFull):
+            await stage.submit("refused", "thread")
+        await stage.quiet()
+        assert (stage.loop.working, stage.loop.waiting, stage.loop.all_live()) == (0, 0, ())
+        assert (stage.kinds(RunStarted), stage.kinds(WriteFailed)) == ([], [])
+        store.full = None
+        if isinstance(store, Abrupt):
+            store.error = None
+        await stage.submit("b", "thread")
+        await stage.quiet()
+        assert stage.executor.order == ["b"]
+
+    play(main)
+
+
+def test_a_run_that_begins_while_its_acceptance_is_under_way_is_put_back_by_a_stop() -> None:
+    async def main(stage: Stage) -> None:
+        store = Lingering()
+        equip(stage, store=store)
+        submitting = asyncio.create_task(stage.loop.submit(new_run("late")))
+        await stage.quiet()
+        assert (stage.loop.working, stage.executor.order) == (1, [])
+        await stage.loop.aclose()
+        assert store.writes == [("accept", "late"), ("requeue", "late")]
+        assert stage.loop.working == 0
+        store.let_go.set()
+        await submitting  # it is durable, whatever became of the service
+        assert stage.executor.order == []
+
+    play(main)
+
+
 def test_a_claim_that_raises_at_once_costs_no_slot() -> None:
     async def main(stage: Stage) -> None:
         store = Abrupt()
         equip(stage, store=store)
         store.error = RuntimeError("nobody foresaw this")
-        run = await stage.submit("a", "thread")
+        run = await stage.submit_waiting("a", "thread")
         await stage.quiet()
         store.error = None
         await stage.submit("b", "thread")
@@ -161,7 +208,7 @@ def test_nobody_waits_for_ever_for_a_store_that_cannot_write_and_the_run_keeps_i
 ) -> None:
     async def main(stage: Stage) -> None:
         stage.store.unclaimable = what == "claim"
-        run = await stage.submit("a", "thread")
+        run = await stage.submit_waiting("a", "thread")
         await stage.quiet()
         if what == "finish":
             stage.store.full = StorageUnavailable("no room")

@@ -138,7 +138,7 @@ def test_a_report_that_cannot_be_made_costs_no_run() -> None:
 def test_an_attempt_that_breaks_unforeseen_ends_its_run_and_frees_its_slot() -> None:
     async def main(stage: Stage) -> None:
         equip(stage, store=Unclaimable())
-        run = await stage.submit("a", "thread")
+        run = await stage.submit_waiting("a", "thread")
         await stage.submit("b", "thread")
         await stage.quiet()
         failure = Failure("RuntimeError", "nobody foresaw this")
@@ -154,7 +154,7 @@ def test_a_run_that_breaks_before_it_was_claimed_has_ended_in_the_store_too_and_
 ):
     async def main(stage: Stage) -> None:
         equip(stage, store=Unclaimable())
-        await stage.submit("a")
+        await stage.submit_waiting("a")
         await stage.quiet()
         assert stage.store.status["a"] is RunStatus.ERROR
         assert [event.error for event in stage.kinds(RunEnded)] == ["RuntimeError"]
@@ -182,7 +182,7 @@ def test_a_stop_waits_for_nothing_that_takes_no_notice_of_it() -> None:
     async def main(stage: Stage) -> None:
         store = Deaf()
         equip(stage, store=store)
-        await stage.submit("a")
+        await stage.submit_waiting("a")
         await stage.quiet()
         drain = asyncio.create_task(stage.loop.drain())
         await stage.quiet()
@@ -202,7 +202,7 @@ def test_a_stop_waits_for_no_write(slow: str) -> None:
         store = Slow()
         store.slow = slow
         equip(stage, store=store)
-        await stage.submit("a")
+        await stage.submit_waiting("a")
         await stage.quiet()
         if slow == "finish":
             stage.end("a")
@@ -224,8 +224,8 @@ def test_a_stop_waits_for_no_write(slow: str) -> None:
 @pytest.mark.parametrize(
     ("crashed", "writes", "status"),
     [
-        (False, ["accept", "claim", "requeue"], RunStatus.PENDING),
-        (True, ["accept", "claim"], RunStatus.RUNNING),
+        (False, ["accept", "requeue"], RunStatus.PENDING),
+        (True, ["accept"], RunStatus.RUNNING),
     ],
 )
 def test_a_stop_puts_back_what_works_but_a_crash_does_not(
@@ -237,6 +237,20 @@ def test_a_stop_puts_back_what_works_but_a_crash_does_not(
         await stage.loop.aclose(crashed=crashed)
         assert [what for what, _ in stage.store.writes] == writes
         assert stage.store.status["a"] is status
+
+    play(main)
+
+
+def test_after_a_stop_nothing_waits_here_any_more() -> None:
+    async def main(stage: Stage) -> None:
+        equip(stage, limits=Limits(concurrent_runs=1))
+        await stage.submit("works", "thread")
+        await stage.submit("in line", "thread")
+        await stage.submit("ready")
+        await stage.submit("delayed", delay=60.0)
+        await stage.quiet()
+        await stage.loop.aclose()
+        assert (stage.loop.waiting, stage.loop.working, stage.loop.all_live()) == (0, 0, ())
 
     play(main)
 

@@ -80,10 +80,12 @@ class SimStore:
         self._queue.clear()
 
     def accept(self, *runs: Run) -> Awaitable[bool]:
+        rows = {run.run_id: accepted(run) for run in runs}  # as they are when this is called
+
         def operation() -> bool:
             if any(run.thread_id == "missing" for run in runs):
                 return False
-            self.disk.rows.update({run.run_id: Row(run) for run in runs})
+            self.disk.rows.update(rows)
             return True
 
         return self.write(operation)
@@ -165,6 +167,13 @@ class SimStore:
             return Recovered(found)
 
         return self.write(operation)
+
+
+def accepted(run: Run) -> Row:
+    """The row of a run that is accepted: pending, or running if it is claimed already."""
+    if run.token is None:
+        return Row(run)
+    return Row(run, RunStatus.RUNNING, run.token, attempt=1)
 
 
 def fresh(row: Row) -> Run:

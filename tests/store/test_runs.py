@@ -92,6 +92,18 @@ async def test_a_run_is_claimed_once(tmp_path: Path) -> None:
     assert (row["status"], row["token"], row["attempt"]) == ("running", "1", 1)
 
 
+@pytest.mark.parametrize("ephemeral", [False, True])
+async def test_a_run_can_be_claimed_by_its_acceptance(tmp_path: Path, *, ephemeral: bool) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        run = await shelf.accept("a", token="1", ephemeral=ephemeral)
+        row = shelf.run("a")
+        again = await shelf.runs.claim(run, "2")
+        assert await shelf.runs.requeue(run)
+        put_back = shelf.run("a")
+    assert (row["status"], row["token"], row["attempt"], again) == ("running", "1", 1, False)
+    assert (put_back["status"], put_back["token"], put_back["attempt"]) == ("pending", None, 0)
+
+
 @pytest.mark.parametrize("token", [None, "other"])
 @pytest.mark.parametrize("write", ["finish", "requeue", "erase"])
 async def test_whoever_does_not_hold_a_run_changes_nothing(
