@@ -23,7 +23,7 @@ TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does 
 CADENCE = 0.15  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
 MUCH = 512  # records at once, after which the next ones wait for longer, and which are one part
-LONGER = 6  # times the cadence: each handing on takes the interpreter from a busy event loop
+LONGER = 3  # times the cadence: each handing on takes the interpreter from a busy event loop
 REST = 0.02  # seconds between two parts, while there is room for what is told meanwhile
 _OTHERS = 2 / 3  # of the time at the end, until who takes what sinks tell is closed
 _RESTART_FIRST = 0.1  # seconds
@@ -36,8 +36,8 @@ _log = structlog.get_logger("masterloop")
 class Aggregator:
     """Where everything that happens is told: ``emit`` costs whoever tells it one append.
 
-    A thread hands what was told to the sinks 0.15 s later, the rest of it 0.9 s later while that is
-    much, or as soon as there is room for only as much again; while nothing happens, it sleeps.
+    A thread hands what was told to the sinks 0.15 s later, the rest of it 0.45 s later while that
+    is much, or as soon as there is room for only as much again; while nothing happens, it sleeps.
     Should it die, the event loop hands on until another one is started. Each sink has a thread of
     its own, and takes its time; but ``counters``, which only compute, are handed everything by the
     thread itself, and it computes what ``writers`` write.
