@@ -83,7 +83,9 @@ class Connection(HttpToolsProtocol):
         self._unfinished = 0
         super().on_headers_complete()
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        if cycle is not None and cycle.transport is self.transport:
+        if cycle is None or cycle.transport is not self.transport:
+            return
+        if cycle.scope["method"] != "HEAD":  # whose answer has no body to wait for
             cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:

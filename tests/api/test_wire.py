@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import select
 import socket
 import struct
@@ -104,6 +105,17 @@ async def test_what_never_ends_is_cut_off(tmp_path: Path, start: bytes, more: by
         writer.close()
         alive = await answer(address, [GET + b"Connection: close\r\n\r\n"])
     assert alive.endswith(b'{"ok":true}')
+
+
+@pytest.mark.parametrize("first", [b"HEAD /info", b"GET /info"])
+async def test_answers_come_in_the_order_of_the_requests(tmp_path: Path, first: bytes) -> None:
+    request = first + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        alone = await answer(address, [request.replace(b"x\r\n", b"x\r\nConnection: close\r\n")])
+        both = await answer(address, [request + GET + b"Connection: close\r\n\r\n"])
+    (length,) = re.findall(rb"content-length: \d+", alone)
+    assert re.findall(rb"content-length: \d+", both) == [length, b"content-length: 11"]
+    assert both.endswith(b'{"ok":true}')
 
 
 async def _keep_sending(writer: asyncio.StreamWriter, start: bytes, more: bytes) -> None:
