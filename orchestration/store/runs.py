@@ -141,10 +141,11 @@ class RunStore:
 
     def requeue(self, run: Run) -> Awaitable[bool]:
         """Put a running run back; see the port."""
-        if self._unwritten.discard(run):
-            return self._database.write(partial(_accept, run, columns(run, None), self._ttl))
-        parameters = (iso_now(), run.run_id, RunStatus.RUNNING, run.token)
-        return self._write(run, partial(change, _REQUEUE, parameters))
+        self._unwritten.discard(run)
+        back = partial(change, _REQUEUE, (iso_now(), run.run_id, RunStatus.RUNNING, run.token))
+        if run.ephemeral and not run.announced:  # it may never have been written
+            back = partial(_keep_pending, back, run, columns(run, None), self._ttl)
+        return self._write(run, back)
 
     def crash(self, run: Run) -> Awaitable[bool]:
         """Put a running run back that is charged with a crash; see the port."""
@@ -338,6 +339,19 @@ def _make(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     if not run.stamp and not cron:
         known = terms_of_names(run.graph_id, run.assistant_id)
     return insert_thread(connection, run.thread_id, run.created_at, metadata, ttl, found=known)
+
+
+def _keep_pending(
+    back: Operation[bool],
+    run: Run,
+    row: tuple[Any, ...],
+    ttl: Ttl | None,
+    connection: sqlite3.Connection,
+) -> bool:
+    """Put a run back, or keep it if it is not there."""
+    return back(connection) or (
+        not is_there(connection, run.run_id) and _accept(run, row, ttl, connection)
+    )
 
 
 def _claim(

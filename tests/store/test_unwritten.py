@@ -175,6 +175,18 @@ async def test_a_run_ends_and_is_claimed_while_it_fails_to_be_written(tmp_path: 
     assert (rows[1]["status"], rows[1]["token"]) == ("running", "token")
 
 
+async def test_a_run_is_put_back_although_it_could_not_be_written_at_first(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path, hold=NEVER) as shelf:
+        run = await begun(shelf, quiet("a", kwargs={"input": BALLAST}))
+        await shelf.database.write(lambda c: c.execute("PRAGMA max_page_count = 1").fetchall())
+        with pytest.raises(DiskFull):
+            await shelf.runs.requeue(run)
+        await shelf.database.write(lambda c: c.execute("PRAGMA max_page_count = 9999").fetchall())
+        assert await shelf.runs.requeue(run)
+        row = shelf.run("a")
+    assert (row["status"], row["token"], row["attempt"]) == ("pending", None, 0)
+
+
 async def test_a_run_that_is_written_is_claimed_once(tmp_path: Path) -> None:
     async with open_shelf(tmp_path, hold=NEVER) as shelf:
         run = await begun(shelf, quiet("a"))
