@@ -157,7 +157,7 @@ Emit = Callable[[Event], None]
 T = TypeVar("T")
 
 
-def acceptance(run: Run) -> RunAccepted:
+def accepted_event(run: Run) -> RunAccepted:
     """Return what is reported of a run that is durable."""
     user = run.principal["user"] if run.principal else {}
     return RunAccepted(

@@ -1,7 +1,7 @@
 """The master loop: takes runs in, lets them wait, has them worked on, tells how they ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
@@ -9,6 +9,7 @@ from typing import Any
 
 from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
+from orchestration.loop.acceptance import Acceptance
 from orchestration.loop.admission import Admission, Limits
 from orchestration.loop.draining import let_go, put_back
 from orchestration.loop.errors import (
@@ -19,7 +20,14 @@ from orchestration.loop.errors import (
     ThreadNotFound,
     WorkerLost,
 )
-from orchestration.loop.events import Emit, RunRejected, WriteFailed, acceptance, harmless, recovery
+from orchestration.loop.events import (
+    Emit,
+    RunRejected,
+    WriteFailed,
+    accepted_event,
+    harmless,
+    recovery,
+)
 from orchestration.loop.ports import Executor, RunStore
 from orchestration.loop.rate import Allowance
 from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, Run
@@ -51,8 +59,7 @@ class MasterLoop:
         self._threads: dict[str, list[Run]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
-        # What is about to be accepted, in this very turn, with what tells those that have begun.
-        self._accepting: dict[Run, asyncio.Future[bool] | None] = {}
+        self._accepting: Acceptance | None = None  # what is about to be, in this very turn
         self.logs = ThreadLogs()
         self.watchers = Watchers(self.on_thread)
 
@@ -145,18 +152,15 @@ class MasterLoop:
             raise
         for run in runs:
             self._enter(run)
-        self._accepting = begun = dict[Run, asyncio.Future[bool] | None].fromkeys(runs)
+        self._accepting = acceptance = Acceptance(runs, before)
         self._scheduler.add(*runs)
-        self._accepting = {}
+        self._accepting = None
         accepted = _called(self._store.accept, *runs)
-        # Not awaited itself: of a caller who is cancelled here, the runs may be durable, and stand.
-        settled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        settle = partial(self._settle, begun, before, settled)
         if accepted.done():
-            settle(accepted)
+            self._settle(acceptance, accepted)
         else:
-            accepted.add_done_callback(settle)
-        await settled
+            accepted.add_done_callback(partial(self._settle, acceptance))
+        await acceptance.settled
 
     def cancel(self, run: Run, ending: Ending) -> None:
         """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see its ``done``."""
@@ -240,35 +244,28 @@ class MasterLoop:
         self.watchers.enter(run)
         self.logs.enter(run)
 
-    def _settle(
-        self,
-        runs: Mapping[Run, asyncio.Future[bool] | None],
-        before: Sequence[Sequence[Run]],
-        settled: asyncio.Future[None],
-        accepted: asyncio.Future[bool],
-    ) -> None:
-        """Do what follows once it is known whether ``runs`` were taken, and tell who submits."""
-        error = accepted.exception()
+    def _settle(self, acceptance: Acceptance, accepted: asyncio.Future[bool]) -> None:
+        """Do what follows once it is known whether runs were taken."""
+        runs, error = acceptance.runs, accepted.exception()
         if error is None and not accepted.result():
-            error = ThreadNotFound(next(iter(runs)).thread_id)
+            error = ThreadNotFound(runs[0].thread_id)
         if error is not None:
-            for run, claimed in runs.items():
+            for run in runs:
                 self._scheduler.withdraw(run)
                 self._leave(run, error)
-                if claimed is not None:
-                    claimed.cancel()
-            self._reject(tuple(runs), error)
-            if not settled.done():
-                settled.set_exception(error)
+            self._reject(runs, error)
+            acceptance.refuse(error)
             return
-        failpoint("accept.after_commit")
-        for (run, claimed), others in zip(runs.items(), before, strict=True):
-            self._emit(acceptance(run))
-            if claimed is not None and not claimed.done():
-                claimed.set_result(True)
-            self._supersede(others, run)
-        if not settled.done():
-            settled.set_result(None)
+        acceptance.stand()
+        try:
+            failpoint("accept.after_commit")
+            for run, others in zip(runs, acceptance.others, strict=True):
+                self._emit(accepted_event(run))
+                self._supersede(others, run)
+        except Exception as broken:  # noqa: BLE001 - for who submits them; they stand all the same
+            acceptance.tell(broken)
+        else:
+            acceptance.tell()
 
     def _supersede(self, others: Sequence[Run], run: Run) -> None:
         """Stop the ``others`` on the thread of ``run``, if that is its strategy."""
@@ -286,9 +283,8 @@ class MasterLoop:
 
     def _claim(self, run: Run) -> asyncio.Future[bool]:
         run.token = run.token or f"{self._rng.getrandbits(128):032x}"
-        if run in self._accepting:  # its acceptance claims it
-            claimed = self._accepting[run] = asyncio.get_running_loop().create_future()
-            return claimed
+        if self._accepting is not None and run in self._accepting:
+            return self._accepting.claim()
         return _called(self._store.claim, run, run.token)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:

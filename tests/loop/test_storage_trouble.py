@@ -5,6 +5,7 @@ from collections.abc import Awaitable
 
 import pytest
 
+from operations import failpoints
 from operations.errors import StorageFull, StorageUnavailable
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import RunEnded, RunRejected, RunsRecovered, RunStarted, WriteFailed
@@ -144,6 +145,22 @@ def test_a_run_that_begins_while_its_acceptance_is_under_way_is_put_back_by_a_st
         await submitting  # it is durable, whatever became of the service
         assert stage.executor.order == []
 
+    play(main)
+
+
+def test_what_breaks_after_the_acceptance_is_told_and_the_run_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main(stage: Stage) -> None:
+        with pytest.raises(OSError, match="after_commit"):
+            await stage.submit("a", "thread")
+        await stage.quiet()
+        stage.end("a")
+        await stage.quiet()
+        assert stage.store.status["a"] is RunStatus.SUCCESS
+        assert stage.loop.working == 0
+
+    monkeypatch.setattr(failpoints, "_active", {"accept.after_commit": "raise:OSError"})
     play(main)
 
 
