@@ -12,7 +12,7 @@ from collections.abc import (
     Iterator,
     Sequence,
 )
-from typing import Any, Protocol, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
@@ -31,6 +31,7 @@ from operations.failpoints import failpoint
 from orchestration.store.checkpoint_rows import checkpoint_tuple, metadata_text
 from orchestration.store.checkpoint_search import PAGE, Found, Row, Search, search
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -68,6 +69,39 @@ class CheckpointRows(Protocol):
         ...
 
 
+class _Method(Generic[P, T]):
+    """A method whose signature is made once.
+
+    LangGraph looks at that of ``aput_writes`` at every call of a graph, and Python makes that of a
+    bound method anew each time.
+    """
+
+    def __init__(self, function: "Callable[Concatenate[Any, P], T]") -> None:
+        self._function = function
+        _, *others = inspect.signature(function).parameters.values()
+        self._signature = inspect.Signature(others)
+
+    def __get__(self, saver: object, owner: type | None = None) -> "Callable[P, T]":
+        return _Bound(self._function, saver, self._signature)
+
+
+class _Bound(Generic[P, T]):
+    __slots__ = ("__signature__", "_function", "_saver")
+
+    def __init__(
+        self,
+        function: "Callable[Concatenate[Any, P], T]",
+        saver: object,
+        signature: inspect.Signature,
+    ) -> None:
+        self._function = function
+        self._saver = saver
+        self.__signature__ = signature
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._function(self._saver, *args, **kwargs)
+
+
 class RowSaver(BaseCheckpointSaver[str]):
     """Puts and finds checkpoints as rows.
 
@@ -77,8 +111,20 @@ class RowSaver(BaseCheckpointSaver[str]):
 
     def __init__(self, rows: CheckpointRows, *, serde: SerializerProtocol) -> None:
         super().__init__(serde=serde)
+        self._allowed: Collection[tuple[str, ...]] | None = None
         self._rows = rows
         self._loop = asyncio.get_running_loop()
+
+    def with_allowlist(self, extra_allowlist: Collection[tuple[str, ...]]) -> Self:
+        """Return a copy that may read these types, too; the same one for what it was made for.
+
+        A graph asks for it at every call, with the same list.
+        """
+        if extra_allowlist is self._allowed:
+            return self
+        saver = cast("Self", super().with_allowlist(extra_allowlist))
+        saver._allowed = extra_allowlist  # noqa: SLF001 - one of ours
+        return saver
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         """Return the checkpoint that ``config`` names, or the latest; None if there is none."""
@@ -142,7 +188,8 @@ class RowSaver(BaseCheckpointSaver[str]):
             }
         }
 
-    async def aput_writes(
+    @_Method
+    async def aput_writes(  # pyright: ignore[reportIncompatibleMethodOverride] - called as it is
         self,
         config: RunnableConfig,
         writes: Sequence[tuple[str, Any]],
@@ -169,10 +216,6 @@ class RowSaver(BaseCheckpointSaver[str]):
         # A task's ordinary writes are stored once; its error, interrupt or resume value may change.
         again = all(channel in WRITES_IDX_MAP for channel, _ in writes)
         await self._rows.put_writes(key, rows, _run_id(config), again=again)
-
-    # LangGraph looks at the signature at every call of a graph; making it takes a third of what a
-    # commit does.
-    aput_writes.__signature__ = inspect.signature(aput_writes)  # type: ignore[attr-defined]
 
     def get_next_version(self, current: str | int | None, channel: None) -> str:  # noqa: ARG002 - the base's
         """Return a version after ``current``: a counter, and a fraction that tells forks apart."""

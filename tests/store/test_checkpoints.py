@@ -1,14 +1,14 @@
 """The checkpoint saver: what is put is found and listed, also from other threads."""
 
 import asyncio
+import inspect
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.checkpoint.base import (
-    empty_checkpoint,
-)
+from langgraph.checkpoint.base import empty_checkpoint
 from langgraph.graph import START, StateGraph
+from langgraph.pregel._checkpoint import put_writes_accepts_task_path
 
 from operations.database import DiskFull
 from orchestration.store.checkpoint_search import UnsafeFilter
@@ -123,6 +123,23 @@ async def test_writes_are_read_in_the_order_of_path_task_and_index(path: Path) -
         found = await saver.aget_tuple(config)
         assert found is not None
         assert [value for _, _, value in found.pending_writes or []] == ["1", "2", "3"]
+
+
+async def test_langgraph_sees_that_writes_have_a_path(path: Path) -> None:
+    async with opened(path) as (_, saver):
+        assert put_writes_accepts_task_path(saver.aput_writes)
+        parameters = inspect.signature(saver.aput_writes).parameters
+        assert [*parameters] == ["config", "writes", "task_id", "task_path"]
+
+
+async def test_a_saver_made_for_types_is_not_made_again_for_them(path: Path) -> None:
+    async with opened(path) as (_, saver):
+        types, others = {("tests", "A")}, {("tests", "B")}
+        made = saver.with_allowlist(types)
+        assert made is not saver
+        assert made.with_allowlist(types) is made
+        assert made.with_allowlist(others) is not made
+        assert saver.with_allowlist(types) is not saver
 
 
 async def test_a_put_that_finds_the_disk_full_says_so(path: Path) -> None:
