@@ -128,6 +128,7 @@ class RunStore:
         """Write how a run ended; see the port."""
         if self._unwritten.discard(run):
             return self._nothing_to_write
+        self._threads.note(run)
         self._left(run.thread_id)
         end = partial(finish, run, run.token, outcome, state)
         if outcome.poison:

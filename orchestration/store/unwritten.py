@@ -7,7 +7,10 @@ from functools import partial
 from orchestration.loop.run import Run
 
 HOLD = 0.25  # seconds that a run of which nobody was told may go without being written
+_MOST = 2.0  # seconds that it may while such runs take long
 AGAIN = 1.0  # seconds until a run that could not be written is tried again
+_TIMES = 2  # what others took of late
+_SHARE = 1 / 16  # of the latest in that
 
 Write = Callable[[Run], "asyncio.Future[bool]"]
 
@@ -28,17 +31,41 @@ def _may_wait(run: Run) -> bool:
     return not (run.announced or asks)
 
 
+class Hold:
+    """How many ``seconds`` a run is held back: for twice what others took of late, within bounds.
+
+    Else, where many at once take as long as the ``least``, all of them would be written just before
+    they end, when there is least time for it.
+    """
+
+    def __init__(self, least: float, most: float) -> None:
+        self._least = least
+        self._most = most
+        self._usual = 0.0  # seconds
+
+    @property
+    def seconds(self) -> float:
+        """How long, at present."""
+        return max(self._least, min(_TIMES * self._usual, self._most))
+
+    def note(self, run: Run) -> None:
+        """Take into account how long ``run`` took, which ends."""
+        took = asyncio.get_running_loop().time() - run.arrived
+        self._usual += (took - self._usual) * _SHARE
+
+
 class UnwrittenRuns:
     """Holds runs back from the disk for a moment; see docs/adr/0007.
 
     ``write`` keeps a run as it is: accepted, and claimed if it has a token. It is called for a run
-    that is still here after ``hold`` seconds, and again for as long as it fails.
+    that is still here after ``hold`` seconds, or more while all take long, and again for as long as
+    it fails.
     """
 
     def __init__(self, write: Write, hold: float) -> None:
         self._write = write
-        self._hold = hold
-        self._held: dict[str, tuple[Run, float]] = {}  # with the time at which it is due
+        self._hold = Hold(hold, _MOST)
+        self._held: dict[str, tuple[Run, float]] = {}  # with since when it has been here
         self._writing: dict[str, asyncio.Future[bool]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
@@ -48,11 +75,13 @@ class UnwrittenRuns:
 
     def add(self, run: Run) -> None:
         """Hold ``run`` back."""
-        self._keep(run, self._hold)
+        self._keep(run, asyncio.get_running_loop().time())
 
     def discard(self, run: Run) -> bool:
         """Never write ``run``; False if it is written, or about to be."""
         self._writing.pop(run.run_id, None)
+        if leaves_nothing(run):
+            self._hold.note(run)
         return self._held.pop(run.run_id, None) is not None
 
     def writing(self, run: Run) -> "asyncio.Future[bool] | None":
@@ -72,19 +101,19 @@ class UnwrittenRuns:
         for run, _ in tuple(self._held.values()):
             self.write_now(run)
 
-    def _keep(self, run: Run, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._held[run.run_id] = (run, loop.time() + seconds)
+    def _keep(self, run: Run, since: float) -> None:
+        self._held[run.run_id] = (run, since)
         if self._timer is None:
-            self._timer = loop.call_later(seconds, self._write_due)
+            due = since + self._hold.seconds
+            self._timer = asyncio.get_running_loop().call_at(due, self._write_due)
 
     def _write_due(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
-        now = loop.time()
-        for run, due in tuple(self._held.values()):
-            if due > now:
-                self._timer = loop.call_at(due, self._write_due)
+        now, seconds = loop.time(), self._hold.seconds
+        for run, since in tuple(self._held.values()):
+            if since + seconds > now:
+                self._timer = loop.call_at(since + seconds, self._write_due)
                 return
             self.write_now(run)
 
@@ -92,4 +121,5 @@ class UnwrittenRuns:
         if self._writing.pop(run.run_id, None) is None:  # it has ended meanwhile
             return
         if not written.cancelled() and written.exception() is not None:
-            self._keep(run, AGAIN)
+            again = asyncio.get_running_loop().time() + AGAIN
+            self._keep(run, again - self._hold.seconds)

@@ -12,11 +12,12 @@ from operations.errors import StorageUnavailable
 from operations.writer import Operation
 from orchestration.loop.run import Run
 from orchestration.store.run_rows import is_there
-from orchestration.store.unwritten import AGAIN
+from orchestration.store.unwritten import AGAIN, Hold, leaves_a_thread
 
 T = TypeVar("T")
 
 HOLD = 0.05  # seconds: what a run has done on a thread is more to lose than its acceptance
+_MOST = 0.5  # seconds, while such runs take long
 
 
 class CannotBeWritten(Exception):
@@ -48,12 +49,13 @@ class UnwrittenThreads:
     """Holds threads back from the disk for a moment, with the runs that make them; see ADR 7.
 
     What is done to one is kept in order, and made in one transaction with the first write that is
-    not held back, or after ``hold`` seconds; until that has worked, each write brings it along.
+    not held back, or after ``hold`` seconds, or more while all take long; until that has worked,
+    each write brings it along.
     """
 
     def __init__(self, database: Database, hold: float = HOLD) -> None:
         self._database = database
-        self._hold = hold
+        self._hold = Hold(hold, _MOST)
         self._named: dict[str, _Thread] = {}  # each by its id, and by that of its run
 
     def __bool__(self) -> bool:
@@ -67,9 +69,15 @@ class UnwrittenThreads:
 
     def hold(self, run: Run, accept: Operation[Any]) -> None:
         """Hold back the thread that ``run`` makes, beginning with its acceptance."""
-        timer = asyncio.get_running_loop().call_later(self._hold, self._write_due, run.thread_id)
+        seconds = self._hold.seconds
+        timer = asyncio.get_running_loop().call_later(seconds, self._write_due, run.thread_id)
         thread = _Thread(run.thread_id, run.run_id, timer, [accept])
         self._named[run.thread_id] = self._named[run.run_id] = thread
+
+    def note(self, run: Run) -> None:
+        """Take into account how long a run took, which ends and may have been held back."""
+        if leaves_a_thread(run):
+            self._hold.note(run)
 
     def keep(
         self,

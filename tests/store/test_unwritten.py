@@ -8,6 +8,8 @@ import pytest
 
 from operations.database import DiskFull
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus
+from orchestration.store.unwritten import HOLD, UnwrittenRuns
+from tests.agents.puppets import on_virtual_time
 from tests.store.shelf import Shelf, crash, new_run, open_shelf
 
 DONE = Outcome(RunStatus.SUCCESS, b"{}")
@@ -17,7 +19,8 @@ BALLAST = "x" * 500_000
 
 def quiet(run_id: str, **given: Any) -> Run:
     """Return a run that somebody waits for who was told nothing."""
-    asked = {"announced": False, "ephemeral": True, **given}
+    arrived = asyncio.get_running_loop().time()
+    asked = {"announced": False, "ephemeral": True, "arrived": arrived, **given}
     return new_run(run_id, f"thread-{run_id}", **asked)
 
 
@@ -32,6 +35,33 @@ async def statements(shelf: Shelf) -> list[str]:
     await shelf.database.write(lambda c: c.set_trace_callback(lambda sql: made.append(sql.strip())))
     made.clear()
     return made
+
+
+class Disk:
+    """Notes when runs are written."""
+
+    def __init__(self) -> None:
+        self.written: dict[str, float] = {}  # seconds after their arrival
+        self.runs = UnwrittenRuns(self._write, HOLD)
+
+    def _write(self, run: Run) -> "asyncio.Future[bool]":
+        loop = asyncio.get_running_loop()
+        self.written[run.run_id] = loop.time() - run.arrived
+        written: asyncio.Future[bool] = loop.create_future()
+        written.set_result(True)
+        return written
+
+    async def crowd(self, name: str, count: int, took: float) -> None:
+        """Have many runs that each take so many seconds, ten of them at any time."""
+
+        async def one(number: int) -> None:
+            await asyncio.sleep(number * took / 10)
+            run = quiet(f"{name}-{number}")
+            self.runs.add(run)
+            await asyncio.sleep(took)
+            self.runs.discard(run)
+
+        await asyncio.gather(*map(one, range(count)))
 
 
 async def written(shelf: Shelf, run_id: str) -> None:
@@ -193,3 +223,43 @@ async def test_a_run_that_is_written_is_claimed_once(tmp_path: Path) -> None:
         shelf.runs.write_all()
         await shelf.database.settled()
         assert not await shelf.runs.claim(run, "other")
+
+
+def test_of_runs_that_all_take_long_but_few_are_written() -> None:
+    async def main() -> None:
+        disk = Disk()
+        await disk.crowd("short", 50, 0.1)
+        assert disk.written == {}
+        await disk.crowd("long", 200, 0.6)
+        assert max(int(run_id.split("-")[1]) for run_id in disk.written) < 20
+        long = quiet("longer")
+        disk.runs.add(long)
+        await asyncio.sleep(3600)
+        assert disk.written["longer"] == pytest.approx(1.2, abs=0.01)
+
+    on_virtual_time(main)
+
+
+def test_a_run_is_written_after_two_seconds_however_long_all_take() -> None:
+    async def main() -> None:
+        disk = Disk()
+        await disk.crowd("hour", 200, 3600.0)
+        late = quiet("late")
+        disk.runs.add(late)
+        await asyncio.sleep(10)
+        assert disk.written["late"] == pytest.approx(2.0, abs=0.01)
+
+    on_virtual_time(main)
+
+
+def test_once_runs_are_short_again_a_long_one_is_written_soon() -> None:
+    async def main() -> None:
+        disk = Disk()
+        await disk.crowd("long", 100, 1.0)
+        await disk.crowd("short", 100, 0.01)
+        long = quiet("longer")
+        disk.runs.add(long)
+        await asyncio.sleep(10)
+        assert disk.written["longer"] == pytest.approx(HOLD, abs=0.01)
+
+    on_virtual_time(main)

@@ -98,6 +98,17 @@ async def test_a_run_that_works_for_longer_is_written_as_it_is_then(tmp_path: Pa
         assert not await shelf.runs.finish(run, DONE, LEFT)
 
 
+async def test_while_runs_take_long_a_thread_is_held_back_for_longer(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path, hold=0.0) as shelf:
+        now = asyncio.get_running_loop().time
+        long = await begun(shelf, quiet("a", arrived=now() - 60))
+        assert await shelf.runs.finish(long, DONE, LEFT)
+        begins = now()
+        await begun(shelf, quiet("b"))
+        await written(shelf, "b")
+        assert now() - begins > 0.4
+
+
 @pytest.mark.parametrize(("checkpoints", "levels"), [(0, ["NORMAL"]), (1, [])])
 async def test_checkpoints_wait_for_the_disk_as_soon_as_they_are_written(
     tmp_path: Path, checkpoints: int, levels: list[str]
