@@ -18,6 +18,7 @@ from operations.readers import STATEMENTS, connect_to_read
 
 QUICK_CHECK_LIMIT = 256 * 1024**2  # bytes; a larger file is not read through at each start
 JOURNAL_LIMIT = 64 * 1024**2  # bytes of write-ahead log kept after a burst of writes
+_LOG_HEADER, _FRAME_HEADER = 32, 24  # bytes
 
 
 class Hold:
@@ -99,6 +100,7 @@ def open_to_write(
             connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT}")
             migrate(connection, migrations)
             connection.execute("PRAGMA foreign_keys = ON")
+            _lengthen_log(connection, Path(f"{path}-wal"))
         except sqlite3.Error as error:
             raise in_our_words(error, path) from error
         yield connection
@@ -106,6 +108,24 @@ def open_to_write(
         with suppress(sqlite3.Error):
             connection.execute("PRAGMA busy_timeout = 0")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _lengthen_log(connection: sqlite3.Connection, log: Path) -> None:
+    """Fill the write-ahead log with zeros up to where SQLite begins it anew.
+
+    A commit to a file that grows also waits for its new length: here twice as long. Zeros are no
+    valid header nor frame of a log (section 4.1 of SQLite's file format). Without room for them,
+    the log grows as it is written.
+    """
+    pages: int = connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
+    page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+    length = log.stat().st_size
+    missing = _LOG_HEADER + pages * (_FRAME_HEADER + page_size) - length
+    try:
+        with log.open("ab") as file:
+            file.write(bytes(max(0, missing)))
+    except OSError:
+        os.truncate(log, length)
 
 
 def _check(path: Path, busy_timeout: float) -> None:

@@ -21,6 +21,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "data" / "masterloop.sqlite"
 
 
+def length_of_log(path: Path) -> int:
+    return Path(f"{path}-wal").stat().st_size
+
+
 async def test_a_write_gives_what_its_operation_returned_and_is_seen_by_reads(path: Path) -> None:
     async with open_database(path, [NOTES]) as database:
         assert await database.write(note("a")) == 1
@@ -178,6 +182,15 @@ async def test_leaving_makes_every_queued_write_first(path: Path) -> None:
         for number in range(1_000):
             database.write(note(str(number)))
     assert len(bodies_in(path)) == 1_000
+
+
+async def test_the_log_is_as_long_at_the_start_as_commits_make_it(path: Path) -> None:
+    for _ in range(2):
+        async with open_database(path, [NOTES]) as database:
+            length = length_of_log(path)
+            for _ in range(1_100):  # pages; after 1,000 SQLite begins the log anew
+                await database.write(note("a"), synced=False)
+            assert length_of_log(path) == length
 
 
 async def test_leaving_folds_the_log_into_the_file(path: Path) -> None:

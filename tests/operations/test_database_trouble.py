@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import resource
 import sqlite3
 import stat
 import subprocess
@@ -59,6 +60,7 @@ def limit(size):
 async def main():
     notes = Migration(1, "notes", "CREATE TABLE notes (id INTEGER PRIMARY KEY, body TEXT);")
     write = lambda c: c.execute("INSERT INTO notes (body) VALUES (?)", ("x" * 10_000,)).lastrowid
+    limit(int(sys.argv[2]))
     async with open_database(Path(sys.argv[1]), [notes]) as database:
         limit(256 * 1024)
         acknowledged = 0
@@ -76,10 +78,12 @@ asyncio.run(main())
 """
 
 
-def test_a_disk_that_has_no_room_for_the_log_is_full_until_it_has_room_again(path: Path) -> None:
-    child = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(path)], capture_output=True, text=True, check=True
-    )
+@pytest.mark.parametrize("at_the_start", [resource.RLIM_INFINITY, 256 * 1024])
+def test_a_disk_that_has_no_room_for_the_log_is_full_until_it_has_room_again(
+    path: Path, at_the_start: int
+) -> None:
+    command = [sys.executable, "-c", FULL_DISK, str(path), str(at_the_start)]
+    child = subprocess.run(command, capture_output=True, text=True, check=True)
     assert child.stdout.split() == ["True", "True", "True"]
     assert bodies_in(path)
 
