@@ -50,7 +50,8 @@ class Exposition:
         try:
             yield
         finally:
-            server.shutdown()
+            with anyio.CancelScope(shield=True):  # it looks twice a second whether it is to end
+                await anyio.to_thread.run_sync(server.shutdown)
             server.server_close()
             thread.join()
 

@@ -17,6 +17,7 @@ from operations.telemetry.record import Importance, Record
 from orchestration.loop.events import RunAccepted, RunEnded
 from orchestration.loop.run import RunStatus
 from orchestration.telemetry import instruments as names
+from orchestration.telemetry.exposition import Exposition
 from orchestration.telemetry.gauges import Gauges
 from orchestration.telemetry.metrics import Metrics
 from tests.agents.kinds import free_port
@@ -119,6 +120,13 @@ async def test_there_is_a_port_for_scrapes_on_this_machine(tmp_path: Path) -> No
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(f"http://127.0.0.1:{port}/metrics")
+
+
+async def test_the_end_of_that_port_does_not_hold_the_event_loop_up() -> None:
+    turned: list[bool] = []
+    async with Exposition(bytes).listening(free_port()):
+        asyncio.get_running_loop().call_soon(turned.append, True)
+    assert turned
 
 
 def test_ten_thousand_assistants_have_no_more_series_than_two_hundred() -> None:
