@@ -25,6 +25,7 @@ from operations.redaction import redact, redacted, suspicious
 Processor = structlog.typing.Processor
 Entry = structlog.typing.EventDict
 Context = Callable[[], Mapping[str, Any]]
+Past = Callable[[float, str, Entry, Iterable[str]], None]
 _MARGIN = "    "  # before each line of a traceback
 
 
@@ -65,18 +66,20 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
     logging.basicConfig(handlers=[handler], level=max(number, logging.WARNING), force=True)
 
 
-def log_past(at: float, event: str, facts: Entry, texts: Iterable[str]) -> None:
-    """Log something that happened ``at``, in seconds since 1970, at the level ``info``.
+def past_log() -> "Past":
+    """Return what logs things that are past at the level ``info``, as logs are configured now.
 
-    For machines it does without structlog's chain, which takes ten times as long: of each run
-    there is a line. So no key of ``facts`` may be one that names a secret, and ``texts`` are all
-    of their values that somebody else has chosen.
+    It is given when that was, in seconds since 1970, what happened, the facts, which it may change,
+    and all texts of these that somebody else has chosen. For machines it does without structlog's
+    chain, which takes ten times as long: of each run there is a line. So no key of the facts may
+    be one that names a secret.
     """
     *_, last = structlog.get_config()["processors"]
-    if isinstance(last, _Machines):
-        last.log_past(at, event, facts, texts)
-    else:
-        structlog.get_logger("masterloop").info(event, **facts)
+    return last.log_past if isinstance(last, _Machines) else _log_past
+
+
+def _log_past(_: float, event: str, facts: Entry, __: Iterable[str]) -> None:
+    structlog.get_logger("masterloop").info(event, **facts)
 
 
 @contextmanager
@@ -112,12 +115,11 @@ class _Machines:
     def log_past(self, at: float, event: str, facts: Entry, texts: Iterable[str]) -> None:
         if self._level > logging.INFO:
             return
-        ts = f"{iso_of(at)[:-6]}Z"
-        entry = {**facts, "event": event, "level": "info", "ts": ts}
+        facts["event"], facts["level"], facts["ts"] = event, "info", f"{iso_of(at)[:-6]}Z"
         if _hearers or any(map(_doubtful, texts)):
-            line = self(None, "info", entry)
+            line = self(None, "info", facts)
         else:
-            line = dumps(entry).decode()
+            line = dumps(facts).decode()
         self._stream.write(f"{line}\n")
         self._stream.flush()
 

@@ -26,6 +26,15 @@ class Record(NamedTuple):
     event: Any
     common: Mapping[str, str]
 
+    def telling(self, event: object) -> "Record":
+        """Return the same with another event."""
+        number, at, importance, _, common = self
+        return make_record(Record, (number, at, importance, event, common))
+
+
+# Without the call that a named tuple makes of it: there is one for every event, and every line.
+make_record = tuple.__new__
+
 
 class Sink(Protocol):
     """What takes records. It has a thread of its own, in which all its methods are called."""

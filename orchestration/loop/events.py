@@ -68,7 +68,8 @@ class RunStarted:
 class RunEnded:
     """A run has its terminal status, after so many seconds of work in this attempt.
 
-    Of one that was cancelled before its first attempt, that is number 0.
+    Of one that was cancelled before its first attempt, that is number 0. ``waited`` and ``trace``
+    are what was told as the attempt began, if one did.
     """
 
     run_id: str
@@ -78,6 +79,8 @@ class RunEnded:
     attempt: int
     took: float
     error: str | None = None
+    waited: float | None = None
+    trace: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,7 +65,7 @@ class Worker:
             return Outcome(RunStatus.INTERRUPTED)
         failpoint("claim.after_commit")
         loop = asyncio.get_running_loop()
-        waited, run.started = loop.time() - run.arrived, loop.time()
+        run.started = loop.time()
         run.status = after(run.status, Step.CLAIM)
         run.attempt += 1
         self._emit(
@@ -73,7 +73,7 @@ class Worker:
                 run.run_id,
                 run.graph_id,
                 run.attempt,
-                waited,
+                run.started - run.arrived,
                 run.thread_id,
                 run.priority,
                 run.kwargs.get("trace"),
@@ -247,11 +247,21 @@ class Worker:
         raise lost
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
-        took = asyncio.get_running_loop().time() - run.started if run.started else 0.0
-        error = outcome.failure.error if outcome.failure else None
+        took, waited = 0.0, None
+        if run.started:
+            took = asyncio.get_running_loop().time() - run.started
+            waited = run.started - run.arrived
         self._emit(
             RunEnded(
-                run.run_id, run.thread_id, run.graph_id, outcome.status, run.attempt, took, error
+                run.run_id,
+                run.thread_id,
+                run.graph_id,
+                outcome.status,
+                run.attempt,
+                took,
+                outcome.failure.error if outcome.failure else None,
+                waited,
+                run.kwargs.get("trace"),
             )
         )
 

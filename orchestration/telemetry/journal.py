@@ -1,6 +1,6 @@
 """What the loop and the pools report, in the log: a line per run that ended, more if it matters."""
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,7 +9,7 @@ import structlog
 
 from agents import events as agents
 from coordinator import events as coordinator
-from operations.logs import Text, lines_held, log_past, write_held
+from operations.logs import Past, Text, lines_held, past_log, write_held
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import named_span_of_run
 from orchestration.loop.events import (
@@ -19,13 +19,11 @@ from orchestration.loop.events import (
     RunRejected,
     RunRequeued,
     RunsRecovered,
-    RunStarted,
     StateUnknown,
     WriteFailed,
     ZombieLeft,
 )
 
-_RUNS = 10_000  # that work, of which it is known how long they waited
 _INFO: Mapping[type, str] = {
     RunRequeued: "run requeued",
     RunsRecovered: "runs recovered",
@@ -58,24 +56,21 @@ class Journal:
     """
 
     name = "log"
-    kinds = frozenset({RunStarted, RunEnded, RunRejected, *_INFO, *_WARNING})
+    kinds = frozenset({RunEnded, RunRejected, *_INFO, *_WARNING})
 
     def __init__(self) -> None:
         self._log = structlog.get_logger("masterloop").bind()  # once, not for each line
-        self._working: OrderedDict[str, RunStarted] = OrderedDict()
 
     def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
         """Make the lines of what is worth it."""
         rejected = Counter[RunRejected]()
         lines: list[Record] = []
+        log = past_log()
         with lines_held() as held:
             for record in batch:
                 event = record.event
-                if isinstance(event, RunStarted):
-                    self._note(event)
-                    continue
                 if isinstance(event, RunEnded):
-                    self._write_end(record.at, event)
+                    _write_end(log, record.at, event)
                 elif isinstance(event, RunRejected):
                     rejected[event] += 1
                 else:
@@ -93,37 +88,31 @@ class Journal:
     def close(self, grace: float) -> None:
         """Do nothing: every line is written when it is taken."""
 
-    def _note(self, event: RunStarted) -> None:
-        self._working[event.run_id] = event
-        if len(self._working) > _RUNS:
-            self._working.popitem(last=False)
-
     def _write(self, event: Any) -> None:
         if text := _INFO.get(type(event)):
             self._log.info(text, **asdict(event))
         elif text := _WARNING.get(type(event)):
             self._log.warning(text, **asdict(event))
 
-    def _write_end(self, at: float, event: RunEnded) -> None:
-        told: dict[str, Any] = {
-            "run_id": event.run_id,
-            "thread_id": event.thread_id,
-            "graph_id": event.graph_id,
-            "status": event.status,
-            "attempt": event.attempt,
-            "took": round(event.took, 6),
-            "error": event.error,
-        }
-        if (started := self._working.pop(event.run_id, None)) is not None:
-            told["waited"] = round(started.waited, 6)
-            begun = started.run_id, started.attempt, started.waited, started.trace
-            told |= named_span_of_run(*begun)
-        log_past(at, "run ended", told, (event.graph_id, event.error or ""))
+
+def _write_end(log: Past, at: float, event: RunEnded) -> None:
+    told: dict[str, Any] = {
+        "run_id": event.run_id,
+        "thread_id": event.thread_id,
+        "graph_id": event.graph_id,
+        "status": event.status,
+        "attempt": event.attempt,
+        "took": round(event.took, 6),
+        "error": event.error,
+    }
+    if event.waited is not None:
+        told["waited"] = round(event.waited, 6)
+        told |= named_span_of_run(event.run_id, event.attempt, event.waited, event.trace)
+    log(at, "run ended", told, (event.graph_id, event.error or ""))
 
 
 def _gather(lines: list[Record], record: Record, held: list[Text]) -> None:
     """Move what was ``held`` to ``lines``, as what is to be written of ``record``."""
     if held:
-        number, at, importance, _, common = record
-        lines.append(Record(number, at, importance, tuple(held), common))
+        lines.append(record.telling(tuple(held)))
         held.clear()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from operations.logs import configure_logs, lines_held, log_past, write_held
+from operations.logs import configure_logs, lines_held, past_log, write_held
 from operations.redaction import HIDDEN
 from tests.logging_defaults import log_to_stderr
 
@@ -65,9 +65,9 @@ def test_what_is_past_is_logged_like_the_rest(
 ) -> None:
     configure_logs("info", json=as_json)
     said = "Bearer abcdefghijkl\nforged"
-    log_past(1.5, "run ended", {"run_id": "r", "error": said}, ["graph", said])
+    past_log()(1.5, "run ended", {"run_id": "r", "error": said}, ["graph", said])
     configure_logs("warning", json=as_json)
-    log_past(2.5, "run ended", {"run_id": "s"}, [])
+    past_log()(2.5, "run ended", {"run_id": "s"}, [])
     (line,) = written(capsys)
     assert "run ended" in line
     assert "abcdefghijkl" not in line

@@ -15,7 +15,6 @@ from orchestration.loop.events import (
     RunEnded,
     RunRejected,
     RunRequeued,
-    RunStarted,
     StateUnknown,
     StopRequested,
     WriteFailed,
@@ -77,12 +76,10 @@ def test_refusals_of_a_moment_are_told_by_their_number() -> None:
 
 def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
     journal = Journal()
-    told: list[Event] = [
-        RunStarted("r", "g", 1, 0.25, "t", 5, {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}),
-        RunEnded("r", "t", "g", RunStatus.ERROR, 1, 1.5, "ValueError"),
-    ]
+    trace = {"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
+    ended = RunEnded("r", "t", "g", RunStatus.ERROR, 1, 1.5, "ValueError", 0.25, trace)
     with capture_logs() as entries:
-        write(journal, *told)
+        write(journal, ended)
     assert entries == [
         {
             "event": "run ended",
