@@ -6,7 +6,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from itertools import count
 from random import Random
 from typing import Self
 
@@ -25,11 +24,11 @@ GRACE = 3.0  # seconds for the sinks to take what is left at the end
 MUCH = 512  # records at once, after which the next ones wait for longer, and which are one part
 LONGER = 3  # times the cadence: each handing on takes the interpreter from a busy event loop
 REST = 0.02  # seconds between two parts, while there is room for what is told meanwhile
+AUDITED = 4  # parts, after which what was told meanwhile is handed to the trail
 _OTHERS = 2 / 3  # of the time at the end, until who takes what sinks tell is closed
 _RESTART_FIRST = 0.1  # seconds
 _RESTART_MOST = 30.0  # seconds
 
-_record = tuple.__new__  # without the call that a named tuple makes of it: for every event
 _log = structlog.get_logger("masterloop")
 
 
@@ -62,11 +61,8 @@ class Aggregator:
         capacity: int = CAPACITY,
         cadence: float = CADENCE,
     ) -> None:
-        self._importance = importance
-        self._common = common
-        self._numbers = count(first)
-        self._inbox = Inbox(capacity)
-        self._half = capacity // 2 - 1
+        self._inbox = Inbox(capacity, importance, common, first)
+        self._half = capacity // 2
         self._cadence = cadence
         self._counters = [Inline(sink) for sink in counters]
         self._last = [Lane(sink, capacity, rng) for sink in last]
@@ -106,9 +102,7 @@ class Aggregator:
 
     def emit(self, event: object) -> None:
         """Tell of something; never waits, from whatever thread."""
-        importance = self._importance.get(type(event), Importance.DETAIL)
-        told = next(self._numbers), time.time(), importance, event, self._common
-        waiting = self._inbox.put(_record(Record, told))
+        waiting = self._inbox.put(event)
         if not self._something.is_set():
             self._something.set()
         if waiting >= self._half and not self._enough.is_set():
@@ -187,6 +181,7 @@ class Aggregator:
                 self._hand_on_part(self._parts.popleft())
             if self._parts and rest and not self._closing:
                 self._enough.wait(REST)
+            if not len(self._parts) % AUDITED:
                 self._hand_on_audit()
         for lane in self._lanes:
             lane.wake()

@@ -1,64 +1,97 @@
 """Where records wait: bounded, and the least important go first."""
 
 import threading
+import time
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from operator import attrgetter
 
-from operations.telemetry.record import Importance, Record
+from operations.telemetry.record import Importance, Record, make_record
 
 
 class Inbox:
-    """Takes single records from any thread without waiting; what is for the audit, always."""
+    """Takes events from any thread without waiting; what is for the audit, always.
 
-    def __init__(self, capacity: int) -> None:
+    Records are made of them when they are taken, or when there is no room: not by who tells, who
+    has something else to do. They are numbered from ``first``, in the order they were told.
+    """
+
+    def __init__(
+        self,
+        capacity: int,
+        importance: Mapping[type, Importance],
+        common: Mapping[str, str],
+        first: int,
+    ) -> None:
         self.dropped: Counter[Importance] = Counter()
-        self._capacity = capacity  # records
-        self._waiting: dict[Importance, deque[Record]] = {one: deque() for one in Importance}
-        self._details, self._lives, self._audits = self._waiting.values()
-        self._shedding = threading.Lock()
+        self._capacity = capacity  # events
+        self._importance = importance
+        self._common = common
+        self._numbers = count(first)
+        self._told: deque[tuple[float, object]] = deque()  # no records yet; with when it was
+        self._records: dict[Importance, deque[Record]] = {one: deque() for one in Importance}
+        self._recorded = 0  # how many records there are
+        self._recording = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._details) + len(self._lives) + len(self._audits)
+        return len(self._told) + self._recorded
 
-    def put(self, record: Record) -> int:
-        """Keep a record, in place of the oldest of the least importance if there is no room.
+    def put(self, event: object) -> int:
+        """Keep an event, in place of the oldest of the least importance if there is no room.
 
-        Return how many waited before it.
+        Return how many wait.
         """
-        waiting = len(self._details) + len(self._lives) + len(self._audits)
-        if waiting < self._capacity or self._make_room(record.importance):
-            self._waiting[record.importance].append(record)
+        self._told.append((time.time(), event))
+        waiting = len(self._told) + self._recorded
+        if waiting > self._capacity:
+            self._make_room()
         return waiting
 
     def take(self, before: "deque[Record]") -> list[Record]:
         """Return what waits and what was taken ``before``, of which nothing is left, in order."""
         taken = _all(before)
-        for waiting in self._waiting.values():
-            taken += _all(waiting)
+        with self._recording:
+            self._record()
+            for records in self._records.values():
+                taken += _all(records)
+            self._recorded = 0
         taken.sort()
         return taken
 
     def take_audit(self) -> list[Record]:
         """Return what waits of the audit, in order."""
-        audit = _all(self._audits)
-        audit.sort()
+        with self._recording:
+            self._record()
+            audit = _all(self._records[Importance.AUDIT])
+            self._recorded -= len(audit)
         return audit
 
-    def _make_room(self, importance: Importance) -> bool:
-        """Return whether there is room now for a record that is so important."""
-        with self._shedding:
-            for lowest in Importance:
-                if lowest is Importance.AUDIT or lowest > importance:
+    def _record(self) -> None:
+        """Make records of all that was told."""
+        told, importance_of, common = self._told, self._importance.get, self._common
+        for _ in range(len(told)):
+            at, event = told.popleft()
+            importance = importance_of(type(event), Importance.DETAIL)
+            known = next(self._numbers), at, importance, event, common
+            self._records[importance].append(make_record(Record, known))
+            self._recorded += 1
+
+    def _make_room(self) -> None:
+        if not self._recording.acquire(blocking=False):
+            return  # somebody takes what waits
+        try:
+            self._record()
+            for importance, records in self._records.items():
+                if importance is Importance.AUDIT:
                     break
-                with suppress(IndexError):
-                    self._waiting[lowest].popleft()
-                    self.dropped[lowest] += 1
-                    return True
-            if importance is not Importance.AUDIT:
-                self.dropped[importance] += 1
-            return importance is Importance.AUDIT
+                while records and self._recorded > self._capacity:
+                    records.popleft()
+                    self._recorded -= 1
+                    self.dropped[importance] += 1
+        finally:
+            self._recording.release()
 
 
 class Backlog:

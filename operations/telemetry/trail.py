@@ -19,7 +19,8 @@ FOLDER = "audit"
 _SEGMENT = 16 * 1024**2  # bytes
 _ONE = 2**63 - 1  # bytes: whoever writes one event deletes nothing
 _LONG = 1_000  # characters of a text that are kept
-_NAMES: dict[type, Sequence[str]] = {}  # of the fields of each type of event
+_HEAD = ("writer", "number", "at", "event")  # what every entry begins with
+_NAMES: dict[type, Sequence[str]] = {}  # of the other fields of each type of event
 
 
 class Trail:
@@ -59,10 +60,7 @@ class Trail:
 
     def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
         """Make the entries, with their numbers."""
-        return [
-            Record(record.number, record.at, record.importance, self._entry(record), record.common)
-            for record in batch
-        ]
+        return [record.telling(self._entry(record)) for record in batch]
 
     def take(self, batch: Sequence[Record]) -> None:
         """Write entries.
@@ -94,18 +92,17 @@ class Trail:
     def _entry(self, record: Record) -> bytes:
         self._number += 1
         event = record.event
-        head = {
+        entry = {
             "writer": self._writer,
             "number": self._number,
             "at": iso_of(record.at),
             "event": type(event).__name__,
         }
-        said = {
-            name: value[:_LONG] if isinstance(value := getattr(event, name), str) else value
-            for name in _names(type(event))
-        }
-        # First, and not to be said otherwise by what follows.
-        return dumps({**head, **record.common, **said, **head})
+        entry = {**entry, **record.common, **entry}
+        for name in _names(type(event)):
+            value = getattr(event, name)
+            entry[name] = value[:_LONG] if isinstance(value, str) else value
+        return dumps(entry)
 
 
 def write_down(folder: Path, event: object) -> None:
@@ -128,5 +125,5 @@ def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
 
 def _names(kind: Any) -> Sequence[str]:
     if kind not in _NAMES:
-        _NAMES[kind] = [one.name for one in fields(kind)]
+        _NAMES[kind] = [one.name for one in fields(kind) if one.name not in _HEAD]
     return _NAMES[kind]

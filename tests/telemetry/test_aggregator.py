@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from operations.handover import SOON
-from operations.telemetry.aggregator import LONGER, MUCH, REST, Aggregator
+from operations.telemetry.aggregator import CAPACITY, LONGER, MUCH, REST, Aggregator
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Importance, Record, Sink
 from tests.telemetry.sinks import Shelf, until
@@ -421,16 +421,22 @@ async def test_closing_twice_or_without_having_begun_does_nothing() -> None:
         assert await telemetry.aclose() == ()
 
 
-async def test_told_from_many_threads_at_once_nothing_is_lost_and_nothing_twice() -> None:
+@pytest.mark.parametrize("capacity", [CAPACITY, 64])
+async def test_told_from_many_threads_at_once_nothing_is_lost_uncounted_and_nothing_twice(
+    capacity: int,
+) -> None:
     shelf = Shelf()
 
     def tell() -> None:
         for number in range(500):
             telemetry.emit(Life(number))
 
-    async with aggregator(shelf) as telemetry:
+    async with aggregator(shelf, capacity=capacity) as telemetry:
         threads = [threading.Thread(target=tell) for _ in range(4)]
         for thread in threads:
             thread.start()
         await until(lambda: not any(thread.is_alive() for thread in threads))
-    assert sorted(record.number for record in shelf.records) == list(range(1, 2_001))
+    numbers = [record.number for record in shelf.records]
+    dropped = [*telemetry.dropped.values(), *telemetry.sinks[0].dropped.values()]
+    assert numbers == sorted(set(numbers))
+    assert len(numbers) + sum(dropped) == 2_000
