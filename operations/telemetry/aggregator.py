@@ -72,7 +72,6 @@ class Aggregator:
             *self._last,
         ]
         self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng, trail.prepare)
-        self._audit = deque[Record]()  # that only the trail has had
         self._parts = deque[Sequence[Record]]()  # of what was told, that are to be handed on
         self._something = threading.Event()
         self._enough = threading.Event()
@@ -87,7 +86,7 @@ class Aggregator:
     def waiting(self) -> int:
         """How many records have not been handed to the sinks yet."""
         parts = sum(map(len, tuple(self._parts)))
-        return len(self._inbox) + len(self._audit) + parts
+        return len(self._inbox) + parts
 
     @property
     def dropped(self) -> Mapping[Importance, int]:
@@ -172,10 +171,10 @@ class Aggregator:
 
         What a thread that dies has not come to is left in ``_parts``, for whoever is next.
         """
-        self._hand_on_audit()
-        batch = self._inbox.take(self._audit)
+        batch = self._inbox.take()
         self._much = len(batch) >= MUCH
         self._parts.extend(batch[begin : begin + MUCH] for begin in range(0, len(batch), MUCH))
+        self._hand_on_audit()
         while self._parts:
             with suppress(IndexError):  # who closes, and cannot wait, takes parts as well
                 self._hand_on_part(self._parts.popleft())
@@ -189,7 +188,6 @@ class Aggregator:
     def _hand_on_audit(self) -> None:
         """Hand what is for the audit to the trail; the others have it later, with the rest."""
         audit = self._inbox.take_audit()
-        self._audit.extend(audit)
         if self._trail is not None and audit:
             self._trail.put(audit)
             self._trail.wake()

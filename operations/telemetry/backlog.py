@@ -4,11 +4,12 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from itertools import count
 from operator import attrgetter
 
 from operations.telemetry.record import Importance, Record, make_record
+
+_SLACK = 8  # an eighth more than there is room for waits until the oldest go: at once
 
 
 class Inbox:
@@ -31,12 +32,13 @@ class Inbox:
         self._common = common
         self._numbers = count(first)
         self._told: deque[tuple[float, object]] = deque()  # no records yet; with when it was
-        self._records: dict[Importance, deque[Record]] = {one: deque() for one in Importance}
-        self._recorded = 0  # how many records there are
+        self._records: list[Record] = []
+        self._audit: list[Record] = []  # that nobody has been given for it
+        self._kept = 0  # how many of the records are for the audit
         self._recording = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._told) + self._recorded
+        return len(self._told) + len(self._records)
 
     def put(self, event: object) -> int:
         """Keep an event, in place of the oldest of the least importance if there is no room.
@@ -44,52 +46,51 @@ class Inbox:
         Return how many wait.
         """
         self._told.append((time.time(), event))
-        waiting = len(self._told) + self._recorded
+        waiting = len(self._told) + len(self._records)
         if waiting > self._capacity:
             self._make_room()
         return waiting
 
-    def take(self, before: "deque[Record]") -> list[Record]:
-        """Return what waits and what was taken ``before``, of which nothing is left, in order."""
-        taken = _all(before)
+    def take(self) -> list[Record]:
+        """Return what waits, in order."""
         with self._recording:
             self._record()
-            for records in self._records.values():
-                taken += _all(records)
-            self._recorded = 0
-        taken.sort()
+            taken, self._records, self._kept = self._records, [], 0
         return taken
 
     def take_audit(self) -> list[Record]:
-        """Return what waits of the audit, in order."""
+        """Return what is for the audit, each once, in order. It is taken with the rest, too."""
         with self._recording:
             self._record()
-            audit = _all(self._records[Importance.AUDIT])
-            self._recorded -= len(audit)
+            audit, self._audit = self._audit, []
         return audit
 
     def _record(self) -> None:
         """Make records of all that was told."""
-        told, importance_of, common = self._told, self._importance.get, self._common
-        for _ in range(len(told)):
-            at, event = told.popleft()
-            importance = importance_of(type(event), Importance.DETAIL)
-            known = next(self._numbers), at, importance, event, common
-            self._records[importance].append(make_record(Record, known))
-            self._recorded += 1
+        next_of, importance_of, keep = (
+            self._told.popleft,
+            self._importance.get,
+            self._records.append,
+        )
+        numbers, common = self._numbers, self._common
+        detail, audit = Importance.DETAIL, Importance.AUDIT
+        for _ in range(len(self._told)):
+            at, event = next_of()
+            importance = importance_of(type(event), detail)
+            record = make_record(Record, (next(numbers), at, importance, event, common))
+            keep(record)
+            if importance is audit:
+                self._audit.append(record)
+                self._kept += 1
 
     def _make_room(self) -> None:
         if not self._recording.acquire(blocking=False):
             return  # somebody takes what waits
         try:
             self._record()
-            for importance, records in self._records.items():
-                if importance is Importance.AUDIT:
-                    break
-                while records and self._recorded > self._capacity:
-                    records.popleft()
-                    self._recorded -= 1
-                    self.dropped[importance] += 1
+            excess = len(self._records) - max(self._capacity, self._kept)
+            if excess >= max(1, self._capacity // _SLACK):
+                self._records = _without_least(self._records, excess, self.dropped)
         finally:
             self._recording.release()
 
@@ -117,7 +118,9 @@ class Backlog:
         with self._lock:
             self._waiting.extend(batch)
             if len(self._waiting) > self._capacity:
-                self._shed(len(self._waiting) - self._capacity * 7 // 8)
+                # More than one at a time: a sink that is behind for long costs no sort per batch.
+                excess = len(self._waiting) - self._capacity * 7 // _SLACK
+                self._waiting = _without_least(self._waiting, excess, self.dropped)
 
     def take(self, most: int) -> list[Record]:
         """Return the first that wait, at most so many."""
@@ -130,17 +133,13 @@ class Backlog:
         """Count a batch that was taken as dropped."""
         self.dropped.update(record.importance for record in batch)
 
-    def _shed(self, count: int) -> None:
-        # A stable sort: by importance, and within one by age. More than one at a time, so that a
-        # sink that is behind for long does not cost a sort per batch.
-        lost = sorted(self._waiting, key=attrgetter("importance"))[:count]
-        self.give_up(lost)
-        gone = {record.number for record in lost}
-        self._waiting = [record for record in self._waiting if record.number not in gone]
 
-
-def _all(waiting: "deque[Record]") -> list[Record]:
-    taken: list[Record] = []
-    with suppress(IndexError):  # others take of it as well
-        taken.extend(waiting.popleft() for _ in range(len(waiting)))
-    return taken
+def _without_least(
+    records: Sequence[Record], excess: int, dropped: Counter[Importance]
+) -> list[Record]:
+    """Return the records without the oldest of the least importance, which are counted."""
+    # A stable sort: by importance, and within one by age.
+    lost = sorted(records, key=attrgetter("importance"))[:excess]
+    dropped.update(record.importance for record in lost)
+    gone = {record.number for record in lost}
+    return [record for record in records if record.number not in gone]

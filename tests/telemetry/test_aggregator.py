@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 
 from operations.handover import SOON
 from operations.telemetry.aggregator import CAPACITY, LONGER, MUCH, REST, Aggregator
+from operations.telemetry.backlog import Inbox
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Importance, Record, Sink
 from tests.telemetry.sinks import Shelf, until
@@ -212,6 +213,31 @@ async def test_only_the_audit_goes_to_the_trail() -> None:
             telemetry.emit(event)
     assert trail.events == [Deed(2), Deed(4)]
     assert len(shelf.events) == 4
+
+
+async def test_what_is_told_while_the_rest_is_taken_goes_to_the_trail_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trail, shelf = Shelf("trail"), Shelf()
+    telemetry = aggregator(shelf, trail=trail)
+    take, take_audit = Inbox.take, Inbox.take_audit
+
+    def told_before(inbox: Inbox) -> list[Record]:
+        telemetry.emit(Deed(1))
+        return take(inbox)
+
+    def told_after(inbox: Inbox) -> list[Record]:
+        audit = take_audit(inbox)
+        telemetry.emit(Deed(2))
+        return audit
+
+    monkeypatch.setattr(Inbox, "take", told_before)
+    monkeypatch.setattr(Inbox, "take_audit", told_after)
+    async with telemetry:
+        telemetry.emit(Detail(0))
+        await until(lambda: len(shelf.records) > 4)
+        monkeypatch.undo()
+    assert trail.events == shelf.events[1:]
 
 
 async def test_nothing_is_handed_on_before_its_time_unless_it_is_much() -> None:
