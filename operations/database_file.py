@@ -113,10 +113,12 @@ def open_to_write(
 def _lengthen_log(connection: sqlite3.Connection, log: Path) -> None:
     """Fill the write-ahead log with zeros up to where SQLite begins it anew.
 
-    A commit to a file that grows also waits for its new length: here twice as long. Zeros are no
-    valid header nor frame of a log (section 4.1 of SQLite's file format). Without room for them,
-    the log grows as it is written.
+    A commit to a file that grows also waits for its new length: measured, for twice as long. Zeros
+    are no valid header nor frame of a log (section 4.1 of SQLite's file format). Without room for
+    them, the log grows as it is written.
     """
+    if not log.exists():  # a file system that cannot share memory has none
+        return
     pages: int = connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
     page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
     length = log.stat().st_size
