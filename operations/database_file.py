@@ -100,7 +100,7 @@ def open_to_write(
             connection.execute(f"PRAGMA journal_size_limit = {JOURNAL_LIMIT}")
             migrate(connection, migrations)
             connection.execute("PRAGMA foreign_keys = ON")
-            _lengthen_log(connection, Path(f"{path}-wal"))
+            _lengthen_log(connection, Path(f"{path.resolve()}-wal"))
         except sqlite3.Error as error:
             raise in_our_words(error, path) from error
         yield connection
@@ -121,13 +121,16 @@ def _lengthen_log(connection: sqlite3.Connection, log: Path) -> None:
         return
     pages: int = connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0]
     page_size: int = connection.execute("PRAGMA page_size").fetchone()[0]
+    connection.execute("BEGIN IMMEDIATE")  # nobody else writes meanwhile
     length = log.stat().st_size
     missing = _LOG_HEADER + pages * (_FRAME_HEADER + page_size) - length
     try:
         with log.open("ab") as file:
             file.write(bytes(max(0, missing)))
     except OSError:
-        os.truncate(log, length)
+        with suppress(OSError):
+            os.truncate(log, length)
+    connection.execute("ROLLBACK")
 
 
 def _check(path: Path, busy_timeout: float) -> None:

@@ -17,7 +17,7 @@ from operations.telemetry.inline import Inline
 from operations.telemetry.lane import Lane, LaneState
 from operations.telemetry.record import Importance, Record, Sink, Writer
 
-CAPACITY = 16_384  # records that wait to be handed on; and as many for each sink
+CAPACITY = 16_384  # records that wait to be handed on, or an eighth more; as many for each sink
 TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
 CADENCE = 0.15  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
@@ -188,9 +188,14 @@ class Aggregator:
     def _hand_on_audit(self) -> None:
         """Hand what is for the audit to the trail; the others have it later, with the rest."""
         audit = self._inbox.take_audit()
-        if self._trail is not None and audit:
+        if self._trail is None or not audit:
+            return
+        try:
             self._trail.put(audit)
-            self._trail.wake()
+        except BaseException:
+            self._inbox.give_back(audit)  # to whoever follows this thread
+            raise
+        self._trail.wake()
 
     def _hand_on_part(self, part: Sequence[Record]) -> None:
         with computing:

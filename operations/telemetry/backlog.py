@@ -5,7 +5,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from itertools import count
-from operator import attrgetter
 
 from operations.telemetry.record import Importance, Record, make_record
 
@@ -65,6 +64,11 @@ class Inbox:
             audit, self._audit = self._audit, []
         return audit
 
+    def give_back(self, audit: Sequence[Record]) -> None:
+        """Have what was given for the audit given again."""
+        with self._recording:
+            self._audit[:0] = audit
+
     def _record(self) -> None:
         """Make records of all that was told."""
         next_of, importance_of, keep = (
@@ -85,7 +89,7 @@ class Inbox:
 
     def _make_room(self) -> None:
         if not self._recording.acquire(blocking=False):
-            return  # somebody takes what waits
+            return  # somebody is at it; the next will look again
         try:
             self._record()
             excess = len(self._records) - max(self._capacity, self._kept)
@@ -138,8 +142,15 @@ def _without_least(
     records: Sequence[Record], excess: int, dropped: Counter[Importance]
 ) -> list[Record]:
     """Return the records without the oldest of the least importance, which are counted."""
-    # A stable sort: by importance, and within one by age.
-    lost = sorted(records, key=attrgetter("importance"))[:excess]
-    dropped.update(record.importance for record in lost)
-    gone = {record.number for record in lost}
-    return [record for record in records if record.number not in gone]
+    there = Counter(record.importance for record in records)
+    lost = Counter[Importance]()
+    for importance in Importance:
+        lost[importance] = min(there[importance], excess - lost.total())
+    dropped.update(+lost)
+    kept: list[Record] = []
+    for record in records:
+        if lost[record.importance]:
+            lost[record.importance] -= 1
+        else:
+            kept.append(record)
+    return kept

@@ -247,10 +247,10 @@ class Worker:
         raise lost
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
-        took, waited = 0.0, None
+        took, waited, trace = 0.0, None, None
         if run.started:
             took = asyncio.get_running_loop().time() - run.started
-            waited = run.started - run.arrived
+            waited, trace = run.started - run.arrived, run.kwargs.get("trace")
         self._emit(
             RunEnded(
                 run.run_id,
@@ -261,7 +261,7 @@ class Worker:
                 took,
                 outcome.failure.error if outcome.failure else None,
                 waited,
-                run.kwargs.get("trace"),
+                trace,
             )
         )
 

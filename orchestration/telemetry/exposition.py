@@ -51,7 +51,8 @@ class Exposition:
             yield
         finally:
             with anyio.CancelScope(shield=True):  # it looks twice a second whether it is to end
-                await anyio.to_thread.run_sync(server.shutdown)
+                limiter = anyio.CapacityLimiter(1)  # not after what others have threads do
+                await anyio.to_thread.run_sync(server.shutdown, limiter=limiter)
             server.server_close()
             thread.join()
 

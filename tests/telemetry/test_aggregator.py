@@ -311,6 +311,23 @@ async def test_what_a_thread_that_dies_had_in_hand_is_handed_on() -> None:
     assert len(counter.records) == told - MUCH
 
 
+async def test_the_audit_that_a_thread_that_dies_had_in_hand_is_in_the_trail() -> None:
+    class Deadly(Shelf):
+        def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
+            if self.failing:
+                self.failing -= 1
+                raise SystemExit
+            return batch
+
+    trail = Deadly("trail", failing=1)
+    with capture_logs():
+        async with aggregator(trail=trail) as telemetry:
+            telemetry.emit(Deed(1))
+            await until(lambda: trail.events)
+            telemetry.emit(Deed(2))
+    assert trail.events == [Deed(1), Deed(2)]
+
+
 async def test_the_end_waits_for_no_rests() -> None:
     shelf = Shelf()
     telemetry = aggregator(shelf, capacity=200 * MUCH, cadence=3_600.0)
