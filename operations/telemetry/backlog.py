@@ -8,7 +8,7 @@ from itertools import count
 
 from operations.telemetry.record import Importance, Record, make_record
 
-_SLACK = 8  # an eighth more than there is room for waits until the oldest go: at once
+_SHARE = 8  # records go by eighths of the capacity: each time, all are looked through
 
 
 class Inbox:
@@ -93,7 +93,7 @@ class Inbox:
         try:
             self._record()
             excess = len(self._records) - max(self._capacity, self._kept)
-            if excess >= max(1, self._capacity // _SLACK):
+            if excess >= max(1, self._capacity // _SHARE):
                 self._records = _without_least(self._records, excess, self.dropped)
         finally:
             self._recording.release()
@@ -122,8 +122,8 @@ class Backlog:
         with self._lock:
             self._waiting.extend(batch)
             if len(self._waiting) > self._capacity:
-                # More than one at a time: a sink that is behind for long costs no sort per batch.
-                excess = len(self._waiting) - self._capacity * 7 // _SLACK
+                # More than is too much: or, behind for long, all would be looked through per batch.
+                excess = len(self._waiting) - self._capacity + self._capacity // _SHARE
                 self._waiting = _without_least(self._waiting, excess, self.dropped)
 
     def take(self, most: int) -> list[Record]:

@@ -285,6 +285,25 @@ def test_a_run_cancelled_while_it_cannot_be_claimed_never_begins() -> None:
     play(main)
 
 
+def test_the_end_of_a_run_tells_how_long_it_waited_and_worked_and_who_asked() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("a")
+        run = await stage.submit("b")
+        run.kwargs = {"trace": {"traceparent": "theirs"}}
+        await asyncio.sleep(3)
+        stage.end("a")
+        await asyncio.sleep(2)
+        stage.end("b")
+        await stage.quiet()
+        [*_, began], [*_, ended] = stage.kinds(RunStarted), stage.kinds(RunEnded)
+        assert ended.run_id == "b"
+        assert ended.took == pytest.approx(2, abs=0.01)
+        assert ended.waited == began.waited == pytest.approx(3, abs=0.01)
+        assert ended.trace == began.trace == {"traceparent": "theirs"}
+
+    play(main, Limits(concurrent_runs=1))
+
+
 @pytest.mark.parametrize("ending", [Ending.INTERRUPT, Ending.ROLLBACK])
 def test_of_a_run_cancelled_before_its_turn_is_told_that_it_ended(ending: Ending) -> None:
     async def main(stage: Stage) -> None:
