@@ -5,7 +5,6 @@ it is the last run of the thread. So a task is as durable as runs are.
 """
 
 import sqlite3
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -22,6 +21,7 @@ from orchestration.api.problems import Problem, problem
 from orchestration.loop.errors import Draining
 from orchestration.loop.run import Failure, Run
 from orchestration.mcp import results
+from orchestration.mcp.answers import PartialAnswers
 from orchestration.mcp.catalogue import Catalogue
 from orchestration.mcp.client import client_of, lacks_tasks
 from orchestration.mcp.questions import Question
@@ -32,7 +32,6 @@ from orchestration.mcp.visit import Context, visit_of
 
 _POLL = 500  # milliseconds that a client is asked to wait before it asks again
 _CANCELLED = "mcp_cancelled"  # in the metadata of the thread of a task that asked something
-_ANSWERED = 1_000  # tasks of which some answers are known, and not yet all
 _NAME = "mcp-name"
 _ENDED = {"interrupted": "cancelled", "timeout": "failed", "error": "completed"}
 
@@ -60,9 +59,7 @@ class Tasks:
     def __init__(self, runs: Runs, catalogue: Catalogue) -> None:
         self._runs = runs
         self._catalogue = catalogue
-        # Of tasks that ask several things at once: one answer can come after the other. After a
-        # restart those given so far are asked for again.
-        self._answers: OrderedDict[str, dict[str, Any]] = OrderedDict()
+        self._answers = PartialAnswers()
 
     async def get(self, ctx: Context, params: TaskParams) -> Result:
         """Return how a task gets on, what it asks, or what came of it."""
@@ -92,7 +89,7 @@ class Tasks:
         status, questions = self._status(call, first, row)
         if status != "input_required":
             return {}
-        answers = dict(self._answers.get(row["run_id"], {}))
+        answers = self._answers.to(row["run_id"])
         for one in questions:
             answer = one.answer(params.input_responses.get(one.key) or {"action": "accept"})
             if answer is not None and answer.declined:
@@ -100,11 +97,11 @@ class Tasks:
                 return {}
             if answer is not None:
                 answers[one.key] = answer.value
-        self._remember(row["run_id"], answers)
-        _, left = self._status(call, first, row)
-        if not left:
-            del self._answers[row["run_id"]]
-            await self._resume(visit_of(ctx).call, row, answers)
+        if any(one.key not in answers for one in questions):
+            self._answers.keep(row["run_id"], answers)
+            return {}
+        self._answers.forget(row["run_id"])
+        await self._resume(visit_of(ctx).call, row, answers)
         return {}
 
     async def cancel(self, ctx: Context, params: TaskParams) -> Result:
@@ -155,7 +152,7 @@ class Tasks:
         thread = call.backend.threads.get(first["thread_id"])
         if thread is not None and orjson.loads(thread["metadata"]).get(_CANCELLED):
             return "cancelled", []
-        answered = self._answers.get(row["run_id"], {})
+        answered = self._answers.to(row["run_id"])
         return "input_required", [one for one in questions if one.key not in answered]
 
     async def _result(self, call: Call, row: sqlite3.Row) -> Result:
@@ -178,12 +175,6 @@ class Tasks:
     async def _give_up(self, ctx: Context, row: sqlite3.Row) -> None:
         call = await visit_of(ctx).call.may("threads", "update", {"thread_id": row["thread_id"]})
         await call.backend.threads.patch(row["thread_id"], {_CANCELLED: True}, call.visible)
-
-    def _remember(self, run_id: str, answers: dict[str, Any]) -> None:
-        self._answers[run_id] = answers
-        self._answers.move_to_end(run_id)
-        if len(self._answers) > _ANSWERED:
-            self._answers.popitem(last=False)
 
 
 def _task(run_id: str, status: str, created_at: str, updated_at: str) -> Result:

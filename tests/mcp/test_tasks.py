@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestration.mcp import answers
 from tests.api.plays import gates
 from tests.mcp.client import TASKS, open_tools, rpc, until
 
@@ -119,6 +120,23 @@ async def test_a_task_that_asks_goes_on_once_it_has_every_answer(tmp_path: Path)
     assert wrong["code"] == -32602
     assert list(half["inputRequests"]) == list(still["inputRequests"]) == [second]
     assert done["result"]["structuredContent"] == {"text": "a is x;b is x;"}
+
+
+async def test_a_task_takes_all_answers_at_once_where_some_are_too_long_to_wait(
+    tmp_path: Path,
+) -> None:
+    long: dict[str, Any] = {"action": "accept", "content": {"name": "x" * answers.LONGEST}}
+    async with _tasks(tmp_path, "multi_input") as http:
+        task = await _call(http, "multi_input")
+        first, second = (await _settled(http, task))["inputRequests"]
+        refused = await _update(http, task, **{first: long})
+        still = await _get(http, task)
+        await _update(http, task, **{first: long, second: long})
+        done = await _settled(http, task)
+    assert refused["code"] == -32602
+    assert "answer all questions at once" in refused["message"]
+    assert list(still["inputRequests"]) == [first, second]
+    assert len(done["result"]["structuredContent"]["text"]) > 2 * answers.LONGEST
 
 
 @pytest.mark.parametrize("how", ["declined", "cancelled"])
