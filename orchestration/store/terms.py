@@ -41,6 +41,11 @@ def terms(metadata: Mapping[str, Any]) -> set[bytes]:
     return {_term(path, value) for path, value in _values((), metadata)}
 
 
+def plain_terms(values: Mapping[str, Any]) -> Iterator[bytes]:
+    """Yield the terms of the values that are in no list."""
+    return (_term(path, value) for path, value in _values((), values, lists=False))
+
+
 @lru_cache(maxsize=1_024)
 def terms_of_names(graph_id: str, assistant_id: str) -> frozenset[bytes]:
     """Return the terms of what a run tells its thread, which is the same over and over."""
@@ -56,12 +61,12 @@ def sayable(part: Any) -> bool:
     return True
 
 
-def _values(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
+def _values(path: Path, value: Any, *, lists: bool = True) -> Iterator[tuple[Path, Any]]:
     if isinstance(value, Mapping):
         for key, member in value.items():
-            yield from _values((*path, key), member)
+            yield from _values((*path, key), member, lists=lists)
     elif isinstance(value, list):
-        for member in value:
+        for member in value if lists else ():
             yield from _values((*path, _MEMBER), member)
     else:
         yield path, value

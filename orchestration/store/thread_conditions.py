@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from orchestration.store.terms import sayable, terms
+from orchestration.store.terms import plain_terms, sayable, terms
 from orchestration.store.visibility import Visible
 
 Sort = Literal["thread_id", "status", "created_at", "updated_at", "state_updated_at"]
@@ -36,7 +36,8 @@ class ThreadQuery:
     """What to look for. ``metadata``, ``visible`` and ``values`` must be contained in a thread's.
 
     ``visible`` is what its metadata must hold for the caller to see it at all. Without
-    ``with_values`` the rows that are found have none.
+    ``with_values`` the rows that are found have none. ``values_indexed``: the index of what the
+    threads show is up to date.
     """
 
     ids: Sequence[str] | None = None
@@ -49,6 +50,7 @@ class ThreadQuery:
     sort_by: Sort = "created_at"
     descending: bool = True
     with_values: bool = True
+    values_indexed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,8 @@ def conditions(query: ThreadQuery, parameters: dict[str, Any]) -> Iterator[Condi
     for number, part in enumerate(unsaid):
         yield _contained("metadata", part, f"part{number}", parameters)
     if query.values:
+        if query.values_indexed:
+            yield from _indexed(query.values, parameters)
         for number, (path, value) in enumerate(islice(_plain_values("$", query.values), _MOST)):
             # Without calling Python, which would take the interpreter's lock for every thread; most
             # are out even before their JSON is parsed.
@@ -122,6 +126,15 @@ def conditions(query: ThreadQuery, parameters: dict[str, Any]) -> Iterator[Condi
             parameters |= {f"path{number}": path, f"value{number}": value, f"text{number}": text}
             yield Condition(_HAS_VALUE.format(number=number))
         yield _contained("state_values", query.values, "values", parameters)
+
+
+def _indexed(values: Mapping[str, Any], parameters: dict[str, Any]) -> Iterator[Condition]:
+    """Yield where to begin: what was indexed may have changed since, and is looked at again."""
+    for number, term in enumerate(islice(plain_terms(values), _MOST)):
+        name = f":value_term{number}"
+        parameters[name[1:]] = term
+        where = f"source.term IN ({name}, x'')"  # or it shows too much to be indexed
+        yield Condition("TRUE", _naming("value_terms", where=where))
 
 
 def _contained(

@@ -1,8 +1,9 @@
 """Searches of threads whose cost does not grow with the number of threads.
 
 A search begins at that condition which the fewest threads meet: ids, unfinished runs, a term of
-the metadata, a status. If those are few they are sorted. Otherwise it walks an index in the order
-that was asked for until the page is full, looking at the other conditions on the way.
+the metadata or (where those are indexed) of the values, a status. If those are few they are
+sorted. Otherwise it walks an index in the order that was asked for until the page is full, looking
+at the other conditions on the way.
 """
 
 import sqlite3
@@ -44,6 +45,11 @@ class ThreadSearch:
             self._sort = "created_at"  # they all have the same status
         self._direction = "DESC" if query.descending else "ASC"
         self._values = "state_values" if query.with_values else "NULL AS state_values"
+
+    def narrow(self, connection: sqlite3.Connection) -> bool:
+        """Return whether there are few threads to look through."""
+        sources = [one.source for one in self._conditions if one.source is not None]
+        return any(one.small or self._number(connection, one) < FEW for one in sources)
 
     def page(self, connection: sqlite3.Connection) -> list[sqlite3.Row]:
         """Return the rows of the page, each with ``shown_status``."""
@@ -109,12 +115,17 @@ class ThreadSearch:
         for one, source in sourced:
             if source.small:
                 return one
-            some = f"SELECT 1 FROM {source.table} WHERE {source.where} LIMIT {FEW}"  # noqa: S608 - constants
-            counting = connection.execute(f"SELECT count(*) FROM ({some})", self.parameters)  # noqa: S608 - constants
-            number = counting.fetchone()[0]
+            number = self._number(connection, source)
             if number < fewest:
                 fewest, start = number, one
         return start
+
+    def _number(self, connection: sqlite3.Connection, source: Source) -> int:
+        """Return how many threads a source names, up to ``FEW``."""
+        some = f"SELECT 1 FROM {source.table} WHERE {source.where} LIMIT {FEW}"  # noqa: S608 - constants
+        counting = connection.execute(f"SELECT count(*) FROM ({some})", self.parameters)  # noqa: S608 - constants
+        number: int = counting.fetchone()[0]
+        return number
 
     def _rest(self, start: Condition | None) -> list[str]:
         rest = [one.sql for one in self._conditions if one is not start]

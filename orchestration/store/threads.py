@@ -2,13 +2,15 @@
 
 import sqlite3
 from collections.abc import Collection, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import orjson
 
 from operations.clock import iso_now
-from operations.database import Database
+from operations.database import Database, DatabaseError
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints
@@ -20,6 +22,7 @@ from orchestration.store.thread_metadata import insert_thread, read_metadata, wr
 from orchestration.store.thread_rows import delete_thread
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
 from orchestration.store.ttl import Change, Ttl, give_ttl, ttl_of
+from orchestration.store.value_index import ValueIndex
 from orchestration.store.visibility import Visible, seen, sees, stamped
 
 _SELECT = f"SELECT *, {SHOWN} AS shown_status FROM threads"  # noqa: S608 - constants
@@ -52,6 +55,7 @@ class ThreadStore:
     def __init__(self, database: Database, ttl: Ttl | None = None) -> None:
         self._database = database
         self._ttl = ttl
+        self._values = ValueIndex(database)
 
     def get(self, thread_id: str, visible: Visible = None) -> sqlite3.Row | None:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
@@ -147,7 +151,7 @@ class ThreadStore:
         Raises:
             SearchTooWide: it took too long.
         """
-        return await self._database.read(ThreadSearch(query).page)
+        return await self._database.read((await self._search(query)).page)
 
     async def count(self, query: ThreadQuery) -> int:
         """Return how many threads match.
@@ -155,7 +159,17 @@ class ThreadStore:
         Raises:
             SearchTooWide: it took too long.
         """
-        return await self._database.read(ThreadSearch(query).count)
+        return await self._database.read((await self._search(query)).count)
+
+    async def _search(self, query: ThreadQuery) -> ThreadSearch:
+        """Return the search for ``query``, by the index of values if nothing else narrows it."""
+        search = ThreadSearch(query)
+        if not query.values or await self._database.read(search.narrow):
+            return search
+        with suppress(DatabaseError):  # nothing can be written: then without the index
+            if await self._values.catch_up():
+                return ThreadSearch(replace(query, values_indexed=True))
+        return search
 
 
 # A refusal is returned, not raised: an operation that raises undoes its whole transaction.

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from orchestration.store import bounded, thread_search
+from orchestration.store import bounded, thread_search, value_index
 from orchestration.store.bounded import SearchTooWide
 from orchestration.store.contains import contains
 from orchestration.store.deliveries import page_sql
@@ -42,7 +42,16 @@ SHAPES: dict[str, ThreadQuery] = {
     "owner, one": ThreadQuery(visible={"owner": "u1"}, metadata={"tag": "t7"}),
     "ids": ThreadQuery(ids=["id7", "id8", "id9", "nobody"]),
     "values of one": ThreadQuery(values={"text": "x"}, metadata={"tag": "t7"}),
+    "a value of one": ThreadQuery(values={"deep": {"own": 7}}, values_indexed=True),
+    "a value of none": ThreadQuery(values={"text": "nobody's"}, values_indexed=True),
+    "two values, one": ThreadQuery(values={"text": "x0", "deep": {"own": 7}}, values_indexed=True),
+    "a value of many": ThreadQuery(values={"text": "x1"}, values_indexed=True),
 }
+
+
+def _index_values(connection: sqlite3.Connection) -> None:
+    while not value_index.advance(connection):
+        pass
 
 
 def _steps(connection: sqlite3.Connection, query: ThreadQuery) -> int:
@@ -64,6 +73,8 @@ def _steps(connection: sqlite3.Connection, query: ThreadQuery) -> int:
 @pytest.mark.timeout(60)
 def test_a_page_costs_the_same_among_many_threads_as_among_few(tmp_path: Path) -> None:
     with crowd(tmp_path, 1_000) as few, crowd(tmp_path, 5_000) as many:
+        _index_values(few)
+        _index_values(many)
         costs = {name: (_steps(few, query), _steps(many, query)) for name, query in SHAPES.items()}
     counting = 2 * 8 * thread_search.FEW  # to find out that many meet each of two conditions
     grown = {name: cost for name, cost in costs.items() if cost[1] > 2 * cost[0] + counting}
@@ -79,6 +90,7 @@ def _plan(connection: sqlite3.Connection, sql: str, parameters: Any) -> str:
 def test_no_search_scans_the_threads_or_sorts_many(tmp_path: Path) -> None:
     sorted_few = {"busy", "ids", "by status", "up by status", "half by status"}
     with crowd(tmp_path, 4_000) as connection:
+        _index_values(connection)
         for name, query in SHAPES.items():
             search = ThreadSearch(query)
             plan = _plan(connection, search.page_sql(connection), search.parameters)
@@ -182,6 +194,7 @@ def _random_query(rng: Random) -> ThreadQuery:
     )  # fmt: skip
     values: tuple[dict[str, Any], ...] = (
         {"text": "x1"}, {"list": [{"n": 41}]}, {"text": "x1", "list": []}, {'te"xt': 1}, absent,
+        {"deep": {"own": 41}}, {"deep": {"own": 41}, "text": "x6"}, {"deep": {}}, {"text": 1},
     )  # fmt: skip
 
     def maybe(choices: Any) -> Any:
@@ -201,9 +214,10 @@ def _random_query(rng: Random) -> ThreadQuery:
     )
 
 
+@pytest.mark.parametrize("indexed", [False, True])
 @pytest.mark.parametrize("few", [0, 5, 2_000])
 def test_a_search_finds_what_looking_at_every_thread_would(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int, indexed: bool
 ) -> None:
     monkeypatch.setattr(thread_search, "FEW", few)  # so that few threads are searched as many are
     rng, found = Random(few), 0
@@ -217,8 +231,10 @@ def test_a_search_finds_what_looking_at_every_thread_would(
             }
             rows.append({**dict(row), **loaded})
         assert len(rows) == 120
+        if indexed:
+            _index_values(connection)
         for _ in range(400):
-            query = _random_query(rng)
+            query = replace(_random_query(rng), values_indexed=indexed)
             page = [row["thread_id"] for row in ThreadSearch(query).page(connection)]
             assert page == _expected(rows, query), query
             everything = replace(query, limit=1_000, offset=0)
