@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.errors import GraphBubbleUp, GraphInterrupt
+from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.func import task
+from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy, interrupt
 
 from coordinator.attempts import Attempts, Done, ItemFailed, given_to
@@ -218,7 +219,7 @@ class Work:
         Raises:
             GraphBubbleUp: some ask something, or are to stop. All that were begun have ended.
         """
-        places = asyncio.Semaphore(concurrency)
+        places, runtime = asyncio.Semaphore(concurrency), get_runtime()
         goes_on = self._step.on_error == "continue"
         over = False  # whether to begin no more
         stops: list[GraphBubbleUp] = []
@@ -231,6 +232,9 @@ class Work:
         async def in_turn(number: int) -> Item | None:
             nonlocal over
             async with places:
+                if runtime.drain_requested and not over:
+                    stops.append(GraphDrained(runtime.drain_reason or "shutdown"))
+                    over = True
                 if over:
                     return None
                 try:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.runtime import RunControl
 from langgraph.types import Command
 
 from coordinator.advice import Advisor, Decision, Question, Result
@@ -62,8 +63,12 @@ class Stage:
     cache: AnswerCache | None = None
     owner: str = ""
 
-    async def play(self, given: Any) -> dict[str, Any]:
-        """Run it with an input, None to go on where it was cut off, or a command."""
+    async def play(self, given: Any, control: RunControl | None = None) -> dict[str, Any]:
+        """Run it with an input, None to go on where it was cut off, or a command.
+
+        Raises:
+            GraphDrained: it stopped, as ``control`` was asked for.
+        """
         plan = checked(self.document, Known())
         loop = asyncio.get_running_loop()
         self.cache = self.cache or AnswerCache(loop.time)
@@ -79,7 +84,8 @@ class Stage:
         conductor = Conductor(plan, around)
         graph = compiled(plan).copy(update={"checkpointer": conductor.watching(self.saver)})
         config: Any = {"configurable": {"thread_id": "t", CONDUCTOR: conductor}}
-        stream = graph.astream(given, config, stream_mode="updates", durability=self.durability)
+        how: Any = {"stream_mode": "updates", "durability": self.durability, "control": control}
+        stream = graph.astream(given, config, **how)
         async for update in stream:
             self.updates.append(update)
         values: dict[str, Any] = (await graph.aget_state(config)).values

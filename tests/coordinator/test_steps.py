@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 from langgraph.config import get_config
+from langgraph.errors import GraphDrained
 from langgraph.graph import START, StateGraph
+from langgraph.runtime import RunControl
 from langgraph.types import Command
 from typing_extensions import TypedDict
 
@@ -239,6 +241,31 @@ async def test_each_item_is_tried_again_by_itself() -> None:
 async def test_what_is_no_list_cannot_be_mapped(over: str, said: str) -> None:
     with pytest.raises(StepFailed, match=said):
         await Stage(workflow(step("a", map={"over": over})), Calls().crew).play({"n": 1})
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_map_that_is_to_stop_begins_no_more_items_and_goes_on_with_the_rest(
+    mode: str,
+) -> None:
+    made, control = [], RunControl()
+
+    async def work(number: int, use: Use) -> Any:
+        made.append(number)
+        if number == 2:
+            control.request_drain()
+            await asyncio.sleep(0)
+        return number
+
+    each = {"over": [1, 2, 3, 4, 5], "concurrency": 2}
+    spec = workflow(step("a", "work", map=each, input="{{ item }}"), step("b"), mode=mode)
+    stage = Stage(spec, Crew(tools=Tools(work=work, echo=echo)))
+    with pytest.raises(GraphDrained):
+        await stage.play({}, control)
+    assert set(made) <= {1, 2, 3}
+    steps = (await stage.play(None))["steps"]
+    assert steps["a"]["output"] == [1, 2, 3, 4, 5]
+    assert steps["b"]["status"] == "done"
+    assert sorted(made) == [1, 2, 3, 4, 5]
 
 
 async def test_a_map_over_nothing_gives_nothing() -> None:
