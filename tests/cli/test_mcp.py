@@ -175,6 +175,42 @@ async def test_a_session_that_the_service_has_forgotten_is_begun_again(tmp_path:
     assert sent.count("initialize") == sent.count("notifications/initialized") == 2
 
 
+async def test_a_session_that_could_not_be_begun_again_is_with_the_next_message(
+    tmp_path: Path,
+) -> None:
+    host, sent, unreachable = Host(), list[str](), False
+
+    async def refuse(request: httpx.Request) -> None:
+        if request.method == "POST":
+            sent.append(json.loads(request.content)["method"])
+            if unreachable and sent[-1] == "initialize":
+                raise httpx.ConnectError("nobody there", request=request)
+
+    async with open_tools(tmp_path, "greet") as (_, http):
+        http.event_hooks["request"].append(refuse)
+        bridge = Bridge(http, "/mcp", host.hear)
+        passing = asyncio.create_task(bridge.run(host.lines()))
+        host.say(id=0, method="initialize", params=START)
+        host.say(method="notifications/initialized")
+        await until(lambda: bool(bridge._others))  # noqa: SLF001 - it listens, so it has begun
+        await http.delete("/mcp", headers=dict(bridge._session))  # noqa: SLF001 - the test's own
+        for number, unreachable in ((1, True), (2, False)):  # noqa: B007 - `refuse` reads it
+            host.say(id=number, method="tools/list")
+            await until(lambda: len(host.heard) > number)  # noqa: B023 - awaited here
+        host.leave()
+        await passing
+    assert sent[-5:] == [
+        "initialize",  # in vain
+        "tools/list",
+        "initialize",
+        "notifications/initialized",
+        "tools/list",
+    ]
+    failed, listed = host.heard[1:]
+    assert failed["error"]["message"] == "the service at /mcp does not answer: nobody there"
+    assert listed["result"]["tools"]
+
+
 async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
     host = Host()
     async with open_tools(tmp_path, "greet", mcp={"hosts": ["other"]}) as (_, http):
