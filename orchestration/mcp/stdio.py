@@ -102,6 +102,9 @@ class Bridge:
             await self._fail(
                 message.get("id"), f"the service at {self._url} does not answer: {reason}"
             )
+        except (ValueError, TypeError) as error:
+            reason = f"what {self._url} answers is no message: {error}"
+            await self._fail(message.get("id"), reason)
 
     @asynccontextmanager
     async def _posted(self, message: Message, *, newest: bool) -> AsyncGenerator[httpx.Response]:
@@ -138,8 +141,8 @@ class Bridge:
             await self._pass_on(answer)
             return
         body = await answer.aread()
-        if kind == "application/json":
-            said = orjson.loads(body)
+        if kind == "application/json" and (body or "id" in message):
+            said = _read(body)
             await self._say(orjson.dumps({**said, "id": said.get("id", message.get("id"))}))
         elif answer.is_error:
             reason = f"the service answers {answer.status_code}"
@@ -154,7 +157,7 @@ class Bridge:
 
     def _note_version(self, data: str) -> None:
         if _SESSION in self._session and _VERSION not in self._session:  # it has just begun
-            begun = orjson.loads(data).get("result") or {}
+            begun = _read(data.encode()).get("result") or {}
             self._session[_VERSION] = str(begun.get("protocolVersion"))
 
     def _begin_to_listen(self) -> None:

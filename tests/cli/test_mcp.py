@@ -12,6 +12,10 @@ import httpx
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import ElicitRequestParams, ElicitResult
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from orchestration.mcp.stdio import Bridge
 from tests.api.plays import gates
@@ -209,6 +213,26 @@ async def test_a_session_that_could_not_be_begun_again_is_with_the_next_message(
     failed, listed = host.heard[1:]
     assert failed["error"]["message"] == "the service at /mcp does not answer: nobody there"
     assert listed["result"]["tools"]
+
+
+@pytest.mark.parametrize("said", [b"<html>", b"[]", b""])
+async def test_a_service_that_answers_no_message_is_an_error_of_the_call(said: bytes) -> None:
+    async def answer(_: Request) -> Response:
+        return Response(said, media_type="application/json")
+
+    host, app = Host(), Starlette(routes=[Route("/mcp", answer, methods=["POST"])])
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://service") as http:
+        passing = asyncio.create_task(Bridge(http, "/mcp", host.hear).run(host.lines()))
+        host.say(id=1, method="tools/list")
+        host.say(method="notifications/initialized")  # which needs no answer
+        host.say(id=2, method="tools/list")
+        await until(lambda: len(host.heard) == 2)
+        host.leave()
+        await passing
+    assert {one["id"] for one in host.heard} == {1, 2}
+    reasons = [one["error"]["message"] for one in host.heard]
+    assert all(reason.startswith("what /mcp answers is no message: ") for reason in reasons)
 
 
 async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
