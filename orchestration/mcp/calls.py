@@ -113,7 +113,7 @@ class AssistantCalls:
         may_be_task = client.tasks and tool.support != "forbidden"
         outcome = await self._runs.outcome(ctx, begun, self._task_after if may_be_task else None)
         if outcome is None:
-            await self._runs.announce(run)
+            await self._runs.hand_over(ctx, run)
             return created(run)
         values = None if outcome.output is None else orjson.loads(outcome.output)
         questions = questions_in(values)

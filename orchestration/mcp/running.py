@@ -109,6 +109,21 @@ class Runs:
             if listener is not None:
                 run.stream.leave(listener)
 
+    async def hand_over(self, ctx: Context, run: Run) -> None:
+        """Have a run durable that its client is told of, and then waits for no more.
+
+        Who goes away meanwhile never hears of it: as while it waited.
+
+        Raises:
+            StorageUnavailable: it could not be made so.
+        """
+        with visit_of(ctx).leaving(lambda: self._give_up(run)):
+            try:
+                await self.announce(run)
+            except asyncio.CancelledError:
+                self._give_up(run)
+                raise
+
     async def announce(self, run: Run) -> None:
         """Have ``run`` so durable that a client may be told of it.
 

@@ -1,5 +1,6 @@
 """Calls that become tasks, on the newest wire."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestration.loop.run import Run
 from orchestration.mcp import answers
+from orchestration.store.runs import RunStore
 from tests.api.plays import gates
 from tests.mcp.client import TASKS, open_tools, rpc, until
 
@@ -53,6 +56,27 @@ async def test_a_call_that_takes_long_becomes_a_task(tmp_path: Path) -> None:
     assert (working["taskId"], working["status"]) == (task["taskId"], "working")
     assert done["status"] == "completed"
     assert done["result"]["structuredContent"] == {"text": "held"}
+
+
+async def test_a_task_whose_client_went_before_it_was_told_of_it_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, went = asyncio.Event(), asyncio.Event()
+    announce = RunStore.announce
+
+    async def slowly(runs: RunStore, run: Run) -> None:
+        begun.set()
+        await went.wait()
+        await announce(runs, run)
+
+    monkeypatch.setattr(RunStore, "announce", slowly)
+    async with open_tools(tmp_path, "hold", mcp=AT_ONCE) as (service, http):
+        calling = asyncio.create_task(_call(http, "hold", name="unheard"))
+        await begun.wait()
+        run = service.loop.all_live()[0]
+        calling.cancel()
+        await until(lambda: run.status == "interrupted")
+        went.set()
 
 
 async def test_a_task_outlives_the_service(tmp_path: Path) -> None:
