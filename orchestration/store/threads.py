@@ -16,7 +16,7 @@ from orchestration.loop.run import ThreadState
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints
 from orchestration.store.contains import Contains
 from orchestration.store.idempotency import Receipt, with_receipt
-from orchestration.store.terms import TooMuchMetadata, check_size, terms
+from orchestration.store.terms import TooMuchMetadata, check_size, plain_terms, terms
 from orchestration.store.thread_conditions import SHOWN
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.thread_rows import delete_thread
@@ -164,7 +164,7 @@ class ThreadStore:
     async def _search(self, query: ThreadQuery) -> ThreadSearch:
         """Return the search for ``query``, by the index of values if nothing else narrows it."""
         search = ThreadSearch(query)
-        if not query.values or await self._database.read(search.narrow):
+        if not any(plain_terms(query.values or {})) or await self._database.read(search.narrow):
             return search
         with suppress(DatabaseError):  # nothing can be written: then without the index
             if await self._values.catch_up():

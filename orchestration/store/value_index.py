@@ -4,10 +4,13 @@ To keep it would cost each run of a server on which nobody may ever search by va
 brought up to date by those who do: by what has changed since the last, which triggers have noted.
 """
 
+import asyncio
 import sqlite3
 import time
 from collections.abc import Iterable
+from contextlib import closing
 from itertools import islice
+from typing import TypeAlias
 
 import orjson
 
@@ -18,15 +21,18 @@ PATIENCE = 1.0  # seconds that a search spends on the index before it does witho
 MOST = 64  # values of a thread that are indexed; one that shows more may hold anything
 ANYTHING = b""  # the term of such a thread
 _SOME = 32  # threads of one transaction, for which the writes of others wait
+_ROOM = 1024**2  # characters of their values, and those of one more
 
 _CHANGED = """
 SELECT changed.thread_id, threads.state_values
 FROM (SELECT thread_id FROM values_changed LIMIT ?) AS changed
-LEFT JOIN threads ON threads.thread_id = changed.thread_id
+JOIN threads ON threads.thread_id = changed.thread_id
 """
 _NEXT = """
 SELECT thread_id, state_values FROM threads WHERE thread_id > ? ORDER BY thread_id LIMIT ?
 """
+
+_Shown: TypeAlias = tuple[str, str | None]  # the id of a thread, and its values
 
 
 class ValueIndex:
@@ -34,6 +40,7 @@ class ValueIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._advancing = asyncio.Lock()  # or all who search would share one long transaction
 
     async def catch_up(self) -> bool:
         """Look through what has changed; False if that is more than there is patience for.
@@ -44,9 +51,10 @@ class ValueIndex:
             DatabaseError: nothing can be written.
         """
         deadline = time.monotonic() + PATIENCE
-        while not await self._database.write(advance, synced=False):
-            if time.monotonic() > deadline:
-                return False
+        async with self._advancing:
+            while not await self._database.write(advance, synced=False):
+                if time.monotonic() > deadline:
+                    return False
         return True
 
 
@@ -55,21 +63,34 @@ def advance(connection: sqlite3.Connection) -> bool:
     kept = connection.execute("SELECT place FROM value_index").fetchone()
     if kept is None:
         connection.execute("INSERT INTO value_index VALUES ('')")
-    changed = connection.execute(_CHANGED, (_SOME,)).fetchall()
+    changed, all_of_them = _some(connection.execute(_CHANGED, (_SOME,)))
     _index(connection, changed)
-    gone = [(thread_id,) for thread_id, _ in changed]
-    connection.executemany("DELETE FROM values_changed WHERE thread_id = ?", gone)
+    looked_at = [(thread_id,) for thread_id, _ in changed]
+    connection.executemany("DELETE FROM values_changed WHERE thread_id = ?", looked_at)
     place = "" if kept is None else kept[0]
-    if len(changed) == _SOME or place is None:
-        return len(changed) < _SOME
-    walked = connection.execute(_NEXT, (place, _SOME)).fetchall()
+    if not all_of_them or place is None:
+        return all_of_them
+    walked, all_of_them = _some(connection.execute(_NEXT, (place, _SOME)))
     _index(connection, walked)
-    last = walked[-1][0] if len(walked) == _SOME else None
-    connection.execute("UPDATE value_index SET place = ?", (last,))
-    return last is None
+    place = None if all_of_them else walked[-1][0]
+    connection.execute("UPDATE value_index SET place = ?", (place,))
+    return all_of_them
 
 
-def _index(connection: sqlite3.Connection, threads: Iterable[tuple[str, str | None]]) -> None:
+def _some(rows: sqlite3.Cursor) -> tuple[list[_Shown], bool]:
+    """Return the threads that there is room for in a transaction, and whether they were all."""
+    taken: list[_Shown] = []
+    size = 0
+    with closing(rows):
+        for thread_id, values in rows:
+            taken.append((thread_id, values))
+            size += len(values or "")
+            if size > _ROOM:
+                return taken, False
+    return taken, len(taken) < _SOME
+
+
+def _index(connection: sqlite3.Connection, threads: Iterable[_Shown]) -> None:
     for thread_id, values in threads:
         connection.execute("DELETE FROM value_terms WHERE thread_id = ?", (thread_id,))
         rows = [(term, thread_id) for term in _terms_of(values)]

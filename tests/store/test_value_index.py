@@ -1,5 +1,6 @@
 """The index of what threads show: made by who asks, and never behind what it is asked for."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -70,7 +71,11 @@ def test_threads_that_change_again_and_again_are_found_by_what_they_show(tmp_pat
         _catch_up(connection)
         terms = connection.execute("SELECT count(DISTINCT thread_id) FROM value_terms").fetchone()
         with_values = "SELECT count(*) FROM threads WHERE state_values IS NOT NULL"
-        assert terms[0] == connection.execute(with_values).fetchone()[0], "none of what is gone"
+        assert terms[0] == connection.execute(with_values).fetchone()[0]
+        connection.execute("DELETE FROM threads")
+        for table in ("value_terms", "values_changed"):
+            left = connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+            assert left == [], "nothing of what is gone"
 
 
 def test_only_what_has_changed_is_looked_through_again(tmp_path: Path) -> None:
@@ -143,6 +148,41 @@ async def test_a_search_among_few_makes_no_index(tmp_path: Path) -> None:
         query = ThreadQuery(values={"own": "first"}, ids=["first", "second"])
         assert len(await shelf.threads.search(query)) == 1
         assert shelf.database.get("SELECT * FROM value_index") is None
+
+
+@pytest.mark.usefixtures("among_many")
+@pytest.mark.parametrize("values", [{"list": ["x"]}, {"deep": {}}])
+async def test_a_search_that_no_index_could_answer_makes_none(
+    tmp_path: Path, values: dict[str, Any]
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.threads.create("first", {})
+        await shelf.threads.show("first", ThreadState(orjson.dumps(values)))
+        assert await _search(shelf.threads, **values) == ["first"]
+        assert shelf.database.get("SELECT * FROM value_index") is None
+
+
+def test_a_transaction_takes_no_more_than_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with crowd(tmp_path, 100) as connection:
+        few = _catch_up(connection)
+        for number in range(100):
+            _show(connection, f"id{number}", {"number": number})
+        assert _catch_up(connection) == few == 100 // value_index._SOME + 1  # noqa: SLF001 - the test's own
+        monkeypatch.setattr(value_index, "_ROOM", 5)
+        for number in range(10):
+            _show(connection, f"id{number}", {"number": number})
+        assert _catch_up(connection) == 10 + 1
+        assert _found(connection, number=7) == {"id7"}
+
+
+@pytest.mark.usefixtures("among_many")
+async def test_those_who_search_at_once_look_through_what_has_changed_once(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await _show_both(shelf.threads)
+        searches = (_search(shelf.threads, own="first") for _ in range(20))
+        assert await asyncio.gather(*searches) == [["first"]] * 20
 
 
 @pytest.mark.usefixtures("among_many")

@@ -11,7 +11,7 @@ CREATE INDEX value_terms_of_thread ON value_terms (thread_id);
 -- One row as soon as the index is used: the threads up to `place` were looked through, or all (NULL).
 CREATE TABLE value_index (place TEXT);
 
--- The threads that show other values than their terms say, or are gone.
+-- The threads that show other values than their terms say.
 CREATE TABLE values_changed (thread_id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TRIGGER values_shown AFTER UPDATE OF state_values ON threads
 WHEN EXISTS (SELECT 1 FROM value_index)
@@ -21,5 +21,6 @@ END;
 CREATE TRIGGER values_gone AFTER DELETE ON threads
 WHEN EXISTS (SELECT 1 FROM value_index)
 BEGIN
-    INSERT OR IGNORE INTO values_changed VALUES (OLD.thread_id);
+    DELETE FROM values_changed WHERE thread_id = OLD.thread_id;
+    DELETE FROM value_terms WHERE thread_id = OLD.thread_id;
 END;
