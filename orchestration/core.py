@@ -177,7 +177,7 @@ def _runs(
     ttl: Ttl | None,
     threads: UnwrittenThreads,
 ) -> RunStore:
-    tell = None if ground.manifest.http.disable_webhooks else deliverer.wake
+    tell = None if ground.manifest.http.disable_webhooks else deliverer.expect
     rows = saver.rows
     known = ground.database, tell, ttl, rows.begin, rows.forget
     if ground.manifests is None:

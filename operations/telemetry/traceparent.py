@@ -33,6 +33,8 @@ class Span:
         if not trace_id or not span_id:
             return None
         state = (trace or {}).get("tracestate", "")
+        if not (state.isascii() and state.isprintable()):
+            state = ""  # it could not be handed on in a header
         return cls(trace_id, span_id, bool(int(found[4], 16) & 1), state[:_STATE_LIMIT])
 
     def part(self, name: str) -> "Span":

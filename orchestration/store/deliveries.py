@@ -72,6 +72,12 @@ class Attempt:
     error: str | None = None
 
 
+def receiver_of(url: str) -> str:
+    """Return who is at ``url``: its host, with the port if it names one."""
+    receiver = _RECEIVER.match(url)
+    return receiver[1] if receiver else ""
+
+
 def with_delivery(end: Operation[bool], run: Run, ended: Ended) -> Operation[bool]:
     """Return the operation that ends ``run`` and keeps for its webhook that it did."""
     delivery_id = f"msg_{uuid7().hex}"
@@ -155,9 +161,8 @@ def _insert(
     started_at: str | None,
 ) -> None:
     url: str = run.kwargs["webhook"]
-    receiver = _RECEIVER.match(url)
     payload = orjson.dumps(_document(run, ended, started_at)).decode()
-    to = receiver[1] if receiver else ""
+    to = receiver_of(url)
     metadata = orjson.dumps(run.metadata).decode()
     ids = delivery_id, run.run_id, run.thread_id
     trace = orjson.dumps(run.span.headers()).decode()

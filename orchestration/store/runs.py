@@ -70,8 +70,8 @@ _STOP = f"UPDATE runs SET stop = ? WHERE {MINE}"  # noqa: S608 - constants
 class RunStore:
     """The runs, and what a run does to its thread.
 
-    ``tell`` is called whenever there may be something new for a webhook; without it, nothing is
-    kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``made`` is called
+    ``tell`` is called with the URL of each webhook for which there is something new; without it,
+    nothing is kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``made`` is called
     with the id of each that was, ``left`` with that of each whose run ends. ``hold`` is how many
     seconds a run that nobody was told of is not written, for it may have ended by then;
     ``threads`` holds those back that make a thread, and what is done to it.
@@ -80,7 +80,7 @@ class RunStore:
     def __init__(
         self,
         database: Database,
-        tell: Callable[[], None] | None = None,
+        tell: Callable[[str], None] | None = None,
         ttl: Ttl | None = None,
         made: Callable[[str], None] = lambda _: None,
         left: Callable[[str], None] = lambda _: None,
@@ -294,7 +294,7 @@ class RunStore:
     def _end_and_tell(self, end: Operation[bool], run: Run, ended: Ended) -> Awaitable[bool]:
         written = self._write(run, with_delivery(end, run, ended))
         if (tell := self._tell) is not None:
-            written.add_done_callback(lambda _: tell())
+            written.add_done_callback(lambda _: tell(run.kwargs["webhook"]))
         return written
 
 

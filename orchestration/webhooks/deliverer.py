@@ -18,7 +18,7 @@ from operations.clock import Clock, iso, utc_now
 from operations.egress import UrlRefused
 from operations.errors import StorageUnavailable
 from operations.outbound import Outbound, RequestFailed
-from orchestration.store.deliveries import Attempt, DeliveryStore
+from orchestration.store.deliveries import Attempt, DeliveryStore, receiver_of
 from orchestration.webhooks.retries import asked_wait, next_wait
 from orchestration.webhooks.signature import Signer
 
@@ -58,14 +58,17 @@ class Deliverer:
         self._closed = False
         self._under_way: dict[str, str] = {}  # the receiver of each
 
-    def wake(self) -> None:
-        """Look again: there may be something new."""
-        self._alarm.ring()
+    def expect(self, url: str) -> None:
+        """Look again: there is something new for the receiver at ``url``."""
+        # One that has all it may have is looked at when it has taken something: it may be dead,
+        # and then each look goes through all that waits for it.
+        if self._busy(receiver_of(url)) < AT_ONCE_PER_RECEIVER:
+            self._alarm.ring()
 
     def close(self) -> None:
         """Begin nothing more; ``run`` returns once what is under way has ended."""
         self._closed = True
-        self.wake()
+        self._alarm.ring()
 
     async def run(self) -> None:
         """Deliver what is due, whenever it is, until closed."""
@@ -108,14 +111,17 @@ class Deliverer:
         due_at = self._store.next_due(at)
         return math.inf if due_at is None else max(0.0, (due_at - self._clock()).total_seconds())
 
+    def _busy(self, receiver: str) -> int:
+        return sum(one == receiver for one in self._under_way.values())
+
     async def _deliver(self, row: sqlite3.Row) -> None:
         try:
-            attempt = await self._attempt(row)
+            attempt = await self._tried(row)
             while not await self._recorded(row["delivery_id"], attempt):
                 await self._sleep(_STORE_PAUSE)
         finally:
             del self._under_way[row["delivery_id"]]
-            self.wake()
+            self._alarm.ring()
 
     async def _recorded(self, delivery_id: str, attempt: Attempt) -> bool:
         try:
@@ -125,8 +131,16 @@ class Deliverer:
             return False
         return True
 
-    async def _attempt(self, row: sqlite3.Row) -> Attempt:
+    async def _tried(self, row: sqlite3.Row) -> Attempt:
+        """Return what came of an attempt, whatever that was: it holds up no other."""
         at = self._clock()
+        try:
+            return await self._attempt(row, at)
+        except Exception as error:
+            _log.exception("a webhook could not be sent", run_id=row["run_id"])
+            return self._failed(row, at, type(error).__name__)
+
+    async def _attempt(self, row: sqlite3.Row, at: datetime) -> Attempt:
         body = _stamped(row["payload"].encode(), at)
         try:
             head = self._head(row["delivery_id"], at, body) | orjson.loads(row["trace"] or "{}")

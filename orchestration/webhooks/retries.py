@@ -37,7 +37,7 @@ def asked_wait(retry_after: str | None, now: datetime) -> float:
 def _until(date: str, now: datetime) -> float:
     try:
         at = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     if at.tzinfo is None:  # "-0000", which says that it is UTC
         at = at.replace(tzinfo=UTC)

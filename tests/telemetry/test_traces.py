@@ -145,6 +145,13 @@ def test_a_context_that_is_none_is_not_kept(given: bytes) -> None:
     assert trace_of({b"traceparent": given}) == {}
 
 
+@pytest.mark.parametrize("state", [b"a=\xe9", b"a=1\x7f", b"a=\t1"])
+def test_a_state_that_no_header_can_hold_is_not_handed_on(state: bytes) -> None:
+    given = f"00-{TRACE}-00f067aa0ba902b7-01".encode()
+    trace = trace_of({b"traceparent": given, b"tracestate": state})["trace"]
+    assert trace == {"traceparent": given.decode()}
+
+
 async def test_a_context_that_is_not_sampled_makes_no_spans(
     tmp_path: Path, collector: Collector
 ) -> None:

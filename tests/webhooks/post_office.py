@@ -52,7 +52,7 @@ class Office:
     database: Database
     runs: RunStore
     clock: Clock
-    wake: Callable[[], None]
+    expect: Callable[[str], None]
 
     async def begin(self, run: Run) -> None:
         await self.runs.accept(run)
@@ -104,4 +104,4 @@ async def open_office(
             sleep=clock.sleep,
         )
         async with in_background(deliverer, "webhooks"):
-            yield Office(database, RunStore(database, deliverer.wake), clock, deliverer.wake)
+            yield Office(database, RunStore(database, deliverer.expect), clock, deliverer.expect)

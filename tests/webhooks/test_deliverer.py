@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -95,6 +96,34 @@ async def test_a_receiver_can_say_when_to_come_back(tmp_path: Path) -> None:
         assert await office.clock.next_alarm() == pytest.approx(60, abs=1e-3)
 
 
+async def test_a_receiver_cannot_end_the_deliveries_of_others_by_a_date(tmp_path: Path) -> None:
+    never = answer(503, "retry-after: Mon, 01 Jan 3000000000 00:00:00 GMT")
+    async with (
+        Receiver.open(never) as odd,
+        Receiver.open() as receiver,
+        open_office(tmp_path) as office,
+    ):
+        await office.end(odd.url)
+        assert (await office.recorded(1))["status"] == "pending"
+        await office.end(receiver.url)
+        await receiver.arrived(1)
+
+
+async def test_what_cannot_be_sent_at_all_is_a_failure_of_its_own(tmp_path: Path) -> None:
+    async with Receiver.open() as receiver, open_office(tmp_path) as office:
+        await office.end("http://[")
+        row = await office.recorded(1)
+        assert row["status"] == "pending"
+        with other_program(tmp_path) as other:
+            other.execute('UPDATE webhook_deliveries SET trace = \'{"tracestate": "\u00e9"}\'')
+        with capture_logs() as logs:
+            office.clock.move(await office.clock.next_alarm())
+            assert (await office.recorded(2))["status"] == "pending"
+        assert {line["log_level"] for line in logs} <= {"info", "error"}
+        await office.end(receiver.url)
+        await receiver.arrived(1)
+
+
 async def test_a_receiver_can_say_never_again(tmp_path: Path) -> None:
     async with Receiver.open(answer(410)) as receiver, open_office(tmp_path) as office:
         await office.end(receiver.url)
@@ -149,7 +178,35 @@ async def test_a_receiver_that_hangs_holds_up_no_other(tmp_path: Path) -> None:
             await office.end(hanging.url)
         await office.end(receiver.url)
         await receiver.arrived(1)
+        await hanging.arrived(AT_ONCE_PER_RECEIVER)
+        await anyio.wait_all_tasks_blocked()
         assert len(hanging.requests) == AT_ONCE_PER_RECEIVER
+
+
+async def test_what_comes_for_a_receiver_that_has_all_it_may_is_looked_for_later(
+    tmp_path: Path,
+) -> None:
+    looks = 0
+
+    class Counting(DeliveryStore):
+        async def due(self, *given: Any, **named: Any) -> list[sqlite3.Row]:
+            nonlocal looks
+            looks += 1
+            return await super().due(*given, **named)
+
+    async with Receiver.open(hang) as hanging, open_office(tmp_path, store=Counting) as office:
+        for _ in range(AT_ONCE_PER_RECEIVER):
+            await office.end(hanging.url)
+        await hanging.arrived(AT_ONCE_PER_RECEIVER)
+        await anyio.wait_all_tasks_blocked()
+        before = looks
+        for _ in range(5):
+            await office.end(hanging.url)
+        await anyio.wait_all_tasks_blocked()
+        assert looks == before
+        async with Receiver.open() as receiver:
+            await office.end(receiver.url)
+            await receiver.arrived(1)
 
 
 async def test_many_are_all_delivered_once(tmp_path: Path) -> None:
@@ -202,7 +259,7 @@ async def test_a_log_that_cannot_be_read_is_read_again(tmp_path: Path) -> None:
     async with Receiver.open() as receiver, open_office(tmp_path) as office:
         with other_program(tmp_path) as other:
             other.execute("ALTER TABLE webhook_deliveries RENAME TO elsewhere")
-            office.wake()
+            office.expect(receiver.url)
             pause = await office.clock.next_alarm()
             other.execute("ALTER TABLE elsewhere RENAME TO webhook_deliveries")
             await office.end(receiver.url)

@@ -26,7 +26,7 @@ class Bell:
     def __init__(self) -> None:
         self.rung = 0
 
-    def __call__(self) -> None:
+    def __call__(self, url: str) -> None:
         self.rung += 1
 
 
