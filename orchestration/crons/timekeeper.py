@@ -40,10 +40,15 @@ class Unrunnable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Refusal:
-    """A run that was refused: how often so far, and when to submit it again."""
+    """A run that was refused: how often so far, when last, and when to submit it again."""
 
     times: int
+    since: datetime
     until: datetime
+
+    def holds(self, at: datetime) -> bool:
+        """Return whether to wait still; before it began, no: the clock was set back."""
+        return self.since <= at < self.until
 
 
 class Timekeeper:
@@ -100,7 +105,7 @@ class Timekeeper:
         """Fire some of what is due; return whether that was anything."""
         if self._closed:
             return False
-        waiting = [cron_id for cron_id, one in self._refused.items() if one.until > at]
+        waiting = [cron_id for cron_id, one in self._refused.items() if one.holds(at)]
         due = await self._store.due(at, without=waiting, limit=AT_ONCE)
         async with anyio.create_task_group() as firings:
             for cron in due:
@@ -109,7 +114,7 @@ class Timekeeper:
 
     def _forget_refusals(self, at: datetime) -> None:
         """Forget whose time had come: it has been fired since, or refused anew, or is no more."""
-        self._refused = {cron_id: one for cron_id, one in self._refused.items() if one.until > at}
+        self._refused = {cron_id: one for cron_id, one in self._refused.items() if one.holds(at)}
 
     def _until_next(self, at: datetime) -> float:
         """Return the seconds until something is due that was not yet at ``at``."""
@@ -154,7 +159,7 @@ class Timekeeper:
         wait = min(LONGEST_WAIT, 2.0 ** min(times, 10)) * self._rng.uniform(0.5, 1.0)
         if isinstance(error, QueueFull | RateLimited | Restricted):
             wait = max(wait, error.retry_after)
-        self._refused[cron.cron_id] = _Refusal(times, at + timedelta(seconds=wait))
+        self._refused[cron.cron_id] = _Refusal(times, at, at + timedelta(seconds=wait))
         _log.warning(
             "a run of a cron was refused; trying again",
             cron_id=cron.cron_id,

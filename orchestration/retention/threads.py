@@ -66,6 +66,7 @@ class ThreadSweeper:
         self._alarm = Alarm(sleep)
         self._closed = False
         self._swept = 0
+        self._failure: StorageUnavailable | None = None
         self._not_before = self._looks_at = clock()
 
     def expect(self, ttl: Ttl) -> None:
@@ -82,6 +83,9 @@ class ThreadSweeper:
         """Sweep whenever a thread expires, until closed."""
         while not self._closed:
             at = self._clock()
+            # Or a clock that was set back would put it off for as long as it was ahead.
+            latest = at + timedelta(seconds=self._interval)
+            self._not_before = min(self._not_before, latest)
             try:
                 if at >= self._not_before:
                     await self._sweep(at)
@@ -93,8 +97,12 @@ class ThreadSweeper:
             await self._alarm.rest(pause)
 
     async def _sweep(self, at: datetime) -> None:
-        """Deal with what is expired; there is none at all on most days."""
-        self._swept = left = 0
+        """Deal with what is expired; there is none at all on most days.
+
+        Raises:
+            StorageUnavailable: some of it could not be dealt with.
+        """
+        self._swept, left, self._failure = 0, 0, None
         while left < self._limit and not self._closed:
             threads = await self._store.expired(at, min(AT_ONCE, self._limit - left))
             if not threads:
@@ -103,6 +111,8 @@ class ThreadSweeper:
             async with anyio.create_task_group() as work:
                 for thread in threads:
                     work.start_soon(self._deal_with, thread, at)
+            if self._failure is not None:
+                raise self._failure
         if left:
             self._not_before = at + timedelta(seconds=self._interval)
         if self._swept:
@@ -119,6 +129,19 @@ class ThreadSweeper:
         return max(wait, min(max(0.0, seconds), LONGEST_REST))
 
     async def _deal_with(self, thread: Expired, at: datetime) -> None:
+        """Deal with one thread: what it meets ends nothing for the others."""
+        try:
+            try:
+                await self._try(thread, at)
+            except StorageUnavailable:
+                raise
+            except Exception:
+                _log.exception("an expired thread is left for later", thread_id=thread.thread_id)
+                await self._store.postpone(thread, thread.ttl.after(iso(at)))
+        except StorageUnavailable as error:
+            self._failure = error
+
+    async def _try(self, thread: Expired, at: datetime) -> None:
         ends, now = thread.ends(), iso(at)
         if ends > now:  # it was updated since
             await self._store.postpone(thread, ends)

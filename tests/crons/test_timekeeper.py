@@ -172,6 +172,19 @@ async def test_a_clock_set_back_makes_nothing_run_twice(tmp_path: Path) -> None:
         assert watch.ran(cron) == ["06-01 12:01:00", "06-01 12:02:00", "06-01 12:03:00"]
 
 
+async def test_a_clock_set_back_lengthens_the_wait_of_no_refused_run(tmp_path: Path) -> None:
+    async with open_watch(tmp_path, NOON) as watch:
+        watch.refusals = [QueueFull(1, 20.0)]
+        cron = await watch.add("1 12 * * *")
+        watch.clock.set(utc("2026-06-02 12:00:50"))  # a day too late
+        await watch.add("0 0 1 1 *")
+        await watch.pass_until("2026-06-02 12:01:01")
+        assert len(watch.tried) == 1
+        watch.clock.set(utc("2026-06-01 12:01:00"))
+        await watch.pass_until("2026-06-01 12:02:10")
+        assert len(watch.ran(cron)) == 1
+
+
 async def test_a_clock_set_forward_is_noticed_within_a_minute(tmp_path: Path) -> None:
     async with open_watch(tmp_path, NOON) as watch:
         cron = await watch.add("0 15 * * *")

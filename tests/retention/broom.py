@@ -70,7 +70,11 @@ class Broom:
 
 @asynccontextmanager
 async def open_broom(
-    folder: Path, *, default: Ttl | None = None, limit: int = 1_000
+    folder: Path,
+    *,
+    default: Ttl | None = None,
+    limit: int = 1_000,
+    store: type[ExpiryStore] = ExpiryStore,
 ) -> AsyncGenerator[Broom]:
     """Open a sweeper in a folder; a thread that lives for a year lets it never sleep for ever."""
     async with open_shelf(folder) as shelf:
@@ -83,7 +87,7 @@ async def open_broom(
             yield
 
         sweeper = ThreadSweeper(
-            ExpiryStore(shelf.database),
+            store(shelf.database),
             shelf.saver,
             hold,
             lambda _: None,

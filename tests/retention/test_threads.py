@@ -1,14 +1,18 @@
 """Threads that were given a time to live, on virtual time."""
 
+from datetime import timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
+from structlog.testing import capture_logs
 
+from operations.errors import StorageFull
 from orchestration.loop.run import Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
 from orchestration.retention.threads import AT_ONCE, LONGEST_REST
 from orchestration.store.crons import CronStore
-from orchestration.store.expiry import EXPIRED, NEXT, PART
+from orchestration.store.expiry import EXPIRED, NEXT, PART, Expired, ExpiryStore
 from orchestration.store.ttl import Ttl
 from tests.crons.watch import new_cron, utc
 from tests.retention.broom import INTERVAL, open_broom
@@ -109,6 +113,55 @@ async def test_it_sweeps_so_many_at_a_time_and_not_too_often(tmp_path: Path) -> 
 async def test_with_a_default_it_expects_threads_that_nobody_tells_of(tmp_path: Path) -> None:
     async with open_broom(tmp_path, default=Ttl(10)) as broom:
         assert await broom.clock.next_alarm() == 600
+
+
+class Broken(ExpiryStore):
+    """Raises ``errors`` before it deletes, for the threads whose ids they are of."""
+
+    errors: ClassVar[dict[str, Exception]]
+
+    async def delete_part(self, thread: Expired) -> bool | None:
+        if (error := self.errors.pop(thread.thread_id, None)) is not None:
+            raise error
+        return await super().delete_part(thread)
+
+
+async def test_a_disk_that_is_full_for_a_while_ends_no_sweeping(tmp_path: Path) -> None:
+    Broken.errors = {"first": StorageFull("no room")}
+    async with open_broom(tmp_path, store=Broken) as broom:
+        for thread_id in ("first", "second"):
+            await broom.add(thread_id, 10)
+        with capture_logs() as logs:
+            await broom.pass_minutes(10)
+        assert broom.threads == {"first", "for a year"}
+        assert [line["event"] for line in logs] == ["threads cannot be swept; trying again"]
+        await broom.pass_minutes(1)
+        assert broom.threads == {"for a year"}
+
+
+async def test_a_thread_that_cannot_be_dealt_with_holds_up_no_other(tmp_path: Path) -> None:
+    Broken.errors = {"broken": LookupError("a bug")}
+    async with open_broom(tmp_path, store=Broken) as broom:
+        await broom.add("broken", 10)
+        await broom.add("other", 10)
+        with capture_logs() as logs:
+            await broom.pass_minutes(10)
+        assert broom.threads == {"broken", "for a year"}
+        assert [line.get("thread_id") for line in logs if line["log_level"] == "error"] == [
+            "broken"
+        ]
+        await broom.pass_minutes(10)
+        assert broom.threads == {"for a year"}
+
+
+async def test_a_clock_that_is_set_back_puts_nothing_off_for_long(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        await broom.add("first", 10)
+        await broom.pass_minutes(10)
+        broom.clock.set(broom.clock() - timedelta(days=1))
+        await broom.add("second", 1)
+        await broom.pass_minutes(1 + 2 * INTERVAL / 60)
+        assert broom.threads == {"for a year"}
 
 
 async def test_what_is_expired_is_found_by_its_index(tmp_path: Path) -> None:
