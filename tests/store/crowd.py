@@ -61,7 +61,12 @@ def _add_thread(connection: sqlite3.Connection, rng: Random, place: int, number:
     }
     insert_thread(connection, thread_id, _date(rng), metadata)
     status = rng.choices(("idle", "interrupted", "error"), (97, 2, 1))[0]
-    shown = {"text": f"x{place % 7}", "list": [{"n": place}], "deep": {"own": place}}
+    shown = {
+        "text": f"x{place % 7}",
+        "half": place % 2,
+        "list": [{"n": place}],
+        "deep": {"own": place},
+    }
     values = orjson.dumps(shown).decode()
     state_updated_at = _date(rng) if place % 3 else None
     row = (status, _date(rng), state_updated_at, values if place % 3 else None, thread_id)

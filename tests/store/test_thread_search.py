@@ -45,7 +45,8 @@ SHAPES: dict[str, ThreadQuery] = {
     "a value of one": ThreadQuery(values={"deep": {"own": 7}}, values_indexed=True),
     "a value of none": ThreadQuery(values={"text": "nobody's"}, values_indexed=True),
     "two values, one": ThreadQuery(values={"text": "x0", "deep": {"own": 7}}, values_indexed=True),
-    "a value of many": ThreadQuery(values={"text": "x1"}, values_indexed=True),
+    "a value of some": ThreadQuery(values={"text": "x1"}, values_indexed=True),
+    "a value of half": ThreadQuery(values={"half": 1}, values_indexed=True),
 }
 
 
@@ -88,7 +89,7 @@ def _plan(connection: sqlite3.Connection, sql: str, parameters: Any) -> str:
 
 @pytest.mark.timeout(60)
 def test_no_search_scans_the_threads_or_sorts_many(tmp_path: Path) -> None:
-    sorted_few = {"busy", "ids", "by status", "up by status", "half by status"}
+    sorted_few = {"busy", "ids", "by status", "up by status", "half by status", "a value of some"}
     with crowd(tmp_path, 4_000) as connection:
         _index_values(connection)
         for name, query in SHAPES.items():
