@@ -135,7 +135,7 @@ class ThreadSweeper:
                 await self._try(thread, at)
             except StorageUnavailable:
                 raise
-            except Exception:
+            except Exception:  # noqa: BLE001 - whatever it is, its time begins anew
                 _log.exception("an expired thread is left for later", thread_id=thread.thread_id)
                 await self._store.postpone(thread, thread.ttl.after(iso(at)))
         except StorageUnavailable as error:

@@ -71,10 +71,10 @@ class RunStore:
     """The runs, and what a run does to its thread.
 
     ``tell`` is called with the URL of each webhook for which there is something new; without it,
-    nothing is kept for webhooks. ``ttl`` is how long a thread lives that is made for a run; ``made`` is called
-    with the id of each that was, ``left`` with that of each whose run ends. ``hold`` is how many
-    seconds a run that nobody was told of is not written, for it may have ended by then;
-    ``threads`` holds those back that make a thread, and what is done to it.
+    nothing is kept for webhooks. ``ttl`` is how long a thread lives that is made for a run;
+    ``made`` is called with the id of each that was, ``left`` with that of each whose run ends.
+    ``hold`` is how many seconds a run that nobody was told of is not written, for it may have ended
+    by then; ``threads`` holds those back that make a thread, and what is done to it.
     """
 
     def __init__(
@@ -119,7 +119,8 @@ class RunStore:
         """Mark a pending run as running; see the port."""
         if run in self._unwritten:
             return self._nothing_to_write
-        claim = partial(_claim, run.run_id, token, run.announced or not run.ephemeral)
+        written = self._unwritten.writing(run) is None  # or not, if its acceptance failed
+        claim = partial(_claim, run.run_id, token, written)
         if self._threads.keep(run.thread_id, claim):
             return self._nothing_to_write
         return self._write(run, claim, synced=run.announced)
@@ -361,7 +362,7 @@ def _claim(
     written: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
     connection: sqlite3.Connection,
 ) -> bool:
-    """Mark a pending run as running; one that could not be ``written`` is claimed all the same."""
+    """Mark a pending run as running; one held back that could not be ``written``, all the same."""
     if change(_CLAIM, (token, iso_now(), run_id), connection):
         return True
     return not written and not is_there(connection, run_id)

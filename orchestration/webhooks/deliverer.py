@@ -136,7 +136,7 @@ class Deliverer:
         at = self._clock()
         try:
             return await self._attempt(row, at)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - as said
             _log.exception("a webhook could not be sent", run_id=row["run_id"])
             return self._failed(row, at, type(error).__name__)
 

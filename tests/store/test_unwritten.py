@@ -217,6 +217,15 @@ async def test_a_run_is_put_back_although_it_could_not_be_written_at_first(tmp_p
     assert (row["status"], row["token"], row["attempt"]) == ("pending", None, 0)
 
 
+async def test_a_run_that_was_not_taken_is_not_claimed(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.database.write(lambda c: c.execute("PRAGMA max_page_count = 1").fetchall())
+        run = quiet("a", kwargs={"durability": "sync", "input": BALLAST})
+        with pytest.raises(DiskFull):
+            await shelf.runs.accept(run)
+        assert not await shelf.runs.claim(run, "token")
+
+
 async def test_a_run_that_is_written_is_claimed_once(tmp_path: Path) -> None:
     async with open_shelf(tmp_path, hold=NEVER) as shelf:
         run = await begun(shelf, quiet("a"))
