@@ -332,7 +332,7 @@ class MasterLoop:
                 if pause is None:
                     raise
                 if loop.time() - begun >= PATIENCE:
-                    run.break_off(error)
+                    run.send_away(error)
             if self._draining and not run.ends:
                 break
             if pause is not None:

@@ -180,12 +180,19 @@ class Run:
     control: "Control | None" = None
     timer: asyncio.TimerHandle | None = None
 
+    def send_away(self, error: BaseException) -> None:
+        """Tell those who wait now why they will not hear how the run ends; others may come."""
+        self.stream.send_away()
+        done = self.done
+        if done is not None and not done.done():
+            self.done = done.get_loop().create_future()
+            _fail(done, error)
+
     def break_off(self, error: BaseException) -> None:
-        """Tell everybody who waits why they will not hear how the run ends."""
+        """Tell everybody who waits why they will not hear how the run ends, for good."""
         self.stream.close()
         if self.done is not None and not self.done.done():
-            self.done.set_exception(error)
-            self.done.exception()  # marked as seen: there may be nobody who waits
+            _fail(self.done, error)
 
     @property
     def span(self) -> Span:
@@ -208,3 +215,8 @@ class Run:
     def resuming(self) -> bool:
         """Whether this execution continues one that was cut off: from its last checkpoint."""
         return self.attempt > 1 or self.crashes > 0
+
+
+def _fail(done: "asyncio.Future[Outcome]", error: BaseException) -> None:
+    done.set_exception(error)
+    done.exception()  # marked as seen: there may be nobody who waits

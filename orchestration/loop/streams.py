@@ -229,8 +229,15 @@ class RunStream:
         if self._watcher is not None:
             self._watcher(self.wanted)
 
+    def send_away(self) -> None:
+        """End the stream for those who listen now."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        self._tell_watcher()
+
     def close(self) -> None:
-        """End the stream for all listeners."""
+        """End the stream for all listeners, those who come later too."""
         self._closed = True
         for listener in self._listeners:
             listener.close()

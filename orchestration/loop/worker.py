@@ -156,7 +156,7 @@ class Worker:
                 if pause is None:
                     raise
                 if loop.time() - begun >= PATIENCE:
-                    run.break_off(error)
+                    run.send_away(error)
             await asyncio.sleep(pause)
             wait = min(_RETRY_MOST, wait * 2)
 

@@ -79,11 +79,12 @@ async def outcome_of(run: Run, within: float | None = None) -> Outcome | None:
     Raises:
         LoopError, StorageUnavailable: it will not be heard how it ends.
     """
-    if run.done is None:
+    done = run.done
+    if done is None:
         raise RuntimeError("only a submitted run can be waited for")
     # Not awaited itself: to cancel this must not cancel what others wait for.
-    await asyncio.wait({run.done}, timeout=within)
-    return run.done.result() if run.done.done() else None
+    await asyncio.wait({done}, timeout=within)
+    return done.result() if done.done() else None
 
 
 def _is_number(value: object) -> bool:

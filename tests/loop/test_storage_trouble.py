@@ -219,6 +219,11 @@ def test_a_store_that_is_gone_for_good_is_not_asked_again_and_everybody_is_told(
     play(main)
 
 
+def outcome_of(run: Run) -> "asyncio.Future[Outcome]":
+    assert run.done is not None
+    return run.done
+
+
 @pytest.mark.parametrize("what", ["claim", "finish"])
 def test_nobody_waits_for_ever_for_a_store_that_cannot_write_and_the_run_keeps_its_place(
     what: str,
@@ -230,18 +235,27 @@ def test_nobody_waits_for_ever_for_a_store_that_cannot_write_and_the_run_keeps_i
         if what == "finish":
             stage.store.full = StorageUnavailable("no room")
             stage.end("a")
+        waits, listener = run.done, run.stream.listen()
         await asyncio.sleep(50)
-        assert run.done is not None
-        assert not run.done.done()
+        assert waits is not None
+        assert not waits.done()
+        assert not listener.closed
         await asyncio.sleep(20)
-        assert isinstance(run.done.exception(), StorageUnavailable)
+        assert isinstance(waits.exception(), StorageUnavailable)
+        assert listener.closed
         assert run.place is Place.WORKING
         stage.store.full, stage.store.unclaimable = None, False
+        again = run.stream.listen()
         await asyncio.sleep(10)
         if what == "claim":
+            assert not outcome_of(run).done()
+            run.stream.publish("values", b"1")
+            assert [event.name for event in again.take()] == ["values"]
             stage.end("a")
             await stage.quiet()
         assert stage.store.status["a"] is RunStatus.SUCCESS
+        assert outcome_of(run).result().status is RunStatus.SUCCESS, "who came again heard of it"
+        assert again.closed
         assert stage.loop.all_live() == ()
 
     play(main)
