@@ -2,7 +2,7 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from orchestration.api.thread_models import (
 )
 from orchestration.api.thread_stream import follow_thread
 from orchestration.api.updates import update_thread
-from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.errors import Draining, ThreadBusy, ThreadNotFound
 from orchestration.loop.run import Ending
 from orchestration.store.thread_search import ThreadQuery
 from orchestration.store.threads import ThreadExists
@@ -237,31 +237,51 @@ def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
 
 
 async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
-    """Delete threads of the caller with their runs, which are stopped first; return which."""
+    """Delete threads of the caller with their runs, which are stopped first; return which.
+
+    Raises:
+        ThreadBusy: the state of one is being updated.
+        LoopError, StorageUnavailable: a run on one does not end.
+    """
     deleted: list[str] = []
     for start in range(0, len(thread_ids), _AT_ONCE):
         page = thread_ids[start : start + _AT_ONCE]
-        await _stop_runs(call, await call.backend.threads.among(page, call.visible))
-        found = await asyncio.gather(*(_delete(call, thread_id) for thread_id in page))
-        deleted += [thread_id for thread_id, was in zip(page, found, strict=True) if was]
+        own = await call.backend.threads.among(page, call.visible)
+        found = await asyncio.gather(*(_delete(call, one) for one in page if one in own))
+        deleted += [thread_id for thread_id in found if thread_id is not None]
     return deleted
 
 
-async def _delete(call: Call, thread_id: str) -> bool:
-    deleted = await call.backend.threads.delete(thread_id, visible=call.visible)
-    if deleted:
-        call.backend.loop.gone(thread_id)
-    return deleted
-
-
-async def _stop_runs(call: Call, thread_ids: Collection[str]) -> None:
+async def _delete(call: Call, thread_id: str) -> str | None:
+    """Delete a thread, on which no run starts meanwhile; return its id, None if there is none."""
     loop = call.backend.loop
-    runs = [run for thread_id in thread_ids for run in loop.on_thread(thread_id)]
+    await _stop_runs(call, thread_id)
+    while True:
+        try:
+            with loop.hold(thread_id):
+                deleted = await call.backend.threads.delete(thread_id, visible=call.visible)
+            break
+        except ThreadBusy as error:
+            if not loop.on_thread(thread_id):
+                raise (Draining() if loop.draining else error) from None
+            await _stop_runs(call, thread_id)  # one has come in the meantime
+    if deleted:
+        loop.gone(thread_id)
+    return thread_id if deleted else None
+
+
+async def _stop_runs(call: Call, thread_id: str) -> None:
+    loop = call.backend.loop
+    runs = loop.on_thread(thread_id)
     for run in runs:
         loop.cancel(run, Ending.ROLLBACK)
-    endings = [run.done for run in runs if run.done is not None]
+    endings = [(run, run.done) for run in runs if run.done is not None]
     if endings:
-        await asyncio.wait(endings)
+        await asyncio.wait([ending for _, ending in endings])
+    for run, ending in endings:
+        error = ending.exception()
+        if error is not None and loop.live(run.run_id) is run:  # it works still, whatever it hears
+            raise error
 
 
 def _ttl(given: TimeToLive | None) -> Ttl | None:

@@ -147,6 +147,39 @@ async def test_a_run_that_is_being_cancelled_can_be_deleted(tmp_path: Path) -> N
     assert (thread["status"], thread["values"] or {}, state["values"]) == ("idle", {}, {})
 
 
+async def test_a_run_that_comes_while_its_thread_is_deleted_is_never_executed(
+    tmp_path: Path,
+) -> None:
+    async with open_both(tmp_path, "stubborn", "holder") as (service, client):
+        thread_id = await new_thread(client)
+        await new_run(client, thread_id, "stubborn", "in the way")
+        await plays.gates["in the way"].reached.wait()
+        (working,) = service.loop.on_thread(thread_id)
+        deleting = asyncio.create_task(client.delete(f"/threads/{thread_id}"))
+        while working.ending is None:  # noqa: ASYNC110 - a turn, not a wait
+            await asyncio.sleep(0)
+        late = await new_run(client, thread_id, "holder", "too late")
+        plays.gates["in the way"].opened.set()
+        deleted = await deleting
+        found = await client.get(late)
+        for run in service.loop.on_thread(thread_id):
+            await asyncio.wait([run.done] if run.done else [])
+        with closing(sqlite3.connect(tmp_path / "data" / "masterloop.db")) as database:
+            kept = database.execute("SELECT * FROM checkpoints").fetchall()
+    assert (deleted.status_code, found.status_code) == (204, 404)
+    assert not plays.gates["too late"].reached.is_set()
+    assert kept == []
+
+
+async def test_a_thread_that_is_being_updated_is_not_deleted(tmp_path: Path) -> None:
+    async with open_both(tmp_path, "echo") as (service, client):
+        thread_id = await new_thread(client)
+        with service.loop.hold(thread_id):
+            busy = await client.delete(f"/threads/{thread_id}")
+        deleted = await client.delete(f"/threads/{thread_id}")
+    assert (busy.status_code, deleted.status_code) == (409, 204)
+
+
 async def test_who_undoes_a_run_that_is_about_to_end_hears_that_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
