@@ -1,6 +1,7 @@
 """The network: takes messages for mailboxes and topics, and has them delivered."""
 
-from collections.abc import AsyncGenerator, Iterator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
@@ -85,6 +86,8 @@ class AgentNetwork:
     async def send(self, draft: Draft, origin: Origin) -> Receipt:
         """Return once the message is durable; it is delivered after that.
 
+        Cancelled meanwhile, it may have been sent all the same.
+
         Raises:
             MessageRefused: it cannot be sent as it was given.
             MailboxNotFound: there is no such mailbox or topic.
@@ -92,17 +95,21 @@ class AgentNetwork:
         """
         places = [self._place(name) for name in self._recipients(draft)]
         letter = self._letter(draft, origin)
+        # Shielded: a sender that goes away stops no write, and what is written is to be delivered.
+        return await asyncio.shield(self._sent(letter, places))
+
+    def somebody_is_back(self) -> None:
+        """Try at once what found nobody to receive it."""
+        for delivery in self:
+            delivery.somebody_is_back()
+
+    async def _sent(self, letter: Letter, places: Sequence[Place]) -> Receipt:
         receipt = await self._store.append(letter, places)
         if not receipt.duplicate:
             for mailbox, offset in receipt.offsets.items():
                 rank = Rank(letter.priority, offset)
                 self._deliveries[mailbox].arrived(letter.sender, rank)
         return receipt
-
-    def somebody_is_back(self) -> None:
-        """Try at once what found nobody to receive it."""
-        for delivery in self:
-            delivery.somebody_is_back()
 
     def _recipients(self, draft: Draft) -> list[str]:
         if (draft.to is None) == (draft.topic is None):

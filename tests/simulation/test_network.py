@@ -93,6 +93,22 @@ def test_what_comes_at_the_moment_in_which_nothing_is_left_is_delivered() -> Non
         simulate(seed, main)
 
 
+def test_what_is_stored_is_delivered_though_its_sender_was_cancelled_meanwhile() -> None:
+    async def main(sim: SimLoop) -> None:
+        postal = Postal(sim, take)
+        sending = asyncio.create_task(postal.send("x", message_id="1"))
+        while not postal.statuses():  # noqa: ASYNC110 - virtual time
+            await asyncio.sleep(0)
+        sending.cancel()
+        await asyncio.wait({sending})
+        assert sending.cancelled()
+        assert (await postal.send("x", message_id="1")).duplicate
+        assert await postal.settled(5) == ["delivered"]
+
+    for seed in seeds(20):
+        simulate(seed, main)
+
+
 def test_what_was_acknowledged_is_not_delivered_again() -> None:
     async def main(sim: SimLoop) -> list[int]:
         postal = Postal(sim, take)
