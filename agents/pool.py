@@ -70,6 +70,11 @@ class AgentPool:
                     await asyncio.wait(self._keepers)
 
     @property
+    def lending(self) -> bool:
+        """Whether it lends; a pool that is drained does not."""
+        return not self._draining
+
+    @property
     def pressure(self) -> float:
         """How many want an agent, for each that could be lent; 0 when one is free."""
         if self._free:

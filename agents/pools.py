@@ -13,7 +13,7 @@ from operations.errors import nearest
 
 
 class AgentPools:
-    """Finds the pool for a capability: of several, the one with the least to do."""
+    """Finds the pool for a capability: of several that lend, the one with the least to do."""
 
     def __init__(self, pools: Mapping[str, AgentPool]) -> None:
         self._pools = pools
@@ -99,7 +99,8 @@ class AgentPools:
             known = {pool: pool.capabilities for pool in self if pool.capabilities is not None}
             fitting = [pool for pool, names in known.items() if capability in names]
             if fitting:
-                return min(fitting, key=lambda pool: pool.pressure)
+                lending = [pool for pool in fitting if pool.lending]
+                return min(lending or fitting, key=lambda pool: pool.pressure)
             unknown = [pool for pool in self if pool not in known]
             if not unknown:
                 hint = nearest(capability, {name for names in known.values() for name in names})

@@ -580,6 +580,24 @@ async def test_of_several_pools_the_one_with_the_least_to_do_is_asked() -> None:
 
 
 @virtual
+async def test_a_pool_that_lends_is_asked_rather_than_one_that_is_drained() -> None:
+    drained, busy = Stage(seats=1), Stage(seats=1)
+    async with AgentPools({"drained": drained.pool, "busy": busy.pool}).running() as pools:
+        await asyncio.sleep(0.1)
+        drained.pool.drain()
+        waiting = [asyncio.create_task(busy.work(1)) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        assert await pools.find("play") is busy.pool
+        await asyncio.gather(*waiting)
+        busy.pool.drain()
+        with pytest.raises(PoolClosed):
+            async with pools.lease("play"):
+                pass
+        drained.pool.restart()
+        assert await pools.find("play") is drained.pool
+
+
+@virtual
 async def test_a_capability_is_waited_for_until_every_pool_has_said_what_it_can_do() -> None:
     quick, slow = Stage(), Stage(lease_timeout=20)
     slow.starts_in = 5.0
