@@ -118,7 +118,8 @@ class Lender:
         lending = self._client(run_id).lease(capability, **how)
         lent = self._leases[number] = _Lent(lending)
         try:
-            lease = await lent.lease
+            # Shielded: cancelled with the question, it would look as if it was already lent.
+            lease = await asyncio.shield(lent.lease)
         except BaseException:
             self._leases.pop(number, None)
             lent.end()
@@ -135,10 +136,9 @@ class Lender:
     ) -> bytes:
         lent = self._leases[lease]
         on_event = partial(self._hear, number) if heard else None
+        agent = await asyncio.shield(lent.lease)
         return orjson.dumps(
-            await (await lent.lease).invoke(
-                orjson.loads(given), idempotent=idempotent, on_event=on_event
-            )
+            await agent.invoke(orjson.loads(given), idempotent=idempotent, on_event=on_event)
         )
 
     def _hear(self, number: int, event: Any) -> None:
