@@ -1,6 +1,7 @@
 """A subprocess in a process group of its own. None of the group outlives it."""
 
 import asyncio
+import errno
 import os
 import resource
 import shutil
@@ -14,7 +15,7 @@ import psutil
 
 from agents.captured import Captured
 from agents.configuration import Resources, Subprocess
-from agents.errors import StartFailed
+from agents.errors import ArgumentsTooLong, StartFailed
 
 # What every subprocess gets of the server's environment; secrets have other names.
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
@@ -152,6 +153,7 @@ async def spawn(
     ``trace`` is a W3C trace context, for its environment.
 
     Raises:
+        ArgumentsTooLong: it would start with shorter ones.
         StartFailed: there is no such command or folder, or it may not be executed.
     """
     argv = [section.argv[0], *(section.argv[1:] if arguments is None else arguments)]
@@ -171,6 +173,8 @@ async def spawn(
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.E2BIG:
+            raise ArgumentsTooLong(argv[0], sum(map(len, map(os.fsencode, argv)))) from error
         raise StartFailed(f"{argv[0]!r} cannot be started: {error}") from error
     _limit(child.pid, section.resources)
     return child

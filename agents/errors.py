@@ -14,6 +14,17 @@ class StartFailed(AgentsError):
         self.stderr = stderr
 
 
+class ArgumentsTooLong(StartFailed):
+    """The kernel starts no subprocess with so many bytes of arguments; with fewer it does."""
+
+    def __init__(self, command: str, size: int) -> None:
+        super().__init__(
+            f"{command!r} cannot be started with {size} bytes of arguments: they are too long for "
+            "a command line"
+        )
+        self.size = size
+
+
 class AgentLost(AgentsError):
     """An agent ended, or was given up. ``started``: its task may have had effects."""
 

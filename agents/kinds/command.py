@@ -1,6 +1,7 @@
 """The kind ``command``: a subprocess for each task. No shell ever sees its arguments."""
 
 import asyncio
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from agents.agent import Context, Lost, Task
 from agents.captured import Captured
 from agents.child import Child, find, spawn
 from agents.configuration import PLACEHOLDER, CommandPool, Limits
-from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
+from agents.errors import AgentLost, ArgumentsTooLong, StartFailed, TaskFailed, TaskRejected
 
 
 class CommandAgent:
@@ -45,6 +46,8 @@ class CommandAgent:
                 arguments=arguments,
                 trace=context.trace,
             )
+        except ArgumentsTooLong as error:
+            raise TaskRejected(f"{error.reason}; long values belong in `stdin`") from error
         except StartFailed as error:
             raise AgentLost(error.reason, started=False) from error
         context.started = True
@@ -105,7 +108,8 @@ def _filled_in(template: str, given: Any, *, argument: bool) -> str:
     """Return ``template`` with values of the input in place of its ``{names}``.
 
     Raises:
-        TaskRejected: a value is missing or no scalar, or would be read as an option.
+        TaskRejected: a value is missing or no scalar, cannot be passed on, or would be read as an
+            option.
     """
     values: Mapping[str, Any] = given if isinstance(given, dict) else {}
 
@@ -117,6 +121,10 @@ def _filled_in(template: str, given: Any, *, argument: bool) -> str:
         text = str(found)
         if "\0" in text:
             raise TaskRejected(f"{name!r} has a NUL character in it")
+        try:
+            os.fsencode(text)
+        except UnicodeEncodeError as error:
+            raise TaskRejected(f"{name!r} cannot be passed on: {error}") from error
         if argument and match.start() == 0 and text.startswith("-"):
             raise TaskRejected(f"{name!r} must not begin with '-': it would be read as an option")
         return text

@@ -43,6 +43,8 @@ async def test_of_much_output_the_beginning_and_the_end_are_kept(tmp_path: Path)
         ({"text": None}, "the input needs 'text'"),
         ({"text": "--help"}, "must not begin with '-'"),
         ({"text": "a\0b"}, "NUL"),
+        ({"text": "\ud800"}, "'text' cannot be passed on: .* surrogates not allowed"),
+        ({"text": "ü" * 1_000_000}, r"with 2000\d\d\d bytes .* too long .* belong in `stdin`"),
     ],
 )
 async def test_an_input_that_does_not_fit_is_rejected(
@@ -53,6 +55,13 @@ async def test_an_input_that_does_not_fit_is_rejected(
         with pytest.raises(TaskRejected, match=complaint):
             await agent.invoke(given(**values), ear.context)
         assert not ear.context.started
+
+
+async def test_what_is_too_long_for_an_argument_can_be_read_from_stdin(tmp_path: Path) -> None:
+    section = command("read", "-", stdin="{text}", limits={"output": 500_000})
+    async with started(maker("tool", section, tmp_path, {})) as (agent, _):
+        result = await agent.invoke(given(text="ü" * 100_000), Ear().context)
+    assert result["stdout"] == "ü" * 100_000
 
 
 @pytest.mark.parametrize("text", ["$(id)", "; rm -rf /", "a b\tc", "{text}", "*", "~", "%PATH%"])
