@@ -39,6 +39,8 @@ class Scaler:
         ``waited`` is how long the one waits who waits longest, in seconds; 0 if nobody does.
         """
         self.observe(now, int(self._load))
+        if not seats:  # all that there were are about to go
+            return self._seats.min
         policy = self._policy
         busy = self._average / seats
         if busy > policy.high or waited > policy.wait:

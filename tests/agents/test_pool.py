@@ -561,6 +561,24 @@ async def test_nothing_looks_at_a_pool_that_is_at_rest() -> None:
         assert len(due) == 1, "the probe's"
 
 
+@virtual
+async def test_a_pool_all_of_whose_agents_are_to_go_grows_when_others_have_come() -> None:
+    stage = Stage(seats={"min": 1, "max": 2})
+    broken: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    async with stage.open() as pool:
+        tasks = [asyncio.create_task(stage.work(10)) for _ in range(2)]
+        await asyncio.sleep(5)
+        pool.drain()
+        pool.restart()
+        assert pool.snapshot().in_flight == 2
+        tasks += [asyncio.create_task(stage.work(10)) for _ in range(8)]
+        await asyncio.sleep(20)
+        assert broken == []
+        assert pool.snapshot().in_flight == 2
+        await asyncio.gather(*tasks)
+
+
 # Several pools.
 
 
