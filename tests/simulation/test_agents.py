@@ -146,6 +146,7 @@ class Scenario:
         )
         self.askers: set[asyncio.Task[None]] = set()
         self.ends: Counter[str] = Counter()
+        self.noise: list[Any] = []  # what the event loop has to complain of
 
     def check(self) -> None:
         seats = self.pool._seats.values()  # noqa: SLF001 - a state that nobody else may see
@@ -161,6 +162,9 @@ class Scenario:
         for what, wrong in broken.items():
             if wrong:
                 raise Violation(what)
+
+    def notice(self, _: Any, context: dict[str, Any]) -> None:
+        self.noise.append(context)
 
     async def ask(self, number: int) -> None:
         thread = self.rng.choice([None, "a", "b"])
@@ -185,6 +189,7 @@ class Scenario:
     async def play(self) -> None:
         async with self.pool.running():
             self.sim.after_step = self.check
+            self.sim.set_exception_handler(self.notice)
             for number in range(self.rng.randint(10, 60)):
                 match self.rng.choices(
                     ["ask", "rest", "leave", "drain", "restart"], [20, 8, 3, 0.3, 0.5]
@@ -202,6 +207,8 @@ class Scenario:
                     case "restart":
                         self.pool.restart()
             await self.settle()
+        if self.noise:
+            raise Violation(f"the event loop complains: {self.noise}")
         if self.world.alive:
             raise Violation("an agent outlived its pool")
 
