@@ -3,18 +3,19 @@
 import asyncio
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
 from starlette.responses import Response
 from uuid_utils import uuid7
 
+from operations.errors import StorageUnavailable
 from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.documents import extracted, living_document, selected, thread_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.idempotency import Once
-from orchestration.api.problems import Problem
 from orchestration.api.run_models import ThreadStreamHow
 from orchestration.api.thread_models import (
     ThreadCreate,
@@ -184,8 +185,8 @@ async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     if body.strategy == "delete":
         pruned = await delete_threads(call, asked)
     else:
-        pruned = [thread_id for thread_id in asked if threads.get(thread_id, call.visible)]
-        await call.backend.checkpoints.aprune(pruned, strategy="keep_latest")
+        own = [thread_id for thread_id in asked if threads.get(thread_id, call.visible)]
+        pruned = [thread_id for thread_id in own if await _pruned(call, thread_id)]
     return json_response({"pruned_count": len(pruned)})
 
 
@@ -209,8 +210,9 @@ async def _go_through(call: Call, thread_id: str, body: ThreadCreate) -> None:
         return
     try:
         await update_thread(call, thread_id, [step["updates"] for step in body.supersteps], {})
-    except Problem:
-        await call.backend.threads.delete(thread_id)
+    except BaseException:
+        with suppress(StorageUnavailable):
+            await asyncio.shield(call.backend.threads.delete(thread_id))
         raise
     if call.receipt is not None:  # only now is there what was asked for
         await call.backend.threads.keep(thread_id, call.receipt)
@@ -234,6 +236,16 @@ def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
     if row is None:
         raise ThreadNotFound(thread_id)
     return row
+
+
+async def _pruned(call: Call, thread_id: str) -> bool:
+    """Leave a thread its latest checkpoints; not, if a run works: they may be undone with it."""
+    try:
+        with call.backend.loop.hold(thread_id):
+            await call.backend.checkpoints.aprune([thread_id], strategy="keep_latest")
+    except ThreadBusy:
+        return False
+    return True
 
 
 async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:

@@ -18,6 +18,16 @@ _ID_DIGITS = frozenset("0123456789abcdef")
 _ID_LENGTH = 32
 
 
+class StartGone(Exception):
+    """The checkpoint at which a run was to begin has been deleted since it was submitted."""
+
+    def __init__(self, checkpoint_id: str) -> None:
+        super().__init__(
+            f"checkpoint {checkpoint_id}, at which this run was to begin, is no longer there: the "
+            "run that made it was undone, or the thread was pruned"
+        )
+
+
 def may_have_begun(run: Run, graph: Graph, call: Call) -> bool:
     """Whether the thread has to be read first to know where the run starts.
 
@@ -39,6 +49,9 @@ async def find_place(run: Run, graph: Graph, call: Call) -> StateSnapshot | None
 
     Returns the state of the thread if nothing is left to do: the run had finished, or had come to
     a breakpoint or a question, and only the news of it was lost.
+
+    Raises:
+        StartGone: the checkpoint at which it is to begin is no longer there.
     """
     snapshot = await graph.aget_state(thread_config(run))
     if (snapshot.metadata or {}).get("run_id") == run.run_id:
@@ -49,9 +62,21 @@ async def find_place(run: Run, graph: Graph, call: Call) -> StateSnapshot | None
         call.configurable.pop("checkpoint_id", None)
         call.configurable.pop("checkpoint_map", None)
         return None
+    await _require_start(graph, call)
     if isinstance(call.input, Command) and snapshot.metadata is not None:
         return await _find_place_of_command(run, graph, call, snapshot)
     return None
+
+
+async def _require_start(graph: Graph, call: Call) -> None:
+    """Refuse a start that went while the run waited: LangGraph would begin from nothing."""
+    names = ("thread_id", "checkpoint_ns", "checkpoint_id")
+    place = {name: call.configurable[name] for name in names if name in call.configurable}
+    if "checkpoint_id" not in place:
+        return
+    saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
+    if await saver.aget_tuple({"configurable": {"checkpoint_ns": "", **place}}) is None:
+        raise StartGone(place["checkpoint_id"])
 
 
 async def _had_stopped(graph: Graph, call: Call, snapshot: StateSnapshot) -> bool:

@@ -171,6 +171,39 @@ async def test_a_run_that_comes_while_its_thread_is_deleted_is_never_executed(
     assert kept == []
 
 
+async def test_a_run_whose_start_is_undone_before_it_begins_fails_and_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo", "holder") as client:
+        thread_id = await new_thread(client)
+        await client.get(await new_run(client, thread_id, "echo", "before") + "/join")
+        await new_run(client, thread_id, "holder", "undone start")
+        await plays.gates["undone start"].reached.wait()
+        working = (await client.get(f"/threads/{thread_id}/state")).json()["checkpoint_id"]
+        how = {"multitask_strategy": "rollback", "checkpoint_id": working}
+        told = (
+            await client.get(await new_run(client, thread_id, "echo", "x", **how) + "/join")
+        ).json()
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+    assert told["__error__"]["error"] == "StartGone"
+    assert f"checkpoint {working}, at which" in told["__error__"]["message"]
+    assert state["values"] == {"text": "before", "log": ["before"]}
+
+
+async def test_a_thread_is_not_pruned_of_what_may_be_its_latest_again(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", "holder") as client:
+        thread_id = await new_thread(client)
+        await client.get(await new_run(client, thread_id, "echo", "before") + "/join")
+        run = await new_run(client, thread_id, "holder", "pruned")
+        await plays.gates["pruned"].reached.wait()
+        body = {"thread_ids": [thread_id], "strategy": "keep_latest"}
+        pruned = (await client.post("/threads/prune", json=body)).json()
+        await client.post(f"{run}/cancel?wait=true&action=rollback")
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+    assert pruned == {"pruned_count": 0}
+    assert state["values"] == {"text": "before", "log": ["before"]}
+
+
 async def test_a_thread_that_is_being_updated_is_not_deleted(tmp_path: Path) -> None:
     async with open_both(tmp_path, "echo") as (service, client):
         thread_id = await new_thread(client)
