@@ -13,6 +13,7 @@ from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
 from orchestration.api.thread_stream import STATE_UPDATE
 from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.run import ThreadState
 from orchestration.loop.streams import StreamEvent
 
 
@@ -45,13 +46,21 @@ async def update_thread(
         except StorageUnavailable:
             raise
         except Exception as error:  # reducers are user code, and may raise anything
+            if len(supersteps) > 1:  # those before it stand
+                await _show(call, graph_id, thread_id)
             raise Problem(HTTPStatus.CONFLICT, f"{type(error).__name__}: {error}") from error
-        shown = await call.states.shown(graph_id, thread_id)
-        await backend.threads.show(thread_id, shown)
+        shown = await _show(call, graph_id, thread_id)
     values = Fragment(shown.values) if shown.values is not None else None
     told = orjson.dumps({"thread_id": thread_id, "checkpoint": updated, "values": values})
     backend.loop.watchers.tell(thread_id, StreamEvent(0, STATE_UPDATE, told))
     return updated
+
+
+async def _show(call: Call, graph_id: str, thread_id: str) -> ThreadState:
+    """Let the thread show its state as it is now, and return that."""
+    shown = await call.states.shown(graph_id, thread_id)
+    await call.backend.threads.show(thread_id, shown)
+    return shown
 
 
 def graph_of(call: Call, thread_id: str) -> str | None:

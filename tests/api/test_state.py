@@ -8,6 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
+from operations.errors import StorageFull
+from orchestration.store.threads import ThreadStore
 from tests.api import plays
 from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client
 
@@ -281,6 +283,37 @@ async def test_a_thread_whose_supersteps_cannot_be_is_not_made(
         found = await client.get(f"/threads/{NOBODY}")
     assert (made.status_code, made.headers["content-type"]) == (status, PROBLEM)
     assert found.status_code == 404
+
+
+async def test_a_thread_that_could_not_be_taken_through_its_supersteps_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise StorageFull("no room")
+
+    steps = [{"updates": [{"values": {"text": "one"}, "as_node": "__input__"}]}]
+    body = {"thread_id": NOBODY, "metadata": {"graph_id": "echo"}, "supersteps": steps}
+    async with open_client(tmp_path, "echo") as client:
+        with monkeypatch.context() as patch:
+            patch.setattr(ThreadStore, "show", full)
+            refused = await client.post("/threads", json=body)
+        found = await client.get(f"/threads/{NOBODY}")
+        made = await client.post("/threads", json=body)
+    assert (refused.status_code, found.status_code, made.status_code) == (507, 404, 200)
+
+
+async def test_supersteps_before_one_that_is_refused_stand_and_are_shown(tmp_path: Path) -> None:
+    steps = [
+        {"updates": [{"values": {"log": ["one"]}, "as_node": "echo"}]},
+        {"updates": [{"values": {}, "as_node": "nobody"}]},
+    ]
+    async with open_client(tmp_path, "echo") as client:
+        path = f"/threads/{await new_thread(client, metadata={'graph_id': 'echo'})}"
+        refused = await client.post(f"{path}/state/bulk", json={"supersteps": steps})
+        state = (await client.get(f"{path}/state")).json()
+        thread = (await client.get(path)).json()
+    assert refused.status_code == 409
+    assert thread["values"] == state["values"] == {"log": ["one"]}
 
 
 async def test_patching_the_state_merges_metadata(tmp_path: Path) -> None:
