@@ -63,9 +63,10 @@ def serve(manifest_path: Path, host: str, port: int, settings: Settings) -> int:
             taken, or the data folder cannot be used; nothing was started.
     """
     configure_logs(settings.log_level, json=settings.log_format != "console", context=whereabouts)
-    with _signals_to(_end_the_start), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    start = _Start()
+    with _signals_to(start.hear), asyncio.Runner(loop_factory=loop_factory()) as runner:
         try:
-            exit_code = runner.run(_serve(manifest_path, host, port, settings))
+            exit_code = runner.run(_serve(manifest_path, host, port, settings, start))
         except _StoppedEarly as stopped:
             exit_code = stopped.exit_code
         if left := runner.run(left_behind()):
@@ -115,26 +116,49 @@ def _signals_to(handler: Callable[[int, object], None]) -> Generator[None]:
             signal.signal(number, previous)
 
 
-def _end_the_start(received: int, _: object) -> None:
-    """End what goes on in this thread, be it an import that never returns.
+class _Start:
+    """Ends the start at the first signal, be it an import that never returns.
 
-    A second signal ends the process there and then. Once the service is open, `_Stop` takes them.
+    While runs are taken up, it is kept for who takes signals then: a run that works already would
+    take what is raised for its own. A second one ends the process there and then.
     """
-    for number in _STOPPING:
-        signal.signal(number, signal.SIG_DFL)
-    raise _StoppedEarly(received)
+
+    def __init__(self) -> None:
+        self._takes_up = False
+        self._kept: int | None = None
+
+    def hear(self, number: int, _: object) -> None:
+        """Take a signal; at any moment, in the main thread."""
+        for each in _STOPPING:
+            signal.signal(each, signal.SIG_DFL)
+        if not self._takes_up:
+            raise _StoppedEarly(number)
+        self._kept = number
+
+    def take_up(self) -> None:
+        """Raise nothing from now on."""
+        self._takes_up = True
+
+    def hand_on(self, hear: Callable[[int, object], None]) -> None:
+        """Give what was kept to ``hear``, which takes signals by now."""
+        self._takes_up = False
+        if self._kept is not None:
+            hear(self._kept, None)
 
 
-async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) -> int:
+async def _serve(
+    manifest_path: Path, host: str, port: int, settings: Settings, start: _Start
+) -> int:
     manifest = load_manifest(manifest_path)
     apply_environment(manifest)
     with contextlib.closing(listen(host, port)) as listener:
-        async with _opened(manifest, settings) as service:
+        async with _opened(manifest, settings, start.take_up) as service:
             patience = settings.send_timeout
             server = Server(uvicorn_config(service.app, patience, service.turn_away))
             stop = _Stop(server, service.loop, service.shutdown)
             tune_the_collector(settings.max_concurrent_runs)
             with _signals_to(stop.hear):  # before anybody is told that it serves
+                start.hand_on(stop.hear)
                 _log.info(
                     "serving",
                     url=f"http://{host}:{listener.getsockname()[1]}",
@@ -152,10 +176,12 @@ async def _serve(manifest_path: Path, host: str, port: int, settings: Settings) 
 
 
 @contextlib.asynccontextmanager
-async def _opened(manifest: Manifest, settings: Settings) -> AsyncGenerator[Service]:
+async def _opened(
+    manifest: Manifest, settings: Settings, opened: Callable[[], None]
+) -> AsyncGenerator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         try:
-            service = await stack.enter_async_context(open_service(manifest, settings))
+            service = await stack.enter_async_context(open_service(manifest, settings, opened))
         except DatabaseError as error:
             where = str(settings.data_dir)
             raise ConfigurationError(where, str(error), "Nothing was started.") from error

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -81,11 +81,16 @@ class _Operation:
     streams: StreamFigures
     conditions: Conditions
     exposition: Exposition
+    status: StatusFile
 
 
 @asynccontextmanager
-async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator[Service]:
+async def open_service(
+    manifest: Manifest, settings: Settings, opened: Callable[[], None] = lambda: None
+) -> AsyncGenerator[Service]:
     """Open the service on its data folder; unfinished runs go on at once.
+
+    ``opened`` is called when all is open that can fail, and before any run is taken up.
 
     Raises:
         ConfigurationError: a graph or the store cannot be loaded, or webhooks cannot be sent as
@@ -101,21 +106,24 @@ async def open_service(manifest: Manifest, settings: Settings) -> AsyncGenerator
         core = await make_core(ground)
         operation = _operation(ground, core)
         backend = await _backend(ground, core, operation)
-        recovered = await _recover(backend)
         shutdown, loop = operation.shutdown, core.loop
         stop_runs(shutdown, loop, view.live, settings)
         shutdown.add(last_records(ground.telemetry, ServiceStopped(None)))
         mcp = McpHost(backend)
-        async with _working(ground, core, operation, backend, mcp), operation.watchdog:
-            app = build_app(backend, ground.custom, mcp.paths)
-            yield Service(
-                loop=loop,
-                app=app,
-                # The project's own routes may answer at our paths: they see every request.
-                turn_away=None if ground.custom else build_door(backend).refusal,
-                recovered=recovered,
-                shutdown=shutdown,
-            )
+        app = build_app(backend, ground.custom, mcp.paths)
+        # The project's own routes may answer at our paths: they see every request.
+        turn_away = None if ground.custom else build_door(backend).refusal
+        async with _open(ground, core, operation), operation.watchdog:
+            opened()
+            recovered = await _recover(backend)
+            async with _working(ground, core, operation, backend, mcp):
+                yield Service(
+                    loop=loop,
+                    app=app,
+                    turn_away=turn_away,
+                    recovered=recovered,
+                    shutdown=shutdown,
+                )
 
 
 def _operation(ground: Ground, core: Core) -> _Operation:
@@ -139,22 +147,26 @@ def _operation(ground: Ground, core: Core) -> _Operation:
         shutdown=shutdown,
     )
     ground.metrics.registry.register(Gauges(parts.read, asyncio.get_running_loop()))
+    identity = {"version": VERSION, "pid": os.getpid(), "started_at": iso_now()}
+    conditions = Conditions(
+        shutdown=shutdown,
+        loop=core.loop,
+        database=ground.database,
+        threads=core.threads,
+        pools=core.agency.pools,
+        watchdog=watchdog,
+        crew=core.crew,
+    )
+    status = ground.settings.data_dir / STATUS
     return _Operation(
-        identity={"version": VERSION, "pid": os.getpid(), "started_at": iso_now()},
+        identity=identity,
         shutdown=shutdown,
         watchdog=watchdog,
         messages=messages,
         streams=streams,
-        conditions=Conditions(
-            shutdown=shutdown,
-            loop=core.loop,
-            database=ground.database,
-            threads=core.threads,
-            pools=core.agency.pools,
-            watchdog=watchdog,
-            crew=core.crew,
-        ),
+        conditions=conditions,
         exposition=Exposition(ground.metrics.text),
+        status=StatusFile(status, lambda: {**identity, **conditions.figures()}),
     )
 
 
@@ -229,16 +241,11 @@ async def _recover(backend: Backend) -> int:
 
 
 @asynccontextmanager
-async def _working(
-    ground: Ground, core: Core, operation: _Operation, backend: Backend, mcp: McpHost
-) -> AsyncGenerator[None]:
-    """Let everything work meanwhile that works by itself."""
-    shutdown, identity, conditions = operation.shutdown, operation.identity, operation.conditions
-    status = StatusFile(
-        ground.settings.data_dir / STATUS, lambda: {**identity, **conditions.figures()}
-    )
+async def _open(ground: Ground, core: Core, operation: _Operation) -> AsyncGenerator[None]:
+    """Open what runs need, and what is told of them; a start that fails here begins no run."""
+    shutdown = operation.shutdown
     async with (
-        last_words(status),
+        last_words(operation.status),
         operation.exposition.listening(ground.settings.admin_port),
         in_the_trail(ground.telemetry),
         beside(
@@ -249,15 +256,23 @@ async def _working(
             workflows=held(core.coordination.running(), "workflows"),
         ),
         _closing(core),
-        beside(
-            shutdown,
-            status_file=in_background(status, "status file"),
-            crons=in_background(backend.timekeeper, "crons"),
-            threads=in_background(backend.sweeper, "sweeper of threads"),
-            keys=in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
-            mcp=in_background(mcp, "mcp"),
-            **_forgetting(ground, core),
-        ),
+    ):
+        yield
+
+
+@asynccontextmanager
+async def _working(
+    ground: Ground, core: Core, operation: _Operation, backend: Backend, mcp: McpHost
+) -> AsyncGenerator[None]:
+    """Let everything work meanwhile that works by itself."""
+    async with beside(
+        operation.shutdown,
+        status_file=in_background(operation.status, "status file"),
+        crons=in_background(backend.timekeeper, "crons"),
+        threads=in_background(backend.sweeper, "sweeper of threads"),
+        keys=in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
+        mcp=in_background(mcp, "mcp"),
+        **_forgetting(ground, core),
     ):
         yield
 
