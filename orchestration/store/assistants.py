@@ -153,11 +153,16 @@ class AssistantStore:
 
         Raises:
             ValueError: ``query.sort_by`` is no column.
+            SearchTooWide: it took too long.
         """
         return await self._read(*query.sql())
 
     async def count(self, query: AssistantQuery) -> int:
-        """Return how many assistants match."""
+        """Return how many assistants match.
+
+        Raises:
+            SearchTooWide: it took too long.
+        """
         where, parameters = query.where()
         sql = f"SELECT count(*) FROM assistants WHERE {where}"  # noqa: S608 - made of constants
         rows = await self._database.read(Contains(sql, parameters).fetchall)
@@ -166,7 +171,11 @@ class AssistantStore:
     async def versions(
         self, assistant_id: str, metadata: Mapping[str, Any] | None, limit: int, offset: int
     ) -> list[Assistant]:
-        """Return what an assistant was at each of its versions, the highest first."""
+        """Return what an assistant was at each of its versions, the highest first.
+
+        Raises:
+            SearchTooWide: it took too long.
+        """
         sql = """
             SELECT *, created_at AS updated_at FROM assistant_versions
             WHERE assistant_id = ? AND json_contains(metadata, ?)

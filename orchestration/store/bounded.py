@@ -2,10 +2,10 @@
 
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestration.store.contains import add_json_contains
+from orchestration.store.containment import add_json_contains
 
 PATIENCE = 5.0  # seconds
 STEPS = 2_000  # of SQLite's machine between two looks at the clock: some 0.1 ms
@@ -22,16 +22,16 @@ class SearchTooWide(Exception):
 
 
 def fetch(
-    connection: sqlite3.Connection, sql: str, parameters: Mapping[str, Any]
+    connection: sqlite3.Connection, sql: str, parameters: Mapping[str, Any] | Sequence[Any]
 ) -> list[sqlite3.Row]:
     """Return the rows of a query, which may call ``json_contains(column, :part)``.
 
     Raises:
         SearchTooWide: it took too long.
     """
-    if "json_contains(" in sql:
-        add_json_contains(connection)
     deadline = time.monotonic() + PATIENCE
+    if "json_contains(" in sql:
+        add_json_contains(connection, deadline)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
     try:
         return connection.execute(sql, parameters).fetchall()

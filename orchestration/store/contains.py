@@ -1,32 +1,10 @@
-"""JSON containment in SQLite: does a document hold another, as PostgreSQL's ``@>`` has it."""
+"""Queries that ask for what documents contain."""
 
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
-
-def contains(whole: Any, part: Any) -> bool:
-    """Return whether every member of ``part`` is in ``whole``, at any depth."""
-    if isinstance(part, dict):
-        return isinstance(whole, dict) and all(
-            key in whole and contains(whole[key], value) for key, value in part.items()
-        )
-    if isinstance(part, list):
-        return isinstance(whole, list) and all(
-            any(contains(element, value) for element in whole) for value in part
-        )
-    return type(whole) is type(part) and bool(whole == part)
-
-
-def _json_contains(whole: str | None, part: bytes) -> bool:
-    return whole is not None and contains(orjson.loads(whole), orjson.loads(part))
-
-
-def add_json_contains(connection: sqlite3.Connection) -> None:
-    """Let ``connection`` call ``json_contains(column, ?)``."""
-    connection.create_function("json_contains", 2, _json_contains, deterministic=True)
+from orchestration.store.bounded import fetch
 
 
 class Contains:
@@ -37,7 +15,10 @@ class Contains:
         self._parameters = parameters
 
     def fetchall(self, connection: sqlite3.Connection) -> list[sqlite3.Row]:
-        """Run it on ``connection``."""
-        add_json_contains(connection)
+        """Run it on ``connection``.
+
+        Raises:
+            SearchTooWide: it took too long.
+        """
         connection.create_function("casefold", 1, str.casefold, deterministic=True)
-        return connection.execute(self._sql, self._parameters).fetchall()
+        return fetch(connection, self._sql, self._parameters)

@@ -123,6 +123,7 @@ class CronStore:
 
         Raises:
             ValueError: ``query.sort_by`` is no column.
+            SearchTooWide: it took too long.
         """
         if query.sort_by not in _SORTS:
             raise ValueError(query.sort_by)
@@ -134,7 +135,11 @@ class CronStore:
         return [_cron(row) for row in rows]
 
     async def count(self, query: CronQuery) -> int:
-        """Return how many crons match."""
+        """Return how many crons match.
+
+        Raises:
+            SearchTooWide: it took too long.
+        """
         where, parameters = query.where()
         sql = f"SELECT count(*) FROM crons WHERE {where}"  # noqa: S608 - made of constants
         rows = await self._database.read(Contains(sql, parameters).fetchall)

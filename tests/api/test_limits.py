@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestration.store import bounded
 from tests.api import plays
 from tests.api.client import (
     PROBLEM,
@@ -221,3 +222,26 @@ async def test_a_waiter_hears_that_the_service_stops_and_the_run_goes_on_after_t
         run = (await client.get(path)).json()
     assert output["log"] == ["restart", "held", "restart"]
     assert (run["status"], run["attempt"]) == ("success", 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/runs/crons", {"assistant_id": "echo", "schedule": "0 0 1 1 *"}),
+        ("/assistants", {"graph_id": "echo"}),
+    ],
+)
+async def test_a_search_that_has_too_much_to_compare_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, more: dict[str, Any]
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        parts: list[Any] = [{"a": 0}] * 1_999 + [{"a": 1}]
+        made = await client.post(path, json={**more, "metadata": {"parts": parts}})
+        assert made.status_code == 200
+        monkeypatch.setattr(bounded, "PATIENCE", 0.1)
+        wide = {"metadata": {"parts": [{"a": 1}] * 2_000}}
+        found = await client.post(f"{path}/search", json=wide)
+        counted = await client.post(f"{path}/count", json=wide)
+    for refused in (found, counted):
+        assert (refused.status_code, refused.headers["content-type"]) == (422, PROBLEM)
+        assert "the search was given up after 0.1 s" in refused.json()["detail"]
