@@ -1,7 +1,8 @@
 """The bodies of the operations on crons, with LangGraph's names."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field
 
@@ -94,6 +95,14 @@ class CronPatch(Body):
     stream_subgraphs: bool | None = None
     stream_resumable: bool | None = None
     durability: Durability | None = None
+
+    def changed(self, value: Mapping[str, Any]) -> Self:
+        """Return the request as an authorisation left it.
+
+        Metadata replace those that the cron has. So where none were sent there are none after
+        either: what an authorisation adds is in its grant as well.
+        """
+        return super().changed(value if self.metadata is not None else {**value, "metadata": None})
 
 
 class CronFilter(Body):

@@ -190,12 +190,14 @@ async def _create(
 def _patched(call: Call, old: Cron, body: CronPatch) -> Cron:
     names = ("schedule", "timezone", "enabled", "on_run_completed")
     changes = {name: getattr(body, name) for name in names if getattr(body, name) is not None}
+    metadata = old.metadata
     if body.metadata is not None:
         # Who sees everything need not say again whose it is.
         mark = {
             name: old.metadata[name] for name in old.maker.get("stamp", ()) if name in old.metadata
         }
-        changes["metadata"] = call.stamped({**mark, **body.metadata})
+        metadata = {**mark, **body.metadata}
+    changes["metadata"] = call.stamped(metadata)
     if "end_time" in body.model_fields_set:
         changes["end_time"] = _end(body)
     changes["payload"] = {**old.payload, **_payload(body)}

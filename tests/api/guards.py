@@ -135,6 +135,16 @@ async def not_understood(ctx: Auth.types.AuthContext, value: Any) -> Any:
 
 nobody = Auth()
 
+# One that writes down who changes a cron.
+noting = Auth()
+noting.authenticate(anybody)
+
+
+@noting.on.crons.update
+async def note_change(ctx: Auth.types.AuthContext, value: Any) -> None:
+    value["metadata"]["by"] = ctx.user.identity
+
+
 # Everything but runs.
 runless = Auth()
 runless.authenticate(owner)

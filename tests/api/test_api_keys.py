@@ -138,3 +138,16 @@ async def test_an_admin_who_changes_a_cron_leaves_it_to_its_owner(tmp_path: Path
         given = [(await client.get(path, headers=key)).status_code for key in (alice, bob)]
     assert seen.json()["metadata"] == {"owner": "alice", "new": 1}
     assert given == [404, 200]
+
+
+async def test_a_change_of_a_cron_that_names_no_metadata_leaves_them(tmp_path: Path) -> None:
+    keys = [_key(tmp_path, "alice"), _key(tmp_path, "root", "admin")]
+    async with open_client(tmp_path, "echo") as client:
+        body = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "metadata": {"team": "x"}}
+        cron = (await client.post("/runs/crons", headers=keys[0], json=body)).json()
+        path = f"/runs/crons/{cron['cron_id']}"
+        left = [
+            (await client.patch(path, headers=key, json={"enabled": False})).json()["metadata"]
+            for key in keys
+        ]
+    assert left == [{"team": "x", "owner": "alice"}] * 2

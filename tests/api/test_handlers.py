@@ -175,6 +175,41 @@ async def test_what_a_filter_asks_for_is_written_into_what_is_made(tmp_path: Pat
         assert made.json()["metadata"] == {"owner": "carl", "kept": 1}
 
 
+@pytest.mark.parametrize(
+    ("sent", "left"),
+    [
+        ({"enabled": False}, {"team": "x", "by": "carl"}),
+        ({"metadata": None}, {"team": "x", "by": "carl"}),
+        ({"metadata": {}}, {"by": "carl"}),
+        ({"metadata": {"new": 1}}, {"new": 1, "by": "carl"}),
+    ],
+)
+async def test_what_a_handler_adds_to_a_cron_replaces_only_what_was_sent_to_replace(
+    tmp_path: Path, sent: dict[str, Any], left: dict[str, Any]
+) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("noting")) as client:
+        cron = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "metadata": {"team": "x"}}
+        made = (await client.post("/runs/crons", json=cron)).json()
+        changed = await client.patch(f"/runs/crons/{made['cron_id']}", json=sent)
+        assert changed.json()["metadata"] == left
+
+
+async def test_what_a_change_does_not_name_stays(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        _as(client, ALICE)
+        whole = {"metadata": {"team": "x"}}
+        cron = {"assistant_id": "echo", "schedule": "0 0 1 1 *", **whole}
+        changes = [
+            ("/runs/crons", cron, "cron_id", {"enabled": False}),
+            ("/threads", whole, "thread_id", {"ttl": 5}),
+            ("/assistants", {"graph_id": "echo", **whole}, "assistant_id", {"name": "new"}),
+        ]
+        for path, body, name, change in changes:
+            made = (await client.post(path, json=body)).json()
+            changed = await client.patch(f"{path}/{made[name]}", json=change)
+            assert changed.json()["metadata"] == {"team": "x", "owner": "alice"}, path
+
+
 async def test_a_filter_that_is_not_understood_shows_nothing(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo", manifest=_auth("shaping")) as client:
         assert (await client.get("/assistants/echo")).status_code == 500
