@@ -1,7 +1,7 @@
 """Streams of runs and threads: from the start, joined later, resumed after a break."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 
 from orchestration.api.backend import Backend
@@ -10,7 +10,7 @@ from orchestration.api.own_runs import left_waiting
 from orchestration.api.problems import Problem
 from orchestration.api.quota import quota
 from orchestration.api.run_models import JoinHow
-from orchestration.api.sse import EventStream
+from orchestration.api.sse import EventStream, Pages
 from orchestration.loop.run import Ending, Run
 from orchestration.loop.streams import Listener, StreamEvent
 from orchestration.store.events import EventKeeper
@@ -72,43 +72,66 @@ async def follow_again(
     seen = last_event_id(call)
     after = after if seen is None else seen
     if run is None:
-        missed = [] if after is None else await _missed(call, run_id, after)
-        if (not missed or missed[-1].name != "end") and not left_waiting(call, run_id):
-            missed.append(_END)
         return _stream(
-            call, _closed(), where, _nothing, before=missed, wanted=_wanted(how), numbered=True
+            call,
+            _closed(),
+            where,
+            _nothing,
+            missed=_ended(call, run_id, after),
+            wanted=_wanted(how),
+            numbered=True,
         )
     listener, first = run.stream.listen(after), run.stream.first
     call.backend.streams.replayed += listener.waiting
-    missed = []
+    missed = None
     if after is not None and after + 1 < first:
-        missed = await _missed(call, run_id, after, first)
+        missed = _missed(call, run_id, after, first)
     return _stream(
         call,
         listener,
         place(run.thread_id, run.run_id, "stream"),
         _leave(call, run, listener, cancel=how.cancel_on_disconnect),
-        before=missed,
+        missed=missed,
         wanted=_wanted(how),
         numbered=run.resumable,
     )
 
 
-async def _missed(
-    call: Call, run_id: str, after: int, before: int | None = None
-) -> list[StreamEvent]:
-    """Return the kept events between two, with a note where some could not be kept."""
-    missed: list[StreamEvent] = []
-    kept = await call.backend.events.after(run_id, after)
-    upto = [] if before is None else [StreamEvent(before, "", b"")]
-    known = [one for one in kept if before is None or one.number < before]
-    call.backend.streams.replayed += len(known)
-    for event in [*known, *upto]:
-        if 1 < event.number - after < _UNSEEN:
-            missed.append(_LOST)
-        missed.append(event)
+async def _ended(call: Call, run_id: str, after: int | None) -> Pages:
+    """Yield what a run that has ended told past a number, and that it has."""
+    last = ""
+    if after is not None:
+        async for page in _missed(call, run_id, after):
+            yield page
+            last = page[-1].name
+    if last != "end" and not left_waiting(call, run_id):
+        yield [_END]
+
+
+async def _missed(call: Call, run_id: str, after: int, before: int | None = None) -> Pages:
+    """Yield the kept events between two, with a note where some could not be kept."""
+    async for page in call.backend.events.pages(run_id, after):
+        known = [one for one in page if before is None or one.number < before]
+        call.backend.streams.replayed += len(known)
+        if known:
+            yield list(_noted(known, after))
+            after = known[-1].number
+        if len(known) < len(page):
+            break
+    if before is not None and _lost(after, before):
+        yield [_LOST]
+
+
+def _noted(events: Iterable[StreamEvent], after: int) -> Iterator[StreamEvent]:
+    for event in events:
+        if _lost(after, event.number):
+            yield _LOST
+        yield event
         after = event.number
-    return missed if before is None else missed[:-1]
+
+
+def _lost(after: int, number: int) -> bool:
+    return 1 < number - after < _UNSEEN
 
 
 def _stream(
@@ -117,7 +140,7 @@ def _stream(
     headers: Mapping[str, str],
     leave: Callable[[bool], None],
     *,
-    before: Sequence[StreamEvent] = (),
+    missed: Pages | None = None,
     wanted: Callable[[StreamEvent], bool] | None = None,
     numbered: bool = False,
 ) -> EventStream:
@@ -129,7 +152,7 @@ def _stream(
         send_timeout=settings.send_timeout,
         figures=call.backend.streams,
         leave=leave,
-        before=before,
+        missed=missed,
         wanted=wanted,
         numbered=numbered,
     )

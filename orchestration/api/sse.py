@@ -1,12 +1,12 @@
 """Server-sent events: a listener's events, written as they come, while the client reads."""
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
-from itertools import chain
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
@@ -14,9 +14,12 @@ from starlette.types import Receive, Scope, Send
 from orchestration.api.alarm import Alarm
 from orchestration.loop.streams import StreamEvent
 
+_PAGE = 1_000  # events that are sent at once
 _HEARTBEAT = b": heartbeat\n\n"
 _SHUTDOWN = b"event: shutdown\nretry: 3000\ndata: null\n\n"
 _GAP = b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
+
+Pages: TypeAlias = AsyncGenerator[Sequence[StreamEvent]]  # of what was kept
 
 
 @dataclass(slots=True)
@@ -63,8 +66,9 @@ class EventStream(Response):
 
     ``keep_alive`` is how many seconds a silent stream goes without a comment, ``send_timeout``
     how many a client may take to accept what is sent. ``figures`` count it. ``leave`` is
-    called with whether the client went away before the end. Events that are ``numbered`` have
-    ids, those ``of_thread`` such as name their run, too.
+    called with whether the client went away before the end. What comes ``before`` is known, and
+    pages of what was ``missed`` are read as the client takes them. Events that are ``numbered``
+    have ids, those ``of_thread`` such as name their run, too.
     """
 
     def __init__(
@@ -77,6 +81,7 @@ class EventStream(Response):
         figures: StreamFigures,
         leave: Callable[[bool], None],
         before: Iterable[StreamEvent] = (),
+        missed: Pages | None = None,
         wanted: Callable[[StreamEvent], bool] | None = None,
         numbered: bool = False,
         of_thread: bool = False,
@@ -89,6 +94,7 @@ class EventStream(Response):
         self._figures = figures
         self._leave = leave
         self._before = before
+        self._missed = missed
         self._wanted = wanted
         self._numbered = numbered
         self._of_thread = of_thread
@@ -139,16 +145,37 @@ class EventStream(Response):
 
     async def _write_all(self, send: Send, alarm: Alarm) -> None:
         alarm.set(self._keep_alive)
-        body = self._frames(chain(self._before, self._listener.take()))
-        # Looked at right after all was taken: to one that is closed by then nothing is added.
-        while not (self._gone or self._listener.closed):
+        body = self._frames(self._before)
+        if self._missed is not None:
+            async with aclosing(self._missed) as pages:
+                async for page in pages:
+                    body = await self._turn(send, alarm, body, page)
+                    if self._gone:
+                        break
+        while True:
+            taken = self._listener.take()
+            # Looked at right after all was taken: to one that is closed by then nothing is added.
+            over = self._gone or self._listener.closed
+            for start in range(0, len(taken), _PAGE):
+                body = await self._turn(send, alarm, body, taken[start : start + _PAGE])
+            if over:
+                break
             if body or self._silent:
                 await self._send(send, alarm, body or _HEARTBEAT, more=True)
+                body = b""
             else:
                 await self._listener.wait()
-            body = self._frames(self._listener.take())
         last = b"" if self._ended or self._gone else self._farewell()
         await self._send(send, alarm, body + last, more=False)
+
+    async def _turn(
+        self, send: Send, alarm: Alarm, body: bytes, page: Sequence[StreamEvent]
+    ) -> bytes:
+        """Send what there is and return the frames of the next page."""
+        if body or self._silent:
+            await self._send(send, alarm, body or _HEARTBEAT, more=True)
+            await asyncio.sleep(0)  # or who reads as fast as this writes has the loop for itself
+        return self._frames(page)
 
     async def _send(self, send: Send, alarm: Alarm, body: bytes, *, more: bool) -> None:
         self._sending = True

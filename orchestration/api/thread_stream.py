@@ -2,15 +2,15 @@
 
 import math
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import left_waiting
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import ThreadStreamHow
-from orchestration.api.sse import EventStream
-from orchestration.loop.streams import StreamEvent, run_done
+from orchestration.api.sse import EventStream, Pages
+from orchestration.loop.streams import Listener, StreamEvent, run_done
 
 STATE_UPDATE = "state_update"
 # The ids of runs are UUIDs of version 7: in the order in which the runs were created.
@@ -33,14 +33,10 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
     loop, settings = call.backend.loop, call.backend.settings
     listener = loop.watchers.watch(thread_id)
     try:
-        missed = [event async for event in _missed(call, thread_id)]
+        missed = await _missed(call, thread_id)
     except BaseException:
         loop.watchers.unwatch(thread_id, listener)
         raise
-    told = {event.origin: _place(event) for event in missed}
-    # What was published while the missed ones were read is among both.
-    came = [one for one in listener.take() if _place(one) > told.get(one.origin, 0)]
-    listener.give(came)
     return EventStream(
         listener,
         headers={},
@@ -48,37 +44,53 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
         send_timeout=settings.send_timeout,
         figures=call.backend.streams,
         leave=lambda _: loop.watchers.unwatch(thread_id, listener),
-        before=missed,
+        missed=_once(missed, listener),
         wanted=_wanted(how),
         of_thread=True,
     )
 
 
-async def _missed(call: Call, thread_id: str) -> AsyncIterator[StreamEvent]:
+async def _once(missed: Pages, listener: Listener) -> Pages:
+    """Yield what is missed, and have the listener give nothing of it again."""
+    told: dict[str, float] = {}
+    async for page in missed:
+        told |= {event.origin: _place(event) for event in page}
+        yield page
+    # What was published while the missed ones were read is among both.
+    listener.give([one for one in listener.take() if _place(one) > told.get(one.origin, 0)])
+
+
+async def _missed(call: Call, thread_id: str) -> Pages:
     last = call.header(b"last-event-id")
     if last is None:
-        return
+        return _pages(call, [], 0)
     found = _EVENT_ID.fullmatch(last)
     if found is None and last not in _EVERYTHING:
         raise _unknown(last)
     run_id, number = (found[1], int(found[2])) if found else (None, 0)
-    rows = await call.backend.runs.resumable(thread_id, run_id)
-    if run_id is not None and (not rows or rows[0]["run_id"] != run_id):
-        row = call.backend.runs.get(run_id)
-        if row is not None and row["thread_id"] == thread_id:
-            raise _unknown(last)
-        yield StreamEvent(0, _GAP, _GONE, run_id)
-        number = 0
-    for row in rows:
-        run_id = row["run_id"]
+    runs = [row["run_id"] for row in await call.backend.runs.resumable(thread_id, run_id)]
+    if run_id is None or run_id in runs[:1]:
+        return _pages(call, runs, number)
+    row = call.backend.runs.get(run_id)
+    if row is not None and row["thread_id"] == thread_id:
+        raise _unknown(last)
+    return _pages(call, runs, 0, StreamEvent(0, _GAP, _GONE, run_id))
+
+
+async def _pages(
+    call: Call, runs: Sequence[str], number: int, gap: StreamEvent | None = None
+) -> Pages:
+    if gap is not None:
+        yield [gap]
+    for run_id in runs:
         # Before its events are read: what one that ends meanwhile tells last is to come live.
         over = call.backend.loop.live(run_id) is None and not left_waiting(call, run_id)
-        for event in await call.backend.events.after(run_id, number):
-            call.backend.streams.replayed += 1
-            yield event
+        async for page in call.backend.events.pages(run_id, number):
+            call.backend.streams.replayed += len(page)
+            yield page
         number = 0
         if over:
-            yield run_done(run_id)
+            yield [run_done(run_id)]
 
 
 def _place(event: StreamEvent) -> float:

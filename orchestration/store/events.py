@@ -2,6 +2,8 @@
 
 import asyncio
 import sqlite3
+from collections.abc import AsyncGenerator
+from contextlib import closing
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -13,6 +15,8 @@ from operations.errors import StorageUnavailable
 from orchestration.loop.streams import StreamEvent
 
 BACKLOG = 2 * 1024**2  # bytes of all runs that wait to be written; other writes wait behind them
+PAGE = 1_000  # events that are read at once
+PAGE_BYTES = 1024**2  # of their data, and those of one more
 
 _APPEND = """
 INSERT OR IGNORE INTO run_events (run_id, number, name, data)
@@ -74,11 +78,17 @@ class EventStore:
         row = self._database.get(_LAST, (run_id,))
         return (row[0] or 0) if row is not None else 0
 
+    async def pages(self, run_id: str, number: int) -> AsyncGenerator[list[StreamEvent]]:
+        """Yield the kept events past ``number``, those appended a moment ago included."""
+        page = await self.after(run_id, number)
+        while page:
+            yield page
+            page = await self.after(run_id, page[-1].number) if _full(page) else []
+
     async def after(self, run_id: str, number: int) -> list[StreamEvent]:
-        """Return the kept events past ``number``, those appended a moment ago included."""
+        """Return a page of the kept events past ``number``."""
         await self._database.settled()
-        rows = await self._database.read(lambda c: c.execute(_AFTER, (run_id, number)).fetchall())
-        return [StreamEvent(row[0], row[1], row[2].encode(), run_id) for row in rows]
+        return await self._database.read(partial(_page, run_id, number))
 
     def _written(self, run_id: str, number: int, size: int, written: asyncio.Future[None]) -> None:
         self._waiting -= size
@@ -89,6 +99,22 @@ class EventStore:
                 if not waiter.done():
                     waiter.set_result(None)
             self._waiters.clear()
+
+
+def _page(run_id: str, number: int, connection: sqlite3.Connection) -> list[StreamEvent]:
+    page: list[StreamEvent] = []
+    size = 0
+    with closing(connection.execute(_AFTER, (run_id, number))) as rows:
+        for row in rows:
+            page.append(StreamEvent(row[0], row[1], row[2].encode(), run_id))
+            size += len(page[-1].data)
+            if len(page) >= PAGE or size >= PAGE_BYTES:
+                break
+    return page
+
+
+def _full(page: list[StreamEvent]) -> bool:
+    return len(page) >= PAGE or sum(len(event.data) for event in page) >= PAGE_BYTES
 
 
 class EventKeeper:

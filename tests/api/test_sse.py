@@ -1,14 +1,17 @@
 """The writing of a stream, to clients that are slow, gone, or never read."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+from anyio import wait_all_tasks_blocked
 
 from orchestration.api.sse import EventStream, StreamFigures
 from orchestration.loop import streams
 from orchestration.loop.streams import Listener, RunStream, StreamEvent
 from tests.agents.puppets import on_virtual_time
+from tests.api.client import parts_of
 
 
 class Client:
@@ -16,6 +19,7 @@ class Client:
 
     def __init__(self) -> None:
         self.body = b""
+        self.most = 0  # events at once
         self.taken = asyncio.Event()
         self.reading = asyncio.Event()
         self.gone = asyncio.Event()
@@ -28,6 +32,7 @@ class Client:
     async def send(self, message: Any) -> None:
         await self.reading.wait()
         self.body += message.get("body", b"")
+        self.most = max(self.most, message.get("body", b"").count(b"event: "))
         if message.get("body"):
             self.taken.set()
 
@@ -134,6 +139,43 @@ async def test_a_generous_run_leaves_the_event_loop_to_others() -> None:
         await asyncio.sleep(0)
         assert turns < 10
     assert writing.left == [True]
+
+
+async def test_many_events_that_wait_are_written_by_turns_with_what_others_do() -> None:
+    run = RunStream()
+    run.keep()
+    for _ in range(2_500):
+        run.publish("custom", b"1")
+    writing = Writing(run.listen(0))
+    run.close()
+    turns = 0
+    while not writing.task.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert (writing.client.body.count(b"event: custom"), writing.client.most) == (2_500, 1_000)
+    assert turns > 2
+
+
+async def test_what_is_missed_is_read_as_the_client_takes_it() -> None:
+    read: list[int] = []
+
+    async def pages() -> AsyncGenerator[list[StreamEvent]]:
+        for number in range(1, 6):
+            read.append(number)
+            yield [StreamEvent(number, "custom", b"1")]
+
+    run = RunStream()
+    run.close()
+    writing = Writing(run.listen(), missed=pages(), numbered=True)
+    await writing.client.taken.wait()
+    writing.client.reading.clear()
+    await wait_all_tasks_blocked()
+    ahead = len(read)
+    writing.client.reading.set()
+    await writing.task
+    assert ahead < 5
+    numbers = [int(part.id or 0) for part in parts_of(writing.client.body.decode())]
+    assert numbers == [1, 2, 3, 4, 5, 0]
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\r\nb", "a\rb", "a\u2028b", "a\x0bb", "a\x85b"])

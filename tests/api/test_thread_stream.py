@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from orchestration.loop.streams import StreamEvent
+from orchestration.store import events as kept_events
 from orchestration.store.events import EventStore
 from tests.api import plays
 from tests.api.client import NOBODY, PROBLEM, Part, new_run, new_thread, open_socket, parts
@@ -95,19 +96,22 @@ async def test_what_happens_while_the_missed_is_read_comes_once(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("first", ["the end", "the reading"])
+@pytest.mark.parametrize("page", [1, 2, 1_000])
 async def test_a_run_that_ends_while_the_missed_is_read_is_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, page: int
 ) -> None:
+    monkeypatch.setattr(kept_events, "PAGE", page)
     async with open_socket(tmp_path, "holder") as (service, client):
         thread_id = await new_thread(client)
-        await new_run(client, thread_id, "holder", first, **SHOWN)
-        await plays.gates[first].reached.wait()
+        gate = plays.gates[f"{first}, {page}"]
+        await new_run(client, thread_id, "holder", f"{first}, {page}", **SHOWN)
+        await gate.reached.wait()
         [run] = service.loop.on_thread(thread_id)
         read = EventStore.after
 
         async def meanwhile(*asked: Any) -> list[StreamEvent]:
             found = await read(*asked)
-            plays.gates[first].opened.set()
+            gate.opened.set()
             assert run.done is not None
             await run.done
             return found if first == "the reading" else await read(*asked)

@@ -3,10 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from orchestration.loop.streams import StreamEvent
-from orchestration.store.events import BACKLOG, EventKeeper
+from orchestration.store.events import BACKLOG, PAGE_BYTES, EventKeeper
 from tests.store.shelf import open_shelf
 
 
@@ -23,6 +24,29 @@ async def test_events_are_read_in_order_from_a_number_on(tmp_path: Path) -> None
         assert await shelf.events.after("a", 2) == events[2:]
         assert await shelf.events.after("a", 10**15) == []
         assert shelf.events.last("a") == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "size", "read"),
+    [
+        (2_500, 1, [1_000, 1_000, 500]),
+        (2_000, 1, [1_000, 1_000]),
+        (5, PAGE_BYTES // 2, [2, 2, 1]),
+        (2, PAGE_BYTES * 2, [1, 1]),
+        (0, 1, []),
+    ],
+)
+async def test_no_more_is_read_at_once_than_a_page(
+    tmp_path: Path, number: int, size: int, read: list[int]
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.accept("a")
+        for place in range(1, number + 1):
+            await shelf.events.room()
+            shelf.events.append("a", StreamEvent(place, "custom", b"1" * size))
+        pages = [page async for page in shelf.events.pages("a", 0)]
+    assert [len(page) for page in pages] == read
+    assert [event.number for page in pages for event in page] == list(range(1, number + 1))
 
 
 async def test_a_number_is_taken_once(tmp_path: Path) -> None:
@@ -52,7 +76,8 @@ async def test_the_store_is_full_until_what_waits_is_written(tmp_path: Path) -> 
             for _ in range(3):
                 runs.create_task(keeper.room())
         assert not keeper.full
-        assert len(await shelf.events.after("a", 0)) == 2
+        kept = [event.number async for page in shelf.events.pages("a", 0) for event in page]
+        assert kept == [1, 2]
 
 
 async def test_an_event_that_cannot_be_written_is_told_of_and_makes_room(tmp_path: Path) -> None:
