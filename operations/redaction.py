@@ -44,9 +44,9 @@ _SECRETS = re.compile(
 # as fast, and nearly nothing has one.
 _SIGNS = (
     *(f"{kind}k{mark}" for kind in "spr" for mark in "-_"),
-    "ml_", "whsec_", "lsv2_", "gh", "hf_", "tvly-", "pplx-", "xai-", "nvapi-", "glpat-", "xox",
-    "akia", "asia", "aiza", "eyj", "://", "bearer ", "basic ", "password=", "api_key=",
-    "apikey=", "secret=", "token=", "private key",
+    "ml_", "whsec_", "lsv2_", "gh", "github_pat_", "hf_", "tvly-", "pplx-", "xai-", "nvapi-",
+    "glpat-", "xox", "akia", "asia", "aiza", "eyj", "://", "bearer ", "basic ", "password=",
+    "api_key=", "apikey=", "secret=", "token=", "private key",
 )  # fmt: skip
 
 

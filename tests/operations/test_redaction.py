@@ -6,19 +6,24 @@ import pytest
 
 from operations.redaction import HIDDEN, redact, redacted
 
+# Each has but its own sign in it: no "gh" of an alphabet, for one.
 CANARIES = [
-    "sk-canary-0123456789abcdef",
+    *(f"{kind}k{mark}canary_0123456789" for kind in "spr" for mark in "-_"),
     "sk-ant-api03-canary0123456789",
-    "ml_0123456789abcdef_canaryABCDEFGHIJKLMNOPQRSTUVWXYZ",
+    "ml_0123456789abcdef_canary0123456789CANARY",
     "whsec_canaryMDEyMzQ1Njc4OTAxMjM0",
     "lsv2_pt_canary0123456789abcdef",
-    "ghp_canary0123456789abcdefghij",
-    "xoxb-canary-0123456789",
-    "gsk_canary0123456789abcdef",
-    "hf_canary0123456789abcdef",
-    "tvly-dev-canary0123456789",
+    *(f"gh{kind}_canary0123456789" for kind in "pousr"),
+    "github_pat_11CANARY0_canary0123456789",
+    *(f"{service}_canary0123456789abcdef" for service in ("gsk", "hf")),
+    *(f"{one}-canary0123456789abcd" for one in ("tvly", "pplx", "xai", "nvapi", "glpat")),
+    *(f"xox{kind}-canary-0123456789" for kind in "abposr"),
     "AKIACANARY0123456789",
+    "ASIACANARY0123456789",
+    "AIzaCanary0123456789canary0123456789",
     "eyJhbGciOiJIUzI1NiJ9.eyJjYW5hcnkiOjF9.c2lnbmF0dXJl",
+    "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----",
+    "-----BEGIN RSA PRIVATE KEY-----\ncanary\n-----END RSA PRIVATE KEY-----",
 ]
 
 
@@ -32,8 +37,15 @@ def test_a_secret_is_known_by_its_look_in_the_midst_of_a_text(secret: str) -> No
     [
         ("postgresql://user:hunter2@db/app", f"postgresql://{HIDDEN}@db/app"),
         ("Authorization: Bearer abcdef.012345", f"Authorization: Bearer {HIDDEN}"),
+        ("authorization: bearer abcdef.012345", f"authorization: bearer {HIDDEN}"),
+        ("Authorization: Basic dXNlcjpodW50ZXIy", f"Authorization: Basic {HIDDEN}"),
+        ("authorization: basic dXNlcjpodW50ZXIy", f"authorization: basic {HIDDEN}"),
         ("GET /?api_key=hunter2&page=2", f"GET /?api_key={HIDDEN}&page=2"),
         ("login failed: password=hunter2", f"login failed: password={HIDDEN}"),
+        ("ApiKey=hunter2; x", f"ApiKey={HIDDEN}; x"),
+        ("SECRET=hunter2 x", f"SECRET={HIDDEN} x"),
+        ("token=hunter2", f"token={HIDDEN}"),
+        ("-----BEGIN PRIVATE KEY-----\nhunter2 and no end", HIDDEN),
     ],
 )
 def test_a_secret_is_known_by_where_it_stands(text: str, rest: str) -> None:
