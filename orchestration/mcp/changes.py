@@ -3,9 +3,8 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import anyio
@@ -46,14 +45,16 @@ class Changes:
     ) -> wire.SubscriptionsListenResult:
         """Answer ``subscriptions/listen``, of the newest wire."""
         call = visit_of(ctx).call
-        with ExitStack() as leaving:
-            for uri in params.notifications.resource_subscriptions or ():
-                run = await _run_at(call, str(uri))
-                if run is not None and run.done is not None:
-                    ended = partial(self._ended, ResourceUpdated(str(uri)))
-                    run.done.add_done_callback(ended)
-                    leaving.callback(run.done.remove_done_callback, ended)
-            return await self._listening(ctx, params)
+        asked = dict.fromkeys(params.notifications.resource_subscriptions or ())
+        runs = {uri: run for uri in asked if (run := await _run_at(call, uri)) is not None}
+        for uri, run in runs.items():
+            if run.done is not None:
+                ended = _Ended(ResourceUpdated(uri), self._tell)
+                run.done.remove_done_callback(ended)  # all who listen are told by one
+                run.done.add_done_callback(ended)
+        # What is told of a run, all are told who listen to its URI.
+        own = params.notifications.model_copy(update={"resource_subscriptions": list(runs)})
+        return await self._listening(ctx, params.model_copy(update={"notifications": own}))
 
     async def initialized(self, ctx: Context, params: wire.NotificationParams | None) -> None:
         """Remember a session of an older wire."""
@@ -102,9 +103,6 @@ class Changes:
         for task in self._telling:
             task.cancel()
 
-    def _ended(self, event: ResourceUpdated, _: object) -> None:
-        self._tell(event)
-
     def _tell(self, event: ServerEvent) -> None:
         self._spawn(self._bus.publish(event))
 
@@ -124,6 +122,17 @@ class Changes:
         task = asyncio.create_task(told())
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """Tells those who listen of the end of a run; equal to others for the same run."""
+
+    event: ResourceUpdated
+    tell: Callable[[ServerEvent], None] = field(compare=False)
+
+    def __call__(self, _: object) -> None:
+        self.tell(self.event)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,83 @@
+"""``subscriptions/listen`` on the wire: each is told what is theirs, and that once."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from operations.keys import KeyFolder, KeyScope
+from tests.api.client import parts
+from tests.api.plays import gates
+from tests.mcp.client import ACCEPT, NEWEST, open_tools, rpc
+
+TOOLS = "notifications/tools/list_changed"
+
+
+def key(folder: Path, owner: str, scope: KeyScope = "run") -> dict[str, str]:
+    return {"authorization": f"Bearer {KeyFolder(folder / 'data').create(owner, scope)[1]}"}
+
+
+@asynccontextmanager
+async def listening(
+    http: httpx.AsyncClient, uris: list[str], headers: Mapping[str, str]
+) -> AsyncGenerator[tuple[list[str], AsyncIterator[Any]]]:
+    """Listen to what changes at ``uris``, and to lists of tools; give what is granted, and both."""
+    body = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "subscriptions/listen",
+        "params": {
+            "notifications": {"toolsListChanged": True, "resourceSubscriptions": uris},
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": NEWEST,
+                "io.modelcontextprotocol/clientCapabilities": {},
+            },
+        },
+    }
+    sent = {
+        **ACCEPT,
+        "mcp-protocol-version": NEWEST,
+        "mcp-method": "subscriptions/listen",
+        **headers,
+    }
+    async with http.stream("POST", "/mcp", json=body, headers=sent) as answer:
+        told = (part.data async for part in parts(answer) if part.data)
+        granted = (await anext(told))["params"]["notifications"]
+        yield granted.get("resourceSubscriptions", []), told
+
+
+async def until_tools(told: AsyncIterator[Any]) -> list[str]:
+    """Return the methods of what is told until the tools have changed."""
+    methods = [""]
+    while methods[-1] != TOOLS:
+        methods.append((await anext(told))["method"])
+    return methods[1:]
+
+
+async def test_the_end_of_a_run_is_told_once_to_each_whose_it_is_and_to_nobody_else(
+    tmp_path: Path,
+) -> None:
+    alice, bob, admin = key(tmp_path, "alice"), key(tmp_path, "bob"), key(tmp_path, "x", "admin")
+    async with open_tools(tmp_path, "hold") as (service, http):
+        call = {"name": "hold", "arguments": {"name": "hers"}}
+        calling = asyncio.create_task(rpc(http, "tools/call", call, headers=alice))
+        await gates["hers"].reached.wait()
+        uri = f"run://{service.loop.all_live()[0].run_id}"
+        async with (
+            listening(http, [uri, uri, "run://x"], alice) as (granted, hers),
+            listening(http, [uri], alice) as (_, too),
+            listening(http, [uri], bob) as (nothing, his),
+        ):
+            async with listening(http, [uri], alice):
+                pass  # who goes takes nothing from those who stay
+            gates["hers"].opened.set()
+            await calling
+            first = [(await anext(told))["params"]["uri"] for told in (hers, too)]
+            await http.post("/assistants", json={"graph_id": "hold"}, headers=admin)
+            rest = [await until_tools(told) for told in (hers, too, his)]
+    assert first == [uri, uri]
+    assert rest == [[TOOLS]] * 3
+    assert (granted, nothing) == ([uri], [])
