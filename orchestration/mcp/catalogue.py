@@ -56,7 +56,7 @@ class Catalogue:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._section = backend.manifest.masterloop.mcp
-        self._shapes: dict[tuple[str, int, str], tuple[Input, Output]] = {}
+        self._shapes: dict[tuple[str, str, int, str], tuple[Input, Output]] = {}
         self._ids: dict[str, str] = {}
 
     async def page(self, call: Call, start: int) -> tuple[list[AssistantTool], int | None]:
@@ -165,7 +165,8 @@ class Catalogue:
         # What a factory makes may depend on who asks.
         fixed = self._backend.graphs.fixed(assistant.graph_id, checkpointed=True) is not None
         whose = "" if fixed else call.principal.identity
-        key = (assistant.assistant_id, assistant.version, whose)
+        # The versions of one that is made anew under the same id begin at 1 again.
+        key = (assistant.assistant_id, assistant.created_at, assistant.version, whose)
         known = self._shapes.get(key)
         if known is not None:
             return known

@@ -170,3 +170,19 @@ async def test_long_lists_come_in_pages(tmp_path: Path) -> None:
     assert (len(first["tools"]), len(names), len(set(names))) == (100, 106, 106)
     assert names[0] == "greet"
     assert wrong["message"] == "Unknown cursor: x"
+
+
+async def test_an_assistant_that_is_made_anew_has_the_schemas_of_its_own_graph(
+    tmp_path: Path,
+) -> None:
+    assistant_id = "00000000-0000-4000-8000-000000000007"
+    taken: list[str] = []
+    async with open_tools(tmp_path, "greet", "confirm_delete") as (_, http):
+        for graph in ("greet", "confirm_delete"):
+            body = {"assistant_id": assistant_id, "graph_id": graph, "name": "Anew"}
+            assert (await http.post("/assistants", json=body)).is_success
+            tools = (await rpc(http, "tools/list"))["tools"]
+            [tool] = [one for one in tools if one.get("title") == "Anew"]
+            taken += tool["inputSchema"]["properties"]
+            await http.delete(f"/assistants/{assistant_id}")
+    assert taken == ["name", "filename"]
