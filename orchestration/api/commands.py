@@ -91,6 +91,8 @@ async def _done(call: Call, body: CommandBody) -> Document:
     thread_id = call.uuid("thread_id")
     given = {_ALIASES.get(name, name): value for name, value in body.params.items()}
     metadata = {} if given.get("metadata") is None else given["metadata"]
+    if not isinstance(metadata, dict):  # handlers of the project write into them
+        _refuse(400, "invalid_argument", "metadata: must be an object")
     asked = {**given, "metadata": metadata, "thread_id": UUID(thread_id)}
     call = await call.may("threads", action, asked)
     if do in (_start, _respond):

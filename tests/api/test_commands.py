@@ -8,7 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from operations.keys import KeyFolder
 from orchestration.api import commands
+from orchestration.api.protocol import METHODS
 from tests.api.client import NOBODY, open_client, open_socket
 from tests.api.test_thread_log import events, lives, to_the_end
 from tests.clients.graphs import MANIFEST
@@ -254,6 +256,26 @@ async def test_a_command_that_makes_no_sense_is_refused(
     problem = response.json()
     assert (response.status_code, problem["type"], problem["error"]) == (400, "error", code)
     assert said in problem["message"]
+
+
+@pytest.mark.parametrize("auth", [None, "owners", "keys"])
+@pytest.mark.parametrize("metadata", [5, [], "x", False])
+async def test_metadata_that_are_no_object_are_refused_whoever_is_asked(
+    tmp_path: Path, auth: str | None, metadata: Any
+) -> None:
+    manifest = {"auth": {"path": "tests.api.guards:owners"}} if auth == "owners" else {}
+    token = "alice"
+    if auth == "keys":
+        token = KeyFolder(tmp_path / "data").create("alice", "admin")[1]
+    async with open_client(tmp_path, "echo", manifest=manifest) as client:
+        client.headers["authorization"] = f"Bearer {token}"
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        refused = [
+            await send(client, thread, method, assistant_id="echo", metadata=metadata)
+            for method in METHODS
+        ]
+    assert {(one["status"], one["error"]) for one in refused} == {(400, "invalid_argument")}
+    assert all("metadata" in one["message"] for one in refused)
 
 
 @pytest.mark.parametrize("method", ["agent.getTree", "input.respond", "state.get", "state.fork"])
