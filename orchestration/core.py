@@ -87,6 +87,8 @@ async def make_core(ground: Ground) -> Core:
     limits = limits_of(manifest, settings)
     executor = here if crew is None else CrewExecutor(crew, here, graphs.names, limits)
     loop = MasterLoop(runs, executor, limits, ground.telemetry.emit, Random())
+    if crew is not None:
+        crew.tell(lambda ready: loop.enable(able=ready))
     restrict_without(ground.trail, loop)
     return Core(
         saver=saver,

@@ -171,6 +171,10 @@ class MasterLoop:
             run.ending = ending
             self._spawn(self._end_unstarted(run, ending))
 
+    def enable(self, *, able: bool) -> None:
+        """Start runs, or none while nobody could execute them: they wait, and no time runs."""
+        self._scheduler.enable(able=able)
+
     async def recover(self) -> int:
         """Take up every unfinished run that the store knows, oldest first; return their number."""
         found = await self._store.recover(self.limits.crash_limit, POISON)

@@ -22,6 +22,7 @@ class Scheduler:
         self._queue = RunQueue(limits.ageing, limits.limit)
         self._delayed: dict[Run, float] = {}  # with the time at which it is due
         self._closed = False
+        self._able = True
         self.working = 0
 
     @property
@@ -74,6 +75,11 @@ class Scheduler:
         self._queue.let_go(thread_id)
         self._dispatch()
 
+    def enable(self, *, able: bool) -> None:
+        """Start runs, or none while nobody could execute them."""
+        self._able = able
+        self._dispatch()
+
     def close(self) -> None:
         """Start nothing more."""
         self._closed = True
@@ -95,6 +101,8 @@ class Scheduler:
     def _waits(self, run: Run) -> Standing:
         if self._closed:
             return Standing(run.place, 0, "the service is stopping; it starts after the next start")
+        if not self._able:
+            return Standing(run.place, 0, "no worker process is there to execute it")
         match run.place:
             case Place.DELAYED:
                 left = self._delayed[run] - asyncio.get_running_loop().time()
@@ -123,7 +131,7 @@ class Scheduler:
         self._queue.put(run)
 
     def _dispatch(self) -> None:
-        while not self._closed and self.working < self._limits.concurrent_runs:
+        while self._able and not self._closed and self.working < self._limits.concurrent_runs:
             run = self._queue.take()
             if run is None:
                 return

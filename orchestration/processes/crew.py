@@ -46,6 +46,12 @@ class Crew:
         self._more = asyncio.Event()
         self._alive: list[WorkerProcess] = []  # those that are still starting, too
         self._over = asyncio.Event()
+        self._heard: Callable[[bool], None] = lambda _: None
+
+    def tell(self, heard: Callable[[bool], None]) -> None:
+        """Have ``heard`` told, now too, whether there is one that can execute runs."""
+        self._heard = heard
+        heard(bool(self.ready))
 
     @property
     def ready(self) -> Sequence[WorkerProcess]:
@@ -121,8 +127,10 @@ class Crew:
         if not (ready.cancelled() or worker.gone.done()):
             self._ready.append(worker)
             self._more.set()
+            self._heard(bool(self.ready))
 
     def _leave(self, worker: WorkerProcess) -> None:
         self._alive.remove(worker)
         if worker in self._ready:
             self._ready.remove(worker)
+            self._heard(bool(self.ready))

@@ -1,17 +1,20 @@
 """What is told, and done, of runs that a stop of the service puts back."""
 
 import asyncio
+import socket
+import sqlite3
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from operations.errors import ConfigurationError
 from orchestration.service import Service
 from tests.api import plays
-from tests.api.client import client_of, new_run, new_thread, open_play
+from tests.api.client import client_of, new_run, new_thread, open_client, open_play
 
 STOPPING = "the service is stopping; try again in a few seconds"
 
@@ -109,3 +112,27 @@ async def test_a_run_that_is_cancelled_while_it_is_put_back_ends(
         await draining
         status = (await client.get(path)).json()["status"]
     assert (answer.is_success, status) == (True, "interrupted")
+
+
+async def test_a_start_that_fails_begins_no_run_and_charges_none(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "holder") as client:
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "not begun", after_seconds=3600)
+    run_id = path.rsplit("/", 1)[1]
+    with closing(sqlite3.connect(tmp_path / "data/masterloop.db")) as database, database:
+        database.execute("UPDATE runs SET due_at = created_at")
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+        for _ in range(3):
+            with pytest.raises(ConfigurationError, match="MASTERLOOP_ADMIN_PORT"):
+                async with open_client(tmp_path, "holder", admin_port=port):
+                    pass
+    with closing(sqlite3.connect(tmp_path / "data/masterloop.db")) as database:
+        row = database.execute("SELECT status, attempt, crashes FROM runs").fetchone()
+    assert row == ("pending", 0, 0)
+    assert not plays.gates["not begun"].reached.is_set()
+    async with open_client(tmp_path, "holder") as client:
+        await plays.gates["not begun"].reached.wait()
+        plays.gates["not begun"].opened.set()
+        joined = await client.get(f"/threads/{thread_id}/runs/{run_id}/join")
+    assert "held" in joined.json()["log"]

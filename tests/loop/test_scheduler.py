@@ -21,3 +21,20 @@ def test_where_a_run_stands_is_told_that_starts_in_no_time() -> None:
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(main())
+
+
+def test_nothing_starts_while_nobody_could_execute_it() -> None:
+    async def main() -> None:
+        started: list[Run] = []
+        scheduler = Scheduler(Limits(concurrent_runs=1), started.append)
+        scheduler.enable(able=False)
+        later, sooner = new_run("later", priority=5), new_run("sooner", priority=1)
+        scheduler.add(later, sooner)
+        assert (started, scheduler.working) == ([], 0)
+        assert scheduler.standing(sooner).why == "no worker process is there to execute it"
+        scheduler.enable(able=True)
+        assert started == [sooner]
+        assert scheduler.standing(later).why == "0 ahead of it in priority 5; 1 of 1 slots busy"
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(main())
