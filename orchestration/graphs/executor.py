@@ -111,10 +111,11 @@ class LangGraphExecutor:
             self._publish_error(run, exit_error)
             raise exit_error from error
 
-    async def settle(self, run: Run) -> ThreadState | None:
+    async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:
         """Return what the thread of a run that was cut off shows, from its last checkpoint.
 
-        Waits until what the run wrote is durable. None if the thread has no checkpoint.
+        Waits until what the run wrote is durable. None if the thread has no checkpoint, or, where
+        only its ``own`` counts, another run has put that.
 
         Raises:
             NotSerialisable: the values of the thread have no JSON text.
@@ -124,12 +125,12 @@ class LangGraphExecutor:
         config = thread_config(run)
         graph = self._graphs.fixed(run.graph_id, checkpointed=True)
         if graph is not None:
-            return await _settled(graph, config)
+            return await _settled(graph, config, run.run_id if own else None)
         opening = self._graphs.open(
             run.graph_id, run_config(run), checkpointed=True, access="threads.read"
         )
         async with opening as graph:
-            return await _settled(graph, config)
+            return await _settled(graph, config, run.run_id if own else None)
 
     def fence(self, run: Run) -> Callable[[], None]:
         """Let a run that has ended write no more checkpoints; return what lifts the fence."""
@@ -272,12 +273,17 @@ def _closing(stream: AsyncIterator[Any]) -> AbstractAsyncContextManager[Any]:
     return aclosing(cast("Any", stream))
 
 
-async def _settled(graph: Graph, config: RunnableConfig) -> ThreadState | None:
+async def _settled(
+    graph: Graph, config: RunnableConfig, run_id: str | None = None
+) -> ThreadState | None:
+    """Return what a thread shows once all is written; None if its latest is not the run's."""
     settle: Callable[[], Awaitable[None]] | None = getattr(graph.checkpointer, "settled", None)
     if settle is not None:
         await settle()
     snapshot = await graph.aget_state(config)
-    return None if snapshot.metadata is None else thread_state(snapshot)
+    if snapshot.metadata is None or run_id not in (None, snapshot.metadata.get("run_id")):
+        return None
+    return thread_state(snapshot)
 
 
 def _printable(message: str) -> str:

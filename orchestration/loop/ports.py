@@ -97,8 +97,11 @@ class Executor(Protocol):
         """
         ...
 
-    async def settle(self, run: Run) -> ThreadState | None:
-        """Return what the thread of a run that was cut off shows, from its last checkpoint."""
+    async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:
+        """Return what the thread of a run that was cut off shows, from its last checkpoint.
+
+        None if there is none; or, where only its ``own`` counts, if another run has put that.
+        """
         ...
 
     def fence(self, run: Run) -> Callable[[], None]:

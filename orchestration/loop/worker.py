@@ -102,8 +102,10 @@ class Worker:
         Raises:
             StorageUnavailable: for good.
         """
-        outcome = Outcome(RunStatus.INTERRUPTED, rolled_back=ending is Ending.ROLLBACK)
-        if await self._write_end(run, outcome, None):
+        undone = ending is Ending.ROLLBACK
+        state = None if undone else await self._settled(run)
+        outcome = Outcome(RunStatus.INTERRUPTED, _answer(state), rolled_back=undone)
+        if await self._write_end(run, outcome, state):
             self._tell(run, outcome)
         return outcome
 
@@ -307,9 +309,10 @@ class Worker:
 
         It may take making a graph, which is user code: it may raise, or hang.
         """
-        if run.task is None:
+        begun = run.task is not None
+        if not (begun or run.recovered or run.resuming):
             return None
-        task = asyncio.create_task(self._executor.settle(run))
+        task = asyncio.create_task(self._executor.settle(run, own=not begun))
         await asyncio.wait({task}, timeout=self._limits.cancel_grace)
         if task.done() and not task.cancelled() and task.exception() is None:
             return task.result()

@@ -37,9 +37,9 @@ class CrewExecutor:
         worker = await self._crew.choose()
         return await worker.execute(run, control)
 
-    async def settle(self, run: Run) -> ThreadState | None:
+    async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:
         """Return what the thread of a run shows; see the port."""
-        return await self._here.settle(run)
+        return await self._here.settle(run, own=own)
 
     def fence(self, run: Run) -> Callable[[], None]:
         """Let a run write no more checkpoints; see the port."""

@@ -73,4 +73,5 @@ def run_of(row: sqlite3.Row) -> Run:
         crashes=row["crashes"],
         stop=None if row["stop"] is None else Ending(row["stop"]),
         principal=None if row["principal"] is None else orjson.loads(row["principal"]),
+        recovered=True,
     )

@@ -136,3 +136,24 @@ async def test_a_start_that_fails_begins_no_run_and_charges_none(tmp_path: Path)
         plays.gates["not begun"].opened.set()
         joined = await client.get(f"/threads/{thread_id}/runs/{run_id}/join")
     assert "held" in joined.json()["log"]
+
+
+async def test_a_run_that_is_cancelled_before_it_goes_on_leaves_what_it_had_done(
+    tmp_path: Path,
+) -> None:
+    one_at_a_time: dict[str, Any] = {"max_concurrent_runs": 1, "drain_grace": 0.01}
+    async with open_client(tmp_path, "echo", "holder", **one_at_a_time) as client:
+        threads = [await new_thread(client) for _ in range(3)]
+        for thread_id in threads:
+            await client.get(await new_run(client, thread_id, "echo", "old") + "/join")
+        begun = await new_run(client, threads[0], "holder", "cut off")
+        await plays.gates["cut off"].reached.wait()
+        waits = await new_run(client, threads[1], "holder", "never begun")
+        await new_run(client, threads[2], "holder", "in front", priority=0)
+    async with open_client(tmp_path, "echo", "holder", **one_at_a_time) as client:
+        await plays.gates["in front"].reached.wait()
+        for path in (begun, waits):
+            assert (await client.post(f"{path}/cancel?wait=true")).status_code == 204
+        shown = [(await client.get(f"/threads/{thread_id}")).json() for thread_id in threads[:2]]
+    assert [thread["values"]["text"] for thread in shown] == ["cut off", "old"]
+    assert [thread["status"] for thread in shown] == ["interrupted", "idle"]

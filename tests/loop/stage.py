@@ -165,7 +165,7 @@ class Executor:
         control(work)
         return await work.do()
 
-    async def settle(self, run: Run) -> ThreadState | None:
+    async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:
         if run.run_id in self.unreadable:
             raise ValueError("the state cannot be read")
         self.settled.append(run.run_id)

@@ -72,7 +72,7 @@ class Deaf(Store):
 class Hanging(Executor):
     """The state of a run is never found out."""
 
-    async def settle(self, run: Run) -> ThreadState | None:
+    async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:
         await asyncio.Event().wait()
         return None
 

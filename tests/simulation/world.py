@@ -260,7 +260,7 @@ class SimExecutor:
 
         await self._store.write(commit)
 
-    async def settle(self, run: Run) -> ThreadState | None:
+    async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:
         await asyncio.sleep(0)
         return ThreadState(b"{}")
 
