@@ -187,6 +187,8 @@ class Worker:
             lift = self._executor.fence(run)
             task.add_done_callback(lambda _: lift())
             self._emit(ZombieLeft(run.run_id, run.graph_id))
+        elif run.ends:
+            self._executor.fence(run)  # for good: its sync nodes may work on in their threads
 
     def _cancel(self, run: Run, task: asyncio.Task[ThreadState]) -> None:
         if run.timer is not None:

@@ -50,6 +50,7 @@ ORDER BY checkpoint_id DESC LIMIT 1
 PUTTING = 4_096  # namespaces of which it is remembered who has put last
 _ALL_WRITES = 1_000_000  # a super-step's writes are read whole
 _LARGE = 1024**2  # bytes of a put that is not held back
+_FENCED = 10_000  # runs that are fenced, of those that were told to end
 
 
 class Fenced(RuntimeError):
@@ -65,7 +66,7 @@ class SqliteCheckpoints:
     def __init__(self, database: Database, threads: UnwrittenThreads) -> None:
         self._database = database
         self._threads = threads
-        self._fenced: set[str] = set()
+        self._fenced: dict[str, None] = {}  # in the order in which they were
         # The run that put last, by thread and namespace; None if nothing was ever put there.
         self._putting: dict[tuple[str, str], str | None] = {}
         self._held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -73,8 +74,10 @@ class SqliteCheckpoints:
 
     def fence(self, run_id: str) -> Callable[[], None]:
         """Refuse what a run puts from now on; return what lifts the fence."""
-        self._fenced.add(run_id)
-        return lambda: self._fenced.discard(run_id)
+        self._fenced[run_id] = None
+        if len(self._fenced) > _FENCED:
+            del self._fenced[next(iter(self._fenced))]
+        return lambda: self._fenced.pop(run_id, None)
 
     async def get(
         self, thread_id: str, checkpoint_ns: str, checkpoint_id: str | None

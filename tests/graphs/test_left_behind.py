@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +108,32 @@ async def test_a_node_that_asks_for_the_end_of_the_process_ends_its_run_alone(
     assert (left.status, left.failure.error) == (RunStatus.ERROR, "NodeExit")
     assert "SystemExit(3)" in left.failure.message
     assert quick.status is RunStatus.SUCCESS
+
+
+async def test_a_sync_node_that_works_on_after_its_run_was_undone_puts_nothing(
+    tmp_path: Path,
+) -> None:
+    reached, opened, over = threading.Event(), threading.Event(), threading.Event()
+
+    def wait(_: plays.State) -> plays.State:
+        reached.set()
+        opened.wait()
+        return {"log": ["inner"]}
+
+    inner: Any = plays.chain(("wait", wait))
+
+    def around(state: plays.State) -> Any:
+        try:
+            return inner.invoke(state)
+        finally:
+            over.set()
+
+    async with open_house(tmp_path, around=plays.chain(("around", around))) as house:
+        run = await house.submit("around")
+        await asyncio.to_thread(reached.wait)
+        house.loop.cancel(run, Ending.ROLLBACK)
+        assert (await ended(run)).rolled_back
+        opened.set()
+        await asyncio.to_thread(over.wait)
+        await house.kept.database.settled()
+        assert house.kept.database.all("SELECT * FROM checkpoints") == [], "of a subgraph, too"
