@@ -6,9 +6,10 @@ value, is counted and bounded as well.
 """
 
 import json
+import operator
 import threading
-from collections.abc import Callable, Iterable
-from functools import wraps
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial, wraps
 from typing import Any, cast
 
 from jinja2 import StrictUndefined, Undefined, nodes
@@ -16,9 +17,10 @@ from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from coordinator.effort import CHARACTERS, cost_of_comparing, cost_of_finding, size_of
+
 MOST_RESULT = 4 * 1024 * 1024  # characters of a text that is made
 MOST_EFFORT = 500_000  # items and look-ups, to fill in one value; 16 characters are an item
-_CHARACTERS = 16
 _LARGEST = 2**64  # of whole numbers
 _DIGITS = 15  # of what is rounded
 
@@ -29,10 +31,25 @@ _FILTERS = (
 )  # fmt: skip
 _AT_ONCE = frozenset({"default", "first", "last", "length"})  # whatever the size
 _AS_TEXT = frozenset({
-    "float", "in", "int", "join", "lower", "reverse", "string", "title", "tojson", "trim", "upper",
+    "float", "int", "join", "lower", "reverse", "string", "title", "tojson", "trim", "upper",
     "wordcount",
 })  # fmt: skip
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**"})
+_COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {  # as jinja calls what is written < or >=
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+    "in": lambda item, whole: item in whole,
+    "notin": lambda item, whole: item not in whole,
+}
+_COMPARING = {  # tests, by name
+    "==": "eq", "eq": "eq", "equalto": "eq", "!=": "ne", "ne": "ne", "<": "lt", "lt": "lt",
+    "lessthan": "lt", "<=": "lteq", "le": "lteq", ">": "gt", "gt": "gt", "greaterthan": "gt",
+    ">=": "gteq", "ge": "gteq", "in": "in",
+}  # fmt: skip
 
 
 class _Left(threading.local):
@@ -49,6 +66,16 @@ class _Code(CodeGenerator):
             self.visit(part, frame)
             self.write(", ")
         self.write("))")
+
+    def visit_Compare(self, node: nodes.Compare, frame: Frame) -> None:  # noqa: N802 - jinja's
+        """Have values compared by ``Sandbox.compared``."""
+        self.write("environment.compared(")
+        self.visit(node.expr, frame)
+        for operand in node.ops:
+            self.write(f", ({operand.op!r}, lambda: ")
+            self.visit(operand.expr, frame)
+            self.write(")")
+        self.write(")")
 
     def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802 - jinja's
         """Have slices cut by ``Sandbox.getitem``, too."""
@@ -83,7 +110,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
         filters = {name: self.filters[name] for name in _FILTERS} | own
         self.filters = {name: self._counted(name, use) for name, use in filters.items()}
         tests = cast("dict[str, Callable[..., Any]]", self.tests)
-        self.tests = {name: self._counted(name, use) for name, use in tests.items()}
+        self.tests = {
+            name: partial(self._compare, _COMPARING[name])
+            if name in _COMPARING
+            else self._counted(name, use)
+            for name, use in tests.items()
+        }
         self.globals.clear()
 
     def begin(self) -> None:
@@ -106,16 +138,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         Raises:
             SecurityError: there is not so much left.
         """
-        left = self._left.effort
-        size, within = 1, [value]
-        while within and size <= left:
-            one = within.pop()
-            if isinstance(one, str):
-                size += len(one) // _CHARACTERS
-            elif isinstance(one, dict | list | tuple):
-                size += len(one)
-                within.extend(one.values() if isinstance(one, dict) else one)
-        self.spend(size)
+        self.spend(size_of(value, self._left.effort))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return what JSON has under that key: nothing has methods here."""
@@ -147,6 +170,17 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise SecurityError(f"{operator!r} is for numbers")
         return super().call_binop(context, operator, left, right)
 
+    def compared(self, value: Any, *others: tuple[str, Callable[[], Any]]) -> Any:
+        """Return whether each value stands to the next one as is said: in ``a < b < c``, say."""
+        found = True
+        for comparison, other in others:
+            following = other()
+            found = self._compare(comparison, value, following)
+            if not found:
+                break
+            value = following
+        return found
+
     def concatenated(self, values: Iterable[Any]) -> str:
         """Return values as one text.
 
@@ -154,8 +188,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SecurityError: it would be too long.
         """
         text = _join(values)
-        self.spend(len(text) // _CHARACTERS)
+        self.spend(len(text) // CHARACTERS)
         return text
+
+    def _compare(self, comparison: str, left: Any, right: Any) -> Any:
+        left, right = _whole(left), _whole(right)
+        cost = cost_of_finding if comparison in {"in", "notin"} else cost_of_comparing
+        self.spend(1 + cost(left, right, self._left.effort))
+        return _COMPARISONS[comparison](left, right)
 
     def _counted(self, name: str, use: Callable[..., Any]) -> Callable[..., Any]:
         """Return a filter or a test that takes effort."""
@@ -165,7 +205,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             self.spend(1 + sum(_cost(name, value) for value in (*args, *kwargs.values())))
             found = use(*args, **kwargs)
             if isinstance(found, str):
-                self.spend(len(found) // _CHARACTERS)
+                self.spend(len(found) // CHARACTERS)
             return found
 
         return counted
@@ -176,7 +216,12 @@ def _cost(name: str, value: Any) -> int:
     if name in _AT_ONCE or not isinstance(value, str | list | tuple | dict):
         return 0
     size = len(value)  # pyright: ignore[reportUnknownArgumentType]
-    return size // _CHARACTERS if isinstance(value, str) and name in _AS_TEXT else size
+    return size // CHARACTERS if isinstance(value, str) and name in _AS_TEXT else size
+
+
+def _whole(value: Any) -> Any:
+    """Return a value that can be measured: of an iterator, all that it gives."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def _int(value: Any, default: Any = 0) -> Any:

@@ -48,6 +48,10 @@ NAMES: dict[str, Any] = {
         ("  {{- input.n + 1 -}}  ", 3),
         ("{{ input.text[1:] ~ input.list[-1] }}", "ey3"),
         ("{{ '12' | int + 'x' | int(7) }}", 19),
+        ("{{ 1 < input.n < 3 and not 1 > input.n > input.nope }}", True),
+        ("{{ input.n in [1, 2] and 'e' in input.text and 'n' in input and 7 not in [1] }}", True),
+        ("{{ input.list | select('>', 1) | list == [2, 3] }}", True),
+        ("{{ 3 in input.list | map('int') and input.n is eq(2) }}", True),
         ({"a": ["{{ input.n }}", 1]}, {"a": [2, 1]}),
     ],
 )
@@ -125,6 +129,11 @@ def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> No
         "{{ (input.digits | int) // (input.digits | int) }}",
         "{{ input.hex | int(0, 16) }}",
         "{{ 9999999999 * 9999999999 }}",
+        "{{ " + " or ".join(["'c' in input.many"] * 40) + " }}",
+        "{{ " + " or ".join(["'c' is in(input.many)"] * 40) + " }}",
+        "{{ " + " and ".join(["[input.many] == [input.same]"] * 25) + " }}",
+        "{{ " + " and ".join(["[input.many] is eq([input.same])"] * 25) + " }}",
+        "{{ " + " or ".join(["'y' in input.big"] * 40) + " }}",
         ["{{ input.many | sort | first }}"] * 40,
         ["a {{ input.big }}"] * 40,
         ["{{ input.big }}"] * 40,
@@ -135,6 +144,7 @@ def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> No
 def test_what_would_take_too_long_is_broken_off(template: Any) -> None:
     given = {
         "many": list("ab" * (MOST_EFFORT // 40)),
+        "same": list("ab" * (MOST_EFFORT // 40)),
         "big": "x" * (MOST_RESULT // 2),
         "path": "0." * (MOST_EFFORT // 10) + "0",
         "digits": "9" * 4_000,
@@ -143,6 +153,21 @@ def test_what_would_take_too_long_is_broken_off(template: Any) -> None:
     }
     with pytest.raises(ExpressionFailed):
         fill_in(template, {"input": given})
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ [" + "input.huge == [], " * 35 + "] | length }}",
+        "{{ [" + "input.huge != 'x', " * 35 + "] | length }}",
+        "{{ [" + "'x' in input.keys, " * 35 + "] | length }}",
+        "{{ [" + "input.n in [1, 2], " * 35 + "] | length }}",
+    ],
+)
+def test_what_is_compared_costs_no_more_than_the_smaller_of_both(template: str) -> None:
+    keys = dict.fromkeys(map(str, range(MOST_EFFORT)))
+    given = {"huge": [0] * 2 * MOST_EFFORT, "keys": keys, "n": 2}
+    assert fill_in(template, {"input": given}) == 35
 
 
 def test_what_is_referred_to_is_known_without_filling_it_in() -> None:
