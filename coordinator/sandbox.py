@@ -206,9 +206,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
             found = use(*args, **kwargs)
             if isinstance(found, str):
                 self.spend(len(found) // CHARACTERS)
-            return found
+            return self._each(found) if isinstance(found, Iterator) else found
 
         return counted
+
+    def _each(self, found: Iterator[Any]) -> Iterator[Any]:
+        """Yield what an iterator gives, and take effort as it does: it works only then."""
+        for item in found:
+            self.spend(1)
+            yield item
 
 
 def _cost(name: str, value: Any) -> int:

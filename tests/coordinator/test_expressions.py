@@ -134,6 +134,8 @@ def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> No
         "{{ " + " and ".join(["[input.many] == [input.same]"] * 25) + " }}",
         "{{ " + " and ".join(["[input.many] is eq([input.same])"] * 25) + " }}",
         "{{ " + " or ".join(["'y' in input.big"] * 40) + " }}",
+        "{{ input.numbers" + " | unique" * 100 + " | list | length }}",
+        "{{ input.many" + " | select" * 100 + " | list | length }}",
         ["{{ input.many | sort | first }}"] * 40,
         ["a {{ input.big }}"] * 40,
         ["{{ input.big }}"] * 40,
@@ -145,6 +147,7 @@ def test_what_would_take_too_long_is_broken_off(template: Any) -> None:
     given = {
         "many": list("ab" * (MOST_EFFORT // 40)),
         "same": list("ab" * (MOST_EFFORT // 40)),
+        "numbers": list(range(MOST_EFFORT // 40)),
         "big": "x" * (MOST_RESULT // 2),
         "path": "0." * (MOST_EFFORT // 10) + "0",
         "digits": "9" * 4_000,
