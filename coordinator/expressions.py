@@ -13,6 +13,7 @@ from jinja2 import TemplateError, Undefined, nodes
 from jinja2.environment import TemplateExpression
 from jinja2.exceptions import SecurityError, UndefinedError
 
+from coordinator.effort import CHARACTERS
 from coordinator.errors import CoordinatorError
 from coordinator.sandbox import Sandbox
 
@@ -177,10 +178,15 @@ def _plain(value: Any) -> Any:
         case Undefined():
             str(value)  # says what is missing
         case dict():
+            keys = (key for key in value if isinstance(key, str))
+            _SANDBOX.spend(sum(map(len, keys)) // CHARACTERS)
             return {key: _plain(inner) for key, inner in value.items()}
         case int() if not -(2**63) <= value < 2**64:
             raise SecurityError("it gives a number of more than 64 bits")
-        case str() | int() | float() | None:
+        case str():
+            _SANDBOX.spend(len(value) // CHARACTERS)
+            return value
+        case int() | float() | None:
             return value
         case list() | tuple() | Iterator():
             return [_plain(inner) for inner in value]

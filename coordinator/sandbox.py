@@ -18,6 +18,7 @@ from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from coordinator.effort import CHARACTERS, cost_of_comparing, cost_of_finding, size_of
+from coordinator.ordering import Ordering
 
 MOST_RESULT = 4 * 1024 * 1024  # characters of a text that is made
 MOST_EFFORT = 500_000  # items and look-ups, to fill in one value; 16 characters are an item
@@ -26,13 +27,16 @@ _DIGITS = 15  # of what is rounded
 
 _FILTERS = (
     "abs", "default", "dictsort", "first", "float", "items", "last", "length", "list", "lower",
-    "map", "max", "min", "reject", "rejectattr", "reverse", "select", "selectattr", "sort",
-    "string", "title", "trim", "unique", "upper", "wordcount",
+    "map", "reject", "rejectattr", "reverse", "select", "selectattr", "string", "title", "trim",
+    "upper", "wordcount",
 )  # fmt: skip
 _AT_ONCE = frozenset({"default", "first", "last", "length"})  # whatever the size
 _AS_TEXT = frozenset({
     "float", "int", "join", "lower", "reverse", "string", "title", "tojson", "trim", "upper",
     "wordcount",
+})  # fmt: skip
+_WHOLE = frozenset({  # they look at all that is within what they are given
+    "dictsort", "lower", "string", "title", "tojson", "trim", "upper", "wordcount",
 })  # fmt: skip
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {  # as jinja calls what is written < or >=
@@ -98,14 +102,24 @@ class Sandbox(ImmutableSandboxedEnvironment):
     code_generator_class = _Code
 
     def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=False, keep_trailing_newline=True)
+        super().__init__(
+            undefined=StrictUndefined,
+            finalize=self._text,
+            autoescape=False,
+            keep_trailing_newline=True,
+        )
         self._left = _Left()
+        ordering = Ordering(self, self.spend_on)
         own: dict[str, Callable[..., Any]] = {
             "int": _int,
-            "join": _join,
+            "join": self._join,
+            "max": ordering.most,
+            "min": ordering.least,
             "round": _round,
+            "sort": ordering.sort,
             "sum": _sum,
             "tojson": _to_json,
+            "unique": ordering.unique,
         }
         filters = {name: self.filters[name] for name in _FILTERS} | own
         self.filters = {name: self._counted(name, use) for name, use in filters.items()}
@@ -148,7 +162,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def getitem(self, obj: Any, argument: Any) -> Any:
         """Return an item of a list, of an object, or of a text; or a slice."""
-        self.spend(_cost("list", obj) if isinstance(argument, slice) else 1)
+        self.spend(_length("list", obj) if isinstance(argument, slice) else 1)
         try:
             return obj[argument]
         except (LookupError, TypeError):
@@ -165,7 +179,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif operator == "+" and isinstance(left, str) and isinstance(right, str):
             return self.concatenated((left, right))
         elif operator == "+" and type(left) is type(right):
-            self.spend(_cost(operator, left) + _cost(operator, right))
+            self.spend(_length(operator, left) + _length(operator, right))
         else:
             raise SecurityError(f"{operator!r} is for numbers")
         return super().call_binop(context, operator, left, right)
@@ -187,9 +201,30 @@ class Sandbox(ImmutableSandboxedEnvironment):
         Raises:
             SecurityError: it would be too long.
         """
-        text = _join(values)
+        text = self._join(values)
         self.spend(len(text) // CHARACTERS)
         return text
+
+    def _join(self, values: Iterable[Any], separator: str = "") -> str:
+        """Return values as one text.
+
+        Raises:
+            SecurityError: it would be too long.
+        """
+        kept: list[str] = []
+        length = 0
+        for value in values:
+            kept.append(self._text(value))
+            length += len(kept[-1]) + len(separator)
+            if length > MOST_RESULT:
+                raise SecurityError(f"the text is longer than {MOST_RESULT} characters")
+        return separator.join(kept)
+
+    def _text(self, value: Any) -> str:
+        """Return a value as text; whoever uses it counts the text itself."""
+        if not isinstance(value, str):
+            self.spend_on(value)
+        return str(value)
 
     def _compare(self, comparison: str, left: Any, right: Any) -> Any:
         left, right = _whole(left), _whole(right)
@@ -202,10 +237,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
         @wraps(use)
         def counted(*args: Any, **kwargs: Any) -> Any:
-            self.spend(1 + sum(_cost(name, value) for value in (*args, *kwargs.values())))
-            found = use(*args, **kwargs)
-            if isinstance(found, str):
-                self.spend(len(found) // CHARACTERS)
+            given = args if name not in _WHOLE else tuple(map(_whole, args))
+            self.spend(1)
+            before = self._left.effort
+            for value in (*given, *kwargs.values()):
+                self.spend(_cost(name, value, self._left.effort))
+            cost = before - self._left.effort
+            found = use(*given, **kwargs)
+            if isinstance(found, str):  # made of what was counted, and may be larger
+                self.spend(max(0, len(found) // CHARACTERS - cost))
             return self._each(found) if isinstance(found, Iterator) else found
 
         return counted
@@ -217,9 +257,20 @@ class Sandbox(ImmutableSandboxedEnvironment):
             yield item
 
 
-def _cost(name: str, value: Any) -> int:
-    """Return how much a filter or a test of that name has to do with a value."""
-    if name in _AT_ONCE or not isinstance(value, str | list | tuple | dict):
+def _cost(name: str, value: Any, most: int) -> int:
+    """Return how much a filter or a test of that name has to do with a value.
+
+    If it is more than ``most``, not all is counted.
+    """
+    if name in _AT_ONCE:
+        return 0
+    inside = name in _WHOLE and not isinstance(value, str)
+    return size_of(value, most) if inside else _length(name, value)
+
+
+def _length(name: str, value: Any) -> int:
+    """Return how many items a value has for what is called so; those within them do not count."""
+    if not isinstance(value, str | list | tuple | dict):
         return 0
     size = len(value)  # pyright: ignore[reportUnknownArgumentType]
     return size // CHARACTERS if isinstance(value, str) and name in _AS_TEXT else size
@@ -240,22 +291,6 @@ def _int(value: Any, default: Any = 0) -> Any:
         return int(float(value))
     except (TypeError, ValueError, OverflowError):
         return default
-
-
-def _join(values: Iterable[Any], separator: str = "") -> str:
-    """Return values as one text.
-
-    Raises:
-        SecurityError: it would be too long.
-    """
-    kept: list[str] = []
-    length = 0
-    for value in values:
-        kept.append(str(value))
-        length += len(kept[-1]) + len(separator)
-        if length > MOST_RESULT:
-            raise SecurityError(f"the text is longer than {MOST_RESULT} characters")
-    return separator.join(kept)
 
 
 def _sum(value: Iterable[Any]) -> Any:

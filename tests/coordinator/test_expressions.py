@@ -1,5 +1,6 @@
 """References: they keep types, name what is missing, and cannot be made to cost much."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -52,6 +53,10 @@ NAMES: dict[str, Any] = {
         ("{{ input.n in [1, 2] and 'e' in input.text and 'n' in input and 7 not in [1] }}", True),
         ("{{ input.list | select('>', 1) | list == [2, 3] }}", True),
         ("{{ 3 in input.list | map('int') and input.n is eq(2) }}", True),
+        ("{{ ['b', 'C', 'a'] | sort + (['b', 'B'] | unique | list) }}", ["a", "b", "C", "b"]),
+        ("{{ [2, 1] | max - (steps.a.output.rows | min(attribute='k')).k }}", 1),
+        ("{{ ['b', 'B'] | unique(case_sensitive=true) | sort(reverse=true) }}", ["b", "B"]),
+        ("{{ [] | max | default('none') }}", "none"),
         ({"a": ["{{ input.n }}", 1]}, {"a": [2, 1]}),
     ],
 )
@@ -136,6 +141,12 @@ def test_what_could_cost_much_is_refused_before_it_is_tried(template: str) -> No
         "{{ " + " or ".join(["'y' in input.big"] * 40) + " }}",
         "{{ input.numbers" + " | unique" * 100 + " | list | length }}",
         "{{ input.many" + " | select" * 100 + " | list | length }}",
+        "{{ [" + "input.big, " * 80 + "] }}",
+        "{{ [" + "input.keyed, " * 80 + "] }}",
+        "{{ [" + "input.keyed, " * 80 + "] is upper }}",
+        "{{ [" + "input.big, " * 80 + "] | sort | length }}",
+        "{{ [input.keyed] | map('first') | sort(attribute='" + "0," * 40 + "0') }}",
+        "{{ input.nested.k | map(attribute=1, default=[input.big]) | map(attribute=0) | unique }}",
         ["{{ input.many | sort | first }}"] * 40,
         ["a {{ input.big }}"] * 40,
         ["{{ input.big }}"] * 40,
@@ -153,9 +164,26 @@ def test_what_would_take_too_long_is_broken_off(template: Any) -> None:
         "digits": "9" * 4_000,
         "nested": {"k": [{"n": "x" * 16, "m": [1, 2]}] * 200},
         "hex": "f" * MOST_RESULT,
+        "keyed": {"k" * MOST_RESULT: 1},
     }
     with pytest.raises(ExpressionFailed):
         fill_in(template, {"input": given})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{{ %s | tojson }}", "{{ %s | string }}", "{{ %s ~ 1 }}", "a {{ %s }}", "{{ [%s] | join }}"],
+)
+def test_no_text_is_made_that_is_too_long_to_be_used(text: str) -> None:
+    many = "[" + "input.big, " * 80 + "]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ExpressionFailed):
+            fill_in(text % many, {"input": {"big": "x" * MOST_RESULT}})
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 10 * MOST_RESULT
 
 
 @pytest.mark.parametrize(
