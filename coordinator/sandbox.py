@@ -24,11 +24,12 @@ MOST_RESULT = 4 * 1024 * 1024  # characters of a text that is made
 MOST_EFFORT = 500_000  # items and look-ups, to fill in one value; 16 characters are an item
 _LARGEST = 2**64  # of whole numbers
 _DIGITS = 15  # of what is rounded
+_TRIMMED = 64  # characters that are looked for at the ends of a text
 
 _FILTERS = (
     "abs", "default", "dictsort", "first", "float", "items", "last", "length", "list", "lower",
-    "map", "reject", "rejectattr", "reverse", "select", "selectattr", "string", "title", "trim",
-    "upper", "wordcount",
+    "map", "reject", "rejectattr", "reverse", "select", "selectattr", "string", "title", "upper",
+    "wordcount",
 )  # fmt: skip
 _AT_ONCE = frozenset({"default", "first", "last", "length"})  # whatever the size
 _AS_TEXT = frozenset({
@@ -38,6 +39,7 @@ _AS_TEXT = frozenset({
 _WHOLE = frozenset({  # they look at all that is within what they are given
     "dictsort", "lower", "string", "title", "tojson", "trim", "upper", "wordcount",
 })  # fmt: skip
+_OF_NUMBERS = ("divisibleby", "even", "odd")  # tests, with %, which is another thing for a text
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "//", "%", "**"})
 _COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {  # as jinja calls what is written < or >=
     "eq": operator.eq,
@@ -119,11 +121,13 @@ class Sandbox(ImmutableSandboxedEnvironment):
             "sort": ordering.sort,
             "sum": _sum,
             "tojson": _to_json,
+            "trim": _trim,
             "unique": ordering.unique,
         }
         filters = {name: self.filters[name] for name in _FILTERS} | own
         self.filters = {name: self._counted(name, use) for name, use in filters.items()}
         tests = cast("dict[str, Callable[..., Any]]", self.tests)
+        tests = tests | {name: _of_numbers(name, tests[name]) for name in _OF_NUMBERS}
         self.tests = {
             name: partial(self._compare, _COMPARING[name])
             if name in _COMPARING
@@ -291,6 +295,21 @@ def _int(value: Any, default: Any = 0) -> Any:
         return int(float(value))
     except (TypeError, ValueError, OverflowError):
         return default
+
+
+def _of_numbers(name: str, use: Callable[..., bool]) -> Callable[..., bool]:
+    def test(value: Any, *others: Any) -> bool:
+        if isinstance(value, str):
+            raise SecurityError(f"{name!r} is for numbers")
+        return use(value, *others)
+
+    return test
+
+
+def _trim(value: Any, chars: str | None = None) -> str:
+    if chars is not None and len(chars) > _TRIMMED:
+        raise SecurityError(f"it trims at most {_TRIMMED} characters")
+    return str(value).strip(chars)
 
 
 def _sum(value: Iterable[Any]) -> Any:

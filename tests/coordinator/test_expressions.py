@@ -57,6 +57,11 @@ NAMES: dict[str, Any] = {
         ("{{ [2, 1] | max - (steps.a.output.rows | min(attribute='k')).k }}", 1),
         ("{{ ['b', 'B'] | unique(case_sensitive=true) | sort(reverse=true) }}", ["b", "B"]),
         ("{{ [] | max | default('none') }}", "none"),
+        ("{{ ' hey ' | trim ~ 'xyhx' | trim('xy') }}", "heyh"),
+        (
+            "{{ input.list | reject('odd') | list + [3 is divisibleby 3, 3 is even] }}",
+            [2, True, False],
+        ),
         ({"a": ["{{ input.n }}", 1]}, {"a": [2, 1]}),
     ],
 )
@@ -80,6 +85,10 @@ def test_an_expression_stands_for_its_value(value: Any, expected: Any) -> None:
         ("{{ input.n + 'x' }}", "'+' is for numbers"),
         ("{{ input.text * 9 }}", "'*' is for numbers"),
         ("{{ '%999999999d' % 1 }}", "'%' is for numbers"),
+        ("{{ '%999999d' is odd }}", "'odd' is for numbers"),
+        ("{{ '%999999d' is divisibleby 2 }}", "'divisibleby' is for numbers"),
+        ("{{ input.nope is even }}", "has no attribute 'nope'"),
+        ("{{ input.text | trim(input.big) }}", "trims at most 64 characters"),
         ("{{ input.list | join(input.big) }}", f"longer than {MOST_RESULT} characters"),
         ("{{ input.big }}{{ input.big }}{{ input.big }}", f"longer than {MOST_RESULT} characters"),
         ("{{ input.list | map }}", "map requires a filter argument"),
