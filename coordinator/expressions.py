@@ -4,7 +4,7 @@ A value that is one expression keeps the type of what it refers to; others are t
 expressions in it. `coordinator.sandbox` is what they can use.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -15,7 +15,7 @@ from jinja2.exceptions import SecurityError, UndefinedError
 
 from coordinator.effort import CHARACTERS
 from coordinator.errors import CoordinatorError
-from coordinator.sandbox import Sandbox
+from coordinator.sandbox import MOST_EFFORT, Sandbox
 
 MOST_TEXT = 8_192  # characters of one template
 MOST_NODES = 256  # parts of one template
@@ -91,6 +91,20 @@ def fill_in(value: Any, names: Mapping[str, Any]) -> Any:
     """
     _SANDBOX.begin()
     return _replaced(value, names)
+
+
+def fill_in_each(values: Iterable[tuple[Any, Mapping[str, Any]]]) -> Iterator[Any]:
+    """Yield JSON values filled in, each from its names; all may take the effort of one.
+
+    Raises:
+        ExpressionFailed: as `fill_in`.
+    """
+    left = MOST_EFFORT
+    for value, names in values:
+        _SANDBOX.begin(left)
+        filled = _replaced(value, names)
+        left = _SANDBOX.left
+        yield filled
 
 
 def holds(condition: Any, names: Mapping[str, Any]) -> bool:

@@ -136,9 +136,14 @@ class Sandbox(ImmutableSandboxedEnvironment):
         }
         self.globals.clear()
 
-    def begin(self) -> None:
-        """Allow as much effort as one value may take, from now on and in this thread."""
-        self._left.effort = MOST_EFFORT
+    @property
+    def left(self) -> int:
+        """How much effort may still be taken in this thread."""
+        return self._left.effort
+
+    def begin(self, effort: int = MOST_EFFORT) -> None:
+        """Allow so much effort, as one value may take, from now on and in this thread."""
+        self._left.effort = effort
 
     def spend(self, effort: int) -> None:
         """Take so much of what is left of the effort.
@@ -147,7 +152,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SecurityError: there is not so much left.
         """
         self._left.effort -= effort
-        if self._left.effort < 0:
+        if self.left < 0:
             raise SecurityError(f"it takes more than {MOST_EFFORT} items and look-ups")
 
     def spend_on(self, value: Any) -> None:
@@ -156,7 +161,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         Raises:
             SecurityError: there is not so much left.
         """
-        self.spend(size_of(value, self._left.effort))
+        self.spend(size_of(value, self.left))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         """Return what JSON has under that key: nothing has methods here."""
@@ -233,7 +238,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _compare(self, comparison: str, left: Any, right: Any) -> Any:
         left, right = _whole(left), _whole(right)
         cost = cost_of_finding if comparison in {"in", "notin"} else cost_of_comparing
-        self.spend(1 + cost(left, right, self._left.effort))
+        self.spend(1 + cost(left, right, self.left))
         return _COMPARISONS[comparison](left, right)
 
     def _counted(self, name: str, use: Callable[..., Any]) -> Callable[..., Any]:
@@ -243,10 +248,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         def counted(*args: Any, **kwargs: Any) -> Any:
             given = args if name not in _WHOLE else tuple(map(_whole, args))
             self.spend(1)
-            before = self._left.effort
+            before = self.left
             for value in (*given, *kwargs.values()):
-                self.spend(_cost(name, value, self._left.effort))
-            cost = before - self._left.effort
+                self.spend(_cost(name, value, self.left))
+            cost = before - self.left
             found = use(*given, **kwargs)
             if isinstance(found, str):  # made of what was counted, and may be larger
                 self.spend(max(0, len(found) // CHARACTERS - cost))

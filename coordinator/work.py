@@ -10,11 +10,12 @@ from langgraph.func import task
 from langgraph.runtime import get_runtime
 from langgraph.types import RetryPolicy, interrupt
 
-from coordinator.attempts import Attempts, Done, ItemFailed, given_to
+from coordinator.attempts import Attempts, Done, ItemFailed
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.errors import ApprovalRefused, StepFailed
 from coordinator.expressions import ExpressionFailed, braced, fill_in, holds
 from coordinator.plan import digest
+from coordinator.proposal import proposal
 from coordinator.results import StepError, StepResult, described, kind_of
 from coordinator.spec import Map, Step
 from coordinator.step_events import ApprovalAsked, StepBegan, StepEnded
@@ -136,11 +137,12 @@ class Work:
         Raises:
             GraphInterrupt: nobody has answered yet.
             ApprovalRefused: somebody said no.
+            ExpressionFailed: it cannot be told, or is too much to be looked at.
         """
         step = self._step
         if not step.approval:
             return
-        proposed = self._proposed()
+        proposed = proposal(step, [self._names] if step.map is None else self._items(step.map))
         wanted = digest(proposed)
         if self._conductor.approved.get(step.id) == wanted:
             return  # in an earlier attempt of this execution
@@ -171,22 +173,6 @@ class Work:
             around, name = self._conductor.around, self._conductor.plan.workflow.name
             around.emit(ApprovalAsked(name, around.run_id, self._step.id, wanted))
             raise
-
-    def _proposed(self) -> dict[str, Any]:
-        """Return what is to be done, with every argument: each target that may do it, its input."""
-        step = self._step
-        sets = [self._names] if step.map is None else self._items(step.map)
-        return {
-            "does": [
-                {
-                    target.kind: target.name,
-                    "input": [fill_in(given_to(step, target), names) for names in sets]
-                    if step.map is not None
-                    else fill_in(given_to(step, target), self._names),
-                }
-                for _, target in step.targets()
-            ]
-        }
 
     # A map.
 
