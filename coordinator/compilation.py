@@ -13,7 +13,8 @@ from coordinator.conductor import RESULTS, Conductor
 from coordinator.plan import Plan
 from coordinator.results import Results, merged
 from coordinator.spec import Step
-from coordinator.work import Work, retry_policy
+from coordinator.tasks import retry_policy
+from coordinator.work import Work
 
 CONDUCTOR = "__masterloop_conductor"  # where nodes find the run's, in their config
 _DURABILITY = "__pregel_durability"  # where LangGraph says when it writes

@@ -1,37 +1,26 @@
 """The work of one step: its condition, its approval, its attempts, and what failing means."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
-from langgraph.func import task
-from langgraph.runtime import get_runtime
-from langgraph.types import RetryPolicy, interrupt
+from langgraph.errors import GraphBubbleUp
+from langgraph.types import interrupt
 
 from coordinator.attempts import Attempts, Done, ItemFailed
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.errors import ApprovalRefused, StepFailed
 from coordinator.expressions import ExpressionFailed, braced, fill_in, holds
+from coordinator.items import Items
 from coordinator.plan import digest
 from coordinator.proposal import proposal
 from coordinator.results import StepError, StepResult, described, kind_of
 from coordinator.spec import Map, Step
 from coordinator.step_events import ApprovalAsked, StepBegan, StepEnded
+from coordinator.tasks import task_of
 
 MOST_ITEMS = 10_000  # of one map
 Names = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """What came of one item of a map: an output, or why there is none."""
-
-    output: Any
-    error: StepError | None
-    attempts: int
-    by: str | None
 
 
 class Work:
@@ -124,7 +113,7 @@ class Work:
             return await Work(self._conductor, step, names, 0.0).result()
 
         try:
-            ended: StepResult = await _task(step.id, step)(compensation)()
+            ended: StepResult = await task_of(step, step.id)(compensation)()
         except StepFailed as failed:
             return str(failed)
         return None if ended["error"] is None else ended["error"]["message"]
@@ -186,7 +175,8 @@ class Work:
 
     async def _mapped(self, over: Map) -> StepResult:
         """Do the step for each item; each is a task of LangGraph's, and recorded by itself."""
-        items = await self._each(self._items(over), over.concurrency)
+        sets = self._items(over)
+        items = await Items(self._conductor, self._step, sets, over.concurrency).done()
         failures = [(n, item.error) for n, item in enumerate(items) if item and item.error]
         outputs = [None if item is None else item.output for item in items]
         attempts = sum(item.attempts for item in items if item is not None)
@@ -198,96 +188,3 @@ class Work:
         said = f"item {number}: {error['error']}: {error['message']}"
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise ItemFailed(error["error"], said + more, done)
-
-    async def _each(self, sets: Sequence[Names], concurrency: int) -> list[Item | None]:
-        """Return what came of each item; None of those that were not begun, after a failure.
-
-        Raises:
-            GraphBubbleUp: some ask something, or are to stop. All that were begun have ended.
-        """
-        places, runtime = asyncio.Semaphore(concurrency), get_runtime()
-        goes_on = self._step.on_error == "continue"
-        over = False  # whether to begin no more
-        stops: list[GraphBubbleUp] = []
-
-        async def nth(number: int) -> dict[str, Any]:
-            return await self._item(sets[number])
-
-        one = _task(f"{self._step.id}.item", self._step)(nth)
-
-        async def in_turn(number: int) -> Item | None:
-            nonlocal over
-            async with places:
-                if runtime.drain_requested and not over:
-                    stops.append(GraphDrained(runtime.drain_reason or "shutdown"))
-                    over = True
-                if over:
-                    return None
-                try:
-                    item = Item(**await one(number))
-                except GraphBubbleUp as stop:
-                    stops.append(stop)
-                    if not isinstance(stop, GraphInterrupt):
-                        over = True
-                    return None
-                if item.error is not None and not goes_on:
-                    over = True
-                return item
-
-        # In their order, so that each is the same task again when the run is taken up again.
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(in_turn(number)) for number in range(len(sets))]
-        except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
-        _raise(stops)
-        return [task.result() for task in tasks]
-
-    async def _item(self, names: Names) -> dict[str, Any]:
-        """Do the step for one item; what failed for good is a result, too."""
-        attempts = Attempts(self._conductor, self._step)
-        try:
-            done = await attempts.made(names)
-        except (GraphBubbleUp, TryAgain):
-            raise
-        except Exception as error:  # noqa: BLE001 - as for the step
-            return {
-                "output": None,
-                "error": described(error),
-                "attempts": attempts.number,
-                "by": None,
-            }
-        return {"output": done.output, "error": None, "attempts": done.attempts, "by": done.by}
-
-
-def _raise(stops: Sequence[GraphBubbleUp]) -> None:
-    """Raise what keeps items from their end: that the run is to stop, or all that they ask.
-
-    Raises:
-        GraphBubbleUp: there was something.
-    """
-    asked: list[Any] = []
-    for stop in stops:
-        if not isinstance(stop, GraphInterrupt):
-            raise stop
-        asked.extend(stop.args[0])
-    if stops:
-        raise GraphInterrupt(asked)
-
-
-def _task(name: str, step: Step) -> Any:
-    """Return what makes a function a task of LangGraph's, tried again as ``step`` says."""
-    return task(name=name, retry_policy=retry_policy(step))
-
-
-def retry_policy(step: Step) -> RetryPolicy:
-    """Return LangGraph's policy for how a step is tried again."""
-    retry = step.retry
-    return RetryPolicy(
-        initial_interval=retry.first,
-        backoff_factor=retry.factor,
-        max_interval=retry.most,
-        max_attempts=retry.attempts,
-        jitter=retry.jitter,
-        retry_on=TryAgain,
-    )
