@@ -74,7 +74,7 @@ class Conductor:
         width = self._pace.width if self._pace is not None else lambda _ready, _running: most
         self._turns = Turns(plan.needs, self._ranks(), width)
         self._recalled: asyncio.Future[None] | None = None
-        self._namespace: str | None = None  # of the checkpoints; known once a step begins
+        self._place: dict[str, Any] | None = None  # of the checkpoint; known once a step begins
         self.now = asyncio.get_running_loop().time
 
     @property
@@ -98,6 +98,7 @@ class Conductor:
         Raises:
             GraphInterrupt, GraphDrained: the turn does not come in this execution.
         """
+        self._place = _place_of(runtime)
         await self._recall(state, runtime)
         if not self.side_by_side:
             yield
@@ -132,6 +133,10 @@ class Conductor:
         unfinished = len(self.plan.order) - len(self.results)
         return self._choosing.choose(step, unfinished, max(1, self._turns.able))
 
+    async def recorded_tasks(self) -> int:
+        """Return how many tasks have left something in the checkpoint of this super-step."""
+        return len({task for task, _, _ in await self._pending()})
+
     def learn(self, way: Way, took: float, *, success: bool) -> None:
         """Take note of how somebody did a step."""
         self._choosing.learn(way, took, success=success)
@@ -155,7 +160,8 @@ class Conductor:
             config: Any, writes: Sequence[tuple[str, Any]], task_id: str, task_path: str = ""
         ) -> None:
             # Graphs that are steps write by way of it, too, and may have a channel of this name.
-            own = config["configurable"].get("checkpoint_ns", "") == self._namespace
+            namespace = None if self._place is None else self._place["checkpoint_ns"]
+            own = config["configurable"].get("checkpoint_ns", "") == namespace
             steps = [
                 step
                 for channel, value in writes
@@ -189,7 +195,7 @@ class Conductor:
         self._recalled = asyncio.get_running_loop().create_future()
         try:
             if self.side_by_side:
-                found = await self._recorded(runtime)
+                found = await self._recorded()
                 self._turns.end(*found)
             else:
                 found = self._before(state, runtime)
@@ -214,24 +220,33 @@ class Conductor:
         kept: Results = state.get(RESULTS) or {}
         return {step: kept[step] for step in earlier if step in kept}
 
-    async def _recorded(self, runtime: Runtime[Any]) -> Results:
+    async def _recorded(self) -> Results:
         """Return what the steps of this super-step have left in the checkpoint."""
-        saver, info = self.around.saver, runtime.execution_info
-        if info is not None:
-            self._namespace = info.checkpoint_ns.rpartition("|")[0]
-        if saver is None or info is None or info.thread_id is None:
-            return {}
-        place = {
-            "thread_id": info.thread_id,
-            "checkpoint_ns": self._namespace,
-            "checkpoint_id": info.checkpoint_id,
-        }
-        saved = await saver.aget_tuple({"configurable": place})
         found: Results = {}
-        for _, channel, value in (saved.pending_writes if saved else None) or ():
+        for _, channel, value in await self._pending():
             if channel == RESULTS:
                 found |= {step: result for step, result in value.items() if result is not None}
         return found
+
+    async def _pending(self) -> Sequence[tuple[str, str, Any]]:
+        """Return what tasks have left in the checkpoint: whose, the channel, and the value."""
+        saver, place = self.around.saver, self._place
+        if saver is None or place is None or place["thread_id"] is None:
+            return ()
+        saved = await saver.aget_tuple({"configurable": place})
+        return (saved.pending_writes if saved else None) or ()
+
+
+def _place_of(runtime: Runtime[Any]) -> dict[str, Any] | None:
+    """Return where the checkpoint is that the steps of this super-step begin with."""
+    info = runtime.execution_info
+    if info is None:
+        return None
+    return {
+        "thread_id": info.thread_id,
+        "checkpoint_ns": info.checkpoint_ns.rpartition("|")[0],
+        "checkpoint_id": info.checkpoint_id,
+    }
 
 
 def bounds(section: BudgetSection | None) -> Most:

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.runtime import get_runtime
 
@@ -14,6 +16,7 @@ from coordinator.results import StepError, described
 from coordinator.spec import Step
 from coordinator.tasks import task_of
 
+_SCRATCHPAD = "__pregel_scratchpad"  # where LangGraph counts the tasks of a step
 Names = Mapping[str, Any]
 
 
@@ -25,6 +28,10 @@ class Item:
     error: StepError | None
     attempts: int
     by: str | None
+
+
+class _NotBegun(GraphBubbleUp):
+    """An item is not to be begun. Unlike any other end of a task, this is not recorded."""
 
 
 class Items:
@@ -39,15 +46,21 @@ class Items:
         self._conductor = conductor
         self._step = step
         self._sets = sets
+        self._concurrency = concurrency
         self._places = asyncio.Semaphore(concurrency)
         self._runtime = get_runtime()
-        self._over = False  # whether to begin no more
+        self._begins = True  # whether more are begun
+        self._asked_for = 0  # how many, from the first
+        self._unsure: dict[int, asyncio.Event] = {}  # asked for; were they recorded, or begin now?
+        self._begun: set[int] = set()
         self._stops: list[GraphBubbleUp] = []
 
         async def nth(number: int) -> dict[str, Any]:
+            if number not in self._begun:  # it is not tried again
+                await self._begin(number)
             return await self._one(sets[number])
 
-        self._recorded = task_of(step, f"{step.id}.item")(nth)
+        self._task = task_of(step, f"{step.id}.item")(nth)
 
     async def done(self) -> list[Item | None]:
         """Return what came of each item; None of those that were not begun, after a failure.
@@ -63,25 +76,66 @@ class Items:
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
         _raise(self._stops)
-        return [task.result() for task in tasks]
+        items = [task.result() for task in tasks]
+        if not self._begins and self._step.compensation is not None:
+            await self._recall(items)
+        return items
 
     async def _in_turn(self, number: int) -> Item | None:
         async with self._places:
-            if self._runtime.drain_requested and not self._over:
+            if self._begins and self._runtime.drain_requested:
                 self._stops.append(GraphDrained(self._runtime.drain_reason or "shutdown"))
-                self._over = True
-            if self._over:
+                self._begins = False
+            if not self._begins:
                 return None
+            self._asked_for += 1
+            self._unsure[number] = asyncio.Event()
             try:
-                item = Item(**await self._recorded(number))
+                item = Item(**await self._task(number))
+            except _NotBegun:
+                return None
             except GraphBubbleUp as stop:
                 self._stops.append(stop)
-                if not isinstance(stop, GraphInterrupt):
-                    self._over = True
+                self._begins &= isinstance(stop, GraphInterrupt)
                 return None
-            if item.error is not None and self._step.on_error != "continue":
-                self._over = True
-            return item
+            else:
+                self._begins &= item.error is None or self._step.on_error == "continue"
+                return item
+            finally:
+                self._be_sure(number)
+
+    async def _begin(self, number: int) -> None:
+        """Return once it is certain that no item before this one was recorded as failed.
+
+        Raises:
+            _NotBegun: one was, or the run is to stop.
+        """
+        self._be_sure(number)
+        while self._unsure and (first := next(iter(self._unsure))) < number:
+            await self._unsure[first].wait()
+        if not self._begins:
+            raise _NotBegun
+        self._begun.add(number)
+
+    def _be_sure(self, number: int) -> None:
+        if number in self._unsure:
+            self._unsure.pop(number).set()
+
+    async def _recall(self, items: list[Item | None]) -> None:
+        """Fill in what was recorded of items that nobody has asked for since one failed.
+
+        That is part of what a compensation puts right. It is the same task again, when the run is
+        taken up again, only if it comes after as many others.
+        """
+        # Items begin in their order, and all leave something but those that are under way when
+        # the run is cut off. To ask for every one would take LangGraph minutes if there are many.
+        most = min(await self._conductor.recorded_tasks() + self._concurrency, len(items))
+        for number in range(self._asked_for, most):
+            with suppress(_NotBegun):
+                items[number] = Item(**await self._task(number))
+        count = get_config().get("configurable", {})[_SCRATCHPAD].call_counter
+        for _ in range(max(self._asked_for, most), len(items)):
+            count()
 
     async def _one(self, names: Names) -> dict[str, Any]:
         """Do the step for one item; what failed for good is a result, too."""
