@@ -8,6 +8,7 @@ from typing import Any
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
+from coordinator.budget import Budget
 from coordinator.choosing import Way
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.crew import Assignment
@@ -41,13 +42,16 @@ class ItemFailed(CoordinatorError):
 
 
 class Attempts:
-    """Makes one of LangGraph's attempts at a step; after the last one come the fallbacks."""
+    """Makes one of LangGraph's attempts at a step; after the last one come the fallbacks.
 
-    def __init__(self, conductor: Conductor, step: Step) -> None:
+    ``budget`` is the step's, or one within it.
+    """
+
+    def __init__(self, conductor: Conductor, step: Step, budget: Budget) -> None:
         self._conductor = conductor
         self._around = conductor.around
         self._step = step
-        self._budget = conductor.budget_of(step)
+        self._budget = budget
         self._loop = asyncio.get_running_loop()
         info = get_runtime().execution_info
         self.number = 1 if info is None else info.node_attempt

@@ -10,7 +10,8 @@ from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.runtime import get_runtime
 
-from coordinator.attempts import Attempts
+from coordinator.attempts import Attempts, Done
+from coordinator.budget import Budget, Most
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.results import StepError, described
 from coordinator.spec import Step
@@ -22,12 +23,13 @@ Names = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What came of one item of a map: an output, or why there is none."""
+    """What came of one item of a map: an output, or why there is none; and what it used."""
 
     output: Any
     error: StepError | None
     attempts: int
     by: str | None
+    tool_calls: int = 0  # of items that were recorded before these were: not known
 
 
 class _NotBegun(GraphBubbleUp):
@@ -52,13 +54,14 @@ class Items:
         self._begins = True  # whether more are begun
         self._asked_for = 0  # how many, from the first
         self._unsure: dict[int, asyncio.Event] = {}  # asked for; were they recorded, or begin now?
-        self._begun: set[int] = set()
+        self._budget = conductor.budget_of(step)
+        self._used: dict[int, Budget] = {}  # by those that were begun
         self._stops: list[GraphBubbleUp] = []
 
         async def nth(number: int) -> dict[str, Any]:
-            if number not in self._begun:  # it is not tried again
+            if number not in self._used:  # it is not tried again
                 await self._begin(number)
-            return await self._one(sets[number])
+            return await self._one(sets[number], self._used[number])
 
         self._task = task_of(step, f"{step.id}.item")(nth)
 
@@ -91,7 +94,7 @@ class Items:
             self._asked_for += 1
             self._unsure[number] = asyncio.Event()
             try:
-                item = Item(**await self._task(number))
+                item = await self._came_of(number)
             except _NotBegun:
                 return None
             except GraphBubbleUp as stop:
@@ -115,7 +118,7 @@ class Items:
             await self._unsure[first].wait()
         if not self._begins:
             raise _NotBegun
-        self._begun.add(number)
+        self._used[number] = Budget(f"item {number}", Most(), self._budget)
 
     def _be_sure(self, number: int) -> None:
         if number in self._unsure:
@@ -132,26 +135,33 @@ class Items:
         most = min(await self._conductor.recorded_tasks() + self._concurrency, len(items))
         for number in range(self._asked_for, most):
             with suppress(_NotBegun):
-                items[number] = Item(**await self._task(number))
+                items[number] = await self._came_of(number)
         count = get_config().get("configurable", {})[_SCRATCHPAD].call_counter
         for _ in range(max(self._asked_for, most), len(items)):
             count()
 
-    async def _one(self, names: Names) -> dict[str, Any]:
+    async def _came_of(self, number: int) -> Item:
+        item = Item(**await self._task(number))
+        if number not in self._used:  # it was recorded before the run was cut off
+            self._budget.note_spent(steps=item.attempts, tool_calls=item.tool_calls)
+        return item
+
+    async def _one(self, names: Names, budget: Budget) -> dict[str, Any]:
         """Do the step for one item; what failed for good is a result, too."""
-        attempts = Attempts(self._conductor, self._step)
+        failed: StepError | None = None
         try:
-            done = await attempts.made(names)
+            done = await Attempts(self._conductor, self._step, budget).made(names)
         except (GraphBubbleUp, TryAgain):
             raise
         except Exception as error:  # noqa: BLE001 - as for the step
-            return {
-                "output": None,
-                "error": described(error),
-                "attempts": attempts.number,
-                "by": None,
-            }
-        return {"output": done.output, "error": None, "attempts": done.attempts, "by": done.by}
+            done, failed = Done(None, None, budget.steps), described(error)
+        return {
+            "output": done.output,
+            "error": failed,
+            "attempts": done.attempts,
+            "by": done.by,
+            "tool_calls": budget.tool_calls,
+        }
 
 
 def _raise(stops: Sequence[GraphBubbleUp]) -> None:

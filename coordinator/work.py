@@ -51,9 +51,8 @@ class Work:
             self._require_approval()
             if self._step.map is not None:
                 return await self._mapped(self._step.map)
-            return self._ended(
-                "done", await Attempts(self._conductor, self._step).made(self._names)
-            )
+            attempts = Attempts(self._conductor, self._step, self._budget)
+            return self._ended("done", await attempts.made(self._names))
         except (GraphBubbleUp, TryAgain):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the workflow says what follows

@@ -1,14 +1,19 @@
 """The items of a map when its run is taken up again: what was recorded is there, and counts."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphDrained
+from langgraph.runtime import RunControl
 
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
 from coordinator.toolbox import Use
-from tests.coordinator.stage import Stage, Tools, step, workflow
+from tests.coordinator.stage import Stage, Tools, echo, step, workflow
 
 MODES = ["sequential", "parallel"]
 
@@ -143,3 +148,80 @@ async def test_an_item_that_is_tried_again_goes_on_after_another_has_failed() ->
     with pytest.raises(StepFailed, match="item 1: KeyError: 1"):
         await Stage(workflow(one), Crew(tools=Tools(work=work))).play({})
     assert tried == [0, 1, 0]
+
+
+class Stopped:
+    """A map of 20 that stopped, of itself, after 9 items; each uses its tool twice."""
+
+    def __init__(self, saver: InMemorySaver, mode: str, **more: Any) -> None:
+        self.made: list[int] = []
+        self._control = RunControl()
+        each = {"over": list(range(20)), "concurrency": 3}
+        one = step("a", "work", map=each, input="{{ item }}", **more.pop("of_step", {}))
+        spec = workflow(one, mode=mode, **more)
+        self.stage = Stage(spec, Crew(tools=Tools(work=self._work)), saver=saver)
+
+    async def _work(self, number: int, use: Use) -> int:
+        use.budget.spend_tool_call()
+        self.made.append(number)
+        if number == 8:
+            self._control.request_drain()
+        return number
+
+    async def stop(self) -> None:
+        with pytest.raises(GraphDrained):
+            await self.stage.play({}, self._control)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"budget": {"steps": 12}},
+        {"budget": {"tool_calls": 24}},
+        {"of_step": {"budget": {"steps": 12}}},
+        {"of_step": {"budget": {"tool_calls": 24}}},
+    ],
+)
+async def test_what_recorded_items_used_is_spent(mode: str, more: Any) -> None:
+    stopped = Stopped(InMemorySaver(), mode, **more)
+    await stopped.stop()
+    with pytest.raises(StepFailed, match=r"BudgetSpent: .* is spent: (12 steps|24 tool calls)"):
+        await stopped.stage.play(None)
+    assert sorted(stopped.made) == list(range(12))
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_what_was_used_before_a_stop_is_told_with_the_rest(mode: str) -> None:
+    stopped = Stopped(InMemorySaver(), mode)
+    await stopped.stop()
+    result = (await stopped.stage.play(None))["steps"]["a"]
+    assert sorted(stopped.made) == list(range(20))
+    assert (result["attempts"], result["tool_calls"]) == (20, 40)
+
+
+async def test_items_recorded_before_their_tool_calls_were_are_taken_up_too() -> None:
+    class Older(InMemorySaver):
+        async def aput_writes(
+            self,
+            config: RunnableConfig,
+            writes: Sequence[tuple[str, Any]],
+            task_id: str,
+            task_path: str = "",
+        ) -> None:
+            for channel, value in writes:
+                if channel == "__return__":
+                    value.pop("tool_calls")
+            await super().aput_writes(config, writes, task_id, task_path)
+
+    stopped = Stopped(Older(), "parallel")
+    await stopped.stop()
+    result = (await stopped.stage.play(None))["steps"]["a"]
+    assert (result["output"], sorted(stopped.made)) == ([*range(20)], [*range(20)])
+
+
+async def test_an_item_for_which_nothing_is_left_takes_nothing() -> None:
+    each = {"over": [0, 1, 2], "concurrency": 1}
+    one = step("a", map=each, on_error="continue", budget={"steps": 2})
+    result = (await Stage(workflow(one), Crew(tools=Tools(echo=echo))).play({}))["steps"]["a"]
+    assert (result["status"], result["attempts"]) == ("failed", 2)
