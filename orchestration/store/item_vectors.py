@@ -88,6 +88,22 @@ class MeaningIndex:
         The score of an item is the best of its texts. It looks at all that the search lets
         through; items without a vector are not found.
         """
+        # One snapshot for both reads: SQLite gives the id of an item that was deleted to another.
+        connection.execute("BEGIN")
+        try:
+            scores = self._scores(search, vector, connection)
+            best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id))
+            page = best[offset:][:limit]
+            marks = ", ".join("?" * len(page))
+            sql = f"SELECT {COLUMNS} FROM items WHERE item_id IN ({marks})"  # noqa: S608 - marks
+            rows = {row["item_id"]: row for row in connection.execute(sql, page)}
+        finally:
+            connection.rollback()
+        return [rows[item_id] for item_id in page], scores
+
+    def _scores(
+        self, search: Search, vector: bytes, connection: sqlite3.Connection
+    ) -> dict[int, float]:
         where, parameters = search.where()
         sql = f"""
             SELECT item_id, vector FROM items JOIN item_vectors USING (item_id)
@@ -99,12 +115,7 @@ class MeaningIndex:
             score = sum(map(mul, asked, array("f", one)))
             if score > scores.get(item_id, -math.inf):
                 scores[item_id] = score
-        best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id))
-        page = best[offset:][:limit]
-        marks = ", ".join("?" * len(page))
-        sql = f"SELECT {COLUMNS} FROM items WHERE item_id IN ({marks})"  # noqa: S608 - marks
-        rows = {row["item_id"]: row for row in connection.execute(sql, page)}
-        return [rows[item_id] for item_id in page if item_id in rows], scores
+        return scores
 
     def _texts(self, op: PutOp) -> dict[str, str]:
         if op.index is False:

@@ -2,7 +2,9 @@
 
 import asyncio
 import math
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,15 @@ from langgraph.store.base import PutOp
 from langgraph.store.base.embed import ensure_embeddings
 
 from orchestration.store import item_vectors
-from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
+from orchestration.store.item_rows import Search
+from orchestration.store.item_vectors import EmbeddingFailed, MeaningIndex, TooManyTexts
 from tests.store.items import open_items
+
+REPLACE = """
+DELETE FROM items;
+INSERT INTO items (namespace, key, created_at, updated_at, value)
+VALUES ('others.', 'k', '', '', '{}');
+"""
 
 
 def direction(text: str) -> list[float]:
@@ -99,6 +108,32 @@ async def test_a_search_by_meaning_is_filtered_and_sees_nothing_that_expired(
         vectors = await shop.rows("item_vectors")
     assert [item.key for item in found] == ["1"]
     assert vectors == 2
+
+
+async def test_what_gets_the_id_of_an_item_that_is_deleted_meanwhile_is_not_found_for_it(
+    tmp_path: Path,
+) -> None:
+    embeddings = ensure_embeddings(embed)
+    index = MeaningIndex(embeddings, dims=2, fields=("a",))
+    async with open_items(tmp_path, embeddings=embeddings, fields=("a",)) as shop:
+        await shop.store.aput(("mine",), "k", {"a": "0"})
+        vector = await index.of_query("0")
+
+        def nearest(connection: sqlite3.Connection) -> list[str]:
+            with closing(sqlite3.connect(tmp_path / "test.db")) as another:
+
+                def give_away(statement: str) -> None:
+                    if "item_id IN" in statement:  # what reads the items that were ranked
+                        another.executescript(REPLACE)
+
+                connection.set_trace_callback(give_away)
+                search = Search(("mine",), {}, shop.clock.at)
+                found, _ = index.nearest(search, vector, 10, 0, connection)
+                connection.set_trace_callback(None)
+            return [row["namespace"] for row in found]
+
+        assert await shop.database.read(nearest) == ["mine."]
+        assert await shop.rows("items WHERE namespace = 'others.'") == 1
 
 
 async def test_a_slow_embedding_holds_up_nobody_else(tmp_path: Path) -> None:
