@@ -27,7 +27,8 @@ _FORGET_VECTORS = "DELETE FROM item_vectors WHERE item_id = ?"
 _PUT_VECTOR = "INSERT OR REPLACE INTO item_vectors (item_id, path, vector) VALUES (?, ?, ?)"
 _DELETE = "DELETE FROM items WHERE namespace = ? AND key = ?"
 _REFRESH = f"""
-UPDATE items SET expires_at = ? + ttl * {_MINUTE} WHERE item_id = ? AND ttl IS NOT NULL AND {LIVE}
+UPDATE items SET expires_at = ? + ttl * {_MINUTE}
+WHERE namespace = ? AND key = ? AND item_id = ? AND ttl IS NOT NULL AND {LIVE}
 """  # noqa: S608 - constants
 _SWEEP = """
 DELETE FROM items WHERE item_id IN
@@ -78,9 +79,14 @@ def put(
         connection.executemany(_PUT_VECTOR, vectors)
 
 
-def refresh(item_ids: Sequence[int], at: float, connection: sqlite3.Connection) -> None:
-    """Let items live for their whole time to live again."""
-    connection.executemany(_REFRESH, [(at, item_id, at) for item_id in item_ids])
+def refresh(
+    items: Sequence[tuple[str, str, int]], at: float, connection: sqlite3.Connection
+) -> None:
+    """Let items live for their whole time to live again: by namespace, key and id.
+
+    The id alone may be another's by now.
+    """
+    connection.executemany(_REFRESH, [(at, *item, at) for item in items])
 
 
 def sweep(at: float, limit: int, connection: sqlite3.Connection) -> int:

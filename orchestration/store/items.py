@@ -138,7 +138,7 @@ class ItemStore(LoopBoundStore):
         """Have what was read live on; the reader does not wait for that."""
         at = self._clock()
         stale = [
-            row["item_id"]
+            (row["namespace"], row["key"], row["item_id"])
             for row in found
             if row["ttl"] is not None and row["expires_at"] - at < (1 - _STALE) * row["ttl"] * 60
         ]

@@ -1,10 +1,12 @@
 """Items that live for a time: never seen afterwards, prolonged by reads, swept in the end."""
 
+import asyncio
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
-from langgraph.store.base import TTLConfig
+from langgraph.store.base import PutOp, TTLConfig
 
 from orchestration.store import items
 from tests.store.items import Shop, open_items
@@ -113,3 +115,23 @@ async def test_the_sweep_deletes_what_has_expired_in_small_batches(
         swept = [await shop.store.sweep() for _ in range(4)]
         left = await shop.rows("items")
     assert (swept, left) == ([3, 3, 1, 0], 2)
+
+
+async def test_what_gets_the_id_of_an_item_that_was_read_does_not_live_longer_for_it(
+    tmp_path: Path,
+) -> None:
+    async with open_items(tmp_path) as shop:
+        await shop.store.aput(("mine",), "k", {}, ttl=60)
+        writing = Event()
+        held = shop.database.write(lambda _: writing.wait())
+        swap = [PutOp(("mine",), "k", None), PutOp(("others",), "k", {}, ttl=60)]
+        swapping = asyncio.create_task(shop.store.abatch(swap))
+        await asyncio.sleep(0)  # it is queued behind what is held
+        shop.clock.at += HOUR / 2
+        read = await shop.store.aget(("mine",), "k", refresh_ttl=True)
+        writing.set()
+        await asyncio.gather(held, swapping)
+        await shop.database.settled()
+        (other,) = shop.database.all("SELECT item_id, expires_at FROM items")
+    assert read is not None
+    assert tuple(other) == (1, shop.clock.at + HOUR / 2)
