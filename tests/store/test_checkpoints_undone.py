@@ -1,6 +1,7 @@
 """Checkpoints deleted, copied and pruned: what is left is whole."""
 
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 from typing import Annotated, TypedDict
 
@@ -14,14 +15,14 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 from langgraph.graph import START, StateGraph
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from orchestration.store.checkpoint_rows import (
     copy_thread_checkpoints,
     delete_run_checkpoints,
     delete_thread_checkpoints,
 )
-from tests.store.checkpointing import Graph, at, at_checkpoint, opened, put, two_steps
+from tests.store.checkpointing import Graph, State, at, at_checkpoint, opened, put, two_steps
 
 
 @pytest.fixture
@@ -86,6 +87,34 @@ async def test_deleting_a_run_leaves_alone_what_a_later_run_has_resumed_too(path
         assert [
             row[0] for row in database.all("SELECT DISTINCT run_id FROM writes_before_run")
         ] == ["third"]
+
+
+@pytest.mark.parametrize("order", list(permutations(("second", "third", "fourth"))))
+async def test_in_whichever_order_runs_are_deleted_their_answers_do_not_come_back(
+    path: Path, order: Sequence[str]
+) -> None:
+    def agreed(answer: str) -> str:
+        if answer != "yes":
+            raise ValueError(answer)
+        return answer
+
+    builder = StateGraph(State)
+    builder.add_node("ask", lambda _: {"answer": agreed(interrupt("sure?"))})
+    builder.add_edge(START, "ask")
+    async with opened(path) as (database, saver):
+        graph = builder.compile(checkpointer=saver)
+        await graph.ainvoke({"log": []}, at("t", run_id="first"))
+        before = await graph.aget_state(at("t"))
+        for run in ("second", "third", "fourth"):
+            with pytest.raises(ValueError, match="second"):
+                await graph.ainvoke(Command(resume=run), at("t", run_id=run))
+        for run in order:
+            await saver.adelete_for_runs([run])
+        assert await graph.aget_state(at("t")) == before
+        answered = await graph.ainvoke(Command(resume="yes"), at("t", run_id="fifth"))
+        assert answered["answer"] == "yes"
+        kept = database.all("SELECT DISTINCT run_id FROM writes_before_run")
+        assert [row[0] for row in kept] == ["fifth"]
 
 
 async def test_a_run_that_goes_on_after_a_crash_resumes_nothing_but_itself(path: Path) -> None:
