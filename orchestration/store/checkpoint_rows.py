@@ -25,12 +25,19 @@ WHERE thread_id = ? AND checkpoint_ns = ? AND checkpoint_id = ?
 ORDER BY task_path, task_id, idx
 """  # the order of the library's writes_sort_key
 _OF_RUN = "json_extract(CAST(metadata AS TEXT), '$.run_id') = :run_id"
-_DELETE_RUN_WRITES = f"""
-DELETE FROM writes WHERE thread_id = :thread_id AND (checkpoint_ns, checkpoint_id) IN (
-    SELECT checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = :thread_id AND {_OF_RUN}
+_AT_CHECKPOINTS = ("writes", "writes_before_run")
+_DELETE_RUN = (
+    *(
+        f"""
+        DELETE FROM {table} WHERE thread_id = :thread_id AND (checkpoint_ns, checkpoint_id) IN (
+            SELECT checkpoint_ns, checkpoint_id FROM checkpoints
+            WHERE thread_id = :thread_id AND {_OF_RUN}
+        )
+        """  # noqa: S608 - constants
+        for table in _AT_CHECKPOINTS
+    ),
+    f"DELETE FROM checkpoints WHERE thread_id = :thread_id AND {_OF_RUN}",  # noqa: S608 - constants
 )
-"""  # noqa: S608 - constants
-_DELETE_RUN = f"DELETE FROM checkpoints WHERE thread_id = :thread_id AND {_OF_RUN}"  # noqa: S608 - constants
 _FOUND = f"""
 SELECT checkpoint_id FROM (
     SELECT checkpoint_id, metadata FROM checkpoints
@@ -61,15 +68,12 @@ FROM checkpoints AS child JOIN checkpoints AS parent
     AND parent.checkpoint_id = child.parent_checkpoint_id
 WHERE child.thread_id = ? AND child.checkpoint_ns = ? AND child.checkpoint_id = ?
 """
-_DELETE_BUT = (
-    """
-    DELETE FROM writes WHERE thread_id = ? AND checkpoint_ns = ?
+_DELETE_BUT = tuple(
+    f"""
+    DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = ?
     AND checkpoint_id NOT IN (SELECT value FROM json_each(?))
-    """,
-    """
-    DELETE FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = ?
-    AND checkpoint_id NOT IN (SELECT value FROM json_each(?))
-    """,
+    """  # noqa: S608 - constants
+    for table in (*_AT_CHECKPOINTS, "checkpoints")
 )
 _THREADS_OF_RUNS = """
 WITH run AS (SELECT value AS id FROM json_each(?))
@@ -94,8 +98,8 @@ def delete_run_checkpoints(connection: sqlite3.Connection, thread_id: str, run_i
     """
     restore_writes(connection, thread_id, run_id)
     run = {"thread_id": thread_id, "run_id": run_id}
-    connection.execute(_DELETE_RUN_WRITES, run)
-    connection.execute(_DELETE_RUN, run)
+    for sql in _DELETE_RUN:
+        connection.execute(sql, run)
 
 
 def checkpoints_of_run(

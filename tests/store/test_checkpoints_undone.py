@@ -198,6 +198,26 @@ async def test_pruning_keeps_the_latest_of_each_namespace(path: Path) -> None:
         assert resumed == {"log": ["one", "one", "counted"], "answer": "yes"}
 
 
+@pytest.mark.parametrize("away", ["pruned", "deleted"])
+async def test_what_a_run_resumed_is_not_brought_back_once_its_checkpoint_is_gone(
+    path: Path, away: str
+) -> None:
+    async with opened(path) as (database, saver):
+        config = await put(saver, at("t", run_id="first"))
+        await saver.aput_writes(config, [("__interrupt__", "sure?")], "task")
+        await saver.aput_writes(at_checkpoint(config, "second"), [("__resume__", "yes")], "task")
+        latest = await put(saver, at_checkpoint(config, "second"))
+        await saver.aput_writes(at_checkpoint(latest, "third"), [("log", "a")], "task")
+        if away == "pruned":
+            await saver.aprune(["t"])
+        else:
+            await saver.adelete_for_runs(["first"])
+        kept = database.all("SELECT DISTINCT run_id FROM writes_before_run")
+        await saver.adelete_for_runs(["second"])
+        assert [row[0] for row in kept] == ["third"]
+        assert database.all("SELECT * FROM writes") == []
+
+
 async def test_pruning_can_delete_all_and_knows_no_third_way(path: Path) -> None:
     async with opened(path) as (_, saver):
         await put(saver, at("t"))
