@@ -134,8 +134,8 @@ class Run:
     nor of its thread if it is to create one.
     ``stop`` is what it was told before the service died, and had not done.
     ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
-    says that the store has made its thread when it accepted the run; ``recovered``, that it was
-    there when the service started, and may have begun before.
+    says that the store has made its thread when it accepted the run, and had nothing of it before;
+    ``recovered``, that it was there when the service started, and may have begun before.
     """
 
     run_id: str

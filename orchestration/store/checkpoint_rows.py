@@ -38,6 +38,7 @@ _DELETE_RUN = (
     ),
     f"DELETE FROM checkpoints WHERE thread_id = :thread_id AND {_OF_RUN}",  # noqa: S608 - constants
 )
+_ANY = "SELECT 1 FROM checkpoints WHERE thread_id = ? AND checkpoint_ns = '' LIMIT 1"
 _FOUND = f"""
 SELECT checkpoint_id FROM (
     SELECT checkpoint_id, metadata FROM checkpoints
@@ -100,6 +101,11 @@ def delete_run_checkpoints(connection: sqlite3.Connection, thread_id: str, run_i
     run = {"thread_id": thread_id, "run_id": run_id}
     for sql in _DELETE_RUN:
         connection.execute(sql, run)
+
+
+def has_checkpoints(connection: sqlite3.Connection, thread_id: str) -> bool:
+    """Return whether a thread has any, in the root namespace."""
+    return connection.execute(_ANY, (thread_id,)).fetchone() is not None
 
 
 def checkpoints_of_run(

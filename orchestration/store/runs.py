@@ -20,6 +20,7 @@ from orchestration.loop.run import (
     RunStatus,
     ThreadState,
 )
+from orchestration.store.checkpoint_rows import has_checkpoints
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, with_delivery
 from orchestration.store.idempotency import with_receipt
@@ -72,7 +73,8 @@ class RunStore:
 
     ``tell`` is called with the URL of each webhook for which there is something new; without it,
     nothing is kept for webhooks. ``ttl`` is how long a thread lives that is made for a run;
-    ``made`` is called with the id of each that was, ``left`` with that of each whose run ends.
+    ``made`` is called with the id of each that was and had no checkpoints yet, ``left`` with that
+    of each whose run ends.
     ``hold`` is how many seconds a run that nobody was told of is not written, for it may have ended
     by then; ``threads`` holds those back that make a thread, and what is done to it.
     """
@@ -315,8 +317,8 @@ def _accept(
 def _place(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     """Have the thread of a run named after it, or made; False if the run may not be on it."""
     # Most threads that may be made are new; to look first would be one more statement for those.
-    run.new_thread = run.create_thread and run.firing is None and _make(run, ttl, connection)
-    if run.new_thread:
+    run.new_thread = False
+    if run.create_thread and run.firing is None and _make(run, ttl, connection):
         return True
     named = connection.execute(_THREAD, (run.thread_id,)).fetchone()
     if named is None and not run.create_thread:
@@ -326,7 +328,7 @@ def _place(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     if run.firing is not None and not move_cron(connection, run.firing):
         return False
     if named is None:
-        run.new_thread = _make(run, ttl, connection)
+        _make(run, ttl, connection)
     elif tuple(named) != (run.graph_id, run.assistant_id):
         metadata = read_metadata(connection, run.thread_id) or {}
         write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
@@ -340,7 +342,11 @@ def _make(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     known = None
     if not run.stamp and not cron:
         known = terms_of_names(run.graph_id, run.assistant_id)
-    return insert_thread(connection, run.thread_id, run.created_at, metadata, ttl, found=known)
+    made = insert_thread(connection, run.thread_id, run.created_at, metadata, ttl, found=known)
+    # A file of LangGraph's own saver has checkpoints of threads that are none here yet; not of that
+    # of a run that is not announced: its id was made just now.
+    run.new_thread = made and not (run.announced and has_checkpoints(connection, run.thread_id))
+    return made
 
 
 def _keep_pending(

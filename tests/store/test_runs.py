@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.sqlite.aio import AsyncSqliteSaver
 
 from orchestration.loop.run import (
     Failure,
@@ -16,6 +17,7 @@ from orchestration.loop.run import (
 )
 from orchestration.loop.streams import StreamEvent
 from orchestration.store.runs import RunStore
+from tests.store.checkpointing import at, put
 from tests.store.shelf import Shelf, crash, new_run, open_shelf
 
 DONE = Outcome(RunStatus.SUCCESS, b"{}")
@@ -51,6 +53,19 @@ async def test_only_of_a_thread_that_was_made_for_a_run_it_is_told_that_it_is_ne
         assert await runs.accept(new_run("e", "own", ephemeral=True))
         assert not await runs.accept(new_run("n", "none", create_thread=False))
     assert told == ["new"]
+
+
+async def test_a_run_that_makes_its_thread_finds_what_langgraphs_own_saver_has_put_there(
+    tmp_path: Path,
+) -> None:
+    async with AsyncSqliteSaver.from_conn_string(str(tmp_path / "test.db")) as library:
+        theirs = await put(library, at("thread"))
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.accept("a")
+        assert shelf.thread()["thread_id"] == "thread"
+        found = await shelf.saver.aget_tuple(at("thread"))
+        assert found is not None
+        assert found.config == theirs
 
 
 async def test_of_a_thread_whose_run_ends_or_is_undone_it_is_told(tmp_path: Path) -> None:
