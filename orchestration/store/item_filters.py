@@ -6,7 +6,7 @@ SQLite as parameters only.
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import orjson
 
@@ -20,6 +20,14 @@ _NUMBER = "json_type(value, ?) IN ('integer', 'real') AND json_extract(value, ?)
 _INT64 = 2**63
 
 Condition: TypeAlias = tuple[str, list[Any]]
+
+
+class _Part(NamedTuple):
+    """A condition in SQL, its parameters, and as how many conditions it counts."""
+
+    sql: str
+    parameters: list[Any]
+    conditions: int = 1
 
 
 class FilterRefused(ValueError):
@@ -36,13 +44,20 @@ def filter_conditions(asked: Mapping[str, Any]) -> list[Condition]:
     Raises:
         FilterRefused: a key, an operator or what one compares with is none.
     """
-    conditions = list(_fields(asked, "$", ""))
-    if len(conditions) > _CONDITIONS:
-        raise FilterRefused("", f"a filter can have {_CONDITIONS} conditions at most")
-    return conditions
+    return [(part.sql, part.parameters) for part in _bounded(_fields(asked, "$", ""))]
 
 
-def _fields(asked: Mapping[str, Any], path: str, pointer: str) -> Iterator[Condition]:
+def _bounded(parts: Iterator[_Part]) -> Iterator[_Part]:
+    """Yield ``parts`` for as long as they are no more conditions than there may be."""
+    count = 0
+    for part in parts:
+        count += part.conditions
+        if count > _CONDITIONS:
+            raise FilterRefused("", f"a filter can have {_CONDITIONS} conditions at most")
+        yield part
+
+
+def _fields(asked: Mapping[str, Any], path: str, pointer: str) -> Iterator[_Part]:
     if len(asked) > _KEYS:
         raise FilterRefused(pointer, f"a filter can name {_KEYS} fields at most")
     for key, value in asked.items():
@@ -56,7 +71,7 @@ def _fields(asked: Mapping[str, Any], path: str, pointer: str) -> Iterator[Condi
         yield from _field(value, f'{path}."{key}"', where)
 
 
-def _field(value: Any, path: str, pointer: str) -> Iterator[Condition]:
+def _field(value: Any, path: str, pointer: str) -> Iterator[_Part]:
     if not isinstance(value, Mapping) or not any(str(key).startswith("$") for key in value):
         yield from _equal(value, path, pointer)
         return
@@ -67,9 +82,7 @@ def _field(value: Any, path: str, pointer: str) -> Iterator[Condition]:
         elif operator == "$eq":
             yield from _equal(operand, path, where)
         elif operator == "$ne":
-            parts = list(_equal(operand, path, where))
-            sql = " AND ".join(part for part, _ in parts)
-            yield f"({sql}) IS NOT TRUE", [one for _, given in parts for one in given]
+            yield _other(operand, path, where)
         else:
             raise FilterRefused(
                 where,
@@ -77,41 +90,48 @@ def _field(value: Any, path: str, pointer: str) -> Iterator[Condition]:
             )
 
 
-def _equal(value: Any, path: str, pointer: str) -> Iterator[Condition]:
+def _other(value: Any, path: str, pointer: str) -> _Part:
+    parts = list(_bounded(_equal(value, path, pointer)))
+    sql = " AND ".join(part.sql for part in parts)
+    parameters = [one for part in parts for one in part.parameters]
+    return _Part(f"({sql}) IS NOT TRUE", parameters, sum(part.conditions for part in parts))
+
+
+def _equal(value: Any, path: str, pointer: str) -> Iterator[_Part]:
     """Yield conditions for equality; an object may have more keys than are asked for."""
     if path.count('."') + path.count("[") > _DEEP:
         raise FilterRefused(pointer, f"a filter can be {_DEEP} levels deep at most")
     match value:
         case None:
-            yield "coalesce(json_type(value, ?), 'null') = 'null'", [path]
+            yield _Part("coalesce(json_type(value, ?), 'null') = 'null'", [path])
         case bool():
-            yield "json_type(value, ?) = ?", [path, "true" if value else "false"]
+            yield _Part("json_type(value, ?) = ?", [path, "true" if value else "false"])
         case int() | float():
-            yield f"{_NUMBER} = ?", [path, path, _bound(value)]
+            yield _Part(f"{_NUMBER} = ?", [path, path, _bound(value)])
         case str():
             # Asked for twice it comes as JSON; alone, SQLite ends a text at its first NUL.
             wanted = orjson.dumps([value, value]).decode()
-            yield "json_extract(value, ?, ?) = ?", [path, path, wanted]
+            yield _Part("json_extract(value, ?, ?) = ?", [path, path, wanted])
         case Mapping():
-            yield "json_type(value, ?) = 'object'", [path]
+            yield _Part("json_type(value, ?) = 'object'", [path])
             yield from _fields(value, path, pointer)
         case list() | tuple():
-            yield (
+            yield _Part(
                 "json_type(value, ?) = 'array' AND json_array_length(value, ?) = ?",
                 [path, path, len(value)],
             )
-            for number, element in enumerate(value[: _CONDITIONS + 1]):
+            for number, element in enumerate(value):
                 yield from _field(element, f"{path}[{number}]", f"{pointer}/{number}")
         case _:
             raise FilterRefused(pointer, f"{type(value).__name__} is nothing that JSON has")
 
 
-def _ordered(operator: str, operand: Any, path: str, pointer: str) -> Condition:
+def _ordered(operator: str, operand: Any, path: str, pointer: str) -> _Part:
     if isinstance(operand, int | float) and not isinstance(operand, bool):
-        return f"{_NUMBER} {_ORDERS[operator]} ?", [path, path, _bound(operand)]
+        return _Part(f"{_NUMBER} {_ORDERS[operator]} ?", [path, path, _bound(operand)])
     if isinstance(operand, str):
         sql = f"json_type(value, ?) = 'text' AND json_extract(value, ?) {_ORDERS[operator]} ?"
-        return sql, [path, path, operand]
+        return _Part(sql, [path, path, operand])
     raise FilterRefused(pointer, f"{operator} compares with a number or a text")
 
 

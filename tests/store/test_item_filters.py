@@ -128,6 +128,11 @@ def test_a_value_is_found_by_itself(value: dict[str, Any]) -> None:
         ({str(number): 1 for number in range(1000)}, ""),
         ({"a": {"b": {str(number): 1 for number in range(17)}}}, "/a/b"),
         ({"a": [1] * 10_000}, ""),
+        ({"a": {"$ne": [0] * 128}}, ""),
+        ({"a": {"$ne": [[0] * 100] * 10}}, ""),
+        ({"a": [{"$ne": [0] * 63}] * 2}, ""),
+        ({"a": {"$ne": [{"$ne": [0] * 127}]}}, ""),
+        ({str(number): {"$ne": [0] * 99} for number in range(2)}, ""),
         ({"a": {"$eq": b"bytes"}}, "/a/$eq"),
         ({"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": 1}}}}}}}}}, "/a/b/c/d/e/f/g/h/i"),
     ],
@@ -138,6 +143,22 @@ def test_what_no_filter_can_say_is_refused_with_its_place(
     with pytest.raises(FilterRefused) as refused:
         filter_conditions(asked)
     assert refused.value.pointer == pointer
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"a": [0] * 127},
+        {"a": {"$ne": [0] * 127}},
+        {"a": [{"$ne": [0] * 62}, {"$ne": [0] * 61}, 0]},
+        {"a": {"$ne": [{"$ne": [0] * 126}]}},
+    ],
+)
+def test_a_filter_of_as_many_conditions_as_there_may_be_is_carried_out(
+    asked: dict[str, Any],
+) -> None:
+    for value in ({"a": [0] * 127}, {"a": [0] * 126 + [1]}, {"a": [[1], [1], 0]}):
+        assert found(value, asked) == meant(value, asked)
 
 
 @given(st.dictionaries(st.text(), values | st.dictionaries(st.text(), values), max_size=3))
