@@ -271,6 +271,9 @@ async def _working(
         crons=in_background(backend.timekeeper, "crons"),
         threads=in_background(backend.sweeper, "sweeper of threads"),
         keys=in_background(Sweeper(backend.keys, "idempotency keys"), "sweeper of keys"),
+        deliveries=in_background(
+            Sweeper(core.deliveries, "deliveries of webhooks"), "sweeper of deliveries"
+        ),
         mcp=in_background(mcp, "mcp"),
         **_forgetting(ground, core),
     ):

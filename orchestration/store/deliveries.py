@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 from uuid_utils import uuid7
 
-from operations.clock import iso
+from operations.clock import Clock, iso, utc_now
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.loop.run import Failure, Run
@@ -20,6 +20,7 @@ from orchestration.store.bounded import fetch
 from orchestration.store.visibility import Visible
 
 KEPT = timedelta(days=7)  # from a delivery's creation, once there is nothing more to do for it
+AT_ONCE = 100  # deliveries that one write of the sweeper forgets
 PAGE = 1_000  # rows a caller may ask for at once
 
 _RECEIVER = re.compile(r"[^:/?#]+://([^/?#]*)")
@@ -42,7 +43,12 @@ UPDATE webhook_deliveries SET status = ?, due_at = ?, attempts = attempts + 1, a
     answer = ?, error = ?, payload = CASE WHEN ? = 'delivered' THEN NULL ELSE payload END
 WHERE delivery_id = ?
 """
-_FORGET = "DELETE FROM webhook_deliveries WHERE due_at IS NULL AND created_at < ?"
+FORGET = """
+DELETE FROM webhook_deliveries WHERE delivery_id IN (
+    SELECT delivery_id FROM webhook_deliveries
+    WHERE due_at IS NULL AND created_at <= ? ORDER BY created_at LIMIT ?)
+"""
+OLDEST = "SELECT min(created_at) FROM webhook_deliveries WHERE due_at IS NULL"
 _PAGE = """
 SELECT delivery_id, run_id, thread_id, url, status, created_at, due_at, attempts, attempted_at,
     answer, error
@@ -100,10 +106,11 @@ def add_delivery(connection: sqlite3.Connection, run: Run, ended: Ended) -> None
 
 
 class DeliveryStore:
-    """The deliveries: what is due, what came of each."""
+    """The deliveries: what is due, what came of each. What is over is kept for a week."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, clock: Clock = utc_now) -> None:
         self._database = database
+        self._clock = clock
 
     async def due(
         self, at: datetime, *, without: Collection[str], avoiding: Collection[str], limit: int
@@ -122,8 +129,19 @@ class DeliveryStore:
         return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
 
     def record(self, delivery_id: str, attempt: Attempt) -> "Future[None]":
-        """Keep what came of an attempt; what is over is forgotten after a week."""
+        """Keep what came of an attempt."""
         return self._database.write(partial(_record, delivery_id, attempt))
+
+    async def sweep(self) -> int:
+        """Forget some that are over and too old; return how many, 0 when there are no more."""
+        return await self._database.write(partial(_forget, iso(self._clock() - KEPT)))
+
+    def next_sweep(self) -> float:
+        """Return in how many seconds there is something to sweep, at the earliest."""
+        row = self._database.get(OLDEST)
+        if row is None or row[0] is None:
+            return KEPT.total_seconds()
+        return (datetime.fromisoformat(row[0]) + KEPT - self._clock()).total_seconds()
 
     async def page(
         self, run_id: str | None, limit: int, offset: int, visible: Visible = None
@@ -203,5 +221,7 @@ def _record(delivery_id: str, attempt: Attempt, connection: sqlite3.Connection) 
             delivery_id,
         ),
     )
-    if due_at is None:
-        connection.execute(_FORGET, (iso(attempt.at - KEPT),))
+
+
+def _forget(created_before: str, connection: sqlite3.Connection) -> int:
+    return connection.execute(FORGET, (created_before, AT_ONCE)).rowcount

@@ -2,7 +2,6 @@
 
 import json
 import sqlite3
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from operations.database import Database
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
-from orchestration.store.deliveries import KEPT, Attempt, DeliveryStore
+from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.runs import RunStore
 from tests.webhooks.post_office import new_run, open_database_of
 
@@ -159,15 +158,3 @@ async def test_a_page_is_of_one_run_or_of_all_newest_first(tmp_path: Path) -> No
         assert [row["run_id"] for row in second] == newest_first[1:2]
         of_one = await deliveries.page(ended[0].run_id, 10, 0)
         assert [row["run_id"] for row in of_one] == [ended[0].run_id]
-
-
-async def test_what_is_over_is_forgotten_after_a_week(tmp_path: Path) -> None:
-    async with open_database_of(tmp_path) as database:
-        runs, deliveries = RunStore(database, Bell()), DeliveryStore(database)
-        for _ in range(2):
-            await runs.finish(await claimed(runs, new_run(URL)), SUCCESS, STATE)
-        old, waiting = (row["delivery_id"] for row in rows(database))
-        later = datetime.now(UTC) + KEPT + timedelta(days=1)
-        await deliveries.record(waiting, Attempt("pending", later, due_at=later))
-        await deliveries.record(old, Attempt("failed", later))
-        assert [row["delivery_id"] for row in rows(database)] == [waiting]

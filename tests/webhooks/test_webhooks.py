@@ -1,6 +1,8 @@
 """Webhooks as clients of the service meet them."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +10,7 @@ import pytest
 
 from operations.errors import ConfigurationError
 from tests.api.client import open_client, open_play
-from tests.operations.receiver import Receiver
+from tests.operations.receiver import Receiver, answer
 
 LOCAL = {"webhooks": {"url": {"require_https": False, "disable_loopback": False}}}
 PATHS = ["/runs", "/runs/wait", "/runs/stream"]
@@ -50,6 +52,21 @@ async def test_the_log_shows_a_delivery_and_not_the_query_of_its_url(tmp_path: P
         (delivery,) = response.json()
         assert (delivery["run_id"], delivery["url"]) == (run["run_id"], receiver.url)
         assert "token" not in response.text
+
+
+async def test_the_log_forgets_what_failed_over_a_week_ago(tmp_path: Path) -> None:
+    async with (
+        Receiver.open(answer(410)) as receiver,
+        open_client(tmp_path, "echo", manifest=LOCAL) as client,
+    ):
+        await client.post("/runs/wait", json=echo(receiver.url))
+        while (await client.get("/webhooks/deliveries")).json()[0]["status"] == "pending":
+            pass
+    with closing(sqlite3.connect(tmp_path / "data" / "masterloop.db")) as database, database:
+        database.execute("UPDATE webhook_deliveries SET created_at = '2026-01-01T00:00:00+00:00'")
+    async with open_client(tmp_path, "echo", manifest=LOCAL) as client:
+        while (await client.get("/webhooks/deliveries")).json():
+            pass
 
 
 @pytest.mark.parametrize("query", ["run_id=x", "limit=0", "offset=-1"])
