@@ -19,17 +19,20 @@ _KEY = re.compile(
 )
 _SECRETS = re.compile(
     r"""
-    (?<![A-Za-z0-9])(?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}          # OpenAI, Anthropic, Stripe
-    | (?<![A-Za-z0-9])ml_[0-9a-f]{16}_[A-Za-z0-9_-]{20,}       # our own
-    | (?<![A-Za-z0-9])whsec_[A-Za-z0-9+/=]{16,}
-    | (?<![A-Za-z0-9])lsv2_[A-Za-z0-9_]{16,}
-    | (?<![A-Za-z0-9])(?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}
-    | (?<![A-Za-z0-9])(?:gsk|hf)_[A-Za-z0-9]{16,}              # Groq, Hugging Face
-    | (?<![A-Za-z0-9])(?:tvly|pplx|xai|nvapi|glpat)-[A-Za-z0-9_-]{16,}
-    | (?<![A-Za-z0-9])xox[abposr]-[A-Za-z0-9-]{10,}
-    | (?<![A-Za-z0-9])A[KS]IA[A-Z0-9]{16}\b
-    | (?<![A-Za-z0-9])AIza[A-Za-z0-9_-]{30,}
-    | (?<![A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
+    # It begins a word, or stands behind an escape, such as the \n in what repr() tells of a text.
+    (?: (?<![A-Za-z0-9]) | (?<=\\[bfnrt]) | (?<=\\x[0-9a-f]{2}) | (?<=\\u[0-9a-f]{4}) )
+    (?: (?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}                      # OpenAI, Anthropic, Stripe
+      | ml_[0-9a-f]{16}_[A-Za-z0-9_-]{20,}                     # our own
+      | whsec_[A-Za-z0-9+/=]{16,}
+      | lsv2_[A-Za-z0-9_]{16,}
+      | (?:gh[pousr]|github_pat)_[A-Za-z0-9_]{16,}
+      | (?:gsk|hf)_[A-Za-z0-9]{16,}                            # Groq, Hugging Face
+      | (?:tvly|pplx|xai|nvapi|glpat)-[A-Za-z0-9_-]{16,}
+      | xox[abposr]-[A-Za-z0-9-]{10,}
+      | A[KS]IA[A-Z0-9]{16}\b
+      | AIza[A-Za-z0-9_-]{30,}
+      | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
+    )
     | (?<=://)[^\s/@:"']*:[^\s/@"']+(?=@)         # user:password@
     | (?<=[Bb]earer\ )[A-Za-z0-9._~+/=-]{8,}
     | (?<=[Bb]asic\ )[A-Za-z0-9+/=]{8,}

@@ -32,6 +32,13 @@ def test_a_secret_is_known_by_its_look_in_the_midst_of_a_text(secret: str) -> No
     assert redact(f'it said "{secret}", and left') == f'it said "{HIDDEN}", and left'
 
 
+@pytest.mark.parametrize("secret", CANARIES)
+@pytest.mark.parametrize("sign", ["\n", "\t", "\0", "\u2028"])
+def test_a_secret_is_known_behind_an_escape(secret: str, sign: str) -> None:
+    said = repr(f"it said{sign}{secret}")
+    assert redact(said) == said.replace(secret, HIDDEN)
+
+
 @pytest.mark.parametrize(
     ("text", "rest"),
     [
