@@ -64,7 +64,7 @@ def redact(text: str) -> str:
 
 
 def redacted(value: Any, depth: int = _DEPTH, clean: Callable[[str], str] = redact) -> Any:
-    """Return a copy of ``value`` without secrets, in whatever is in it.
+    """Return a copy of ``value`` without secrets, in whatever is in it; keys have none, either.
 
     ``clean`` is what texts go through that no key calls a secret.
     """
@@ -76,12 +76,21 @@ def redacted(value: Any, depth: int = _DEPTH, clean: Callable[[str], str] = reda
         if not depth:
             return HIDDEN
         return {
-            key: HIDDEN if names_a_secret(key, one) else redacted(one, depth - 1, clean)
+            _told(key): HIDDEN if names_a_secret(key, one) else redacted(one, depth - 1, clean)
             for key, one in value.items()
         }
     if isinstance(value, list | tuple | set | frozenset):
         return [redacted(one, depth - 1, clean) for one in value] if depth else HIDDEN
     return value
+
+
+def _told(key: object) -> object:
+    return _redacted_key(key) if isinstance(key, str) else key
+
+
+@lru_cache(maxsize=1_000)
+def _redacted_key(key: str) -> str:
+    return redact(key)
 
 
 def names_a_secret(key: object, value: object) -> bool:

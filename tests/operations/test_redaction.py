@@ -69,6 +69,11 @@ def test_a_secret_is_known_by_its_key_however_deep(key: str) -> None:
     assert redacted(given) == {"request": [{"headers": {key: HIDDEN, "accept": "*"}}]}
 
 
+@pytest.mark.parametrize("key", CANARIES)
+def test_a_secret_that_is_a_key_itself_is_not_told(key: str) -> None:
+    assert redacted({"of": [{f"key {key}": 1, 2: 3}]}) == {"of": [{f"key {HIDDEN}": 1, 2: 3}]}
+
+
 @pytest.mark.parametrize(
     "value",
     [
