@@ -4,6 +4,7 @@ Tracebacks show no local variables: those are prompts, states and secrets. What 
 is left out of everything, and no value can begin a line of its own.
 """
 
+import json as jsonlib
 import logging
 import sys
 import threading
@@ -27,6 +28,7 @@ Entry = structlog.typing.EventDict
 Context = Callable[[], Mapping[str, Any]]
 Past = Callable[[float, str, Entry, Iterable[str]], None]
 _MARGIN = "    "  # before each line of a traceback
+_DEEP = 200  # levels of an entry: of groups of exceptions each has three
 
 
 def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
@@ -104,10 +106,11 @@ class _Machines:
         self._exceptions = structlog.processors.ExceptionRenderer(
             ExceptionDictTransformer(show_locals=False)
         )
-        self._render = _redacting(self._plainly)
 
     def __call__(self, logger: Any, method: str, entry: Entry) -> str:
-        line = self._render(logger, method, entry)
+        if "exc_info" in entry:
+            entry = self._exceptions(logger, method, dict(entry))
+        line = _encoded(entry)
         for hear in _hearers:
             hear(line)
         return line
@@ -123,10 +126,17 @@ class _Machines:
         self._stream.write(f"{line}\n")
         self._stream.flush()
 
-    def _plainly(self, logger: Any, method: str, entry: Entry) -> str:
-        if "exc_info" in entry:
-            entry = self._exceptions(logger, method, entry)
-        return dumps(entry).decode()
+
+def _encoded(entry: Entry) -> str:
+    """Return an entry as JSON. Secrets are left out of what it says, not of how that is written.
+
+    There a quote or a line's end is an escape, which would be taken for a part of the secret, or
+    hide where it begins.
+    """
+    line = dumps(entry).decode()
+    if suspicious(line):
+        line = dumps(redacted(jsonlib.loads(line), _DEEP)).decode()
+    return line
 
 
 @lru_cache(maxsize=1_024)
@@ -142,29 +152,16 @@ def _for_people(machines: Processor) -> Processor:
     def render(logger: Any, method: str, entry: Entry) -> str:
         return lines(logger, method, _escape(entry))
 
-    redacting = _redacting(render)
-
     def shown(logger: Any, method: str, entry: Entry) -> str:
         if _hearers:
             machines(logger, method, dict(entry))
-        return redacting(logger, method, entry)
-
-    return shown
-
-
-def _redacting(render: Callable[[Any, str, Entry], str]) -> Callable[[Any, str, Entry], str]:
-    """Look into the values only if the line has the sign of a secret, which next to none has.
-
-    What was made of an exception has been in no value: so the line is cleaned after all.
-    """
-
-    def safely(logger: Any, method: str, entry: Entry) -> str:
         line = render(logger, method, dict(entry))
         if not suspicious(line):
             return line
+        # What only its representation tells has been in no value: so the line is cleaned after all.
         return redact(render(logger, method, _apart_from_exceptions(entry, redact)))
 
-    return safely
+    return shown
 
 
 def _hide_what_is_named(_: object, __: str, entry: Entry) -> Entry:

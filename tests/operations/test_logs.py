@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from operations.logs import configure_logs, lines_held, past_log, write_held
+from operations.logs import configure_logs, lines_heard_by, lines_held, past_log, write_held
 from operations.redaction import HIDDEN
 from tests.logging_defaults import log_to_stderr
 
@@ -156,6 +156,50 @@ def test_no_secret_is_written_whatever_way_it_takes(
     assert "canary" not in text
     assert "hunter2" not in text
     assert text.count(HIDDEN) >= 8
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'Get "https://x/?token=canary": refused',
+        'dsn "host=db password=canary"',
+        "-----BEGIN RSA PRIVATE KEY-----\nMIIcanary",
+        *(f"bad key:{sign}{CANARY}" for sign in ("\n", "\t", "\0", "\\", '"')),
+    ],
+)
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_hides_a_secret_leaves_the_line_whole(
+    capsys: pytest.CaptureFixture[str], as_json: bool, said: str
+) -> None:
+    configure_logs("info", json=as_json)
+    log = structlog.get_logger("x")
+    heard: list[str] = []
+    with lines_heard_by(heard.append):
+        log.info(said, value=said, deep=[{said: ValueError(said)}])
+        past_log()(1.5, "run ended", {"error": said}, [said])
+        try:
+            fail(said)
+        except ValueError:
+            log.exception("it failed")
+    text = capsys.readouterr().err
+    lines = text.splitlines()
+    assert len(lines) >= 3
+    assert all(HIDDEN in line for line in (*heard, text))
+    assert not any("canary" in line for line in (*heard, text))
+    assert [json.loads(line)["level"] for line in heard] == ["info", "info", "error"]
+    assert not as_json or lines == heard
+
+
+def test_of_groups_of_errors_with_secrets_the_rest_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs("info", json=True)
+    error: Exception = ValueError(f"the innermost of {CANARY}")
+    for _ in range(5):
+        error = ExceptionGroup("several", [error])
+    structlog.get_logger("x").error("it failed", exc_info=error)
+    (line,) = written(capsys)
+    assert f"the innermost of {HIDDEN}" in repr(json.loads(line))
 
 
 def test_every_entry_says_what_it_is_about(capsys: pytest.CaptureFixture[str]) -> None:
