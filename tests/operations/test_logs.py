@@ -2,10 +2,12 @@
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from typing import Any
 
+import orjson
 import pytest
 import structlog
 
@@ -41,14 +43,14 @@ def test_an_entry_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> Non
     assert entry["ts"].endswith("Z")
 
 
-@pytest.mark.parametrize("value", ["\udcff", 2**70, {1: 2}])
+@pytest.mark.parametrize("value", ["\udcff", 2**70, {1: 2}, {1: math.nan, 2: [-math.inf]}])
 def test_whatever_is_logged_does_not_fail_who_logs_it(
     capsys: pytest.CaptureFixture[str], value: Any
 ) -> None:
     configure_logs("info", json=True)
     structlog.get_logger("x").info("done", thing=value)
     (line,) = written(capsys)
-    assert json.loads(line)["event"] == "done"
+    assert orjson.loads(line)["event"] == "done"
 
 
 def test_the_standard_library_s_log_goes_the_same_way(capsys: pytest.CaptureFixture[str]) -> None:
