@@ -73,7 +73,7 @@ class SentLogs:
         self._exporter.shutdown()
 
     def _line(self, record: Record) -> ReadableLogRecord:
-        said: dict[str, Any] = orjson.loads(record.event.line)
+        said = _said(record.event.line)
         level = str(said.pop("level", "info"))
         at = datetime.fromisoformat(said.pop("ts")).timestamp() if "ts" in said else record.at
         context = _context(said)
@@ -87,6 +87,14 @@ class SentLogs:
             attributes=_attributes(said),
         )
         return ReadableLogRecord(written, self._resource, _SCOPE)
+
+
+def _said(line: str) -> dict[str, Any]:
+    try:
+        said: dict[str, Any] = orjson.loads(line)
+    except orjson.JSONDecodeError:  # as it is: to fail would hold up all the others for ever
+        return {"event": line}
+    return said
 
 
 def _context(said: dict[str, Any]) -> SpanContext:

@@ -1,21 +1,26 @@
 """Metrics and lines of the log, as a collector gets them."""
 
 import logging
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import pytest
 import structlog
 from opentelemetry._logs import SeverityNumber
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExportResult
+from opentelemetry.sdk.resources import Resource
 
 from agents.events import TaskEnded
 from operations.logs import configure_logs
+from operations.telemetry.events import LogLine
 from operations.telemetry.record import Importance, Record
 from orchestration.graphs.node_tasks import whereabouts
 from orchestration.graphs.steps import ToolEnded
 from orchestration.loop.events import RunEnded
 from orchestration.loop.run import RunStatus
 from orchestration.telemetry.gen_ai import BOUNDS, GenAi
+from orchestration.telemetry.sent_logs import SentLogs
 from tests.api.client import open_client
 from tests.logging_defaults import log_to_stderr
 from tests.telemetry.collector import Collector, attributes, collecting
@@ -105,6 +110,33 @@ async def test_lines_of_the_log_are_sent_in_their_trace_and_without_secrets(
     assert attributes(token)["parts"] == "[1]"
     odd = attributes(lines["odd"])
     assert (odd["trace_id"], odd["span_id"], odd["number"]) == ("mine", 7, str(2**63))
+
+
+class Kept:
+    """Keeps what is sent."""
+
+    def __init__(self) -> None:
+        self.lines: list[ReadableLogRecord] = []
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        self.lines.extend(batch)
+        return LogRecordExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        pass
+
+
+def test_a_line_that_cannot_be_read_is_sent_as_it_is_and_so_are_the_others() -> None:
+    kept = Kept()
+    lines = ['{"event": "so"]', '{"event": "after it"}']
+    SentLogs(kept, Resource({})).take(
+        [Record(n, 1.5, Importance.DETAIL, LogLine(line), {}) for n, line in enumerate(lines)]
+    )
+    sent = [one.log_record for one in kept.lines]
+    assert [(one.body, one.timestamp) for one in sent] == [
+        (lines[0], 1_500_000_000),
+        ("after it", 1_500_000_000),
+    ]
 
 
 async def test_each_is_sent_only_if_it_is_to_be(
