@@ -100,7 +100,7 @@ class Segments:
             self._kept -= sizes[path]
 
     def _others(self) -> list[Path]:
-        """Return the segments that nobody writes any more, the oldest first."""
+        """Return those that are ours to change and that nobody writes any more, oldest first."""
         return [path for path in sorted(self._folder.glob(f"*{SUFFIX}")) if _unused(path)]
 
 
@@ -133,8 +133,9 @@ def _write(file: int, data: bytes) -> None:
 
 
 def _unused(path: Path) -> bool:
-    with suppress(FileNotFoundError):
-        file = os.open(path, os.O_RDONLY)
+    # Another user's is left alone: root has a segment of its own when it revokes a key.
+    with suppress(FileNotFoundError, PermissionError):
+        file = os.open(path, os.O_RDWR)
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:

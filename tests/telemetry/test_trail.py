@@ -20,6 +20,7 @@ from operations.telemetry.trail import Trail, read_trail
 from tests.telemetry.sinks import until
 
 KILLS = 30
+NOBODY = 65_534
 WRITER = """
 import sys
 from dataclasses import dataclass
@@ -136,6 +137,34 @@ def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
     other.append([b"y"])
     assert path.stat().st_size == 11 + 9
     writing.close()
+
+
+@pytest.fixture
+def _no_privileges(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Work in a folder of our own, as somebody whom permissions bind: they do not bind root."""
+    monkeypatch.chdir(tmp_path)  # whose parents are not open to others
+    user = os.geteuid()
+    if user == 0:
+        os.chown(tmp_path, NOBODY, -1)
+        os.seteuid(NOBODY)
+    yield
+    os.seteuid(user)
+
+
+@pytest.mark.usefixtures("_no_privileges")
+@pytest.mark.parametrize("mode", [0, 0o400])
+def test_what_another_user_has_written_is_left_alone_and_the_trail_goes_on(mode: int) -> None:
+    theirs = Path("audit") / f"{1:020d}-1{SUFFIX}"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"half a fr" + b"x" * 2_048)
+    theirs.chmod(mode)
+    trail = Trail(theirs.parent, total=1_024)
+    for number in range(20):
+        trail.take(trail.prepare(deeds(number)))
+    trail.close(0)
+    assert theirs.stat().st_size == 9 + 2_048
+    theirs.unlink()
+    assert numbers(theirs.parent)[-1] == 20
 
 
 def test_beyond_its_size_the_oldest_goes(tmp_path: Path) -> None:
