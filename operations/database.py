@@ -16,6 +16,7 @@ from operations.database_errors import (
     DatabaseError,
     DatabaseInUse,
     DatabaseNotWritable,
+    DiskFailed,
     DiskFull,
     in_our_words,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "DatabaseError",
     "DatabaseInUse",
     "DatabaseNotWritable",
+    "DiskFailed",
     "DiskFull",
     "Migration",
     "SchemaMismatch",
@@ -88,6 +90,8 @@ class Database:
         The future raises:
             DiskFull: there is no room. Later writes work once there is.
             DatabaseBusy: another process held the file for longer than the busy timeout.
+            DiskFailed: the disk failed, or lets nobody write.
+            DatabaseCorrupt: the file is damaged; no later write works.
             DatabaseError: SQLite failed otherwise, also over a violated constraint.
             Exception: whatever else the operation raised.
 
@@ -98,7 +102,7 @@ class Database:
 
     @property
     def refusing(self) -> bool:
-        """Whether a write has found no room, or no lock, and none was seen to work since."""
+        """Whether a write has failed as any other would, and none was seen to work since."""
         return self._writer.refused is not None
 
     @property
@@ -149,17 +153,20 @@ class Database:
     async def refusal(self) -> DatabaseError | None:
         """Return why nothing can be written at the moment; None if it can.
 
-        Nothing is written to find out, unless a write failed before: then 1 MiB is tried.
+        Nothing is written to find out, unless a write failed before: then 1 MiB is tried. Of a
+        damaged file a part may still take that: it is not tried.
         """
-        if self._writer.refused is None:
-            return None
+        refused = self._writer.refused
+        if refused is None or refused.lasting:
+            return refused
         try:
             await self.write(_take_room)
             await self.write(_give_room_back)
         except DatabaseError as error:
             return error
-        self._writer.refused = None
-        return None
+        if self._writer.refused is refused:
+            self._writer.refused = None
+        return self._writer.refused
 
     async def settled(self) -> None:
         """Return once every write queued so far is made, or has failed."""

@@ -8,6 +8,7 @@ from operations.errors import StorageFull, StorageUnavailable
 _FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE})
 _BUSY = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 _CORRUPT = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_FAILED = frozenset({sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 _PRIMARY = 0xFF  # an extended result code holds the primary one in its low byte
 
 
@@ -21,6 +22,10 @@ class DiskFull(DatabaseError, StorageFull):
 
 class DatabaseBusy(DatabaseError):
     """Another process held the write lock for longer than the busy timeout. Nothing was changed."""
+
+
+class DiskFailed(DatabaseError):
+    """The disk failed, or lets nobody write. Later writes may succeed."""
 
 
 class DatabaseClosed(DatabaseError):
@@ -77,4 +82,6 @@ def in_our_words(error: sqlite3.Error, path: Path) -> DatabaseError:
         return DatabaseBusy(f"{path} is locked by another process ({error})")
     if code & _PRIMARY in _CORRUPT:
         return DatabaseCorrupt(path, str(error))
+    if code & _PRIMARY in _FAILED:
+        return DiskFailed(f"{path} cannot be read or written ({error})")
     return DatabaseError(f"{type(error).__name__}: {error}")

@@ -13,7 +13,9 @@ from typing import Any, TypeAlias, TypeVar
 from operations.database_errors import (
     DatabaseBusy,
     DatabaseClosed,
+    DatabaseCorrupt,
     DatabaseError,
+    DiskFailed,
     DiskFull,
     in_our_words,
 )
@@ -40,7 +42,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._requests: SimpleQueue[_Request | None] = SimpleQueue()
         self._waiting = 0
-        self.refused: DatabaseError | None = None  # the last write that found no room, or no lock
+        self.refused: DatabaseError | None = None  # the last write that no other would do better
         self.durations = Durations()  # of transactions, their waits for locks and disk included
         self.busy = 0  # writes that found the file locked by another process
         self._closing = False
@@ -187,8 +189,9 @@ class Writer:
     def _resolve_all(self, outcomes: "list[_Outcome]") -> None:
         self._waiting -= len(outcomes)
         for _, _, error in outcomes:
-            if isinstance(error, DiskFull | DatabaseBusy):
-                self.refused = error
+            if isinstance(error, DiskFull | DiskFailed | DatabaseBusy | DatabaseCorrupt):
+                if self.refused is None or not self.refused.lasting:
+                    self.refused = error
                 self.busy += isinstance(error, DatabaseBusy)
         for outcome in outcomes:
             _resolve(*outcome)

@@ -89,6 +89,26 @@ async def test_a_database_that_cannot_be_read_makes_it_not_ready(tmp_path: Path)
     assert mended.status_code == 200
 
 
+async def test_a_file_that_was_damaged_in_service_makes_it_not_ready_at_the_first_write(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "data" / "masterloop.db"
+    async with open_play(tmp_path, "echo"):
+        pass
+    with sqlite3.connect(path) as other:
+        sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'threads'"
+        (page,) = other.execute(sql).fetchone()
+    async with open_play(tmp_path, "echo") as service, client_of(service.app) as client:
+        with path.open("r+b") as file:
+            file.seek((page - 1) * 4_096)
+            file.write(b"x" * 4_096)
+        refused = await client.post("/threads", json={})
+        answers = [await client.get("/readyz") for _ in range(2)]
+    assert refused.status_code == 503
+    assert [answer.status_code for answer in answers] == [503, 503]
+    assert "is damaged" in answers[1].json()["database"]
+
+
 async def test_startupz_waits_for_the_first_agents(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo") as client:
         assert (await client.get("/startupz")).json() == {"status": "ok"}

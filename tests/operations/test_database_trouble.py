@@ -18,8 +18,10 @@ import pytest
 from operations.database import (
     DatabaseBusy,
     DatabaseCorrupt,
+    DatabaseError,
     DatabaseInUse,
     DatabaseNotWritable,
+    DiskFailed,
     DiskFull,
     open_database,
 )
@@ -101,6 +103,55 @@ async def test_a_write_waits_no_longer_than_the_busy_timeout_for_another_process
             other.execute("ROLLBACK")
         assert (await database.write(note("c")), bodies(database)) == (1, ["c"])
         assert database.busy == 2
+
+
+@pytest.mark.parametrize(
+    "code", [sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN]
+)
+async def test_a_disk_that_fails_refuses_until_it_is_seen_to_work(path: Path, code: int) -> None:
+    def fail(_: sqlite3.Connection) -> None:
+        error = sqlite3.OperationalError("as the disk would have it")
+        error.sqlite_errorcode = code
+        raise error
+
+    async with open_database(path, [NOTES]) as database:
+        with pytest.raises(DiskFailed):
+            await database.write(fail)
+        assert database.refusing
+        assert await database.refusal() is None
+        assert not database.refusing
+
+
+async def test_a_disk_that_lets_nobody_write_refuses_for_as_long(path: Path) -> None:
+    async with open_database(path, [NOTES]) as database:
+        await database.write(lambda c: c.execute("PRAGMA query_only = ON").fetchall())
+        with pytest.raises(DiskFailed, match="readonly"):
+            await database.write(note("a"))
+        for _ in range(2):
+            assert isinstance(await database.refusal(), DiskFailed)
+
+
+async def test_a_violated_constraint_says_nothing_of_the_disk(path: Path) -> None:
+    async with open_database(path, [NOTES]) as database:
+        with pytest.raises(DatabaseError, match="NOT NULL"):
+            await database.write(lambda c: c.execute("INSERT INTO notes (body) VALUES (NULL)"))
+        assert not database.refusing
+
+
+async def test_a_file_that_was_damaged_in_service_refuses_though_a_part_of_it_can_be_written(
+    path: Path,
+) -> None:
+    async with open_database(path, [NOTES]) as database:
+        await database.write(note("a"))
+        (page,) = database.all("SELECT rootpage FROM sqlite_schema WHERE name = 'notes'")
+    async with open_database(path, [NOTES]) as database:
+        with path.open("r+b") as file:
+            file.seek((page["rootpage"] - 1) * 4_096)
+            file.write(random.Random(1).randbytes(4_096))
+        with pytest.raises(DatabaseCorrupt):
+            await database.write(note("b"))
+        await database.write(lambda c: c.execute("CREATE TABLE other (a)").fetchall())
+        assert isinstance(await database.refusal(), DatabaseCorrupt)
 
 
 def test_a_writer_is_quiet_whose_event_loop_ends_while_it_opens(path: Path) -> None:
