@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.loop.admission import Limits
@@ -29,8 +30,13 @@ class CrewExecutor:
             return await self._here.execute(run, control)
         if not self._limits.suspects(run):
             return await self._shared(run, control)
-        # One at a time, so that the next crash tells which of them is the poison.
-        async with self._suspects:
+        # One at a time, so that the next crash tells which of them is the poison. One whose code
+        # does not stop has ended for the loop, and keeps nobody waiting.
+        await self._suspects.acquire()
+        with ExitStack() as turn:
+            turn.callback(self._suspects.release)
+            if run.stopped is not None:
+                run.stopped.add_done_callback(lambda _: turn.close())
             return await self._shared(run, control)
 
     async def _shared(self, run: Run, control: Callable[[Control], None]) -> ThreadState:

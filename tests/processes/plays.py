@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -86,6 +87,16 @@ async def wait(state: State) -> None:
         await asyncio.sleep(TICK)
 
 
+async def defy(state: State) -> None:
+    """Wait for the end of the process, the first time; then heed nothing until the test ends it."""
+    if not marker(state).exists():
+        await hang(state)
+    marker(state).with_suffix(".again").touch()
+    while not Path(state["given"]).exists():  # noqa: ASYNC240 - as above
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(TICK)
+
+
 async def block(state: State) -> Any:
     """Hold up the event loop, the first time, and leave word of which process that is."""
     if not marker(state).exists():
@@ -158,7 +169,7 @@ def marker(state: State) -> Path:
 PLAYS: dict[str, Callable[[State], Awaitable[Any]]] = {
     each.__name__: each
     for each in (
-        *(remember, ask, tell, fail, leave, hang, wait, block, die),
+        *(remember, ask, tell, fail, leave, hang, wait, defy, block, die),
         *(fork_and_die, lease, lease_in_vain, send_in_vain),
     )
 }

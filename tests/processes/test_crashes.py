@@ -1,5 +1,6 @@
 """Worker processes that die, hang, or are killed: they are replaced, and their runs go on."""
 
+import asyncio
 import os
 import signal
 from collections.abc import AsyncGenerator
@@ -142,6 +143,34 @@ async def test_runs_beside_one_that_kills_every_process_are_not_taken_for_it(
     gate.touch()
     assert await stage.ends(poison) == ["error"]
     assert [await stage.ends(path) for path in paths] == [["success"]] * len(paths)
+
+
+@pytest.mark.timeout(60)
+async def test_a_suspect_whose_code_does_not_stop_holds_up_no_other(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, workers=1, crash_limit=2, cancel_grace=0.1) as stage:
+        gate, paths = tmp_path / "gate", {}
+        for name in "ab":
+            marker = tmp_path / name
+            paths[tmp_path / f"{name}.again"] = await stage.begin(
+                do="defy", marker=str(marker), given=str(gate)
+            )
+            await stage.until_exists(marker)
+        (worker,) = (await stage.workers())["figures"]["each"]
+        os.kill(worker["pid"], signal.SIGKILL)
+        first, other = await _in_turn(*paths)
+        await stage.client.post(f"{paths[first]}/cancel", params={"wait": True})
+        assert await stage.ends(paths[first]) == ["interrupted"]
+        await stage.until_exists(other)
+        gate.touch()
+        assert await stage.ends(paths[other]) == ["success"]
+
+
+async def _in_turn(*markers: Path) -> list[Path]:
+    """Wait for one of several files; return that first, then those that are not there."""
+    while len(missing := [one for one in markers if not one.exists()]) == len(markers):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    (first,) = set(markers) - set(missing)
+    return [first, *missing]
 
 
 async def test_a_run_that_is_cancelled_while_its_process_hangs_ends_as_cancelled(
