@@ -38,10 +38,22 @@ WHERE due_at <= ? AND delivery_id NOT IN (SELECT value FROM json_each(?))
 ORDER BY due_at LIMIT ?
 """
 _NEXT_DUE = "SELECT min(due_at) FROM webhook_deliveries WHERE due_at > ?"
+# What is over keeps its payload if it was not delivered, but no longer than there is the run.
 _RECORD = """
-UPDATE webhook_deliveries SET status = ?, due_at = ?, attempts = attempts + 1, attempted_at = ?,
-    answer = ?, error = ?, payload = CASE WHEN ? = 'delivered' THEN NULL ELSE payload END
-WHERE delivery_id = ?
+UPDATE webhook_deliveries SET status = :status, due_at = :due_at, attempts = attempts + 1,
+    attempted_at = :at, answer = :answer, error = :error,
+    payload = CASE
+        WHEN :status = 'delivered' THEN NULL
+        WHEN :due_at IS NULL AND NOT EXISTS (
+            SELECT 1 FROM runs WHERE runs.run_id = webhook_deliveries.run_id) THEN NULL
+        ELSE payload END
+WHERE delivery_id = :delivery_id
+"""
+_DROP_OF_RUN = "UPDATE webhook_deliveries SET payload = NULL WHERE run_id = ? AND due_at IS NULL"
+DROP_OF_THREAD = """
+UPDATE webhook_deliveries SET payload = NULL WHERE delivery_id IN (
+    SELECT delivery_id FROM webhook_deliveries
+    WHERE thread_id = ? AND due_at IS NULL AND payload IS NOT NULL LIMIT ?)
 """
 FORGET = """
 DELETE FROM webhook_deliveries WHERE delivery_id IN (
@@ -103,6 +115,16 @@ def with_delivery(end: Operation[bool], run: Run, ended: Ended) -> Operation[boo
 def add_delivery(connection: sqlite3.Connection, run: Run, ended: Ended) -> None:
     """Keep for the run's webhook that it ended, inside the transaction that ended it."""
     _insert(connection, f"msg_{uuid7().hex}", run, ended, None)
+
+
+def drop_payload(connection: sqlite3.Connection, run_id: str) -> None:
+    """Forget what a run's webhook was not told, unless it is yet to be."""
+    connection.execute(_DROP_OF_RUN, (run_id,))
+
+
+def drop_payloads(connection: sqlite3.Connection, thread_id: str, limit: int = -1) -> int:
+    """Forget that of the runs of a thread, of ``limit`` at most; return of how many."""
+    return connection.execute(DROP_OF_THREAD, (thread_id, limit)).rowcount
 
 
 class DeliveryStore:
@@ -208,19 +230,15 @@ def _document(run: Run, ended: Ended, started_at: str | None) -> dict[str, Any]:
 
 
 def _record(delivery_id: str, attempt: Attempt, connection: sqlite3.Connection) -> None:
-    due_at = None if attempt.due_at is None else iso(attempt.due_at)
-    connection.execute(
-        _RECORD,
-        (
-            attempt.status,
-            due_at,
-            iso(attempt.at),
-            attempt.answer,
-            attempt.error,
-            attempt.status,
-            delivery_id,
-        ),
-    )
+    row = {
+        "delivery_id": delivery_id,
+        "status": attempt.status,
+        "due_at": None if attempt.due_at is None else iso(attempt.due_at),
+        "at": iso(attempt.at),
+        "answer": attempt.answer,
+        "error": attempt.error,
+    }
+    connection.execute(_RECORD, row)
 
 
 def _forget(created_before: str, connection: sqlite3.Connection) -> int:

@@ -7,10 +7,11 @@ from functools import partial
 
 from operations.clock import iso
 from operations.database import Database
+from orchestration.store.deliveries import drop_payloads
 from orchestration.store.thread_rows import delete_thread
 from orchestration.store.ttl import Ttl
 
-PART = 100  # checkpoints that are deleted in one transaction; ten times as many runs or events
+PART = 100  # checkpoints or payloads that go in one transaction; ten times as many runs or events
 EXPIRED = """
 SELECT thread_id, ttl_minutes, ttl_strategy, updated_at, expires_at FROM threads
 WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
@@ -100,6 +101,8 @@ def _delete_part(thread: Expired, connection: sqlite3.Connection) -> bool | None
     if execute(_UNTOUCHED, key).fetchone() is None:
         return None
     one = (thread.thread_id,)
+    if drop_payloads(connection, thread.thread_id, PART) == PART:
+        return True
     if execute(_SOME_EVENTS, one).rowcount or execute(_SOME_RUNS, one).rowcount:
         return True
     execute(_SOME_WRITES, one)

@@ -6,6 +6,7 @@ from typing import Any
 from operations.clock import iso_now
 from orchestration.loop.run import Outcome, Run, RunStatus, ThreadState
 from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_thread_checkpoints
+from orchestration.store.deliveries import drop_payload
 from orchestration.store.idempotency import keep_output
 from orchestration.store.thread_rows import fail_thread, failure_text
 
@@ -104,4 +105,5 @@ def delete_finished(thread_id: str, run_id: str, connection: sqlite3.Connection)
         return False
     delete_run_checkpoints(connection, thread_id, run_id)
     connection.execute(_DELETE_EVENTS, (run_id,))
+    drop_payload(connection, run_id)
     return True

@@ -7,6 +7,7 @@ import orjson
 from orchestration.loop.run import Failure
 from orchestration.store.checkpoint_rows import delete_thread_checkpoints
 from orchestration.store.cron_rows import delete_crons_of_thread
+from orchestration.store.deliveries import drop_payloads
 from orchestration.store.thread_metadata import write_metadata
 
 _EVENTS = """
@@ -28,7 +29,11 @@ def fail_thread(connection: sqlite3.Connection, thread_id: str, failure: Failure
 
 
 def delete_thread(connection: sqlite3.Connection, thread_id: str) -> None:
-    """Delete a thread that exists with its runs, their events, its checkpoints and crons."""
+    """Delete a thread that exists with its runs, their events, its checkpoints and crons.
+
+    What a webhook is yet to be told of it, it is told all the same.
+    """
+    drop_payloads(connection, thread_id)
     connection.execute(_EVENTS, (thread_id,))
     connection.execute("DELETE FROM runs WHERE thread_id = ? AND NOT ephemeral", (thread_id,))
     delete_thread_checkpoints(connection, thread_id)

@@ -11,12 +11,16 @@ from operations.errors import StorageFull
 from orchestration.loop.run import Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
 from orchestration.retention.threads import AT_ONCE, LONGEST_REST
+from orchestration.store import expiry
 from orchestration.store.crons import CronStore
+from orchestration.store.deliveries import Attempt, DeliveryStore
 from orchestration.store.expiry import EXPIRED, NEXT, PART, Expired, ExpiryStore
+from orchestration.store.runs import RunStore
 from orchestration.store.ttl import Ttl
 from tests.crons.watch import new_cron, utc
 from tests.retention.broom import INTERVAL, open_broom
 from tests.store.checkpointing import at, put
+from tests.store.shelf import new_run
 
 
 async def test_a_thread_goes_when_its_time_is_over_and_no_other(tmp_path: Path) -> None:
@@ -61,6 +65,30 @@ async def test_all_that_hangs_on_a_thread_goes_with_it(tmp_path: Path) -> None:
         tables = ("runs", "run_events", "checkpoints", "writes", "crons")
         assert {table: broom.count(table) for table in tables} == dict.fromkeys(tables, 0)
         assert broom.count("thread_terms") == 1
+
+
+async def test_what_webhooks_were_not_told_of_a_thread_goes_with_it_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(expiry, "PART", 2)
+    async with open_broom(tmp_path) as broom:
+        runs = RunStore(broom.shelf.database, lambda _: None)
+        deliveries = DeliveryStore(broom.shelf.database)
+        await broom.add("told", 10)
+        webhook = {"webhook": "https://hooks.example.com/"}
+        for number in range(5):
+            run = new_run(f"run-{number}", "told", kwargs=webhook)
+            await runs.accept(run)
+            await runs.finish(run, Outcome(RunStatus.SUCCESS), ThreadState(b"{}"))
+        for row in await deliveries.page(None, 5, 0):
+            await deliveries.record(row["delivery_id"], Attempt("failed", broom.clock()))
+        store = ExpiryStore(broom.shelf.database)
+        (told,) = await store.expired(broom.clock() + timedelta(minutes=10), 9)
+        kept: list[int] = []
+        while await store.delete_part(told):
+            kept.append(broom.count("webhook_deliveries WHERE payload IS NOT NULL"))
+        assert (kept[:3], broom.count("webhook_deliveries")) == ([3, 1, 0], 5)
+        assert broom.threads == {"for a year"}
 
 
 async def test_the_time_begins_anew_with_every_update(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import json
 import sqlite3
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +11,9 @@ import pytest
 
 from operations.database import Database
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
-from orchestration.store.deliveries import DeliveryStore
+from orchestration.store.deliveries import DROP_OF_THREAD, Attempt, DeliveryStore
 from orchestration.store.runs import RunStore
+from orchestration.store.threads import ThreadStore
 from tests.webhooks.post_office import new_run, open_database_of
 
 URL = "https://hooks.example.com:8443/a?token=secret"
@@ -158,3 +161,64 @@ async def test_a_page_is_of_one_run_or_of_all_newest_first(tmp_path: Path) -> No
         assert [row["run_id"] for row in second] == newest_first[1:2]
         of_one = await deliveries.page(ended[0].run_id, 10, 0)
         assert [row["run_id"] for row in of_one] == [ended[0].run_id]
+
+
+async def _failed(runs: RunStore, deliveries: DeliveryStore, **fields: Any) -> Run:
+    """Let a run end, and its webhook refuse to hear of it."""
+    run = await claimed(runs, new_run(URL, **fields))
+    await runs.finish(run, SUCCESS, STATE)
+    (row,) = await deliveries.page(run.run_id, 1, 0)
+    await deliveries.record(row["delivery_id"], Attempt("gone", datetime.now(UTC)))
+    return run
+
+
+async def _delete_run(database: Database, run: Run) -> None:
+    await RunStore(database).delete(run.thread_id, run.run_id)
+
+
+async def _delete_thread(database: Database, run: Run) -> None:
+    await ThreadStore(database).delete(run.thread_id)
+
+
+@pytest.mark.parametrize("delete", [_delete_run, _delete_thread])
+async def test_what_was_not_delivered_is_forgotten_with_its_run_and_its_thread(
+    tmp_path: Path, delete: Callable[[Database, Run], Awaitable[None]]
+) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs, deliveries = RunStore(database, Bell()), DeliveryStore(database)
+        gone, other = [await _failed(runs, deliveries) for _ in range(2)]
+        await delete(database, gone)
+        left = {row["run_id"]: row["payload"] is not None for row in rows(database)}
+    assert left == {gone.run_id: False, other.run_id: True}
+
+
+@pytest.mark.parametrize("delete", [_delete_run, _delete_thread])
+async def test_what_is_still_to_be_delivered_outlives_its_run_until_it_is_over(
+    tmp_path: Path, delete: Callable[[Database, Run], Awaitable[None]]
+) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs, deliveries = RunStore(database, Bell()), DeliveryStore(database)
+        run = await claimed(runs, new_run(URL))
+        await runs.finish(run, SUCCESS, STATE)
+        await delete(database, run)
+        now = datetime.now(UTC)
+        (row,) = await deliveries.due(now, without=(), avoiding=(), limit=9)
+        await deliveries.record(row["delivery_id"], Attempt("pending", now, due_at=now))
+        assert told(database)["values"] == {"reply": "y"}
+        await deliveries.record(row["delivery_id"], Attempt("failed", now))
+        assert [(row["status"], row["payload"]) for row in rows(database)] == [("failed", None)]
+
+
+async def test_of_a_run_of_which_nothing_is_kept_no_more_is_than_what_is_to_be_delivered(
+    tmp_path: Path,
+) -> None:
+    async with open_database_of(tmp_path) as database:
+        runs, deliveries = RunStore(database, Bell()), DeliveryStore(database)
+        await _failed(runs, deliveries, ephemeral=True)
+        assert [row["payload"] for row in rows(database)] == [None]
+
+
+async def test_what_is_kept_of_a_thread_is_found_by_its_index(tmp_path: Path) -> None:
+    async with open_database_of(tmp_path) as database:
+        plan = database.all(f"EXPLAIN QUERY PLAN {DROP_OF_THREAD}", ("thread", -1))
+        assert any("INDEX webhook_deliveries_left" in step["detail"] for step in plan)
