@@ -271,15 +271,15 @@ def _told(call: Call, config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _merged_config(assistant: Assistant, asked: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    config = assistant.config
-    if not asked:
-        return config
-    merged = {**config, **asked}
+    """Return the assistant's config, changed by the parts of a run's that say something."""
+    config, asked = assistant.config, asked or {}
+    said = {part: value for part, value in asked.items() if value not in (None, {}, [])}
+    merged = {**asked, **config, **said}
     for part in ("configurable", "metadata"):
-        if config.get(part) and asked.get(part):
-            merged[part] = {**config[part], **asked[part]}
-    if config.get("tags") and asked.get("tags"):
-        merged["tags"] = [*config["tags"], *asked["tags"]]
+        if config.get(part) and said.get(part):
+            merged[part] = {**config[part], **said[part]}
+    if config.get("tags") and said.get("tags"):
+        merged["tags"] = [*config["tags"], *said["tags"]]
     return merged
 
 

@@ -187,3 +187,24 @@ async def test_a_run_is_configured_by_its_assistant_and_then_by_itself(tmp_path:
     assert output["seen"]["configurable"].items() >= {"tone": "dry", "size": 2}.items()
     assert output["seen"]["context"].items() >= {"tone": "dry", "size": 2}.items()
     assert plain.json()["seen"]["context"].items() >= {"tone": "dry", "size": 1}.items()
+
+
+@pytest.mark.parametrize(
+    "nothing",
+    [
+        {"configurable": {}, "tags": [], "metadata": {}},
+        {"configurable": None, "tags": None, "metadata": None, "recursion_limit": None},
+        {},
+        None,
+    ],
+)
+async def test_a_run_that_configures_nothing_changes_nothing(tmp_path: Path, nothing: Any) -> None:
+    config = {
+        "configurable": {"tone": "dry"}, "tags": ["a"], "metadata": {"m": 1}, "recursion_limit": 9,
+    }  # fmt: skip
+    async with open_client(tmp_path, "looking") as client:
+        body = {"graph_id": "looking", "config": config}
+        assistant = (await client.post("/assistants", json=body)).json()["assistant_id"]
+        run = await client.post("/runs", json={"assistant_id": assistant, "config": nothing})
+    assert run.json()["kwargs"]["config"] == config
+    assert run.json()["metadata"]["m"] == 1

@@ -216,6 +216,19 @@ async def test_a_run_of_a_workflow_that_nobody_gave_says_so(tmp_path: Path) -> N
     assert response.json()["__error__"]["error"] == "NoWorkflow"
 
 
+async def test_a_workflow_is_done_although_a_client_sends_an_empty_config(tmp_path: Path) -> None:
+    """As ``RemoteGraph`` does; the thread's last workflow is another."""
+    async with service(tmp_path) as client:
+        made = (await client.post("/workflows", json={"workflow": HELLO})).json()["assistant_id"]
+        spec = {"name": "other", "steps": [FIRST]}
+        other = await submitted(client, workflow=spec, input={"text": "x"})
+        body = {"assistant_id": made, "input": {"text": "hi"}, "config": {"configurable": {}}}
+        alone = (await client.post("/runs/wait", json=body)).json()
+        path = f"/threads/{other['thread_id']}/runs/wait"
+        after = (await client.post(path, json=body)).json()
+    assert set(alone["steps"]) == set(after["steps"]) == {"first", "second"}
+
+
 async def test_an_assistant_whose_workflow_was_taken_away_is_none_of_those_registered(
     tmp_path: Path,
 ) -> None:
