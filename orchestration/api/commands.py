@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from orchestration.api.access import SOMEBODY, Action
+from orchestration.api.delays import only_delayed, status_now
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.following import keep_events
 from orchestration.api.problems import invalid, problem
@@ -33,6 +34,7 @@ from orchestration.api.updates import graph_of
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
 from orchestration.loop.errors import Draining, ThreadNotFound
+from orchestration.loop.run import Place
 
 endpoint = Endpoints()
 Document = dict[str, Any]
@@ -108,15 +110,16 @@ async def _done(call: Call, body: CommandBody) -> Document:
 async def _all_asked(call: Call, thread_id: str, *, answers: bool) -> None:
     """Wait for a run that has asked something to stop there: clients answer at once."""
     runs = call.backend.loop.on_thread(thread_id)
-    if not runs or runs[0].done is None:
+    run = next((run for run in runs if run.place is Place.WORKING), None)
+    if run is None or run.done is None:
         return
     log = call.backend.loop.logs.find(thread_id)
     asked = log is not None and bool(log.asked)
-    if answers and runs[0].log is None and graph_of(call, thread_id) is not None:
+    if answers and run.log is None and graph_of(call, thread_id) is not None:
         # What it has asked was told by its own stream alone.
-        asked = bool((await current_state(call, runs[0].graph_id, thread_id))["interrupts"])
+        asked = bool((await current_state(call, run.graph_id, thread_id))["interrupts"])
     if asked:
-        await asyncio.wait({runs[0].done}, timeout=_ASKING)
+        await asyncio.wait({run.done}, timeout=_ASKING)
 
 
 async def _start(call: Call, thread: Thread, params: Document) -> Document:
@@ -147,6 +150,7 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
                 "no_such_interrupt",
                 f"{interrupt_id[:64]!r} waits for no answer on this thread; pending: {known}",
             )
+    beside = busy or only_delayed(call.backend, thread.thread_id)
     answered = set[str]() if log is None else log.asked.intersection(given.answers())
     if log is not None:
         log.asked -= answered
@@ -155,9 +159,9 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
         "command": given.command(),
         "config": given.config,
         "metadata": given.metadata,
-        # Of a run that goes on beside its question the answer waits for the end. Otherwise a run
-        # that works is answering just that.
-        "multitask_strategy": "enqueue" if busy else "reject",
+        # Of a run that goes on beside its question the answer waits for the end, and for one that
+        # is not due it does not wait. Otherwise a run that works is answering just that.
+        "multitask_strategy": "enqueue" if beside else "reject",
     }
     try:
         return await _submit(call, thread, _parsed(RunCreate, body))
@@ -281,7 +285,7 @@ def _thread(call: Call, thread_id: str) -> Thread:
     row = call.backend.threads.get(thread_id, call.visible)
     if row is None:
         return Thread(thread_id, known=False, status="idle", metadata={}, interrupts=frozenset())
-    status = row["shown_status"]
+    status = status_now(call.backend, row)
     pending = orjson.loads(row["interrupts"]) if status == "interrupted" else {}
     ids = frozenset(each["id"] for asked in pending.values() for each in asked)
     metadata = orjson.loads(row["metadata"])

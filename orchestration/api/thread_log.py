@@ -7,6 +7,7 @@ import orjson
 from starlette.responses import Response
 
 from orchestration.api.access import Access
+from orchestration.api.delays import status_now
 from orchestration.api.endpoint import EVENTS, Call, Endpoints
 from orchestration.api.following import last_event_id
 from orchestration.api.protocol import WORDING, EventsBody
@@ -42,7 +43,12 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     watch = body.namespaces is None and frozenset(body.channels) == _WATCH
     listener = log.listen(since, unseen=watch)
     backend.streams.replayed += listener.waiting
-    if log.empty and since is None and row is not None and row["shown_status"] == "interrupted":
+    if (
+        log.empty
+        and since is None
+        and row is not None
+        and status_now(backend, row) == "interrupted"
+    ):
         log.remind(listener, _questions(row))
 
     def leave(_: bool) -> None:  # noqa: FBT001 - a callback with one fact

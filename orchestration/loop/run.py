@@ -209,6 +209,11 @@ class Run:
         return self.kwargs.get("protocol") is not None
 
     @property
+    def delayed(self) -> bool:
+        """Whether it waits for its time, or is about to."""
+        return self.delay > 0 and self.place in (Place.GONE, Place.DELAYED)
+
+    @property
     def ends(self) -> bool:
         """Whether it was told to end: not only to stop here, and go on after the next start."""
         return self.ending not in (None, Ending.DRAIN)

@@ -77,8 +77,8 @@ class ThreadLog:
         return not self._events
 
     def enter(self, run: Run) -> None:
-        """Expect ``run`` to write; if it is the only one, who comes from now on comes for it."""
-        if not self._runs:
+        """Expect ``run`` to write; if no other is due, who comes from now on comes for it."""
+        if not run.delayed and all(other.delayed for other in self._runs):
             self._origin = self.number
         self._runs.append(run)
 
