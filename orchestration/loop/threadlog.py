@@ -267,9 +267,14 @@ class ThreadLogs:
         return log
 
     def enter(self, run: Run) -> None:
-        """Have the log of its thread written by a run that is followed there."""
+        """Have a run write the log of its thread, if there is one; if it is followed, there is.
+
+        One that writes none, or is delayed, is to come again when it begins: there may be by then.
+        """
+        run.logs = self
         log = self.open(run.thread_id) if run.logged else self._logs.get(run.thread_id)
-        if log is not None and (run.logged or log.read):
+        if log is not None and (run.logged or not run.delayed):
+            self._wake(run.thread_id, log)
             run.log = log
             log.enter(run)
 

@@ -79,6 +79,8 @@ class Worker:
                 run.kwargs.get("trace"),
             )
         )
+        if run.log is None and run.logs is not None:
+            run.logs.enter(run)
         if run.log is not None:
             run.log.begin(run)
         await self._execute(run)
