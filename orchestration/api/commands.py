@@ -114,7 +114,7 @@ async def _all_asked(call: Call, thread_id: str, *, answers: bool) -> None:
     if run is None or run.done is None:
         return
     log = call.backend.loop.logs.find(thread_id)
-    asked = log is not None and bool(log.asked)
+    asked = log is not None and bool(log.unanswered)
     if answers and run.log is None and graph_of(call, thread_id) is not None:
         # What it has asked was told by its own stream alone.
         asked = bool((await current_state(call, run.graph_id, thread_id))["interrupts"])
@@ -141,7 +141,7 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
     given = _parsed(RespondParams, params)
     log = call.backend.loop.logs.find(thread.thread_id)
     busy = thread.status == "busy" and log is not None
-    pending = log.asked if busy and log is not None else thread.interrupts
+    pending = log.unanswered if busy and log is not None else thread.interrupts
     for interrupt_id in given.answers():
         if interrupt_id not in pending:
             known = ", ".join(sorted(pending)) or "none"
@@ -151,9 +151,9 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
                 f"{interrupt_id[:64]!r} waits for no answer on this thread; pending: {known}",
             )
     beside = busy or only_delayed(call.backend, thread.thread_id)
-    answered = set[str]() if log is None else log.asked.intersection(given.answers())
+    answered = set[str]() if log is None else log.unanswered.intersection(given.answers())
     if log is not None:
-        log.asked -= answered
+        log.answered |= answered
     body = {
         "assistant_id": thread.assistant,
         "command": given.command(),
@@ -167,7 +167,7 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
         return await _submit(call, thread, _parsed(RunCreate, body))
     except Exception:  # of whatever kind: the answer was not taken
         if log is not None:
-            log.asked |= answered
+            log.answered -= answered
         raise
 
 

@@ -47,13 +47,15 @@ class ThreadLog:
 
     ``begin`` and ``end`` frame the events of a run. A reader who names no number is given those
     of the latest run. ``seen`` is how far the reader who is furthest has come, ``asked`` holds
-    the ids of the questions of the run that works or was the last to.
+    the ids of the questions of the run that works or was the last to, ``answered`` those of them
+    to which an answer was taken meanwhile.
     """
 
     number: int = 0
     seen: int = 0
     graphs: dict[tuple[str, ...], Branch] = field(default_factory=dict)
     asked: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
     size: int = 0
     _events: deque[ThreadEvent] = field(default_factory=deque)
     _listeners: list[Listener] = field(default_factory=list)
@@ -76,6 +78,11 @@ class ThreadLog:
         """Whether there is nothing to be read."""
         return not self._events
 
+    @property
+    def unanswered(self) -> set[str]:
+        """The questions that wait for an answer."""
+        return self.asked - self.answered
+
     def enter(self, run: Run) -> None:
         """Expect ``run`` to write; if no other is due, who comes from now on comes for it."""
         if not run.delayed and all(other.delayed for other in self._runs):
@@ -87,6 +94,7 @@ class ThreadLog:
         self._origin = self.number
         self.graphs.clear()
         self.asked.clear()
+        self.answered.clear()
         self.lifecycle((), "running", graph_name=run.graph_id)
 
     def end(self, run: Run, outcome: Outcome) -> None:

@@ -128,6 +128,34 @@ async def test_a_question_is_answered_while_the_run_that_asked_goes_on(
     assert again["error"] == "no_such_interrupt"
 
 
+async def test_a_question_of_a_subgraph_that_was_answered_meanwhile_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_ASKING", 0.0)
+    thread, held = str(uuid4()), {"messages": [{"type": "human", "content": str(uuid4())}]}
+    async with open_socket(tmp_path, manifest=MANIFEST) as (_, client):
+        await send(client, thread, "run.start", assistant_id="asking_aside_within", input=held)
+        told: list[Any] = []
+        again: Answer = {}
+        async with aclosing(events(client, thread, ["input", "lifecycle"], since=0)) as stream:
+            async for part in stream:
+                params = part.data["params"]
+                if part.event == "input.requested":
+                    told.append((params["namespace"] != [], params["data"]["payload"]))
+                    asked = params["data"]["interrupt_id"]
+                    await send(client, thread, "input.respond", interrupt_id=asked, response=1)
+                    again = await send(
+                        client, thread, "input.respond", interrupt_id=asked, response=2
+                    )
+                    open_gate = {"assistant_id": "opening", "input": held}
+                    await client.post("/runs/wait", json=open_gate)
+                if params["namespace"] == [] and params["data"].get("event") == "completed":
+                    break
+        assert (await values(client, thread))["log"] == ["first 1"]
+    assert told == [(True, "first?")]
+    assert again["error"] == "no_such_interrupt"
+
+
 async def test_an_answer_that_was_refused_can_be_given_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
