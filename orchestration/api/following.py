@@ -18,6 +18,7 @@ from orchestration.store.events import EventKeeper
 _EVENT_ID = re.compile(r"-1|[0-9]{1,15}")
 _END = StreamEvent(0, "end", b"null")
 _LOST = StreamEvent(0, "gap", b'{"message": "events that could not be stored are missing here"}')
+_FORGOTTEN = StreamEvent(0, "gap", b'{"message": "what else the run told is no longer kept"}')
 _UNSEEN = 1_000_000
 _NOWHERE: Mapping[str, str] = {}
 _ALWAYS = frozenset({"metadata", "error", "end", "shutdown", "gap"})
@@ -104,8 +105,18 @@ async def _ended(call: Call, run_id: str, after: int | None) -> Pages:
         async for page in _missed(call, run_id, after):
             yield page
             last = page[-1].name
-    if last != "end" and not left_waiting(call, run_id):
+    if last == "end":
+        return
+    if (after or last) and _forgotten(call, run_id):
+        yield [_FORGOTTEN]
+    if not left_waiting(call, run_id):
         yield [_END]
+
+
+def _forgotten(call: Call, run_id: str) -> bool:
+    """Whether the events of a run that has ended are kept no longer, if ever they were."""
+    row = call.backend.runs.get(run_id)
+    return row is not None and not row["resumable"]
 
 
 async def _missed(call: Call, run_id: str, after: int, before: int | None = None) -> Pages:

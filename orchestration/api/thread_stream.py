@@ -20,7 +20,7 @@ _EVENT_ID = re.compile(
 _EVERYTHING = frozenset({"-1", "0"})
 _LIFECYCLE = frozenset({"metadata", "error"})
 _GAP = "gap"
-_GONE = b'{"message": "the run of the last event is gone, and what else it told"}'
+_GONE = b'{"message": "the run of the last event is gone, or what else it told"}'
 
 
 async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> EventStream:
@@ -28,7 +28,7 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
 
     Missed are the kept events past ``Last-Event-ID``, which names a resumable run and one of its
     events, and all those of the resumable runs after it; ``-1`` stands for before the first. Where
-    that run is gone, by a rollback as a rule, ``gap`` comes first.
+    that run is gone, by a rollback as a rule, or what it told was forgotten, ``gap`` comes first.
     """
     loop, settings = call.backend.loop, call.backend.settings
     listener = loop.watchers.watch(thread_id)
@@ -71,9 +71,6 @@ async def _missed(call: Call, thread_id: str) -> Pages:
     runs = [row["run_id"] for row in await call.backend.runs.resumable(thread_id, run_id)]
     if run_id is None or run_id in runs[:1]:
         return _pages(call, runs, number)
-    row = call.backend.runs.get(run_id)
-    if row is not None and row["thread_id"] == thread_id:
-        raise _unknown(last)
     return _pages(call, runs, 0, StreamEvent(0, _GAP, _GONE, run_id))
 
 

@@ -1,8 +1,9 @@
 """The stream of a thread: resumed after a break, cut to what is asked for."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,16 @@ from orchestration.loop.streams import StreamEvent
 from orchestration.store import events as kept_events
 from orchestration.store.events import EventStore
 from tests.api import plays
-from tests.api.client import NOBODY, PROBLEM, Part, new_run, new_thread, open_socket, parts
+from tests.api.client import (
+    NOBODY,
+    PROBLEM,
+    Part,
+    new_run,
+    new_thread,
+    open_socket,
+    parts,
+    parts_of,
+)
 from tests.api.test_thread_log import events
 from tests.api.test_ttl import expire
 
@@ -78,6 +88,27 @@ async def test_a_thread_s_stream_goes_on_after_a_run_that_is_gone(
     assert seen.id == f"{undone}:1"
     assert (gap.event, gap.id, "is gone" in gap.data["message"]) == ("gap", None, True)
     assert metadata.id == f"{third}:1"
+
+
+async def test_who_asks_for_more_of_a_run_that_was_forgotten_is_told_of_a_gap(
+    tmp_path: Path,
+) -> None:
+    async with open_socket(tmp_path, "echo") as (_, client):
+        thread_id = await new_thread(client)
+        first = await ran(client, thread_id, "one")
+        second = await ran(client, thread_id, "two")
+    with closing(sqlite3.connect(tmp_path / "data/masterloop.db")) as database, database:
+        database.execute("UPDATE runs SET updated_at = '2025-01-01' WHERE run_id = ?", (first,))
+    manifest = {"masterloop": {"events_ttl": 10_080}}
+    path, last = f"/threads/{thread_id}/runs/{first}/stream", {"last-event-id": "1"}
+    async with open_socket(tmp_path, "echo", manifest=manifest) as (_, client):
+        while "updates" in (told := (await client.get(path, headers=last)).text):  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        async with thread_stream(client, thread_id, f"{first}:1") as stream:
+            gap, *rest = await take(stream, 5)
+    assert [part.event for part in parts_of(told)] == ["gap", "end"]
+    assert (gap.event, gap.id, "is gone" in gap.data["message"]) == ("gap", None, True)
+    assert [part.id for part in rest] == [*(f"{second}:{number}" for number in (1, 2, 3)), None]
 
 
 async def test_what_happens_while_the_missed_is_read_comes_once(tmp_path: Path) -> None:
