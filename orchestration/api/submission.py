@@ -26,6 +26,7 @@ from orchestration.store.assistants import Assistant
 from orchestration.store.visibility import Visible, sees
 
 _DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
+_LATEST = (None, "")  # as ids of checkpoints
 _KWARGS = frozenset(
     {
         "input", "command", "context", "stream_mode", "stream_subgraphs", "interrupt_before",
@@ -138,7 +139,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     kwargs = _kwargs(call, body, assistant, config)
     if (
         thread_id is not None
-        and "checkpoint_id" in configurable
+        and configurable.get("checkpoint_id") not in _LATEST
         and not (body.checkpoint or body.checkpoint_id)
     ):
         kwargs["checkpoint_id"] = str(configurable["checkpoint_id"])

@@ -213,6 +213,19 @@ async def test_a_run_can_begin_at_an_earlier_checkpoint(tmp_path: Path) -> None:
         assert (await values(client, thread))["log"] == ["one", "four"]
 
 
+@pytest.mark.parametrize("latest", [None, ""])
+async def test_a_run_begins_at_the_latest_checkpoint_where_it_names_none(
+    tmp_path: Path, latest: str | None
+) -> None:
+    thread, config = str(uuid4()), {"configurable": {"checkpoint_id": latest}}
+    async with open_socket(tmp_path, "echo") as (_, client):
+        await run(client, thread, "echo", {"text": "one"}, config=config)
+        await run(client, thread, "echo", {"text": "two"}, config=config)
+        body = {"assistant_id": "echo", "input": {"text": "three"}, "config": config}
+        output = (await client.post(f"/threads/{thread}/runs/wait", json=body)).json()
+    assert output["log"] == ["one", "two", "three"]
+
+
 async def test_a_checkpoint_that_is_not_there_cannot_be_forked(tmp_path: Path) -> None:
     thread = str(uuid4())
     async with open_socket(tmp_path, "echo") as (_, client):
