@@ -36,7 +36,7 @@ def test_a_secret_is_known_by_its_look_in_the_midst_of_a_text(secret: str) -> No
 @pytest.mark.parametrize("sign", ["\n", "\t", "\0", "\u2028"])
 def test_a_secret_is_known_behind_an_escape(secret: str, sign: str) -> None:
     said = repr(f"it said{sign}{secret}")
-    assert redact(said) == said.replace(secret, HIDDEN)
+    assert redact(said) == said.replace(repr(secret)[1:-1], HIDDEN)
 
 
 @pytest.mark.parametrize(
