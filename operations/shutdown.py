@@ -21,7 +21,7 @@ class Tier(IntEnum):
     RUNS = 2
     STREAMS = 3
     PARTS = 4  # agents, connections, what works in the background
-    RECORDS = 5  # the audit trail, telemetry
+    RECORDS = 5  # the audit trail, telemetry; and what others have opened
 
 
 class Result(StrEnum):

@@ -9,6 +9,7 @@ from langgraph.store.base import BaseStore
 
 from operations.database import Database, open_database
 from operations.egress import UrlPolicy
+from operations.guests import Guests
 from operations.migrations import load_migrations
 from operations.outbound import Outbound
 from operations.settings import Settings
@@ -20,6 +21,7 @@ from orchestration.api.custom import CustomRoutes, open_custom_routes
 from orchestration.graphs.manifest import Manifest
 from orchestration.loop.events import harmless
 from orchestration.shared_store import open_shared_store
+from orchestration.stopping import PART_GRACE
 from orchestration.store import migrations
 from orchestration.telemetry.live import LiveView
 from orchestration.telemetry.manifests import Manifests, open_manifests
@@ -50,6 +52,7 @@ class Ground:
     outbound: Outbound
     authority: Authority | None
     custom: CustomRoutes | None
+    guests: Guests
 
     @property
     def emit(self) -> Callable[[Any], None]:
@@ -72,6 +75,7 @@ async def open_ground(
     statistics = RunStatistics(folder / STATISTICS)
     metrics = Metrics()
     trail = Trail(folder / FOLDER, total=settings.audit_size)
+    guests = Guests(PART_GRACE)
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         open_manifests(manifest, database) as manifests,
@@ -83,10 +87,10 @@ async def open_ground(
             writers=[statistics],
             counters=[view],
         ) as telemetry,
-        open_shared_store(manifest, database) as items,
+        open_shared_store(manifest, database, guests) as items,
         aclosing(Outbound(urls)) as outbound,
         open_authority(manifest, settings) as authority,
-        open_custom_routes(manifest, authority) as custom,
+        open_custom_routes(manifest, authority, guests) as custom,
     ):
         yield Ground(
             manifest=manifest,
@@ -103,4 +107,5 @@ async def open_ground(
             outbound=outbound,
             authority=authority,
             custom=custom,
+            guests=guests,
         )

@@ -8,6 +8,7 @@ from langgraph.store.base import BaseStore, TTLConfig
 
 from operations.background import in_background
 from operations.database import Database
+from operations.guests import Guests
 from orchestration.graphs.custom_store import open_custom_store
 from orchestration.graphs.embedding import load_embeddings, release
 from orchestration.graphs.manifest import Manifest
@@ -19,14 +20,19 @@ SWEEP_INTERVAL = 5.0  # minutes, unless store.ttl.sweep_interval_minutes says ot
 
 
 @asynccontextmanager
-async def open_shared_store(manifest: Manifest, database: Database) -> AsyncGenerator[BaseStore]:
+async def open_shared_store(
+    manifest: Manifest, database: Database, guests: Guests
+) -> AsyncGenerator[BaseStore]:
     """Open the store that ``store`` of the manifest describes; what expires is swept meanwhile.
+
+    One of the project's own is among ``guests`` of the service.
 
     Raises:
         ConfigurationError: what it names cannot be loaded, or is no such thing.
     """
     if manifest.store.path is not None:
-        async with open_custom_store(manifest, manifest.store.path) as custom:
+        own = open_custom_store(manifest, manifest.store.path)
+        async with guests.open("store", own) as custom:
             yield custom
         return
     embeddings = load_embeddings(manifest)

@@ -5,10 +5,11 @@ Every part that takes all of its time included, a stop takes 25 s with the setti
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from operations.background import Stop
+from operations.guests import Guests
 from operations.live import Live
 from operations.settings import Settings
 from operations.shutdown import Shutdown, Step, Tier
@@ -19,6 +20,7 @@ from orchestration.loop.master import MasterLoop
 PART_GRACE = 2.5  # seconds for agents, connections, and what works in the background
 _MARGIN = 0.5  # seconds that a step has beyond what it should take
 _FORCED = 1.0  # seconds for what must be done even in a stop that is forced
+_CURT = 0.3  # seconds for the project's own code in one
 
 
 def stop_runs(shutdown: Shutdown, loop: MasterLoop, live: Live, settings: Settings) -> None:
@@ -50,6 +52,17 @@ def last_records(telemetry: Aggregator, last: object) -> Step:
         await telemetry.aclose()
 
     return Step("telemetry", Tier.RECORDS, close, GRACE + _MARGIN, forced=_FORCED)
+
+
+def goodbyes(guests: Guests) -> Iterable[Step]:
+    """Return the steps that close what the project has opened, which nobody uses by then.
+
+    They go on beside the last records, and have no time of their own.
+    """
+    return [
+        Step(name, Tier.RECORDS, close, PART_GRACE, forced=_CURT)
+        for name, close in guests.closings.items()
+    ]
 
 
 @asynccontextmanager

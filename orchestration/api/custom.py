@@ -10,6 +10,7 @@ from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
 from operations.errors import ConfigurationError
+from operations.guests import Guests
 from orchestration.api.access import Authority
 from orchestration.api.counted import Counted
 from orchestration.api.events import Emit
@@ -79,9 +80,9 @@ class BesideOurs:
 
 @asynccontextmanager
 async def open_custom_routes(
-    manifest: Manifest, authority: Authority | None
+    manifest: Manifest, authority: Authority | None, guests: Guests
 ) -> AsyncGenerator[CustomRoutes | None]:
-    """Open the application of ``http.app``, if there is one, for as long as the service is.
+    """Open the application of ``http.app``, if there is one, among ``guests`` of the service.
 
     Raises:
         ConfigurationError: it cannot be loaded, or is no Starlette or FastAPI application.
@@ -99,5 +100,5 @@ async def open_custom_routes(
             "Name a Starlette or FastAPI application.",
         )
     guard = None if manifest.http.enable_custom_route_auth is False else authority
-    async with app.router.lifespan_context(app) as state:
+    async with guests.open("routes", app.router.lifespan_context(app)) as state:
         yield CustomRoutes(app, dict(state or {}), guard)

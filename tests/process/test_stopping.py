@@ -81,6 +81,63 @@ def test_an_agent_that_hangs_has_its_share_of_the_time_and_no_more(tmp_path: Pat
         assert set(steps.values()) == {"done"}
 
 
+PROJECT = """
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from langgraph.store.memory import InMemoryStore
+from starlette.applications import Starlette
+
+async def hang():
+    await asyncio.Event().wait()
+
+async def hang_for_good():
+    while True:
+        with suppress(asyncio.CancelledError):
+            await hang()
+
+async def fail():
+    raise ConnectionError("nobody is there any more")
+
+@asynccontextmanager
+async def lifespan(app):
+    yield
+    await {ending}()
+
+@asynccontextmanager
+async def store():
+    yield InMemoryStore()
+    await {ending}()
+
+app = Starlette(lifespan=lifespan)
+"""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(
+    ("ending", "result"),
+    [("hang", "timed out"), ("hang_for_good", "timed out"), ("fail", "failed")],
+)
+def test_what_the_project_has_opened_ends_in_time_and_alone(
+    tmp_path: Path, ending: str, result: str
+) -> None:
+    document = {
+        "graphs": {"asker": "tests.agents.players.asker:asker"},
+        "dependencies": [str(Path(__file__).parents[2])],
+        "http": {"app": "./project.py:app"},
+        "store": {"path": "./project.py:store"},
+    }
+    (tmp_path / "project.py").write_text(PROJECT.format(ending=ending))
+    (tmp_path / "langgraph.json").write_text(json.dumps(document))
+    with closing(Server(tmp_path, tmp_path / "langgraph.json")) as server:
+        server.start()
+        with at_most(10):
+            assert server.stop() == SIGTERM_CODE, server.log
+        steps = steps_of(server)
+        assert [steps.pop("routes"), steps.pop("store")] == [result, result]
+        assert set(steps.values()) == {"done"}
+        assert (server.data / "masterloop.db.lock").read_bytes() == b"", "found crashed"
+
+
 @pytest.mark.timeout(60)
 def test_during_the_delay_it_is_not_ready_and_takes_runs(server: Server) -> None:
     server.start(drain_delay=30)

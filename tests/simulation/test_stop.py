@@ -6,13 +6,14 @@ from contextlib import asynccontextmanager
 from typing import cast
 
 from operations.background import held, in_background
+from operations.guests import Guests
 from operations.live import Live
 from operations.settings import Settings
 from operations.shutdown import Result, Shutdown, Step, Tier
 from operations.telemetry.aggregator import Aggregator
 from orchestration.core import limits_of
 from orchestration.graphs.manifest import Manifest
-from orchestration.stopping import PART_GRACE, beside, last_records, stop_runs
+from orchestration.stopping import PART_GRACE, beside, goodbyes, last_records, stop_runs
 from tests.loop.stage import Stage, play
 
 BUDGET = 25.0  # seconds: Kubernetes gives 30
@@ -62,9 +63,12 @@ async def _stop(stage: Stage) -> tuple[float, set[str]]:
     shutdown.add(last_records(cast("Aggregator", deaf), "the last"))
     shutdown.add(Step("connections", Tier.PARTS, deaf.run, PART_GRACE, forced=0.3))
     workers = {f"worker_{number}": in_background(deaf, f"deaf {number}") for number in range(8)}
+    guests = Guests(PART_GRACE)
     began = stage.sim.time()
-    async with beside(shutdown, agents=held(deaf.open(), "agents"), **workers):
-        await shutdown.run()
+    async with guests.open("store", deaf.open()), guests.open("routes", deaf.open()):
+        shutdown.add(*goodbyes(guests))
+        async with beside(shutdown, agents=held(deaf.open(), "agents"), **workers):
+            await shutdown.run()
     took = stage.sim.time() - began
     deaf.over.set()
     await stage.quiet()
@@ -73,6 +77,6 @@ async def _stop(stage: Stage) -> tuple[float, set[str]]:
 
 def test_a_stop_of_which_every_part_takes_all_of_its_time_is_over_in_25_seconds() -> None:
     took, undone = play(_stop, LIMITS)
-    assert {"agents", "connections", "telemetry"} <= undone
+    assert {"agents", "connections", "telemetry", "store", "routes"} <= undone
     assert took > 20, "it took none of its time"
     assert took <= BUDGET - AFTER
