@@ -94,6 +94,7 @@ async def update_state(call: Call, body: StateUpdate) -> Response:
     access=Access("threads", "update"),
     body=SuperstepsUpdate,
     gives=answers.Updated,
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def update_state_in_steps(call: Call, body: SuperstepsUpdate) -> Response:
     """Change the state of a thread as if nodes had, superstep after superstep."""

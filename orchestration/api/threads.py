@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
@@ -47,6 +48,7 @@ _AT_ONCE = 100  # threads deleted together; other writes come between
     optional_body=True,
     gives=answers.Thread,
     once=Once(living_document),
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def create_thread(call: Call, body: ThreadCreate) -> Response:
     """Create a thread."""

@@ -12,6 +12,7 @@ from orchestration.api.checkpoints import require_checkpoint
 from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
 from orchestration.api.thread_stream import STATE_UPDATE
+from orchestration.graphs.registry import GraphNotMade
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.loop.streams import StreamEvent
@@ -29,6 +30,7 @@ async def update_thread(
 
     Raises:
         Problem: 409, the thread has no graph, or the graph refuses; 404, no such checkpoint.
+        GraphNotMade: its factory failed.
         ThreadBusy: a run works on it.
         ThreadNotFound: there is no such thread.
     """
@@ -43,7 +45,7 @@ async def update_thread(
         await require_checkpoint(backend, thread_id, checkpoint)
         try:
             updated = await call.states.update(graph_id, thread_id, supersteps, checkpoint)
-        except StorageUnavailable:
+        except (GraphNotMade, StorageUnavailable):
             raise
         except Exception as error:  # reducers are user code, and may raise anything
             if len(supersteps) > 1:  # those before it stand

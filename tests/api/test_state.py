@@ -326,6 +326,21 @@ async def test_patching_the_state_merges_metadata(tmp_path: Path) -> None:
     assert unknown.status_code == 404
 
 
+@pytest.mark.parametrize("path", ["/threads/{}/state", "/threads/{}/state/bulk", "/threads"])
+async def test_a_state_is_not_changed_whose_graph_cannot_be_made(tmp_path: Path, path: str) -> None:
+    async with open_client(tmp_path, "broken") as client:
+        thread_id = await new_thread(client, metadata={"graph_id": "broken"})
+        steps: Any = [{"updates": [{"values": {}, "as_node": "echo"}]}]
+        body: Any = {"supersteps": steps}
+        if path == "/threads":
+            body["metadata"] = {"graph_id": "broken"}
+        elif path.endswith("/state"):
+            body = steps[0]["updates"][0]
+        refused = await client.post(path.format(thread_id), json=body)
+    assert (refused.status_code, refused.headers["content-type"]) == (424, PROBLEM)
+    assert "graph 'broken' could not be made" in refused.json()["detail"]
+
+
 @pytest.mark.parametrize(
     "asked",
     [
