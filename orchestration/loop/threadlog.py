@@ -61,6 +61,7 @@ class ThreadLog:
     _listeners: list[Listener] = field(default_factory=list)
     _runs: list[Run] = field(default_factory=list)
     _origin: int = 0
+    _began: int = 0
     _closed: bool = False
 
     @property
@@ -91,7 +92,7 @@ class ThreadLog:
 
     def begin(self, run: Run) -> None:
         """Note that a run works; one that was cut off begins again when it is taken up."""
-        self._origin = self.number
+        self._origin = self._began = self.number
         self.graphs.clear()
         self.asked.clear()
         self.answered.clear()
@@ -109,6 +110,9 @@ class ThreadLog:
         """Expect nothing more of ``run``."""
         if run in self._runs:
             self._runs.remove(run)
+            # If it did not begin, what was asked before it still is.
+            if self.asked and all(other.delayed for other in self._runs):
+                self._origin = self._began
 
     def lifecycle(
         self,

@@ -9,6 +9,7 @@ import pytest
 
 from tests.api.client import new_run, new_thread, open_socket
 from tests.api.plays import gates
+from tests.api.test_commands import questions
 from tests.api.test_thread_log import events, lives, quiet, start, to_the_end
 
 WATCHED = ["input", "lifecycle"]
@@ -58,6 +59,21 @@ async def test_a_question_that_was_answered_in_a_break_is_not_asked_again(tmp_pa
         got = await to_the_end(client, thread, WATCHED)
     assert [part.event for part in got] == ["lifecycle", "lifecycle"]
     assert lives(got) == ["running", "completed"]
+
+
+async def test_a_question_is_still_told_after_a_run_that_did_not_come_to_begin(
+    tmp_path: Path,
+) -> None:
+    thread, gate = str(uuid4()), gates["before one that does not begin"]
+    async with open_socket(tmp_path, "asking", "holder", max_concurrent_runs=1) as (_, client):
+        await start(client, thread, "asking", {"text": "x"})
+        asked = await questions(client, thread)
+        await new_run(client, await new_thread(client), "holder", "before one that does not begin")
+        await gate.reached.wait()
+        waiting = await new_run(client, thread, "asking", "y")
+        await client.post(f"{waiting}/cancel", params={"wait": True})
+        assert await questions(client, thread) == asked
+    assert len(asked) == 1
 
 
 async def test_a_log_is_not_kept_for_a_run_that_is_not_due(tmp_path: Path) -> None:
