@@ -16,7 +16,11 @@ from orchestration.graphs.sections import AuthSection
 Schema = dict[str, Any]
 _PARAMETER = re.compile(r"{(\w+)}")
 _SCHEMAS = "#/components/schemas/{model}"
-_TEXT: Schema = {"type": "string", "minLength": 1}
+# Of a path: what would be taken for another path is refused (`api.guard`).
+_TEXT: Schema = {
+    "type": "string",
+    "pattern": r"^\.?[^./\\\u0000]+(\.[^./\\\u0000]+)*\.?$",
+}
 _UUID: Schema = {"type": "string", "format": "uuid"}
 _SCHEMES: Schema = {
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},

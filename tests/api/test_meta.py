@@ -1,6 +1,8 @@
 """What the service says of itself, and how it answers what it does not know."""
 
+import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -115,3 +117,21 @@ async def test_a_graph_that_cannot_be_made_is_told_without_its_traceback(tmp_pat
         "config.configurable.key is missing"
     )
     assert "Traceback" not in response.text
+
+
+@pytest.mark.parametrize(
+    "text", ["a", "a.b", ".a", "a.", "|x:1", "%", "a\\b", "a..b", "..a", "a/b", "a\0b"]
+)
+async def test_a_part_of_a_path_is_refused_where_the_document_does_not_have_it(
+    tmp_path: Path, text: str
+) -> None:
+    path = "/assistants/{assistant_id}/subgraphs/{namespace}"
+    async with open_client(tmp_path, "echo") as client:
+        document = (await client.get("/openapi.json")).json()
+        said = await client.get(f"/assistants/echo/subgraphs/{quote(text, safe='')}")
+    (allowed,) = [
+        one["schema"]["pattern"]
+        for one in document["paths"][path]["get"]["parameters"]
+        if one["name"] == "namespace"
+    ]
+    assert (said.status_code == 400) is (re.search(allowed, text) is None)
