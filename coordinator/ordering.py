@@ -45,29 +45,16 @@ class Ordering:
                 seen.add(found)
                 yield item
 
-    def least(
+    def furthest(
         self,
+        choose: Callable[..., Any],
         value: Iterable[Any],
         case_sensitive: bool = False,  # noqa: FBT001, FBT002 - jinja's
         attribute: By = None,
     ) -> Any:
-        """Return the least of the items, undefined if there is none."""
-        key = self._key(attribute, case_sensitive)
-        return min(value, key=key, default=self._nothing)
-
-    def most(
-        self,
-        value: Iterable[Any],
-        case_sensitive: bool = False,  # noqa: FBT001, FBT002 - jinja's
-        attribute: By = None,
-    ) -> Any:
-        """Return the most of the items, undefined if there is none."""
-        key = self._key(attribute, case_sensitive)
-        return max(value, key=key, default=self._nothing)
-
-    @property
-    def _nothing(self) -> Any:
-        return self._environment.undefined("there is no item to choose from")
+        """Return the item that ``choose`` takes, `min` or `max`; undefined if there is none."""
+        nothing = self._environment.undefined("there is no item to choose from")
+        return choose(value, key=self._key(attribute, case_sensitive), default=nothing)
 
     def _key(self, attribute: By, case_sensitive: bool) -> Callable[[Any], Any]:  # noqa: FBT001
         return make_attrgetter(self._environment, attribute, self._as_compared(case_sensitive))

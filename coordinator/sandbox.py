@@ -115,8 +115,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         own: dict[str, Callable[..., Any]] = {
             "int": _int,
             "join": self._join,
-            "max": ordering.most,
-            "min": ordering.least,
+            "max": partial(ordering.furthest, max),
+            "min": partial(ordering.furthest, min),
             "round": _round,
             "sort": ordering.sort,
             "sum": _sum,
