@@ -12,7 +12,7 @@ import orjson
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.store import assistant_versions as versions
-from orchestration.store.contains import Contains
+from orchestration.store.bounded import fetch
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.visibility import Visible, sees
 
@@ -165,7 +165,7 @@ class AssistantStore:
         """
         where, parameters = query.where()
         sql = f"SELECT count(*) FROM assistants WHERE {where}"  # noqa: S608 - made of constants
-        rows = await self._database.read(Contains(sql, parameters).fetchall)
+        rows = await self._database.read(lambda connection: fetch(connection, sql, parameters))
         return int(rows[0][0])
 
     async def versions(
@@ -185,7 +185,7 @@ class AssistantStore:
         return await self._read(sql, parameters)
 
     async def _read(self, sql: str, parameters: list[Any]) -> list[Assistant]:
-        rows = await self._database.read(Contains(sql, parameters).fetchall)
+        rows = await self._database.read(lambda connection: fetch(connection, sql, parameters))
         return [_assistant(row) for row in rows]
 
     async def _change(self, assistant_id: str, operation: Operation[bool]) -> bool:

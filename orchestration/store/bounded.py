@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestration.store.containment import add_json_contains
+from orchestration.store.contains import add_json_contains
 
 PATIENCE = 5.0  # seconds
 STEPS = 2_000  # of SQLite's machine between two looks at the clock: some 0.1 ms
@@ -24,7 +24,9 @@ class SearchTooWide(Exception):
 def fetch(
     connection: sqlite3.Connection, sql: str, parameters: Mapping[str, Any] | Sequence[Any]
 ) -> list[sqlite3.Row]:
-    """Return the rows of a query, which may call ``json_contains(column, :part)``.
+    """Return the rows of a query.
+
+    It may call ``json_contains(column, :part)`` and ``casefold(column)``.
 
     Raises:
         SearchTooWide: it took too long.
@@ -32,6 +34,8 @@ def fetch(
     deadline = time.monotonic() + PATIENCE
     if "json_contains(" in sql:
         add_json_contains(connection, deadline)
+    if "casefold(" in sql:
+        connection.create_function("casefold", 1, str.casefold, deterministic=True)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
     try:
         return connection.execute(sql, parameters).fetchall()

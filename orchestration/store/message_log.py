@@ -10,7 +10,7 @@ import orjson
 from agents.network.port import Rank
 from operations.database import Database
 from orchestration.store.bounded import fetch
-from orchestration.store.containment import add_json_contains
+from orchestration.store.contains import add_json_contains
 from orchestration.store.messages import waiting
 from orchestration.store.visibility import Visible
 

@@ -13,8 +13,8 @@ from operations.clock import iso_now
 from operations.database import Database, DatabaseError
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
+from orchestration.store.bounded import fetch
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints
-from orchestration.store.contains import Contains
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.terms import TooMuchMetadata, check_size, plain_terms, terms
 from orchestration.store.thread_conditions import SHOWN
@@ -66,7 +66,7 @@ class ThreadStore:
         if visible is None:
             return frozenset(thread_ids)
         parameters = (orjson.dumps(list(thread_ids)).decode(), orjson.dumps(visible))
-        rows = await self._database.read(Contains(_AMONG, parameters).fetchall)
+        rows = await self._database.read(lambda connection: fetch(connection, _AMONG, parameters))
         return frozenset(row[0] for row in rows)
 
     async def create(

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from orchestration.store.containment import contains
+from orchestration.store.contains import contains
 
 # Metadata that a row must contain, as `contains` has it, to be there for the caller.
 # None: everything is.

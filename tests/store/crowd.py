@@ -12,7 +12,7 @@ import orjson
 from operations.database_file import open_to_write
 from operations.migrations import load_migrations
 from orchestration.store import migrations
-from orchestration.store.containment import add_json_contains
+from orchestration.store.contains import add_json_contains
 from orchestration.store.thread_metadata import insert_thread
 
 BUSY = 10  # threads, however many there are

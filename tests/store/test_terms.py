@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestration.store.containment import contains
+from orchestration.store.contains import contains
 from orchestration.store.terms import MOST, TooMuchMetadata, check_size, sayable, terms
 
 LEAVES: tuple[Any, ...] = (None, True, 1, 1.0, "0", "b" * 300)

@@ -11,7 +11,7 @@ import pytest
 
 from orchestration.store import bounded, thread_search, value_index
 from orchestration.store.bounded import SearchTooWide
-from orchestration.store.containment import contains
+from orchestration.store.contains import contains
 from orchestration.store.deliveries import page_sql
 from orchestration.store.run_lists import DEAD, of_all_sql, of_thread_sql
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
