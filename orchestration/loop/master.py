@@ -54,13 +54,13 @@ class MasterLoop:
         self._rng = rng
         self._admission = Admission(limits, rng, asyncio.get_running_loop().time)
         self._scheduler = Scheduler(limits, self._begin)
-        self._worker = Worker(store, executor, limits, emit, rng)
+        self.logs = ThreadLogs()
+        self._worker = Worker(store, executor, limits, emit, rng, enter=self.logs.enter)
         self._live: dict[str, Run] = {}
         self._threads: dict[str, list[Run]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
         self._accepting: Acceptance | None = None  # what is about to be, in this very turn
-        self.logs = ThreadLogs()
         self.watchers = Watchers(self.on_thread)
 
     @property

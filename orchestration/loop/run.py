@@ -13,7 +13,7 @@ from orchestration.loop.streams import RunStream
 
 if TYPE_CHECKING:
     from orchestration.loop.ports import Control
-    from orchestration.loop.threadlog import ThreadLog, ThreadLogs
+    from orchestration.loop.threadlog import ThreadLog
 
 
 NORMAL_PRIORITY = 5  # 0 is first, 10 last
@@ -135,8 +135,7 @@ class Run:
     ``stop`` is what it was told before the service died, and had not done.
     ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
     says that the store has made its thread when it accepted the run, and had nothing of it before;
-    ``recovered``, that it was there when the service started, and may have begun before. ``log`` is
-    what it writes for those who follow its thread, found among the ``logs``.
+    ``recovered``, that it was there when the service started, and may have begun before.
     """
 
     run_id: str
@@ -177,7 +176,6 @@ class Run:
     limits: tuple[str, ...] = ()
     stream: RunStream = field(default_factory=RunStream)
     log: "ThreadLog | None" = None
-    logs: "ThreadLogs | None" = None
     done: "asyncio.Future[Outcome] | None" = None
     stopped: "asyncio.Future[None] | None" = None
     task: "asyncio.Task[ThreadState] | None" = None

@@ -101,8 +101,6 @@ class Scheduler:
     def _waits(self, run: Run) -> Standing:
         if self._closed:
             return Standing(run.place, 0, "the service is stopping; it starts after the next start")
-        if not self._able:
-            return Standing(run.place, 0, "no worker process is there to execute it")
         match run.place:
             case Place.DELAYED:
                 left = self._delayed[run] - asyncio.get_running_loop().time()
@@ -113,6 +111,8 @@ class Scheduler:
             case Place.PARKED:
                 limit = self._queue.reached(run)
                 return Standing(run.place, 0, f"{limit} has all the runs working that it may have")
+            case _ if not self._able:
+                return Standing(run.place, 0, "no worker process is there to execute it")
             case _:
                 ahead = self._queue.before(run)
                 slots = f"{self.working} of {self._limits.concurrent_runs} slots busy"

@@ -283,7 +283,6 @@ class ThreadLogs:
 
         One that writes none, or is delayed, is to come again when it begins: there may be by then.
         """
-        run.logs = self
         log = self.open(run.thread_id) if run.logged else self._logs.get(run.thread_id)
         if log is not None and (run.logged or not run.delayed):
             self._wake(run.thread_id, log)

@@ -38,17 +38,26 @@ class Worker:
     """Makes attempts; holds what all attempts share.
 
     User code runs in a native task that is cancelled once. If it has not stopped ``cancel_grace``
-    seconds later, the attempt goes on without it and its task is a zombie.
+    seconds later, the attempt goes on without it and its task is a zombie. A run that writes no log
+    when it begins is handed to ``enter``, which may find one for it.
     """
 
     def __init__(
-        self, store: RunStore, executor: Executor, limits: Limits, emit: Emit, rng: Random
+        self,
+        store: RunStore,
+        executor: Executor,
+        limits: Limits,
+        emit: Emit,
+        rng: Random,
+        *,
+        enter: Callable[[Run], None],
     ) -> None:
         self._store = store
         self._executor = executor
         self._limits = limits
         self._emit = emit
         self._rng = rng
+        self._enter = enter
         self.zombies: set[asyncio.Task[ThreadState]] = set()
         self.draining = False  # whether a run that only now starts is to stop at once
 
@@ -79,8 +88,8 @@ class Worker:
                 run.kwargs.get("trace"),
             )
         )
-        if run.log is None and run.logs is not None:
-            run.logs.enter(run)
+        if run.log is None:
+            self._enter(run)
         if run.log is not None:
             run.log.begin(run)
         await self._execute(run)
