@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 
 from operations.database import DatabaseError
 from operations.errors import ConfigurationError
-from operations.event_loop import loop_factory, tune_the_collector
+from operations.event_loop import open_runner, tune_the_collector
 from operations.leaving import leave, left_behind
 from operations.logs import configure_logs
 from operations.settings import Settings
@@ -64,7 +64,7 @@ def serve(manifest_path: Path, host: str, port: int, settings: Settings) -> int:
     """
     configure_logs(settings.log_level, json=settings.log_format != "console", context=whereabouts)
     start = _Start()
-    with _signals_to(start.hear), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with _signals_to(start.hear), open_runner() as runner:
         try:
             exit_code = runner.run(_serve(manifest_path, host, port, settings, start))
         except _StoppedEarly as stopped:

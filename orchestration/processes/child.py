@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 import orjson
 
 from operations.errors import ConfigurationError
-from operations.event_loop import loop_factory, tune_the_collector
+from operations.event_loop import open_runner, tune_the_collector
 from operations.leaving import leave, left_behind
 from operations.logs import configure_logs
 from operations.watchdog import Watchdog
@@ -59,7 +59,7 @@ def main() -> None:
         signal.signal(number, _disregard)
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
-    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with open_runner() as runner:
         runner.run(_work(connection))
         if left := runner.run(left_behind()):
             leave(0, left)
