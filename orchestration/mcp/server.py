@@ -6,9 +6,11 @@ from importlib import metadata
 from typing import Any
 
 import mcp_types as wire
+from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.lowlevel import NotificationOptions, Server
 from mcp.server.models import InitializationOptions
 from mcp.server.request_state import RequestStateBoundary, RequestStateSecurity
+from opentelemetry import trace
 
 from orchestration.api.backend import Backend
 from orchestration.mcp import results
@@ -96,6 +98,12 @@ async def open_server(backend: Backend, farewell: Farewell) -> AsyncGenerator[Se
     server.add_request_handler("tasks/get", TaskParams, tasks.get)
     server.add_request_handler("tasks/update", UpdateParams, tasks.update)
     server.add_request_handler("tasks/cancel", TaskParams, tasks.cancel)
+    if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+        # Nobody takes the spans that the SDK makes of each message, a fiftieth of a call. Of ours
+        # a run is one, which goes on with the trace of whoever called.
+        server.middleware = [
+            one for one in server.middleware if not isinstance(one, OpenTelemetryMiddleware)
+        ]
     security = RequestStateSecurity(
         keys=[state_key(backend.settings.data_dir)],
         bind_principal=lambda ctx: visit_of(ctx).call.principal.identity,
