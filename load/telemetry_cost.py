@@ -28,10 +28,10 @@ BURST = 700  # runs
 CLIENTS = 50
 LOOK = 0.005  # seconds
 WITHOUT = """
-from operations.telemetry.aggregator import Aggregator
+from operations.telemetry.backlog import Inbox
 from orchestration.cli import main
 
-Aggregator.emit = lambda self, event: None
+Inbox.put = lambda self, event: None
 main()
 """
 GIVEN = {"text": "x"}

@@ -4,7 +4,7 @@ import asyncio
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from random import Random
 from typing import Self
@@ -61,8 +61,13 @@ class Aggregator:
         capacity: int = CAPACITY,
         cadence: float = CADENCE,
     ) -> None:
-        self._inbox = Inbox(capacity, importance, common, first)
-        self._half = capacity // 2
+        self._something = threading.Event()
+        self._enough = threading.Event()
+        self._inbox = Inbox(
+            capacity, importance, common, first, wake=self._something.set, hurry=self._hurry
+        )
+        self.emit: Callable[[object], None] = self._inbox.put
+        """Tell of something; never waits, from whatever thread."""
         self._cadence = cadence
         self._counters = [Inline(sink) for sink in counters]
         self._last = [Lane(sink, capacity, rng) for sink in last]
@@ -73,8 +78,6 @@ class Aggregator:
         ]
         self._trail = None if trail is None else Lane(trail, TRAIL_CAPACITY, rng, trail.prepare)
         self._parts = deque[Sequence[Record]]()  # of what was told, that are to be handed on
-        self._something = threading.Event()
-        self._enough = threading.Event()
         self._ended = threading.Event()
         self._closing = False
         self._much = False
@@ -98,14 +101,6 @@ class Aggregator:
         """How each of the sinks does."""
         lanes, counters = self._all_lanes, self._counters
         return [*(lane.state for lane in lanes), *(counter.state for counter in counters)]
-
-    def emit(self, event: object) -> None:
-        """Tell of something; never waits, from whatever thread."""
-        waiting = self._inbox.put(event)
-        if not self._something.is_set():
-            self._something.set()
-        if waiting >= self._half and not self._enough.is_set():
-            self._enough.set()
 
     async def __aenter__(self) -> Self:
         """Begin to hand on."""
@@ -143,6 +138,10 @@ class Aggregator:
     def _all_lanes(self) -> Sequence[Lane]:
         return self._lanes if self._trail is None else [self._trail, *self._lanes]
 
+    def _hurry(self) -> None:
+        if not self._enough.is_set():
+            self._enough.set()
+
     def _start(self) -> None:
         threading.Thread(target=self._run, name="telemetry", daemon=True).start()
 
@@ -156,6 +155,7 @@ class Aggregator:
                     self._hand_on_audit()
                 self._something.clear()
                 self._enough.clear()
+                self._inbox.rouse()
                 self._hand_on(rest=True)
                 self._restart_in = _RESTART_FIRST
         except BaseException as error:  # noqa: BLE001 - whatever it is, another thread takes over

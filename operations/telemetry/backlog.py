@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 
 from operations.telemetry.record import Importance, Record, make_record
@@ -16,6 +16,7 @@ class Inbox:
 
     Records are made of them when they are taken, or when there is no room: not by who tells, who
     has something else to do. They are numbered from ``first``, in the order they were told.
+    ``wake`` is called at the first event after ``rouse``, ``hurry`` while half the room is taken.
     """
 
     def __init__(
@@ -24,9 +25,16 @@ class Inbox:
         importance: Mapping[type, Importance],
         common: Mapping[str, str],
         first: int,
+        *,
+        wake: Callable[[], None],
+        hurry: Callable[[], None],
     ) -> None:
         self.dropped: Counter[Importance] = Counter()
         self._capacity = capacity  # events
+        self._half = capacity // 2
+        self._wake = wake
+        self._hurry = hurry
+        self._woken = False
         self._importance = importance
         self._common = common
         self._numbers = count(first)
@@ -39,16 +47,21 @@ class Inbox:
     def __len__(self) -> int:
         return len(self._told) + len(self._records)
 
-    def put(self, event: object) -> int:
-        """Keep an event, in place of the oldest of the least importance if there is no room.
-
-        Return how many wait.
-        """
+    def put(self, event: object) -> None:
+        """Keep an event, in place of the oldest of the least importance if there is no room."""
         self._told.append((time.time(), event))
+        if not self._woken:
+            self._woken = True
+            self._wake()
         waiting = len(self._told) + len(self._records)
-        if waiting > self._capacity:
-            self._make_room()
-        return waiting
+        if waiting >= self._half:
+            self._hurry()
+            if waiting > self._capacity:
+                self._make_room()
+
+    def rouse(self) -> None:
+        """Have the next event wake again: what is there now is about to be taken."""
+        self._woken = False
 
     def take(self) -> list[Record]:
         """Return what waits, in order."""

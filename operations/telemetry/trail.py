@@ -35,6 +35,8 @@ class Trail:
         self._segments = Segments(folder, size=min(_SEGMENT, total // 4), total=total)
         self._writer = f"{time.time_ns():x}-{os.getpid()}"
         self._number = 0  # of the last entry that was made
+        self._common: Mapping[str, str] = {}
+        self._rest: Mapping[str, str] = {}  # of what is common, that is no part of the head
         self._written = 0  # entries
         self._open = False
         self._heard: Callable[[bool], None] | None = None
@@ -92,17 +94,23 @@ class Trail:
     def _entry(self, record: Record) -> bytes:
         self._number += 1
         event = record.event
-        entry = {
+        kind = type(event)
+        if record.common is not self._common:
+            self._common = record.common
+            self._rest = {k: v for k, v in record.common.items() if k not in _HEAD}
+        entry: dict[str, Any] = {
             "writer": self._writer,
             "number": self._number,
             "at": iso_of(record.at),
-            "event": type(event).__name__,
+            "event": kind.__name__,
+            **self._rest,
         }
-        entry = {**entry, **record.common, **entry}
-        for name in _names(type(event)):
-            value = getattr(event, name)
-            entry[name] = value[:_LONG] if isinstance(value, str) else value
-        return dumps(entry)
+        for name in _names(kind):
+            entry[name] = getattr(event, name)
+        line = dumps(entry)
+        if len(line) > _LONG:  # or no text in it can be too long
+            line = dumps({k: v[:_LONG] if isinstance(v, str) else v for k, v in entry.items()})
+        return line
 
 
 def write_down(folder: Path, event: object) -> None:
