@@ -87,6 +87,21 @@ def checked(document: Any, known: Known) -> Plan:
     return plan
 
 
+def require_known(workflow: Workflow, known: Known) -> None:
+    """Refuse a workflow, mistakes or not, that has steps which nobody can do.
+
+    Raises:
+        WorkflowRefused: it has; each is named, a hundred at the most.
+    """
+    missing = (
+        mistake
+        for number, step in enumerate(workflow.steps)
+        for mistake in _missing(step, f"/steps/{number}", known)
+    )
+    if mistakes := list(islice(missing, MOST_MISTAKES)):
+        raise WorkflowRefused(mistakes)
+
+
 def _malformed(error: ValidationError, document: Any) -> Iterator[Mistake]:
     for entry in error.errors(include_url=False):
         if entry["type"] == "too_short" and entry["input"]:

@@ -13,7 +13,7 @@ from langgraph.config import get_config
 
 from coordinator.advice import Advisor
 from coordinator.caching import AnswerCache
-from coordinator.checking import Known, checked
+from coordinator.checking import Known, checked, require_known
 from coordinator.compilation import CONDUCTOR, Compiled, blank, compiled, picture
 from coordinator.conductor import Circumstances, Conductor, Saver
 from coordinator.crew import Crew
@@ -25,7 +25,7 @@ from orchestration.graphs.arguments import CLIENT_KEY
 from orchestration.graphs.contexts import fitted
 from orchestration.graphs.factories import Equip, Graph, Occasion
 from orchestration.graphs.jsontext import dumps
-from orchestration.graphs.registry import GraphRegistry
+from orchestration.graphs.registry import GraphNotFound, GraphRegistry
 
 WORKFLOW = "_workflow"  # no graph of a project can have this name
 SPEC = "workflow"  # where a run's config has its workflow
@@ -77,7 +77,7 @@ class WorkflowSource:
 
         Raises:
             NoWorkflow: there is none for a run to do.
-            WorkflowRefused: it has mistakes.
+            WorkflowRefused: it has mistakes; or, for a run, steps that nobody here can do.
         """
         spec = self._spec(occasion.config)
         if spec is None:
@@ -96,12 +96,19 @@ class WorkflowSource:
         if occasion.access != "threads.create_run":
             yield graph
             return
+        require_known(made.plan.workflow, self._known)
         saver = None if isinstance(graph.checkpointer, bool) else graph.checkpointer
         conductor = self._conductor(made.plan, occasion.config, saver)
         if saver is not None:
             graph.checkpointer = conductor.watching(saver)
         graph.config = {"configurable": {CONDUCTOR: conductor}}
         yield graph
+
+    @property
+    def _known(self) -> Known:
+        """Who can do steps for sure: agents say what they can do only once they have started."""
+        tools = () if self._tools is None else self._tools.names
+        return Known(tools=tools, graphs=self._graphs.names)
 
     def _spec(self, config: RunnableConfig) -> Any:
         configurable = config.get("configurable", {})
@@ -155,8 +162,10 @@ class GraphSteps:
         """Run a graph within the current node; return its last values as JSON.
 
         Raises:
-            GraphNotFound: there is no graph of that name.
+            GraphNotFound: the project has no graph of that name.
         """
+        if name not in self._graphs.names:  # that of all workflows would begin itself, for ever
+            raise GraphNotFound(name, self._graphs.names)
         config = get_config()
         async with self._graphs.open(name, config, checkpointed=False) as graph:
             options: dict[str, Any] = {}

@@ -13,8 +13,11 @@ import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
 from operations.errors import ConfigurationError
+from orchestration.graphs.registry import Equipment, GraphNotFound, GraphRegistry
+from orchestration.graphs.workflows import WORKFLOW, GraphSteps, WorkflowSource
 from tests.agents.kinds import PLAYERS
 from tests.api.client import open_client, parts_of
+from tests.coordinator.stage import FirstArm
 
 WORKER = {
     "kind": "process",
@@ -214,6 +217,37 @@ async def test_a_run_of_a_workflow_that_nobody_gave_says_so(tmp_path: Path) -> N
     async with service(tmp_path) as client:
         response = await client.post("/runs/wait", json={"assistant_id": "_workflow", "input": {}})
     assert response.json()["__error__"]["error"] == "NoWorkflow"
+
+
+async def test_a_run_with_steps_that_nobody_can_do_begins_none_of_them(tmp_path: Path) -> None:
+    steps = [FIRST, {"id": "s", "graph": "_workflow"}, {"id": "t", "tool": "none"}]
+    config = {"configurable": {"workflow": {"name": "w", "steps": steps}}}
+    body = {"assistant_id": "_workflow", "input": {"text": "hi"}, "config": config}
+    async with service(tmp_path) as client:
+        error = (await client.post("/runs/wait", json=body)).json()["__error__"]
+    assert error["error"] == "WorkflowRefused"
+    assert error["message"].split("; ") == [
+        "/steps/1/graph: there is no graph '_workflow'. Known are: play.",
+        "/steps/2/tool: there is no tool 'none'. There are none.",
+    ]
+
+
+async def test_the_graph_of_all_workflows_is_no_step_of_one() -> None:
+    graphs = GraphRegistry({}, {}, Equipment(None, None))
+    steps = GraphSteps(graphs)
+    graphs.add(WORKFLOW, WorkflowSource(graphs, FirstArm(), print, tools=None, kept=lambda _: None))
+    with pytest.raises(GraphNotFound, match="there is no graph '_workflow'"):
+        await steps.run(WORKFLOW, {})
+
+
+async def test_what_a_workflow_gave_is_there_although_its_graph_is_not_any_more(
+    tmp_path: Path,
+) -> None:
+    async with service(tmp_path) as client:
+        run = await submitted(client, input={"text": "hi"})
+    async with open_client(tmp_path, "echo") as client:
+        state = (await client.get(f"/threads/{run['thread_id']}/state")).json()
+    assert state["values"] == run["values"]
 
 
 async def test_a_workflow_is_done_although_a_client_sends_an_empty_config(tmp_path: Path) -> None:
