@@ -162,7 +162,7 @@ def _mistakes(workflow: Workflow, known: Known) -> Iterator[Mistake]:
             first = ids.index(step.id)
             yield Mistake(f"{where}/id", f"/steps/{first} has this id too. Ids are for one step.")
         found = _Found(step, where)
-        yield from found.mistakes(ids)
+        yield from found.mistakes(ids, aside)
         needs[step.id] = frozenset({*step.needs, *found.steps}) & frozenset(ids)
         yield from _wrong_needs(step, where, ids, aside)
         yield from _missing(step, where, known)
@@ -197,11 +197,13 @@ class _Found:
             if one.name == "steps" and one.keys:
                 self.steps.add(one.keys[0])
 
-    def mistakes(self, ids: Sequence[str]) -> Iterator[Mistake]:
+    def mistakes(self, ids: Sequence[str], aside: Collection[str]) -> Iterator[Mistake]:
         """Yield what is wrong, where ``ids`` are the steps that there are."""
         yield from self._refused
         for pointer, reference in self._references:
             problem = self._problem(pointer, reference, ids)
+            if problem is None and reference.name == "steps":
+                problem = _unreachable(self._step, reference.keys[0], aside)
             if problem is not None:
                 yield Mistake(self._where + pointer, problem)
 
@@ -240,12 +242,17 @@ def _wrong_needs(
         if need not in ids:
             problem = f"there is no step {need!r}. {nearest(need, ids)}"
             yield Mistake(f"{where}/needs/{number}", problem)
-        elif need in aside and step.id not in aside:
-            problem = (
-                f"the step is unreachable: {need!r} is done only when another step has failed, "
-                "and the workflow fails then. Need another step."
-            )
-            yield Mistake(f"{where}/needs/{number}", problem)
+        elif (unreachable := _unreachable(step, need, aside)) is not None:
+            yield Mistake(f"{where}/needs/{number}", unreachable)
+
+
+def _unreachable(step: Step, need: str, aside: Collection[str]) -> str | None:
+    if need not in aside or step.id in aside:
+        return None
+    return (
+        f"the step is unreachable: {need!r} is done only when another step has failed, "
+        "and the workflow fails then. Need another step."
+    )
 
 
 def _missing(step: Step, where: str, known: Known) -> Iterator[Mistake]:
