@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
@@ -16,7 +17,7 @@ from coordinator.budget import Budget, Most
 from coordinator.caching import AnswerCache
 from coordinator.choosing import AdvisedWays, Choosing, FirstWay, Way
 from coordinator.crew import Crew
-from coordinator.errors import CoordinatorError
+from coordinator.errors import CoordinatorError, NeedsUnmet
 from coordinator.pace import Pace
 from coordinator.plan import Plan
 from coordinator.results import Results, StepResult
@@ -25,6 +26,9 @@ from coordinator.step_events import Emit
 from coordinator.turns import Turns
 
 RESULTS = "steps"  # the channel
+_READ = "__pregel_read"  # LangGraph's: reads the channels of a super-step
+_BEGINS = "branch:to:"  # LangGraph's: the channel that begins a node
+_SENDS = "__pregel_tasks"  # LangGraph's: the channel of what begins nodes with a state of their own
 Saver = BaseCheckpointSaver[Any]
 
 
@@ -74,6 +78,7 @@ class Conductor:
         width = self._pace.width if self._pace is not None else lambda _ready, _running: most
         self._turns = Turns(plan.needs, self._ranks(), width)
         self._recalled: asyncio.Future[None] | None = None
+        self._absent: set[str] = set()  # steps that are not part of this super-step
         self._place: dict[str, Any] | None = None  # of the checkpoint; known once a step begins
         self.now = asyncio.get_running_loop().time
 
@@ -97,12 +102,15 @@ class Conductor:
 
         Raises:
             GraphInterrupt, GraphDrained: the turn does not come in this execution.
+            NeedsUnmet: it does not come at all.
         """
         self._place = _place_of(runtime)
         await self._recall(state, runtime)
         if not self.side_by_side:
             yield
             return
+        if missing := self.plan.needs[step] & self._absent:
+            raise NeedsUnmet(step, sorted(missing))
         self._turns.draining = lambda: runtime.drain_requested
         try:
             await self._turns.wait(step)
@@ -197,6 +205,7 @@ class Conductor:
             if self.side_by_side:
                 found = await self._recorded()
                 self._turns.end(*found)
+                self._absent = self.plan.steps.keys() - _with_a_task(self.plan.order)
             else:
                 found = self._before(state, runtime)
             self.results.update(found)
@@ -247,6 +256,15 @@ def _place_of(runtime: Runtime[Any]) -> dict[str, Any] | None:
         "checkpoint_ns": info.checkpoint_ns.rpartition("|")[0],
         "checkpoint_id": info.checkpoint_id,
     }
+
+
+def _with_a_task(steps: Sequence[str]) -> set[str]:
+    """Return those of the steps that are part of the super-step of this task."""
+    begins = {f"{_BEGINS}{step}": step for step in steps}
+    read = get_config().get("configurable", {})[_READ]
+    found: dict[str, Any] = read([*begins, _SENDS])
+    sent = {send.node for send in found.pop(_SENDS, ())}
+    return sent.union(begins[channel] for channel in found)
 
 
 def bounds(section: BudgetSection | None) -> Most:

@@ -1,5 +1,7 @@
 """What can go wrong with a workflow, and what is still true then."""
 
+from collections.abc import Sequence
+
 
 class CoordinatorError(Exception):
     """The base of all that this room raises."""
@@ -31,6 +33,18 @@ class StepFailed(CoordinatorError):
         super().__init__(f"step {step!r}: {kind}: {message}")
         self.step = step
         self.kind = kind
+
+
+class NeedsUnmet(CoordinatorError):
+    """A step needs others that this run does not come to, and so its workflow fails."""
+
+    def __init__(self, step: str, needs: Sequence[str]) -> None:
+        super().__init__(
+            f"step {step!r} needs {', '.join(map(repr, needs))}, to which this run does not come: "
+            "it was sent past that, or began with another workflow. Begin anew, with an input."
+        )
+        self.step = step
+        self.needs = needs
 
 
 class StepTimeout(CoordinatorError):

@@ -1,0 +1,98 @@
+"""Steps whose needs a run does not come to: it fails and says so, and does not wait for ever."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from langgraph.types import Command, Send
+
+from coordinator.crew import Crew
+from coordinator.errors import NeedsUnmet
+from tests.coordinator.stage import Stage, Tools, echo, step, workflow
+from tests.simulation.simloop import SimLoop, simulate
+
+MODES = ["parallel", "adaptive"]
+DURABILITIES = ["sync", "async", "exit"]
+RETRY = {"attempts": 2, "first": 1, "jitter": False}
+
+
+class Chain:
+    """A workflow in which ``b`` needs ``a``, which is tried twice; `goes_on` with a command."""
+
+    def __init__(self, mode: str, durability: str, **of_b: Any) -> None:
+        self.failures = 0
+        of_a = {"retry": RETRY}
+        steps = [step("b", needs=["a"], **of_b), step("a", "flaky", **of_a), step("beside")]
+        crew = Crew(tools=Tools(echo=echo, flaky=self._flaky))
+        self.stage = Stage(workflow(*steps, mode=mode), crew, durability=durability)
+
+    async def _flaky(self, arguments: Any, use: Any) -> Any:
+        self.failures += 1
+        if self.failures % 2:
+            raise ValueError("not yet")
+        return arguments
+
+    async def goes_on(self, command: Command[Any]) -> dict[str, Any]:
+        async with asyncio.timeout(60):
+            return await self.stage.play(command)
+
+    @property
+    def ended(self) -> list[str]:
+        return [name for update in self.stage.updates for name in update]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_a_step_that_was_made_to_need_another_while_it_asked_says_that_it_is_not_there(
+    mode: str, durability: str
+) -> None:
+    async def main(_: SimLoop) -> None:
+        chain = Chain(mode, durability, approval=True)
+        await chain.stage.play({})
+        answer = {"decision": "approve", "hash": chain.stage.questions[0]["hash"]}
+        before = chain.stage.document
+        first, *others = before["steps"]
+        added = [{**first, "needs": ["a", "c"]}, *others, step("c")]
+        chain.stage.document = {**before, "steps": added}
+        with pytest.raises(NeedsUnmet, match="step 'b' needs 'c', to which this run does not"):
+            await chain.goes_on(Command(resume=answer))
+        chain.stage.document = before
+        values = await chain.goes_on(Command(resume=answer))
+        assert values["steps"]["b"]["status"] == "done"
+
+    simulate(0, main)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("durability", DURABILITIES)
+def test_a_run_that_is_sent_past_what_a_step_needs_says_so(mode: str, durability: str) -> None:
+    async def main(_: SimLoop) -> None:
+        chain = Chain(mode, durability)
+        await chain.stage.play({})
+        with pytest.raises(NeedsUnmet, match="step 'b' needs 'a'"):
+            await chain.goes_on(Command(goto="b"))
+
+    simulate(0, main)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize(
+    ("goto", "ended"),
+    [
+        ("beside", ["beside"]),
+        (["b", "a"], ["a", "b"]),
+        ([Send("b", {}), Send("a", {})], ["a", "b"]),
+    ],
+)
+def test_a_run_that_is_sent_to_all_that_its_steps_need_does_them(
+    mode: str, durability: str, goto: Any, ended: list[str]
+) -> None:
+    async def main(_: SimLoop) -> None:
+        chain = Chain(mode, durability)
+        await chain.stage.play({})
+        chain.stage.updates.clear()
+        await chain.goes_on(Command(goto=goto))
+        assert chain.ended == ended
+
+    simulate(0, main)
