@@ -28,6 +28,7 @@ _SHOWN = 20  # mistakes
 _RESULT = frozenset({"status", "output", "error"})  # what there is of a step
 _NAMES = ("input", "steps")
 _ITEM_NAMES = ("item", "index")
+_OF_ITEMS = frozenset({"input", "variants", "fallbacks", "cache"})  # where these can be used
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,10 +207,11 @@ class _Found:
                 problem = _unreachable(self._step, reference.keys[0], aside)
             if problem is not None:
                 yield Mistake(self._where + pointer, problem)
+        yield from self._wrong_key()
 
     def _problem(self, pointer: str, reference: Reference, ids: Sequence[str]) -> str | None:
         said = ".".join((reference.name, *reference.keys))
-        inside = pointer.split("/")[1] in {"input", "variants", "fallbacks"}
+        inside = pointer.split("/")[1] in _OF_ITEMS
         names = (*_NAMES, *_ITEM_NAMES) if self._step.map is not None and inside else _NAMES
         if reference.name not in names:
             return f"there is no {said!r}. {nearest(reference.name, names)}"
@@ -223,6 +225,21 @@ class _Found:
         if len(reference.keys) > 1 and reference.keys[1] not in _RESULT:
             return f"{said!r}: a step has no such thing. {nearest(reference.keys[1], _RESULT)}"
         return None
+
+    def _wrong_key(self) -> Iterator[Mistake]:
+        """Yield that all items of a map would be given the answer to the first one."""
+        cache = self._step.cache
+        if self._step.map is None or cache is None or cache.key is None or self._refused:
+            return
+        if not any(
+            pointer.startswith("/cache/") and reference.name in _ITEM_NAMES
+            for pointer, reference in self._references
+        ):
+            problem = (
+                "every item would be given what the first one gave. Refer to 'item' or 'index', or "
+                "leave the key out: it is then who does it and the input."
+            )
+            yield Mistake(f"{self._where}/cache/key", problem)
 
 
 def _wrong_condition(step: Step, where: str) -> Iterator[Mistake]:

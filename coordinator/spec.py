@@ -77,7 +77,7 @@ class Variant(Target):
 
 
 class Map(Part):
-    """A step for each item of a list: ``item`` and ``index`` are what its input may refer to."""
+    """A step for each item of a list: ``item`` and ``index`` are for its input and key."""
 
     over: Any  # a list, or an expression for one
     concurrency: Count = 8  # items at a time

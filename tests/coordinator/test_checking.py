@@ -9,6 +9,10 @@ from coordinator.spec import MOST_STEPS
 
 KNOWN = Known(agents={"summarize", "fast"}, tools={"fetch"}, graphs={"digest"})
 
+SAME = (
+    "/steps/0/cache/key: every item would be given what the first one gave. Refer to 'item' or "
+    "'index', or leave the key out: it is then who does it and the input."
+)
 NOBODY = "no agent can do 'summarise', and no pool has this name. Did you mean summarize?"
 ASIDE = (
     "the step is unreachable: 'undo' is done only when another step has failed, "
@@ -74,6 +78,12 @@ def test_what_differs_in_the_order_of_its_keys_is_the_same_workflow() -> None:
          ["/steps/0/input: there is no 'inptu.x'. Did you mean input?"]),
         ([step("a", input="{{ item }}")],
          ["/steps/0/input: there is no 'item'. Known are: input, steps."]),
+        ([step("a", cache={"key": "{{ item }}"})],
+         ["/steps/0/cache/key: there is no 'item'. Known are: input, steps."]),
+        ([step("a", map={"over": [1, 2]}, cache={"key": ["k", "{{ input.v }}"]})],
+         [SAME]),
+        ([step("a", map={"over": [1, 2]}, cache={"key": "k"}, input="{{ item }}")],
+         [SAME]),
         ([step("a", input="{{ steps }}")],
          ["/steps/0/input: 'steps' alone refers to nothing. Name one, as in steps.a.output."]),
         ([step("a", when="{{ input.x }} > 3")],

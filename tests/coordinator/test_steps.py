@@ -364,6 +364,17 @@ async def test_the_same_key_is_not_worked_for_twice_in_its_time() -> None:
     assert len(list(filter(told(StepCached), stage.events))) == 1
 
 
+@pytest.mark.parametrize(
+    ("key", "made"), [("{{ item.k }}", [1, 3]), (["{{ index }}"], [1, 2, 3]), (None, [1, 2, 3])]
+)
+async def test_items_with_the_same_key_are_not_worked_for_twice(key: Any, made: list[int]) -> None:
+    calls = Calls()
+    each = {"over": [{"k": "x", "n": 1}, {"k": "x", "n": 2}, {"k": "y", "n": 3}], "concurrency": 1}
+    spec = workflow(step("a", "note", map=each, input="{{ item.n }}", cache={"key": key}))
+    await Stage(spec, calls.crew).play({})
+    assert calls.made == made
+
+
 def test_what_is_cached_is_done_again_when_its_time_is_over() -> None:
     async def main(loop: SimLoop) -> None:
         calls = Calls()
