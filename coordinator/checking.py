@@ -1,5 +1,6 @@
 """What is wrong with a workflow, before any of it is done, where, and how to mend it."""
 
+from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from graphlib import CycleError
 from itertools import islice
 from typing import Any, cast
 
+import orjson
 from pydantic import ValidationError
 
 from coordinator.errors import CoordinatorError
@@ -81,7 +83,10 @@ def checked(document: Any, known: Known) -> Plan:
     mistakes = list(_too_much(workflow)) or list(islice(_mistakes(workflow, known), MOST_MISTAKES))
     if mistakes:
         raise WorkflowRefused(mistakes)
-    plan = planned(workflow)
+    try:
+        plan = planned(workflow)
+    except orjson.JSONEncodeError:
+        raise WorkflowRefused(list(islice(_not_kept(document), MOST_MISTAKES))) from None
     collisions = list(_collisions(plan))
     if collisions:
         raise WorkflowRefused(collisions)
@@ -320,6 +325,22 @@ def _cycles(workflow: Workflow, needs: Mapping[str, frozenset[str]]) -> Iterator
             for name in new:
                 problem = "the step is unreachable: it is behind steps that wait for each other."
                 yield Mistake(f"/steps/{places[name]}/needs", problem)
+
+
+def _not_kept(document: Any) -> Iterator[Mistake]:
+    """Yield what a file of JSON can say, and the service could not store or send."""
+    left = deque[tuple[tuple[str, ...], Any]]([((), document)])
+    while left:
+        keys, value = left.popleft()
+        if isinstance(value, dict):
+            inside = cast("dict[str, Any]", value).items()
+            left.extend(((*keys, key), inner) for key, inner in inside)
+        elif isinstance(value, list | tuple):
+            listed = cast("Sequence[Any]", value)
+            left.extend(((*keys, str(number)), inner) for number, inner in enumerate(listed))
+        elif isinstance(value, int) and not -(2**63) <= value < 2**64:
+            problem = "a whole number has at most 64 bits. Use a smaller one, or a text."
+            yield Mistake(_pointer(keys), problem)
 
 
 def _collisions(plan: Plan) -> Iterator[Mistake]:

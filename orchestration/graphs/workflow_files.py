@@ -29,7 +29,8 @@ def read_workflow(file: Path) -> Any:
         ConfigurationError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        document = json.loads(file.read_text(encoding="utf-8-sig"))
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair is no text
     except OSError as error:
         problem = f"it cannot be read ({error.strerror})"
         raise ConfigurationError(str(file), problem, "Name a readable file.") from None
@@ -42,6 +43,7 @@ def read_workflow(file: Path) -> Any:
         raise ConfigurationError(
             str(file), "this is not JSON in UTF-8", "A workflow is a JSON object."
         ) from None
+    return document
 
 
 def load_workflows(manifest: Manifest) -> list[tuple[Any, Plan]]:

@@ -73,6 +73,7 @@ def test_what_agents_say_only_when_they_have_started_is_not_missed(cli: CliRunne
         (b"{", "w.json:1:2: this is not JSON"),
         (b"\xff\xfe", "w.json: this is not JSON in UTF-8"),
         (b"[" * 100_000, "w.json: this is not JSON in UTF-8"),
+        (b'{"name": "\\ud800"}', "w.json: this is not JSON in UTF-8"),
     ],
 )
 def test_a_file_that_is_no_json_is_misuse(

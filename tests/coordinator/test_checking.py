@@ -168,6 +168,19 @@ def test_what_would_take_long_to_read_is_not_read(texts: list[str]) -> None:
     assert found.startswith("/steps/1: a workflow has at most 2000 expressions")
 
 
+@pytest.mark.parametrize(
+    ("more", "pointer"),
+    [
+        ({"input": {"n": [0, 2**64]}}, "/steps/0/input/n/1"),
+        ({"fallbacks": [{"tool": "fetch", "input": -(2**63) - 1}]}, "/steps/0/fallbacks/0/input"),
+        ({"budget": {"steps": 2**64}}, "/steps/0/budget/steps"),
+    ],
+)
+def test_a_number_that_cannot_be_kept_is_told(more: Any, pointer: str) -> None:
+    expected = f"{pointer}: a whole number has at most 64 bits. Use a smaller one, or a text."
+    assert mistakes(step("a", **more)) == [expected]
+
+
 def test_what_is_not_known_is_not_missed() -> None:
     checked({"name": "w", "steps": [{"id": "a", "agent": "whoever"}]}, Known())
     assert mistakes({"id": "a", "agent": "b"}, known=Known(agents=()))[0].endswith(
