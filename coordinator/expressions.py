@@ -23,6 +23,11 @@ MOST_DEPTH = 32  # levels of an input
 REMEMBERED = 2_048  # compiled expressions
 
 _FORBIDDEN = (nodes.Call, nodes.Pow)
+# What jinja and its filters raise where something does not fit, or is nested too deep.
+_MISFITS = (
+    TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError,
+    RecursionError,
+)  # fmt: skip
 
 
 class ExpressionRefused(CoordinatorError):
@@ -138,7 +143,7 @@ def _filled(text: str, names: Mapping[str, Any]) -> Any:
         found = _compiled(text)(names)
     except UndefinedError as error:
         raise ExpressionFailed(f"{text}: {error.message}") from error
-    except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+    except _MISFITS as error:
         raise ExpressionFailed(f"{text}: {error}") from error
     return found
 

@@ -1,6 +1,7 @@
 """References: they keep types, name what is missing, and cannot be made to cost much."""
 
 import tracemalloc
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -92,10 +93,14 @@ def test_an_expression_stands_for_its_value(value: Any, expected: Any) -> None:
         ("{{ input.list | join(input.big) }}", f"longer than {MOST_RESULT} characters"),
         ("{{ input.big }}{{ input.big }}{{ input.big }}", f"longer than {MOST_RESULT} characters"),
         ("{{ input.list | map }}", "map requires a filter argument"),
+        ("{{ input.list | dictsort }}", "has no attribute 'items'"),
+        ("{{ input.deep | tojson }}", "recursion"),
     ],
 )
 def test_what_cannot_be_filled_in_is_told(template: str, complaint: str) -> None:
-    names = {**NAMES, "input": {**NAMES["input"], "big": "x" * (MOST_RESULT // 2)}}
+    deep = reduce(lambda within, _: [within], range(5_000), list[Any]())
+    more = {"big": "x" * (MOST_RESULT // 2), "deep": deep}
+    names = {**NAMES, "input": {**NAMES["input"], **more}}
     with pytest.raises(ExpressionFailed) as failed:
         fill_in(template, names)
     assert complaint in str(failed.value)
