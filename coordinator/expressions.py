@@ -182,6 +182,15 @@ def _followed(name: str, keys: Sequence[Any], names: Mapping[str, Any]) -> Any:
     if isinstance(value, Undefined):
         str(value)  # says what is missing
     _SANDBOX.spend_on(value)
+    return _copied(value)
+
+
+def _copied(value: Any) -> Any:
+    """Return a JSON value such that whoever gets it may change it."""
+    if isinstance(value, dict):
+        return {key: _copied(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copied(inner) for inner in value]
     return value
 
 

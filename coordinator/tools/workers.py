@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
+from copy import deepcopy
 from typing import Any
 
 import orjson
@@ -60,7 +61,7 @@ def _looking_up(tool: LookupTool) -> Work:
         key = str(given)
         if key not in tool.table:
             raise LookupError(f"there is no {key[:64]!r} in the table")
-        return tool.table[key]
+        return deepcopy(tool.table[key])  # or whoever gets it could change the table
 
     return look_up
 

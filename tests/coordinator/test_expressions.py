@@ -70,6 +70,12 @@ def test_an_expression_stands_for_its_value(value: Any, expected: Any) -> None:
     assert fill_in(value, NAMES) == expected
 
 
+def test_what_is_given_is_a_copy_that_may_be_changed() -> None:
+    given = fill_in("{{ steps.a.output }}", NAMES)
+    given["rows"][0]["k"] = "changed"
+    assert fill_in("{{ steps.a.output.rows[0].k }}", NAMES) == 1
+
+
 @pytest.mark.parametrize(
     ("template", "complaint"),
     [

@@ -76,3 +76,24 @@ async def test_what_grows_from_step_to_step_is_stopped_before_it_fills_the_memor
     stage = Stage(workflow(*steps), Crew(tools=Tools(echo=echo)))
     with pytest.raises(StepFailed, match="step 's4': ExpressionFailed"):
         await stage.play({"x": "y" * 100})
+
+
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+async def test_what_is_done_with_an_argument_changes_neither_results_nor_the_next_attempt(
+    mode: str,
+) -> None:
+    seen: list[Any] = []
+
+    async def add(numbers: list[int], use: Use) -> Any:
+        numbers.append(len(seen))
+        seen.append(numbers)
+        if len(seen) == 1:
+            raise ValueError("once more")
+        return numbers
+
+    again = {"attempts": 2, "first": 0.01}
+    spec = workflow(
+        step("a", input=[7]), step("b", "add", input="{{ steps.a.output }}", retry=again), mode=mode
+    )
+    steps = (await Stage(spec, Crew(tools=Tools(echo=echo, add=add))).play({}))["steps"]
+    assert (steps["a"]["output"], steps["b"]["output"]) == ([7], [7, 1])

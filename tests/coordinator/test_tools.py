@@ -363,6 +363,14 @@ def test_views_and_lookups_are_filled_in_and_looked_up() -> None:
     working(tools, play)
 
 
+def test_what_was_looked_up_may_be_changed_and_the_table_stays() -> None:
+    async def play(bench: Workbench) -> None:
+        (await bench.use("country", "de"))["name"] = "changed by whoever got it"
+        assert await bench.use("country", "de") == {"name": "Germany"}
+
+    working({"country": {"kind": "lookup", "table": {"de": {"name": "Germany"}}}}, play)
+
+
 def test_an_agent_does_what_it_is_given_and_is_left_alone_when_it_fails() -> None:
     section = {"kind": "agent", "agent": "play", "breaker": {"failures": 1}, "input": 2}
 
