@@ -77,6 +77,7 @@ class ConfiguredTools:
         if key is not None:
             value, found = self._cache.get(key)
             if found:
+                chain.sources[name] = "cache"
                 return value
         try:
             value = await self._within_budget(name, chain)
@@ -85,7 +86,9 @@ class ConfiguredTools:
                 raise
             use = chain.use
             self._emit(ToolFellBack(name, tool.fallback, use.workflow, use.run_id, str(error)))
-            return await chain.once(tool.fallback, self._used)
+            value = await chain.once(tool.fallback, self._used)
+            chain.sources[name] = "fallback"
+            return value
         if key is not None and tool.cache is not None:
             self._cache.put(key, value, tool.cache.ttl)
         return value
@@ -149,13 +152,19 @@ class ConfiguredTools:
             features=Features(steps=1, width=1, priority=use.priority, load=0.0),
         )
         decision = self._advisor.choose(question)
+        variant = decision.arm.variant or ""
         began = self._time()
         try:
-            value = await chain.once(decision.arm.variant or "", self._used)
+            value = await chain.once(variant, self._used)
         except ToolFailed:
             self._advisor.learn(decision.decision_id, Result(self._time() - began, success=False))
             raise
-        self._advisor.learn(decision.decision_id, Result(self._time() - began, success=True))
+        source = chain.sources.get(variant)
+        if source is not None:  # of a choice, what is true of its variant
+            chain.sources[name] = source
+        if source != "cache":  # which says nothing of how long it takes
+            result = Result(self._time() - began, success=source is None)
+            self._advisor.learn(decision.decision_id, result)
         return value
 
     def _left_alone(self, name: str) -> bool:

@@ -1,28 +1,34 @@
 """One use of a tool with all that it needs: each is done once, independent ones at once."""
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from coordinator.budget import Budget
 from coordinator.toolbox import Use
 
 Do = Callable[[str, "Chain"], Awaitable[Any]]
+Source = Literal["cache", "fallback"]
 
 
 class Chain:
-    """What a chain was given, and what its tools have given so far."""
+    """What a chain was given, and what its tools have given so far.
+
+    ``sources`` are of what tools have not given themselves.
+    """
 
     def __init__(self, arguments: Any, use: Use, budget: Budget) -> None:
         self.arguments = arguments
         self.use = use
         self.budget = budget
+        self.sources: dict[str, Source] = {}
         self._given: dict[str, asyncio.Future[Any]] = {}
 
     def within(self, budget: Budget) -> Self:
         """Return the same chain, for those who have a budget of their own."""
-        chain = type(self)(self.arguments, self.use, budget)
-        chain._given = self._given  # noqa: SLF001 - its own kind
+        chain = copy.copy(self)
+        chain.budget = budget
         return chain
 
     async def all_of(self, names: Iterable[str], do: Do) -> dict[str, Any]:

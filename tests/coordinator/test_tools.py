@@ -12,6 +12,7 @@ from agents.errors import TaskRejected
 from agents.network.message import Origin
 from agents.network.network import AgentNetwork
 from agents.pools import AgentPools
+from coordinator.advice import Result
 from coordinator.budget import Most
 from coordinator.caching import MOST_OF_ONE, AnswerCache
 from coordinator.errors import BudgetSpent, ToolFailed
@@ -201,6 +202,44 @@ def test_variants_are_chosen_by_experience_and_those_left_alone_are_not() -> Non
         after = [(await bench.use("any", run_id=f"s{n}"))["by"] for n in range(10)]
         assert after.count("last") == 1
         assert after.count("slow") == 9
+
+    working(tools, play)
+
+
+def test_a_variant_that_fails_is_not_chosen_for_how_well_its_fallback_does() -> None:
+    tools = {
+        "any": {"kind": "choice", "variants": ["inner", "good"]},
+        "inner": {"kind": "choice", "variants": ["bad"]},
+        "bad": function("bad", fallback="rescue"),
+        "good": function("good"),
+        "rescue": function("rescue"),
+    }
+
+    async def play(bench: Workbench) -> None:
+        bench.scripts = {"bad": [NO], "good": [0.5], "rescue": [0.001]}
+        used = [(await bench.use("any", run_id=f"r{n}"))["by"] for n in range(60)]
+        assert used.count("good") > 40
+        judged = [(one.arm.variant, one.result) for one in bench.advisor.history.latest()]
+        of_bad = [result for variant, result in judged if variant in {"inner", "bad"}]
+        assert of_bad
+        assert not any(result is None or result.success for result in of_bad)
+
+    working(tools, play)
+
+
+def test_an_answer_from_a_cache_teaches_nothing_of_who_gave_it() -> None:
+    tools = {
+        "any": {"kind": "choice", "variants": ["inner"]},
+        "inner": {"kind": "choice", "variants": ["slow"]},
+        "slow": function("slow", cache={}),
+    }
+
+    async def play(bench: Workbench) -> None:
+        bench.scripts = {"slow": [5.0]}
+        for n in range(3):
+            await bench.use("any", "same", run_id=f"r{n}")
+        results = [one.result for one in reversed(bench.advisor.history.latest())]
+        assert results == [Result(5.0, True)] * 2 + [None] * 4
 
     working(tools, play)
 
