@@ -10,6 +10,7 @@ from langgraph.runtime import get_runtime
 from langgraph.types import Command
 
 from coordinator.conductor import RESULTS, Conductor
+from coordinator.errors import StepFailed
 from coordinator.plan import Plan
 from coordinator.results import Results, merged
 from coordinator.spec import Step
@@ -109,7 +110,11 @@ class StepNode(Runnable[Mapping[str, Any], Any]):
         arrived = conductor.now()
         async with conductor.turn(step.id, input, runtime):
             names = _names(conductor, input)
-            result = await Work(conductor, step, names, conductor.now() - arrived).result()
+            work = Work(conductor, step, names, conductor.now() - arrived)
+            try:
+                result = await work.result()
+            except StepFailed as failed:
+                raise await conductor.fail(failed) from failed.__cause__
         conductor.end(step.id, result)
         update = {RESULTS: {**_stale(conductor.plan, input), step.id: result}}
         if self._following is None:

@@ -17,7 +17,8 @@ from coordinator.budget import Budget, Most
 from coordinator.caching import AnswerCache
 from coordinator.choosing import AdvisedWays, Choosing, FirstWay, Way
 from coordinator.crew import Crew
-from coordinator.errors import CoordinatorError, NeedsUnmet
+from coordinator.errors import CoordinatorError, NeedsUnmet, StepFailed
+from coordinator.failures import Failures
 from coordinator.pace import Pace
 from coordinator.plan import Plan
 from coordinator.results import Results, StepResult
@@ -67,16 +68,16 @@ class Conductor:
         self.approved: dict[str, str] = {}  # the digest of what was approved, by step
         self.budget = Budget(f"workflow {workflow.name!r}", bounds(workflow.budget))
         self._budgets: dict[str, Budget] = {}
-        most = min(workflow.max_concurrency, around.most or workflow.max_concurrency)
+        self.failures = Failures()
+        self._most = min(workflow.max_concurrency, around.most or workflow.max_concurrency)
         self._choosing: Choosing = FirstWay()
         self._pace: Pace | None = None
         if workflow.mode == "adaptive":
             agents, emit = around.crew.agents, around.emit
             of_run: dict[str, Any] = {"run_id": around.run_id, "priority": around.priority}
             self._choosing = AdvisedWays(plan, around.advisor, agents, **of_run)
-            self._pace = Pace(plan, around.advisor, agents, emit, most=most, **of_run)
-        width = self._pace.width if self._pace is not None else lambda _ready, _running: most
-        self._turns = Turns(plan.needs, self._ranks(), width)
+            self._pace = Pace(plan, around.advisor, agents, emit, most=self._most, **of_run)
+        self._turns = Turns(plan.needs, self._ranks(), self._width)
         self._recalled: asyncio.Future[None] | None = None
         self._absent: set[str] = set()  # steps that are not part of this super-step
         self._place: dict[str, Any] | None = None  # of the checkpoint; known once a step begins
@@ -122,6 +123,8 @@ class Conductor:
         except TryAgain:
             self._turns.give_back(step)
             raise
+        except StepFailed:
+            raise  # and nobody else takes its place: all are about to be cancelled
         except BaseException:
             self._turns.stop(step)
             raise
@@ -135,6 +138,10 @@ class Conductor:
             self._pace.note_end(step, success=result["status"] != "failed")
         if self.side_by_side and not self._waits_for_record:
             self._turns.end(step)
+
+    async def fail(self, failed: StepFailed) -> StepFailed:
+        """Note that a step failed for good; return what its node is to raise, once it may."""
+        return await self.failures.together(failed)
 
     def choose(self, step: Step) -> Way:
         """Return who is to do a step."""
@@ -186,6 +193,12 @@ class Conductor:
             self._turns.end(*steps)
 
         return aput_writes
+
+    def _width(self, ready: Sequence[str], running: int) -> int:
+        """Return how many steps may work at once."""
+        if self.failures:
+            return 0  # all that works is about to be cancelled
+        return self._most if self._pace is None else self._pace.width(ready, running)
 
     def _ranks(self) -> dict[str, tuple[int, int]]:
         """Return in which order steps begin that could begin at the same time."""

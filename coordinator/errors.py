@@ -33,6 +33,7 @@ class StepFailed(CoordinatorError):
         super().__init__(f"step {step!r}: {kind}: {message}")
         self.step = step
         self.kind = kind
+        self.message = message
 
 
 class NeedsUnmet(CoordinatorError):

@@ -96,7 +96,8 @@ class Work:
             return result
         said = str(error)
         if (name := self._step.compensation) is not None:
-            trouble = await self._compensate(self._conductor.plan.steps[name], result)
+            with self._conductor.failures.compensating():
+                trouble = await self._compensate(self._conductor.plan.steps[name], result)
             said += f" (and its compensation failed: {trouble})" if trouble else ""
         raise StepFailed(self._step.id, kind_of(error), said) from error
 
@@ -105,7 +106,10 @@ class Work:
 
         Return why it failed, None if it did not.
         """
-        steps = {**self._names["steps"], self._step.id: failure}
+        if self._conductor.failures.heard:
+            return "it was not begun, as the workflow had failed already"
+        # Others may have ended since this one began.
+        steps = {**self._conductor.results, self._step.id: failure}
         names = {**self._names, "steps": steps}
 
         async def compensation() -> StepResult:
