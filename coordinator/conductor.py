@@ -141,6 +141,8 @@ class Conductor:
 
     async def fail(self, failed: StepFailed) -> StepFailed:
         """Note that a step failed for good; return what its node is to raise, once it may."""
+        if self._pace is not None:
+            self._pace.note_failure(failed.step)
         return await self.failures.together(failed)
 
     def choose(self, step: Step) -> Way:

@@ -76,9 +76,21 @@ class Pace:
             return
         wave.success = wave.success and success
         if wave not in self._waves.values():
-            took = self._loop.time() - wave.began
-            self._advisor.learn(wave.decision_id, Result(took, wave.success))
-            self._wave = None if wave is self._wave else self._wave
+            self._end_wave(wave)
+
+    def note_failure(self, step: str) -> None:
+        """Tell the advisor that a wave has failed: what is left of it ends with its run."""
+        wave = self._waves.get(step)
+        if wave is None:
+            return
+        self._waves = {name: other for name, other in self._waves.items() if other is not wave}
+        wave.success = False
+        self._end_wave(wave)
+
+    def _end_wave(self, wave: "_Wave") -> None:
+        took = self._loop.time() - wave.began
+        self._advisor.learn(wave.decision_id, Result(took, wave.success))
+        self._wave = None if wave is self._wave else self._wave
 
     def _begin_wave(self, ready: Sequence[str], running: int) -> None:
         if len(ready) + running < 2:  # noqa: PLR2004 - one alone has no company to choose

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
+import pytest
+
 from agents.agent import Context, Lost, Task
 from agents.client import AgentClient
 from agents.configuration import GraphPool, Limits
@@ -15,6 +17,7 @@ from agents.pool import AgentPool
 from agents.pools import AgentPools
 from coordinator.advice import Arm, Decision, Question, Result
 from coordinator.crew import Crew
+from coordinator.errors import StepFailed
 from coordinator.step_events import WaveBegan
 from coordinator.toolbox import Use
 from tests.coordinator.stage import FirstArm, Stage, Tools, step, workflow
@@ -160,6 +163,22 @@ def test_a_wave_works_one_at_a_time_if_that_is_the_advice() -> None:
             assert advisor.told == {"d1": Result(took, True)}
             (wave,) = (event for event in stage.events if isinstance(event, WaveBegan))
             assert (wave.ready, wave.width) == (4, 4 if mode == "parallel" else 1)
+
+    simulate(0, main)
+
+
+@pytest.mark.parametrize("mode", ["parallel", "sequential"])
+def test_the_advisor_hears_of_a_wave_that_ends_its_run(mode: str) -> None:
+    async def main(loop: SimLoop) -> None:
+        async def fail(_: Any, use: Use) -> Any:
+            await asyncio.sleep(1)
+            raise ValueError("on purpose")
+
+        advisor = Fixed(wave=Arm(mode=mode))
+        spec = adaptive(step("a", "fail"), step("b", "work", input=2), step("c", "work", input=9))
+        with pytest.raises(StepFailed):
+            await Stage(spec, Crew(tools=Tools(work=work, fail=fail)), advisor).play({})
+        assert advisor.told == {"d1": Result(1, False)}
 
     simulate(0, main)
 
