@@ -19,6 +19,7 @@ from coordinator.work import Work
 
 CONDUCTOR = "__masterloop_conductor"  # where nodes find the run's, in their config
 _DURABILITY = "__pregel_durability"  # where LangGraph says when it writes
+_READ, _SEND = "__pregel_read", "__pregel_send"  # and by what a node reads and writes channels
 Compiled = CompiledStateGraph[Any, Any, Any, Any]
 
 
@@ -36,15 +37,14 @@ def compiled(plan: Plan) -> Compiled:
         node = StepNode(step, following if sequential else None)
         once = step.map is not None or step.retry.attempts == 1  # or its items are tried again
         builder.add_node(name, node, retry_policy=None if once else retry_policy(step))
-    if sequential:
-        builder.add_edge(START, names[0])
-    else:
+    first = names[:1] if sequential else names
 
-        async def everywhere(_: Any) -> list[str]:
-            return names
+    async def begin(_: Any, config: RunnableConfig) -> list[str]:
+        _clear(config)
+        return first
 
-        # A branch, and not an edge for each, which would take three times as long to compile.
-        builder.add_conditional_edges(START, everywhere, names)
+    # A branch, and not an edge for each, which would take three times as long to compile.
+    builder.add_conditional_edges(START, begin, first)
     graph: Compiled = builder.compile(name=plan.workflow.name)
     return graph
 
@@ -116,7 +116,7 @@ class StepNode(Runnable[Mapping[str, Any], Any]):
             except StepFailed as failed:
                 raise await conductor.fail(failed) from failed.__cause__
         conductor.end(step.id, result)
-        update = {RESULTS: {**_stale(conductor.plan, input), step.id: result}}
+        update = {RESULTS: {step.id: result}}
         if self._following is None:
             return update
         return Command(update=update, goto=() if self._following == END else self._following)
@@ -136,6 +136,8 @@ def _names(conductor: Conductor, state: Mapping[str, Any]) -> dict[str, Any]:
     return {"input": given, "steps": dict(conductor.results)}
 
 
-def _stale(plan: Plan, state: Mapping[str, Any]) -> dict[str, None]:
-    """Return what another workflow has left on the thread, to be taken away."""
-    return {name: None for name in state.get(RESULTS) or () if name not in plan.steps}
+def _clear(config: RunnableConfig) -> None:
+    """Take away the results that the run before has left on the thread."""
+    configurable = config.get("configurable", {})
+    if left := configurable[_READ](RESULTS):
+        configurable[_SEND]([(RESULTS, dict.fromkeys(left))])

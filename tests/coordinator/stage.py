@@ -88,6 +88,13 @@ class Stage:
         stream = graph.astream(given, config, **how)
         async for update in stream:
             self.updates.append(update)
+        return await self.state()
+
+    async def state(self) -> dict[str, Any]:
+        """Return what its thread shows."""
+        plan = checked(self.document, Known())
+        graph = compiled(plan).copy(update={"checkpointer": self.saver})
+        config: Any = {"configurable": {"thread_id": "t"}}
         values: dict[str, Any] = (await graph.aget_state(config)).values
         return values
 

@@ -70,6 +70,30 @@ async def test_nobody_changes_what_another_is_given_from_the_cache() -> None:
     assert (await again.play({}))["steps"]["a"]["output"] == {"of": "make"}
 
 
+@pytest.mark.parametrize("mode", ["sequential", "parallel"])
+@pytest.mark.parametrize(("broken", "left"), [("a", {}), ("b", {"a": "second"})])
+async def test_a_run_that_fails_shows_nothing_of_the_run_before(
+    mode: str, broken: str, left: dict[str, str]
+) -> None:
+    async def say(word: str, use: Use) -> Any:
+        if (word, use.step) == ("second", broken):
+            raise ValueError("on purpose")
+        return word
+
+    names = ["a", "b", "c"]
+    steps = [
+        step(name, "say", input="{{ input.word }}", needs=names[:number])
+        for number, name in enumerate(names)
+    ]
+    stage = Stage(workflow(*steps, mode=mode), Crew(tools=Tools(say=say)))
+    await stage.play({"word": "first"})
+    for given in ({"word": "second"}, None):  # and taken up again
+        with pytest.raises(StepFailed, match=f"step '{broken}'"):
+            await stage.play(given)
+        steps_shown = (await stage.state())["steps"]
+        assert {name: one["output"] for name, one in steps_shown.items()} == left
+
+
 async def test_what_grows_from_step_to_step_is_stopped_before_it_fills_the_memory() -> None:
     steps = [step("s0", input="{{ input.x }}")]
     steps += [step(f"s{n}", input=[f"{{{{ steps.s{n - 1}.output }}}}"] * 20) for n in range(1, 12)]
