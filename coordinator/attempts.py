@@ -12,12 +12,13 @@ from coordinator.budget import Budget
 from coordinator.choosing import Way
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.crew import Assignment
-from coordinator.errors import BudgetSpent, CoordinatorError, StepTimeout
+from coordinator.errors import BudgetSpent, CoordinatorError, NobodyThere, StepTimeout
 from coordinator.expressions import ExpressionFailed, fill_in
 from coordinator.plan import digest
 from coordinator.results import kind_of
 from coordinator.spec import Step, Target
 from coordinator.step_events import AttemptFailed, StepCached
+from coordinator.tasks import task_of
 
 _FINAL = (BudgetSpent, ExpressionFailed)  # the same again would be the same again
 Names = Mapping[str, Any]
@@ -76,7 +77,7 @@ class Attempts:
         return done
 
     async def _by_somebody(self, names: Names) -> Done:
-        way = self._conductor.choose(self._step)
+        way = await self._way()
         began = self._loop.time()
         try:
             output = await self._once(way, names)
@@ -91,6 +92,31 @@ class Attempts:
             return await self._by_fallback(names, error)
         self._conductor.learn(way, self._loop.time() - began, success=True)
         return Done(output, way.by, self.number)
+
+    async def _way(self) -> Way:
+        """Return who is to do it; a choice that a graph may come of is recorded.
+
+        A graph keeps checkpoints within the node. When the run is taken up again, they, and the
+        answers to what it asked, are for this graph and no other.
+
+        Raises:
+            NobodyThere: the recorded one is not among the variants any more.
+        """
+        step, ways = self._step, self._step.ways
+        adaptive = self._conductor.plan.workflow.mode == "adaptive"
+        if not adaptive or len(ways) == 1 or all(way.kind != "graph" for way in ways.values()):
+            return self._conductor.choose(step)
+
+        async def choose() -> dict[str, Any]:
+            way = self._conductor.choose(step)
+            return {"variant": way.variant, "pool": way.pool, "decision_id": way.decision_id}
+
+        chosen = await task_of(step, f"{step.id}.way")(choose)()
+        target = ways.get(chosen["variant"])
+        if target is None:
+            gone = chosen["variant"]
+            raise NobodyThere(f"it was begun by variant {gone!r}, which is no longer there")
+        return Way(target=target, **chosen)
 
     async def _by_fallback(self, names: Names, error: Exception) -> Done:
         for target in self._step.fallbacks:
