@@ -9,7 +9,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
 from langgraph.types import Command
 
-from coordinator.conductor import RESULTS, Conductor
+from coordinator.conductor import READ, RESULTS, Conductor
 from coordinator.errors import StepFailed
 from coordinator.plan import Plan
 from coordinator.results import Results, merged
@@ -19,7 +19,7 @@ from coordinator.work import Work
 
 CONDUCTOR = "__masterloop_conductor"  # where nodes find the run's, in their config
 _DURABILITY = "__pregel_durability"  # where LangGraph says when it writes
-_READ, _SEND = "__pregel_read", "__pregel_send"  # and by what a node reads and writes channels
+_SEND = "__pregel_send"  # and by what a node writes channels
 Compiled = CompiledStateGraph[Any, Any, Any, Any]
 
 
@@ -139,5 +139,5 @@ def _names(conductor: Conductor, state: Mapping[str, Any]) -> dict[str, Any]:
 def _clear(config: RunnableConfig) -> None:
     """Take away the results that the run before has left on the thread."""
     configurable = config.get("configurable", {})
-    if left := configurable[_READ](RESULTS):
+    if left := configurable[READ](RESULTS):
         configurable[_SEND]([(RESULTS, dict.fromkeys(left))])

@@ -27,7 +27,7 @@ from coordinator.step_events import Emit
 from coordinator.turns import Turns
 
 RESULTS = "steps"  # the channel
-_READ = "__pregel_read"  # LangGraph's: reads the channels of a super-step
+READ = "__pregel_read"  # LangGraph's: by what a node reads the channels of its super-step
 _BEGINS = "branch:to:"  # LangGraph's: the channel that begins a node
 _SENDS = "__pregel_tasks"  # LangGraph's: the channel of what begins nodes with a state of their own
 Saver = BaseCheckpointSaver[Any]
@@ -276,7 +276,7 @@ def _place_of(runtime: Runtime[Any]) -> dict[str, Any] | None:
 def _with_a_task(steps: Sequence[str]) -> set[str]:
     """Return those of the steps that are part of the super-step of this task."""
     begins = {f"{_BEGINS}{step}": step for step in steps}
-    read = get_config().get("configurable", {})[_READ]
+    read = get_config().get("configurable", {})[READ]
     found: dict[str, Any] = read([*begins, _SENDS])
     sent = {send.node for send in found.pop(_SENDS, ())}
     return sent.union(begins[channel] for channel in found)
