@@ -100,11 +100,11 @@ class Worker:
 
         A drain is no such reason: what is cancelled after it ends, and does not go on later.
         """
-        if run.ends or run.ending is ending or (run.task is not None and run.task.done()):
+        if run.ends or run.ending is ending or self._is_over(run, ending):
             return
         told, run.ending = run.ending is not None, ending
         self._emit(StopRequested(run.run_id, ending))
-        if run.task is not None and not told:
+        if run.task is not None and not run.task.done() and not told:
             self._cancel(run, run.task)
 
     async def end_unstarted(self, run: Run, ending: Ending) -> Outcome:
@@ -200,6 +200,13 @@ class Worker:
             self._emit(ZombieLeft(run.run_id, run.graph_id))
         elif run.ends:
             self._executor.fence(run)  # for good: its sync nodes may work on in their threads
+
+    def _is_over(self, run: Run, ending: Ending) -> bool:
+        """Return whether a run has ended already; one is to go on whose worker has just died."""
+        if run.task is None or not run.task.done():
+            return False
+        lost = not run.task.cancelled() and isinstance(run.task.exception(), WorkerLost)
+        return not lost or ending is Ending.DRAIN or run.crashes >= self._limits.crash_limit
 
     def _cancel(self, run: Run, task: asyncio.Task[ThreadState]) -> None:
         if run.timer is not None:

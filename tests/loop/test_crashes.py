@@ -2,9 +2,11 @@
 
 import asyncio
 
+import pytest
+
 from orchestration.loop.admission import Limits
 from orchestration.loop.errors import WorkerLost
-from orchestration.loop.events import RunCrashed, RunEnded
+from orchestration.loop.events import RunCrashed, RunEnded, StopRequested
 from orchestration.loop.run import Ending, Run, RunStatus
 from tests.loop.stage import Stage, play
 
@@ -64,6 +66,55 @@ def test_a_run_that_is_stopped_while_it_is_put_back_is_not_executed_again() -> N
         assert stage.executor.order == ["a"]
 
     play(main, LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("told", "ends", "crashes"),
+    [
+        (Ending.INTERRUPT, RunStatus.INTERRUPTED, 0),
+        (Ending.ROLLBACK, RunStatus.INTERRUPTED, 0),
+        (Ending.DRAIN, RunStatus.SUCCESS, 1),
+    ],
+)
+def test_a_run_is_told_to_end_in_the_very_moment_in_which_its_worker_dies(
+    told: Ending, ends: RunStatus, crashes: int
+) -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a")
+        await stage.quiet()
+        await _lost(stage, run)
+        stage.loop.cancel(run, told)
+        await stage.quiet()
+        if crashes:
+            stage.end("a")
+            await stage.quiet()
+        assert ending(run) == (ends, None)
+        assert (len(stage.executor.order), run.crashes) == (1 + crashes, crashes)
+
+    play(main, LIMITS)
+
+
+def test_a_run_that_is_found_to_be_poison_is_not_told_to_end() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a")
+        await stage.quiet()
+        await _lost(stage, run)
+        while not run.crashes:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0)
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await stage.quiet()
+        assert ending(run) == (RunStatus.ERROR, "PoisonRun")
+        assert stage.kinds(StopRequested) == []
+
+    play(main, Limits(concurrent_runs=1, crash_limit=1))
+
+
+async def _lost(stage: Stage, run: Run) -> None:
+    """Have the worker of a run die, and return before anybody has looked at that."""
+    stage.end(run.run_id, WorkerLost("killed"))
+    while run.task is not None and not run.task.done():  # noqa: ASYNC110 - turn by turn
+        await asyncio.sleep(0)
+    assert run.task is not None
 
 
 def test_a_run_whose_worker_dies_during_a_drain_ends_all_the_same_if_it_was_cancelled() -> None:
