@@ -8,7 +8,8 @@ from orchestration.loop.ports import Recovered
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus
 from orchestration.store.deliveries import Ended, add_delivery
 from orchestration.store.idempotency import keep_output
-from orchestration.store.run_rows import run_of
+from orchestration.store.run_ends import change
+from orchestration.store.run_rows import is_there, run_of
 from orchestration.store.thread_rows import fail_thread, failure_text
 
 # SQLite uses an index of some of the runs only for its very condition.
@@ -58,10 +59,20 @@ def recover(
     return Recovered(runs, dead, working, crashed=charge[0] > 0)
 
 
-def crash(run_id: str, crashes: int, token: str | None, connection: sqlite3.Connection) -> bool:
-    """Put a running run back whose execution was cut off for the ``crashes``-th time."""
-    held = (crashes, iso_now(), run_id, token)
-    return connection.execute(_CRASH, held).rowcount == 1
+def crash(
+    run_id: str,
+    crashes: int,
+    token: str | None,
+    unseen: bool,  # noqa: FBT001 - as above
+    connection: sqlite3.Connection,
+) -> bool:
+    """Put a running run back whose execution was cut off for the ``crashes``-th time.
+
+    One ``unseen`` goes on all the same if there was no room to write it.
+    """
+    if change(_CRASH, (crashes, iso_now(), run_id, token), connection):
+        return True
+    return unseen and not is_there(connection, run_id)
 
 
 def poison(end: Operation[bool], run_id: str, crashes: int, connection: sqlite3.Connection) -> bool:

@@ -154,7 +154,8 @@ class RunStore:
     def crash(self, run: Run) -> Awaitable[bool]:
         """Put a running run back that is charged with a crash; see the port."""
         self._unwritten.write_now(run)
-        return self._write(run, partial(crash, run.run_id, run.crashes, run.token))
+        unseen = run.ephemeral and not run.announced  # it may not come to be written
+        return self._write(run, partial(crash, run.run_id, run.crashes, run.token, unseen))
 
     def erase(self, run: Run) -> Awaitable[bool]:
         """Undo a run; see the port."""

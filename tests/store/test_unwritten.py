@@ -217,6 +217,16 @@ async def test_a_run_is_put_back_although_it_could_not_be_written_at_first(tmp_p
     assert (row["status"], row["token"], row["attempt"]) == ("pending", None, 0)
 
 
+async def test_a_run_that_is_cut_off_goes_on_although_it_cannot_be_written(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path, hold=NEVER) as shelf:
+        run = await begun(shelf, quiet("a", kwargs={"input": BALLAST}))
+        await shelf.database.write(lambda c: c.execute("PRAGMA max_page_count = 1").fetchall())
+        run.crashes = 1
+        assert await shelf.runs.crash(run)
+        await shelf.claim(run)
+        assert await shelf.runs.finish(run, DONE, None)
+
+
 async def test_a_run_that_was_not_taken_is_not_claimed(tmp_path: Path) -> None:
     async with open_shelf(tmp_path) as shelf:
         await shelf.database.write(lambda c: c.execute("PRAGMA max_page_count = 1").fetchall())
