@@ -48,7 +48,7 @@ class RunStore(Protocol):
 
         The run must be pending (``run.token`` is None) or running under ``run.token``; False if
         it is neither, and nothing was changed. ``state`` of None leaves what the thread shows.
-        An ephemeral run is deleted.
+        An ephemeral run is deleted, unless it is ``outcome.poison``: a dead letter.
         """
         ...
 

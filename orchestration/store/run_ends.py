@@ -36,28 +36,30 @@ def finish(
     connection: sqlite3.Connection,
 ) -> bool:
     """Write how a run ended, and free its thread; False if it is not held under ``token``."""
-    execute = connection.execute
     held = (run.run_id, _held_as(token), token)
-    if run.ephemeral:
+    at, error = iso_now(), failure_text(outcome.failure)
+    if run.ephemeral and not outcome.poison:
         if not change(_DELETE, held, connection):
             return not run.announced  # it could not be written; nobody else knows of it
-        if run.kwargs.get("durability") is not None:
-            delete_thread_checkpoints(connection, run.thread_id)
-        if run.repeatable:
-            keep_output(connection, run.run_id, outcome.answer)
-        elif run.resumable:
-            execute(_DELETE_EVENTS, (run.run_id,))
-        return True
-    at, error = iso_now(), failure_text(outcome.failure)
-    if not change(_FINISH, (outcome.status, error, at, *held), connection):
+    elif not change(_FINISH, (outcome.status, error, at, *held), connection):
         return False
     if run.repeatable:
         keep_output(connection, run.run_id, outcome.answer)
-    if state is not None:
+    if run.ephemeral:
+        _clear(run, connection)
+    elif state is not None:
         _settle(run, outcome, state, at, connection)
     elif outcome.failure is not None:
         fail_thread(connection, run.thread_id, outcome.failure, at)
     return True
+
+
+def _clear(run: Run, connection: sqlite3.Connection) -> None:
+    """Leave no thread of an ephemeral run, and events only if it may be asked for again."""
+    if run.kwargs.get("durability") is not None:
+        delete_thread_checkpoints(connection, run.thread_id)
+    if run.resumable and not run.repeatable:
+        connection.execute(_DELETE_EVENTS, (run.run_id,))
 
 
 def _settle(

@@ -129,13 +129,13 @@ class RunStore:
 
     def finish(self, run: Run, outcome: Outcome, state: ThreadState | None) -> Awaitable[bool]:
         """Write how a run ended; see the port."""
-        if self._unwritten.discard(run):
+        if self._unwritten.discard(run) and not outcome.poison:
             return self._nothing_to_write
         self._threads.note(run)
         self._left(run.thread_id)
-        end = partial(finish, run, run.token, outcome, state)
+        end: Operation[bool] = partial(finish, run, run.token, outcome, state)
         if outcome.poison:
-            end = partial(poison, end, run.run_id, run.crashes)
+            end = self._kept(run, partial(poison, end, run.run_id, run.crashes))
         if self._tell is None or "webhook" not in run.kwargs:
             return self._write(run, end)
         values = None if state is None else state.values
@@ -147,9 +147,7 @@ class RunStore:
         """Put a running run back; see the port."""
         self._unwritten.discard(run)
         back = partial(change, _REQUEUE, (iso_now(), run.run_id, RunStatus.RUNNING, run.token))
-        if run.ephemeral and not run.announced:  # it may never have been written
-            back = partial(_keep_pending, back, run, columns(run, None), self._ttl)
-        return self._write(run, back)
+        return self._write(run, self._kept(run, back))
 
     def crash(self, run: Run) -> Awaitable[bool]:
         """Put a running run back that is charged with a crash; see the port."""
@@ -280,6 +278,12 @@ class RunStore:
             written.add_done_callback(partial(self._tell_of_thread, run))
         return written
 
+    def _kept(self, run: Run, operation: Operation[bool]) -> Operation[bool]:
+        """Return ``operation`` such that a run that may never have been written is there for it."""
+        if run.announced or not run.ephemeral:
+            return operation
+        return partial(_keep, operation, run, columns(run, run.token), self._ttl)
+
     def _write(
         self, run: Run, operation: Operation[bool], *, synced: bool = True
     ) -> "asyncio.Future[bool]":
@@ -350,17 +354,18 @@ def _make(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     return made
 
 
-def _keep_pending(
-    back: Operation[bool],
+def _keep(
+    operation: Operation[bool],
     run: Run,
     row: tuple[Any, ...],
     ttl: Ttl | None,
     connection: sqlite3.Connection,
 ) -> bool:
-    """Put a run back, or keep it if it is not there."""
-    return back(connection) or (
-        not is_there(connection, run.run_id) and _accept(run, row, ttl, connection)
-    )
+    """Do what is meant for a run, which is kept first if it is not there."""
+    if operation(connection):
+        return True
+    missing = not is_there(connection, run.run_id)
+    return missing and _accept(run, row, ttl, connection) and operation(connection)
 
 
 def _claim(

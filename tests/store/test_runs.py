@@ -22,6 +22,7 @@ from tests.store.shelf import Shelf, crash, new_run, open_shelf
 
 DONE = Outcome(RunStatus.SUCCESS, b"{}")
 FAILED = Outcome(RunStatus.ERROR, failure=Failure("ValueError", "no"))
+POISONED = Outcome(RunStatus.ERROR, failure=Failure("PoisonRun", "dead"), poison=True)
 SHOWN = ThreadState(b'{"x":1}')
 
 
@@ -364,9 +365,34 @@ async def test_a_run_that_is_poison_to_its_workers_is_a_dead_letter(tmp_path: Pa
     async with open_shelf(tmp_path) as shelf:
         run = await shelf.claim(await shelf.accept("a"))
         run.crashes = 3
-        poisoned = Outcome(RunStatus.ERROR, failure=Failure("PoisonRun", "dead"), poison=True)
-        assert await shelf.runs.finish(run, poisoned, None)
-        assert not await shelf.runs.finish(run, poisoned, None)
+        assert await shelf.runs.finish(run, POISONED, None)
+        assert not await shelf.runs.finish(run, POISONED, None)
         (found,) = await shelf.runs.dead_letters(10, 0)
         assert (found["status"], found["crashes"], found["dead_letter"]) == ("error", 3, "poison")
         assert shelf.thread()["shown_status"] == "error"
+
+
+@pytest.mark.parametrize("hold", [0.0, 60.0])
+async def test_a_run_without_a_thread_that_is_poison_is_a_dead_letter_too(
+    tmp_path: Path, hold: float
+) -> None:
+    async with open_shelf(tmp_path, hold=hold) as shelf:
+        run = await shelf.accept("a", ephemeral=True, announced=hold == 0.0)
+        await shelf.claim(run)
+        run.crashes = 1
+        assert await shelf.runs.finish(run, POISONED, None)
+        (found,) = await shelf.runs.dead_letters(10, 0)
+        assert (found["run_id"], found["status"], found["token"]) == ("a", "error", None)
+        assert (found["crashes"], found["error"]) == (1, '{"error":"PoisonRun","message":"dead"}')
+
+
+async def test_of_a_dead_letter_without_a_thread_nothing_else_is_left(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        kwargs = {"durability": "sync"}
+        run = await shelf.accept("a", ephemeral=True, resumable=True, kwargs=kwargs)
+        await shelf.claim(run)
+        await shelf.checkpoint(run)
+        shelf.events.append("a", StreamEvent(1, "values", b"1"))
+        assert await shelf.runs.finish(run, POISONED, None)
+        assert (await shelf.events.after("a", 0), await shelf.checkpoints()) == ([], 0)
+        assert len(await shelf.runs.dead_letters(10, 0)) == 1
