@@ -79,7 +79,9 @@ class LangGraphExecutor:
         self._client = client  # makes what the nodes of a run find in their config
         self._watch = watch  # makes what hears of the steps of a run
 
-    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def execute(
+        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+    ) -> ThreadState:
         """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
 
         To be called in a native task, which is cancelled at most once.
@@ -89,6 +91,7 @@ class LangGraphExecutor:
             NotSerialisable: the values of the graph have no JSON text.
             Exception: whatever the graph raised; it was published as ``error``.
         """
+        begun(run)
         enter_run(run)
         if run.stream.wanted:
             head = {"run_id": run.run_id, "attempt": run.attempt}

@@ -85,10 +85,14 @@ class Control(Protocol):
 class Executor(Protocol):
     """What executes a run's graph."""
 
-    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def execute(
+        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+    ) -> ThreadState:
         """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
 
         ``control`` is called once, with the means to ask for a drain, if the graph can be drained.
+        ``begun`` is called once, with the run, before any of that: what it waits for until then
+        takes none of its time.
 
         Raises:
             Drained: the graph stopped at a super-step as asked.

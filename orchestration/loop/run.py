@@ -136,6 +136,7 @@ class Run:
     ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
     says that the store has made its thread when it accepted the run, and had nothing of it before;
     ``recovered``, that it was there when the service started, and may have begun before.
+    An attempt that has ``started`` may still wait for what executes it; ``began`` is when that did.
     """
 
     run_id: str
@@ -173,6 +174,7 @@ class Run:
     ending: Ending | None = None
     arrived: float = 0.0
     started: float = 0.0
+    began: float = 0.0
     limits: tuple[str, ...] = ()
     stream: RunStream = field(default_factory=RunStream)
     log: "ThreadLog | None" = None

@@ -91,7 +91,8 @@ class Scheduler:
         """Say where ``run`` is and what it waits for."""
         match run.place:
             case Place.WORKING:
-                seconds = asyncio.get_running_loop().time() - run.started
+                now = asyncio.get_running_loop().time()
+                seconds = now - run.began if run.began else None
                 return working_standing(run.ending, run.attempt, seconds, self._limits.cancel_grace)
             case Place.GONE:
                 return Standing(run.place, 0, "it has ended")

@@ -14,9 +14,13 @@ class Standing:
     why: str
 
 
-def working_standing(ending: Ending | None, attempt: int, seconds: float, grace: float) -> Standing:
-    """Say what a run that holds a slot does."""
-    if ending is None:
+def working_standing(
+    ending: Ending | None, attempt: int, seconds: float | None, grace: float
+) -> Standing:
+    """Say what a run that holds a slot does, and has done for ``seconds`` if it has begun."""
+    if ending is None and seconds is None:
+        why = "it has a slot, and waits to be executed"
+    elif ending is None:
         why = f"working for {seconds:.1f} s, attempt {attempt}"
     else:
         why = f"stopping ({ending}): its code has {grace:g} s to yield"

@@ -185,11 +185,9 @@ class Worker:
                 handle.drain()
 
         run.stopped = loop.create_future()
-        run.task = task = asyncio.create_task(self._executor.execute(run, control))
+        execution = self._executor.execute(run, control, self._begun)
+        run.task = task = asyncio.create_task(execution)
         task.add_done_callback(partial(self._left, run.stopped))
-        timeout = self._limits.timeout(run)
-        if timeout is not None:
-            run.timer = loop.call_later(timeout, self.stop, run, Ending.TIMEOUT)
         await run.stopped
         if run.timer is not None:
             run.timer.cancel()
@@ -200,6 +198,14 @@ class Worker:
             self._emit(ZombieLeft(run.run_id, run.graph_id))
         elif run.ends:
             self._executor.fence(run)  # for good: its sync nodes may work on in their threads
+
+    def _begun(self, run: Run) -> None:
+        """Let the time of a run pass: it is executed from now on."""
+        loop = asyncio.get_running_loop()
+        run.began = loop.time()
+        timeout = self._limits.timeout(run)
+        if timeout is not None:
+            run.timer = loop.call_later(timeout, self.stop, run, Ending.TIMEOUT)
 
     def _is_over(self, run: Run, ending: Ending) -> bool:
         """Return whether a run has ended already; one is to go on whose worker has just died."""
@@ -262,6 +268,7 @@ class Worker:
             outcome, state = await self._failed(run, Step.POISON, POISON)
             return replace(outcome, poison=True), state
         run.task = run.control = None  # a stop that comes meanwhile is for the next attempt
+        run.began = 0.0
         if not await self.persist(run, lambda: self._store.crash(run)):
             self._emit(LeaseLost(run.run_id, run.graph_id))
             return Outcome(RunStatus.INTERRUPTED), None  # somebody has deleted it
@@ -270,8 +277,9 @@ class Worker:
 
     def _tell(self, run: Run, outcome: Outcome) -> None:
         took, waited, trace = 0.0, None, None
+        if run.began:
+            took = asyncio.get_running_loop().time() - run.began
         if run.started:
-            took = asyncio.get_running_loop().time() - run.started
             waited, trace = run.started - run.arrived, run.kwargs.get("trace")
         self._emit(
             RunEnded(

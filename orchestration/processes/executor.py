@@ -24,12 +24,14 @@ class CrewExecutor:
         self._limits = limits
         self._suspects = asyncio.Lock()
 
-    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def execute(
+        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+    ) -> ThreadState:
         """Execute a run; see the port."""
         if run.graph_id not in self._names:
-            return await self._here.execute(run, control)
+            return await self._here.execute(run, control, begun)
         if not self._limits.suspects(run):
-            return await self._shared(run, control)
+            return await self._shared(run, control, begun)
         # One at a time, so that the next crash tells which of them is the poison. One whose code
         # does not stop has ended for the loop, and keeps nobody waiting.
         await self._suspects.acquire()
@@ -37,10 +39,13 @@ class CrewExecutor:
             turn.callback(self._suspects.release)
             if run.stopped is not None:
                 run.stopped.add_done_callback(lambda _: turn.close())
-            return await self._shared(run, control)
+            return await self._shared(run, control, begun)
 
-    async def _shared(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def _shared(
+        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+    ) -> ThreadState:
         worker = await self._crew.choose()
+        begun(run)
         return await worker.execute(run, control)
 
     async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:

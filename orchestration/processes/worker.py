@@ -152,7 +152,7 @@ class WorkerProcess:
             _kill_group(self._process)
 
     async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
-        """Execute a run; see the port, `Executor`.
+        """Execute a run, which has begun; see the port, `Executor`.
 
         Raises:
             Drained, WorkerLost: as the port says.

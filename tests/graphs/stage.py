@@ -68,7 +68,7 @@ class Stage:
     async def play(self, run: Run) -> ThreadState:
         """Make one attempt at ``run``."""
         run.attempt += 1
-        return await self.executor.execute(run, self.controls.append)
+        return await self.executor.execute(run, self.controls.append, lambda _: None)
 
     def begin(self, run: Run) -> "asyncio.Task[ThreadState]":
         """Make one attempt in a task of its own, as the loop does."""

@@ -157,8 +157,14 @@ class Executor:
         self.stubborn: set[str] = set()
         self.unreadable: set[str] = set()
         self.settled: list[str] = []
+        self.free = asyncio.Event()  # whether there is something that can execute runs
+        self.free.set()
 
-    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def execute(
+        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+    ) -> ThreadState:
+        await self.free.wait()
+        begun(run)
         self.order.append(run.run_id)
         work = Work(run, control, stubborn=run.run_id in self.stubborn)
         self.work[run.run_id] = work

@@ -117,6 +117,39 @@ async def _lost(stage: Stage, run: Run) -> None:
     assert run.task is not None
 
 
+def test_no_time_of_a_run_passes_while_nothing_can_execute_it() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a", timeout=5.0)
+        await stage.quiet()
+        stage.executor.free.clear()
+        stage.end("a", WorkerLost("killed"))
+        await asyncio.sleep(60)
+        assert stage.loop.standing(run).why == "it has a slot, and waits to be executed"
+        stage.executor.free.set()
+        await asyncio.sleep(4)
+        assert stage.loop.standing(run).why == "working for 4.0 s, attempt 2"
+        await asyncio.sleep(2)
+        assert ending(run) == (RunStatus.TIMEOUT, "TimeoutError")
+        (ended,) = stage.kinds(RunEnded)
+        assert ended.took == pytest.approx(5.0)
+
+    play(main, LIMITS)
+
+
+def test_a_run_that_waits_to_be_executed_can_be_cancelled() -> None:
+    async def main(stage: Stage) -> None:
+        stage.executor.free.clear()
+        run = await stage.submit("a", timeout=5.0)
+        await asyncio.sleep(1)
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await asyncio.sleep(60)
+        assert ending(run) == (RunStatus.INTERRUPTED, None)
+        (ended,) = stage.kinds(RunEnded)
+        assert (ended.took, stage.executor.order) == (0.0, [])
+
+    play(main, LIMITS)
+
+
 def test_a_run_whose_worker_dies_during_a_drain_ends_all_the_same_if_it_was_cancelled() -> None:
     async def main(stage: Stage) -> None:
         run = await stage.submit("a")

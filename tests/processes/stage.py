@@ -63,7 +63,9 @@ class Stage:
         assert response.status_code == 200, response.text
         return response.json()
 
-    async def begin(self, graph: str = "player", **given: Any) -> str:
+    async def begin(
+        self, graph: str = "player", *, within: float | None = None, **given: Any
+    ) -> str:
         """Run a graph on a new thread in the background; return the path of the run."""
         thread = f"/threads/{uuid4()}/runs"
         body = {
@@ -71,6 +73,7 @@ class Stage:
             "input": given,
             "if_not_exists": "create",
             "durability": "sync",
+            "timeout": within,
         }
         response = await self.client.post(thread, json=body)
         assert response.status_code == 200, response.text

@@ -165,6 +165,29 @@ async def test_a_suspect_whose_code_does_not_stop_holds_up_no_other(tmp_path: Pa
         assert await stage.ends(paths[other]) == ["success"]
 
 
+@pytest.mark.timeout(60)
+async def test_no_time_of_a_run_passes_while_there_is_no_process_for_it(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, workers=1) as stage:
+        path = await stage.begin(do="die", marker=str(tmp_path / "died"), within=0.5)
+        assert await stage.ends(path) == ["success"]
+
+
+@pytest.mark.timeout(60)
+async def test_no_time_of_a_suspect_passes_while_another_has_its_turn(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, workers=1, crash_limit=2, cancel_grace=0.1) as stage:
+        gate, markers = tmp_path / "gate", [tmp_path / name for name in "ab"]
+        paths = []
+        for marker in markers:
+            given = str(gate)
+            paths.append(await stage.begin(do="defy", marker=str(marker), given=given, within=2))
+            await stage.until_exists(marker)
+        (worker,) = (await stage.workers())["figures"]["each"]
+        os.kill(worker["pid"], signal.SIGKILL)
+        assert [await stage.ends(path) for path in paths] == [["timeout"], ["timeout"]]
+        assert all(marker.with_suffix(".again").exists() for marker in markers)
+        gate.touch()
+
+
 async def _in_turn(*markers: Path) -> list[Path]:
     """Wait for one of several files; return that first, then those that are not there."""
     while len(missing := [one for one in markers if not one.exists()]) == len(markers):  # noqa: ASYNC110

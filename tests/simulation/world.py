@@ -217,7 +217,10 @@ class SimExecutor:
         self.violations: list[str] = []
         self.dead = False
 
-    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def execute(
+        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+    ) -> ThreadState:
+        begun(run)
         behaviour: Behaviour = run.kwargs["behaviour"]
         asked = _Drain()
         if behaviour.drains:
