@@ -126,6 +126,7 @@ class Crew:
     def _enter(self, worker: WorkerProcess, ready: "asyncio.Future[None]") -> None:
         if not (ready.cancelled() or worker.gone.done()):
             self._ready.append(worker)
+            worker.gone.add_done_callback(lambda _: self._heard(bool(self.ready)))
             self._more.set()
             self._heard(bool(self.ready))
 

@@ -86,6 +86,7 @@ class WorkerProcess:
         self._why: str | None = None  # it was ended; None if it does that by itself
         self.ready: asyncio.Future[None] = loop.create_future()
         self.gone: asyncio.Future[None] = loop.create_future()  # done once it takes no more runs
+        self._silent: asyncio.Future[None] = loop.create_future()  # done once it says no more
         self._kinds: Mapping[str, Callable[..., None]] = {
             "event": self._published,
             "log": self._logged,
@@ -213,10 +214,11 @@ class WorkerProcess:
             return
         ended = asyncio.create_task(self._process.wait())
         try:
-            either: set[asyncio.Future[Any]] = {ended, self.gone}
+            either: set[asyncio.Future[Any]] = {ended, self._silent}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            _resolve(self.gone)
             # What it forked may hold its end of the socket open for ever.
-            await asyncio.wait({self.gone}, timeout=LAST_WORDS)
+            await asyncio.wait({self._silent}, timeout=LAST_WORDS)
         finally:
             ended.cancel()
 
@@ -270,8 +272,8 @@ class WorkerProcess:
         self._kinds[message[0]](*message[1:])
 
     def _fell_silent(self) -> None:
-        if not self.gone.done():
-            self.gone.set_result(None)
+        _resolve(self.gone)
+        _resolve(self._silent)
 
     def _answered(self, abandoned: int) -> None:
         self.abandoned = abandoned
@@ -353,6 +355,11 @@ def _kill_group(process: asyncio.subprocess.Process) -> None:
 def _last_words(number: int) -> str:
     """Say how a process ended that nobody ended here; ``number`` is what it returned."""
     return f"it was ended by signal {-number}" if number < 0 else f"it ended with {number}"
+
+
+def _resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def _fail(errand: _Errand, error: Exception) -> None:

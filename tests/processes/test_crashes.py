@@ -166,6 +166,20 @@ async def test_a_suspect_whose_code_does_not_stop_holds_up_no_other(tmp_path: Pa
 
 
 @pytest.mark.timeout(60)
+async def test_a_process_that_has_ended_takes_no_runs_while_its_last_words_are_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestration.processes.worker.LAST_WORDS", 3.0)
+    async with open_stage(tmp_path, workers=1) as stage:
+        died = await stage.begin(do="fork_and_die", marker=str(tmp_path / "died"))
+        workers = await stage.until(lambda workers: workers["figures"]["ready"] == 0)
+        assert workers["figures"]["restarts"] == 0
+        path = await stage.begin(given=1)
+        assert [await stage.ends(one) for one in (died, path)] == [["success"], ["success"]]
+        assert [(await stage.get(one))["attempt"] for one in (died, path)] == [2, 1]
+
+
+@pytest.mark.timeout(60)
 async def test_no_time_of_a_run_passes_while_there_is_no_process_for_it(tmp_path: Path) -> None:
     async with open_stage(tmp_path, workers=1) as stage:
         path = await stage.begin(do="die", marker=str(tmp_path / "died"), within=0.5)
