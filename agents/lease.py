@@ -40,6 +40,7 @@ class Lease:
         self._run_id = run_id
         self._origin = origin
         self._working = False
+        self._over = False
 
     @property
     def pool(self) -> str:
@@ -63,6 +64,7 @@ class Lease:
             TaskRejected, TaskFailed, TaskTimeout: the task was not done, or not to its end.
             AgentLost: the agent was lost, and nobody can say how far it came.
             UnknownCapability, TooManyWaiting, LeaseTimeout, PoolClosed: as ``lease`` does.
+            RuntimeError: the lease has ended, or does another task.
         """
         if self._working:
             raise RuntimeError("a lease does one task at a time; take another one beside it")
@@ -76,7 +78,11 @@ class Lease:
             self._working = False
 
     def end(self) -> None:
-        """Give the agent back."""
+        """Give the agent back, and take no other one."""
+        self._over = True
+        self._give_back()
+
+    def _give_back(self) -> None:
         seat, self._seat = self._seat, None
         if seat is not None:
             self._pool.release(seat)
@@ -98,8 +104,8 @@ class Lease:
             try:
                 return await seat.perform(task, context)
             except AgentLost as lost:
-                self.end()
-                if tries == TRIES or (lost.started and not task.idempotent):
+                self._give_back()
+                if self._over or tries == TRIES or (lost.started and not task.idempotent):
                     raise
             tries += 1
 
@@ -109,8 +115,12 @@ class Lease:
 
     async def _seated(self) -> Seat:
         """Return the seat, another one if it was lost; who lost one goes before later arrivals."""
-        if self._seat is None:
+        if self._seat is None and not self._over:
             self._seat = await self._pool.acquire(self._request)
+            if self._over:  # meanwhile: nobody else would give it back
+                self._give_back()
+        if self._seat is None:
+            raise RuntimeError("the lease has ended; its agent is lent for its block only")
         return self._seat
 
 

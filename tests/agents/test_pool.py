@@ -214,6 +214,45 @@ async def test_a_lease_does_one_task_at_a_time_and_many_in_turn() -> None:
         assert await one == 0
 
 
+@virtual
+async def test_a_lease_that_has_ended_takes_no_agent_any_more() -> None:
+    stage = Stage()
+    async with stage.open() as pool:
+        async with pool.lease("play") as lease:
+            pass
+        with pytest.raises(RuntimeError, match="the lease has ended"):
+            await lease.invoke(0)
+        assert (pool.snapshot().in_flight, await stage.work()) == (0, 0)
+
+
+@virtual
+async def test_an_agent_lost_by_a_task_that_outlives_its_lease_is_not_replaced_for_it() -> None:
+    stage = Stage()
+    async with stage.open() as pool:
+        async with pool.lease("play") as lease:
+            work = asyncio.create_task(lease.invoke(30, idempotent=True))
+            await asyncio.sleep(1)
+        stage.puppets[0].die()
+        with pytest.raises(AgentLost, match="it died"):
+            await work
+        assert (await stage.work(), pool.snapshot().in_flight) == (1, 0)
+
+
+@virtual
+async def test_an_agent_that_comes_after_the_end_of_the_lease_is_given_back() -> None:
+    stage = Stage()
+    async with stage.open() as pool:
+        async with pool.lease("play") as lease:
+            work = asyncio.create_task(lease.invoke(30, idempotent=True))
+            await asyncio.sleep(1)
+            stage.puppets[0].die()
+            await asyncio.sleep(0.1)
+            assert pool.snapshot().waiting == 1
+        with pytest.raises(RuntimeError, match="the lease has ended"):
+            await work
+        assert (await stage.work(), pool.snapshot().in_flight) == (1, 0)
+
+
 # Losing agents.
 
 
