@@ -1,6 +1,5 @@
 """What a node of a graph is given: the agents and the mailboxes, as its run may use them."""
 
-import asyncio
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
@@ -49,7 +48,7 @@ class AgentClient:
         ``capability`` may be the name of a pool whose agents can do one thing only, if nobody can
         do something of that name; ``pool`` is whose agent it has to be, any that can if None.
         ``priority`` is 0 (first) to 10, the run's own if None; ``wait`` is how many seconds to
-        wait at most, as long as the pool says if None.
+        wait at most, for another one anew if the agent is lost; as long as the pool says if None.
 
         Raises:
             NotLeased: (on entering) there is none; its kinds say why.
@@ -58,7 +57,7 @@ class AgentClient:
             capability,
             pool=pool,
             priority=self.priority if priority is None else priority,
-            deadline=None if wait is None else asyncio.get_running_loop().time() + wait,
+            wait=wait,
             thread_id=self._thread_id,
             run_id=self._run_id,
             origin=self._origin,

@@ -89,8 +89,8 @@ class Lease:
 
     async def _done(self, task: Task, on_event: OnEvent | None) -> Any:
         tries = 1
+        seat = await self._seated()
         while True:
-            seat = await self._seated()
             context = Context(
                 thread_id=self._request.thread_id,
                 run_id=self._run_id,
@@ -107,6 +107,7 @@ class Lease:
                 self._give_back()
                 if self._over or tries == TRIES or (lost.started and not task.idempotent):
                     raise
+                seat = await self._seated()  # here: if none comes, the error tells of the loss
             tries += 1
 
     def _span(self, name: str) -> Span | None:

@@ -114,6 +114,7 @@ class AgentPool:
         capability: str,
         *,
         priority: int = DEFAULT_PRIORITY,
+        wait: float | None = None,
         deadline: float | None = None,
         thread_id: str | None = None,
         run_id: str | None = None,
@@ -121,8 +122,9 @@ class AgentPool:
     ) -> AsyncGenerator[Lease]:
         """Have an agent for the block, as soon as one is free.
 
-        ``priority`` is 0 (first) to 10. ``deadline`` is when to wait no more, by the clock of the
-        event loop; without one, the pool's ``lease_timeout`` counts.
+        ``priority`` is 0 (first) to 10. ``wait`` is how many seconds to wait at most, now and
+        again for another one if it is lost; if None, the pool's ``lease_timeout``. ``deadline`` is
+        when to wait no more now, by the clock of the event loop: who asks has waited before.
 
         Raises:
             UnknownCapability, TooManyWaiting, LeaseTimeout, PoolClosed: there is no agent.
@@ -134,9 +136,12 @@ class AgentPool:
             thread_id=thread_id,
             arrived=now,
             since=now,
+            wait=self.lease_timeout if wait is None else wait,
             deadline=deadline,
         )
-        lease = Lease(self, request, await self.acquire(request), run_id, origin)
+        seat = await self.acquire(request)
+        request.deadline = None
+        lease = Lease(self, request, seat, run_id, origin)
         try:
             yield lease
         finally:
@@ -180,7 +185,7 @@ class AgentPool:
         self._load_changed()
         deadline = request.deadline
         if deadline is None:
-            deadline = request.since + self.lease_timeout
+            deadline = request.since + request.wait
         alarm = self._loop.call_at(deadline, self._expire, request)
         try:
             return await request.granted

@@ -41,7 +41,7 @@ class AgentPools:
         *,
         pool: str | None = None,
         priority: int = DEFAULT_PRIORITY,
-        deadline: float | None = None,
+        wait: float | None = None,
         thread_id: str | None = None,
         run_id: str | None = None,
         origin: Origin | None = None,
@@ -51,6 +51,7 @@ class AgentPools:
         It is one of the ``pool`` of that name, or of any; ``capability`` can name a pool, see
         ``meant``.
         """
+        deadline = None if wait is None else asyncio.get_running_loop().time() + wait
         if pool is None:
             lender, capability = await self.meant(capability, deadline)
         else:
@@ -58,6 +59,7 @@ class AgentPools:
         async with lender.lease(
             capability,
             priority=priority,
+            wait=wait,
             deadline=deadline,
             thread_id=thread_id,
             run_id=run_id,

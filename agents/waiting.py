@@ -24,7 +24,8 @@ class Request:
     thread_id: str | None
     arrived: float
     since: float  # it waits: later than `arrived` if it lost an agent
-    deadline: float | None
+    wait: float  # seconds at most, anew if it loses an agent
+    deadline: float | None  # of this wait, if that is not all of ``wait``
     place: tuple[float, int] = (0.0, 0)
     granted: "asyncio.Future[Seat]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()

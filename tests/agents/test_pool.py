@@ -280,6 +280,29 @@ async def test_one_that_had_started_is_not_unless_it_is_idempotent() -> None:
 
 
 @virtual
+async def test_who_loses_an_agent_waits_anew_for_another_one() -> None:
+    stage = Stage(seats=1)
+    async with AgentPools({"play": stage.pool}).running() as pools:
+        await asyncio.sleep(0.1)
+        asyncio.get_running_loop().call_later(10, stage.puppets[0].die)
+        async with pools.lease("play", wait=5) as lease:
+            assert await lease.invoke(30, idempotent=True) == 1
+
+
+@virtual
+async def test_who_gets_no_other_agent_is_told_of_the_one_that_was_lost() -> None:
+    stage = Stage(seats=1)
+    async with stage.open() as pool:
+        stage.cannot_start = True
+        asyncio.get_running_loop().call_later(10, stage.puppets[0].die)
+        async with pool.lease("play", wait=5) as lease:
+            with pytest.raises(LeaseTimeout, match="within 5 s") as caught:
+                await lease.invoke(30, idempotent=True)
+        assert isinstance(caught.value.__context__, AgentLost)
+        assert 15 < now() < 15.1
+
+
+@virtual
 async def test_a_task_that_kills_every_agent_is_given_up() -> None:
     stage = Stage(seats=5)
     async with stage.open() as pool:
