@@ -83,18 +83,25 @@ class Child(asyncio.SubprocessProtocol):
             stdin.close()
 
     async def end(self, grace: float) -> None:
-        """End the group: SIGTERM, so many seconds of grace, SIGKILL."""
+        """End the group: SIGTERM, so many seconds of grace, SIGKILL; at once if cancelled."""
         self._ending = True
         if self._gone.done():
             self._running.close()
             return
+        try:
+            await self._terminated(grace)
+            await asyncio.wait({self._gone}, timeout=_LAST_WORDS)
+        finally:
+            self._running.close()
+
+    async def _terminated(self, grace: float) -> None:
         self.close_stdin()
-        if self._running.get_returncode() is None:
-            self._signal(signal.SIGTERM)
-            await asyncio.wait({self._gone}, timeout=grace)
-        self._signal(signal.SIGKILL)
-        await asyncio.wait({self._gone}, timeout=_LAST_WORDS)
-        self._running.close()
+        try:
+            if self._running.get_returncode() is None:
+                self._signal(signal.SIGTERM)
+                await asyncio.wait({self._gone}, timeout=grace)
+        finally:
+            self._signal(signal.SIGKILL)
 
     @property
     def _running(self) -> asyncio.SubprocessTransport:

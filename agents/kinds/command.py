@@ -67,9 +67,12 @@ class CommandAgent:
 
     async def aclose(self) -> None:
         """End the subprocess of a task, if there is one, and its group."""
-        child, self._running = self._running, None
-        if child is not None:
-            await child.end(self._section.end_grace)
+        child = self._running
+        if child is None:
+            return
+        await child.end(self._section.end_grace)
+        if self._running is child:  # only now: who closes meanwhile waits for its end, too
+            self._running = None
 
 
 class _Output:

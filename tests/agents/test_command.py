@@ -1,7 +1,9 @@
 """The kind `command`: templates without a shell, output within bounds."""
 
+import asyncio
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import ValidationError
 
@@ -75,6 +77,21 @@ async def test_an_exit_code_fails_the_task_with_what_it_wrote_to_stderr(tmp_path
     async with started(maker("tool", command("fail", "-"), tmp_path, {})) as (agent, _):
         with pytest.raises(TaskFailed, match=r"exit code 1\. It wrote:\nit failed on purpose"):
             await agent.invoke(given(), Ear().context)
+
+
+async def test_one_that_is_closed_twice_has_ended_both_times(tmp_path: Path) -> None:
+    section = command("ignore_term", "-", end_grace=0.5)
+    async with started(maker("tool", section, tmp_path, {})) as (agent, _):
+        ear = Ear()
+        work = asyncio.create_task(agent.invoke(given(), ear.context))
+        await ear.something.wait()
+        first = asyncio.create_task(agent.aclose())
+        await asyncio.sleep(0)
+        await agent.aclose()
+        assert not psutil.pid_exists(int(ear.heard[0]))
+        await first
+        with pytest.raises(TaskFailed, match="exit code -9"):
+            await work
 
 
 async def test_a_probe_misses_a_command_that_is_gone(tmp_path: Path) -> None:

@@ -158,6 +158,19 @@ async def test_one_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path
         await work
 
 
+async def test_one_whose_end_is_cut_short_is_killed_at_once(tmp_path: Path) -> None:
+    async with started(maker("play", process(end_grace=60), tmp_path, {})) as (agent, _):
+        ear = Ear()
+        work = asyncio.create_task(agent.invoke(task("ignore_term"), ear.context))
+        await ear.something.wait()
+        end = asyncio.create_task(agent.aclose())
+        await asyncio.wait({work})  # it ends as soon as the end has begun
+        end.cancel()
+        await gone(ear.heard[0])
+        with pytest.raises(AgentLost):
+            await work
+
+
 async def test_one_that_was_stopped_is_found_by_a_probe_while_it_works(tmp_path: Path) -> None:
     async with started(maker("play", process(end_grace=0.2), tmp_path, {})) as (agent, _):
         ear = Ear()

@@ -1,6 +1,7 @@
 """A command for the tests of the kind `command`."""
 
 import os
+import signal
 import sys
 import time
 
@@ -9,9 +10,12 @@ if deed == "fail":
     sys.exit("it failed on purpose")
 if deed == "trace":
     text = os.environ["TRACEPARENT"]
+if deed == "ignore_term":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    text = str(os.getpid())
 sys.stdout.write(sys.stdin.read() if deed == "read" else text)
 sys.stdout.flush()
-if deed == "hang":
+if deed in {"hang", "ignore_term"}:
     time.sleep(3600)
 if deed == "flood":
     sys.stdout.write("x" * 1_000_000 + "the end")
