@@ -11,6 +11,8 @@ PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _NAME_RULE = "Use at most 64 letters, digits, '_', '.' and '-', the first a letter or digit."
 
+_ENDING = 10.0  # seconds that an agent may take to end, beyond the graces that it is given
+
 Share = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Strategy = Literal["round-robin", "least-loaded", "fastest", "sticky"]
 
@@ -122,6 +124,11 @@ class PoolSection(Section):
     restart: Restarts = Restarts()
     scaling: Scaling = Scaling()
 
+    @property
+    def ending(self) -> float:
+        """Seconds that an agent may take to end before it is left to itself."""
+        return _ENDING
+
 
 class Subprocess(Section):
     """How a subprocess is started: no shell, and only the environment that is named here."""
@@ -134,6 +141,15 @@ class Subprocess(Section):
     end_grace: Positive = 2.0  # seconds between SIGTERM and SIGKILL
 
 
+class SubprocessPool(PoolSection, Subprocess):
+    """A pool whose agents are, or have, subprocesses."""
+
+    @property
+    def ending(self) -> float:
+        """As for every pool, and its grace."""
+        return super().ending + self.end_grace
+
+
 class GraphPool(PoolSection):
     """A graph of this file."""
 
@@ -141,13 +157,13 @@ class GraphPool(PoolSection):
     graph: str
 
 
-class ProcessPool(PoolSection, Subprocess):
+class ProcessPool(SubprocessPool):
     """A subprocess that speaks JSON-RPC, a message a line, over stdin and stdout."""
 
     kind: Literal["process"]
 
 
-class CommandPool(PoolSection, Subprocess):
+class CommandPool(SubprocessPool):
     """A subprocess for each task. ``{name}`` in an argument is the task's input of that name."""
 
     kind: Literal["command"]
@@ -167,6 +183,17 @@ class McpPool(PoolSection):
     server: Subprocess | None = None
     url: str | None = None
     headers: dict[str, str] = Field(default_factory=dict)  # `${{ env.NAME }}` is filled in
+
+    @property
+    def parting(self) -> float:
+        """Seconds that its client may take to leave the server."""
+        grace = 0.0 if self.server is None else self.server.end_grace
+        return self.limits.cancel_grace + grace
+
+    @property
+    def ending(self) -> float:
+        """As for every pool, and what its client may take, and what that leaves behind."""
+        return super().ending + 2 * self.parting
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Self:

@@ -43,7 +43,7 @@ class AgentPool:
         self._emit = emit
         self._loop = asyncio.get_running_loop()
         self.known: asyncio.Future[None] = self._loop.create_future()  # what its agents can do
-        self._provisioner = Provisioner(name, make, section.restart, emit, rng)
+        self._provisioner = Provisioner(name, make, section, emit, rng)
         self._prober = Prober(section.probe, rng)
         self._scaler = Scaler(section.scaling, section.seats, self._loop.time())
         self._scaling: asyncio.TimerHandle | None = None

@@ -8,13 +8,11 @@ from typing import Any
 import anyio
 
 from agents.agent import Agent
-from agents.configuration import Restarts
+from agents.configuration import PoolSection
 from agents.errors import AgentLost, StartFailed
 from agents.events import Emit, PoolDegraded, SeatClosed, SeatLost, SeatReady, StartMissed
 from agents.restarts import Backoff, Intensity
 from agents.seat import Seat
-
-_CLOSING = 10.0  # seconds that an agent may take to end before it is left to itself
 
 Make = Callable[[], Agent]
 
@@ -22,14 +20,17 @@ Make = Callable[[], Agent]
 class Provisioner:
     """Keeps an agent on each seat of one pool; at most ``starts`` of them start at a time."""
 
-    def __init__(self, pool: str, make: Make, policy: Restarts, emit: Emit, rng: Random) -> None:
-        self.intensity = Intensity(policy)
+    def __init__(
+        self, pool: str, make: Make, section: PoolSection, emit: Emit, rng: Random
+    ) -> None:
+        self.intensity = Intensity(section.restart)
         self._pool = pool
         self._make = make
-        self._policy = policy
+        self._policy = section.restart
+        self._ending = section.ending
         self._emit = emit
         self._rng = rng
-        self._starts = asyncio.Semaphore(policy.starts)
+        self._starts = asyncio.Semaphore(section.restart.starts)
         self._loop = asyncio.get_running_loop()
 
     async def keep(self, seat: Seat, opened: Callable[[Seat], None]) -> None:
@@ -43,7 +44,7 @@ class Provisioner:
             try:
                 lost, healthy = await self._live(seat, agent, opened)
             finally:
-                await _close(agent)
+                await _close(agent, self._ending)
                 seat.vacate()
             if lost is None:
                 self._emit(SeatClosed(self._pool, seat.number))
@@ -124,9 +125,9 @@ def _failure(start: "asyncio.Task[None]") -> AgentLost | None:
     return None if error is None else AgentLost(f"{type(error).__name__}: {error}")
 
 
-async def _close(agent: Agent) -> None:
-    """End an agent, however it feels about it."""
-    with anyio.move_on_after(_CLOSING, shield=True):
+async def _close(agent: Agent, seconds: float) -> None:
+    """End an agent, however it feels about it; after so many seconds it is left to itself."""
+    with anyio.move_on_after(seconds, shield=True):
         try:
             await agent.aclose()
         except Exception:  # noqa: BLE001 - it is given up; another one takes its seat

@@ -92,7 +92,7 @@ class McpAgent:
         if self._life is not None:
             if self._client is None:  # still connecting
                 self._life.cancel()
-            _, pending = await asyncio.wait({self._life}, timeout=self.limits.cancel_grace)
+            _, pending = await asyncio.wait({self._life}, timeout=self._section.parting)
             for life in pending:
                 life.cancel()
         if self._pipe is not None:

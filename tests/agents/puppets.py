@@ -29,6 +29,7 @@ class Puppet:
         self.starts_work = True  # whether it gets to start a task before it is lost
         self.deaf = False
         self.fails = False
+        self.ends_in = 0.0  # seconds
         self.done: list[Any] = []
         self.closed = False
 
@@ -62,6 +63,7 @@ class Puppet:
             raise AgentLost("no pulse")
 
     async def aclose(self) -> None:
+        await asyncio.sleep(self.ends_in)
         self.closed = True
 
     def die(self) -> None:

@@ -4,10 +4,12 @@ import asyncio
 import functools
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack, suppress
+from random import Random
 from typing import Any
 
 import pytest
 
+from agents.configuration import ProcessPool
 from agents.errors import (
     AgentLost,
     AgentsError,
@@ -413,6 +415,17 @@ async def test_the_pause_before_a_start_doubles_up_to_a_minute() -> None:
     wanted = [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert len(gaps) >= len(wanted)
     assert all(0.75 * w <= gap <= w for w, gap in zip(wanted, gaps, strict=False)), gaps
+
+
+@virtual
+async def test_an_agent_that_ends_within_its_grace_is_waited_for() -> None:
+    stage = Stage()
+    section = ProcessPool.model_validate({"kind": "process", "argv": ["play"], "end_grace": 60})
+    pool = AgentPool("play", section, stage.make, stage.events.append, Random(1))
+    async with pool.running():
+        await asyncio.sleep(0.1)
+        stage.puppets[0].ends_in = 60.0
+    assert stage.puppets[0].closed
 
 
 @virtual
