@@ -39,7 +39,7 @@ from orchestration.loop.master import MasterLoop
 from orchestration.mcp.host import McpHost
 from orchestration.retention.sweeper import Sweeper
 from orchestration.retention.threads import ThreadSweeper
-from orchestration.stopping import beside, goodbyes, last_records, stop_runs
+from orchestration.stopping import beside, goodbyes, last_records, stop_messages, stop_runs
 from orchestration.store.crons import CronStore
 from orchestration.store.events import EventStore, OldEvents
 from orchestration.store.expiry import ExpiryStore
@@ -108,6 +108,7 @@ async def open_service(
         backend = await _backend(ground, core, operation)
         shutdown, loop = operation.shutdown, core.loop
         stop_runs(shutdown, loop, view.live, settings)
+        stop_messages(shutdown, core.agency.network)
         shutdown.add(last_records(ground.telemetry, ServiceStopped(None)), *goodbyes(ground.guests))
         mcp = McpHost(backend)
         app = build_app(backend, ground.custom, mcp.paths)

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
+from agents.network.network import LAST_GRACE, AgentNetwork
 from operations.background import Stop
 from operations.guests import Guests
 from operations.live import Live
@@ -42,6 +43,15 @@ def stop_runs(shutdown: Shutdown, loop: MasterLoop, live: Live, settings: Settin
         Step("streams", Tier.STREAMS, loop.aclose, _MARGIN, forced=_FORCED),
         Step("live view", Tier.STREAMS, close_live, _MARGIN, forced=_FORCED),
     )
+
+
+def stop_messages(shutdown: Shutdown, network: AgentNetwork) -> None:
+    """Have ``shutdown`` end their delivery before the agents end, who then have all of their time.
+
+    It goes on beside the runs, and has no time of its own.
+    """
+    if len(network):
+        shutdown.add(Step("messages", Tier.RUNS, network.aclose, LAST_GRACE + _MARGIN))
 
 
 def last_records(telemetry: Aggregator, last: object) -> Step:

@@ -73,9 +73,13 @@ class AgentNetwork:
             yield self
         finally:
             with anyio.CancelScope(shield=True):
-                async with anyio.create_task_group() as closing:
-                    for delivery in self:
-                        closing.start_soon(delivery.aclose, LAST_GRACE)
+                await self.aclose()
+
+    async def aclose(self) -> None:
+        """Deliver nothing more; what is taken until the end of ``running`` waits in the store."""
+        async with anyio.create_task_group() as closing:
+            for delivery in self:
+                closing.start_soon(delivery.aclose, LAST_GRACE)
 
     async def recover(self) -> None:
         """Take up what waits in the store."""

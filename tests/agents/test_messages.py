@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from operations.errors import ConfigurationError
 from operations.keys import KeyFolder
+from operations.shutdown import Result
 from tests.agents.kinds import PLAYERS
-from tests.api.client import PROBLEM, open_client
+from tests.api.client import PROBLEM, client_of, open_client, open_play
 
 GRAPHS = {
     "teller": "tests.agents.players.teller:teller",
@@ -130,6 +132,26 @@ async def test_messages_outlive_the_service_and_a_drained_pool(tmp_path: Path) -
         await client.post("/agents/postmen/restart")
         await until(client, over)
     assert received(tmp_path) == ['"waits"', '"is held"']
+
+
+async def test_one_that_receives_and_ignores_sigterm_ends_in_time_with_the_service(
+    tmp_path: Path,
+) -> None:
+    given = manifest(tmp_path)
+    given["masterloop"]["agents"]["postmen"]["end_grace"] = 1.8  # of the 2.5 s that a part has
+    async with (
+        open_play(tmp_path, manifest=given, drain_delay=0.0) as service,
+        client_of(service.app) as client,
+    ):
+        await send(client, "ignore_term")
+        while not (tmp_path / "round").exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.01)
+        await service.shutdown.run()
+        ended = {one.name: one.result for one in service.shutdown.ended}
+        pid = int((tmp_path / "round").read_text().split()[1])
+        assert (ended["messages"], ended["agents"]) == (Result.DONE, Result.DONE)
+        assert not psutil.pid_exists(pid)
+        assert (await listed(client))[0]["status"] == "pending"
 
 
 async def test_nodes_send_without_importing_anything(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import time
 
 
 def write_down(*words: object) -> None:
@@ -16,6 +18,10 @@ def write_down(*words: object) -> None:
 
 def receive(message: dict[str, object]) -> dict[str, object]:
     place = message["sender"], message["offset"], json.dumps(message["content"])
+    if message["content"] == "ignore_term":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        write_down("pid", os.getpid())
+        time.sleep(3600)
     write_down("begun", *place)
     if isinstance(message["content"], dict) and "send" in message["content"]:
         ask = {"jsonrpc": "2.0", "id": "s", "method": "send", "params": message["content"]["send"]}
