@@ -9,6 +9,7 @@ from agents.kinds.command import CommandAgent
 from agents.kinds.process import ProcessAgent
 from agents.network.asking import Send
 from agents.provisioning import Make
+from operations.headers import check_header
 from operations.templates import fill_in
 
 Makeable = ProcessPool | CommandPool | McpPool | RemotePool
@@ -26,7 +27,8 @@ def maker(
     ``send`` is how it sends messages, if it can.
 
     Raises:
-        ConfigurationError: a variable that the section names is not set.
+        ConfigurationError: a variable that the section names is not set, or a header cannot be
+            sent.
     """
     where = f"masterloop.agents.{name}"
 
@@ -36,6 +38,12 @@ def maker(
             for name, value in values.items()
         }
 
+    def headers_of(section: McpPool | RemotePool) -> dict[str, str]:
+        headers = filled(section.headers, "headers")
+        for header, value in headers.items():
+            check_header(header, value, where=f"{where}.headers.{header}")
+        return headers
+
     match section:
         case ProcessPool():
             process = section.model_copy(update={"env": filled(section.env, "env")})
@@ -44,14 +52,14 @@ def maker(
             command = section.model_copy(update={"env": filled(section.env, "env")})
             return lambda: CommandAgent(command, name, root)
         case RemotePool():
-            remote = section.model_copy(update={"headers": filled(section.headers, "headers")})
+            remote = section.model_copy(update={"headers": headers_of(section)})
             return _remote(name, remote)
         case McpPool():
             server = section.server
             if server is not None:
                 env = filled(server.env, "server.env")
                 server = server.model_copy(update={"env": env})
-            headers = filled(section.headers, "headers")
+            headers = headers_of(section)
             return _mcp(section.model_copy(update={"server": server, "headers": headers}), root)
 
 

@@ -13,6 +13,7 @@ from agents.errors import AgentLost, StartFailed
 from agents.events import Emit, PoolDegraded, SeatClosed, SeatLost, SeatReady, StartMissed
 from agents.restarts import Backoff, Intensity
 from agents.seat import Seat
+from operations.redaction import redact
 
 Make = Callable[[], Agent]
 
@@ -106,7 +107,7 @@ class Provisioner:
             reason = "its agents ended too often"
             self._emit(PoolDegraded(self._pool, reason, until - now))
         seat.record.restarts += 1
-        seat.trouble = lost.reason
+        seat.trouble = redact(lost.reason)  # every caller is shown it
         seat.resting_until = until
         event = SeatLost if ran else StartMissed
         self._emit(event(self._pool, seat.number, lost.reason, lost.stderr, until - now))

@@ -11,6 +11,7 @@ from agents.configuration import Limits, Probing
 from agents.errors import AgentLost, AgentsError, TaskFailed, TaskTimeout
 from agents.events import Emit, ProbeDone, TaskEnded
 from agents.record import Probe, Record
+from operations.redaction import redact
 
 _FAILURES = frozenset({"AgentLost", "TaskFailed", "TaskTimeout"})  # that an agent answers for
 
@@ -234,6 +235,7 @@ class Seat:
 
     def probed(self, began: float, took: float, error: str | None) -> None:
         """Count a probe: one missed makes the seat suspect, several in a row lose it."""
+        error = None if error is None else redact(error)
         self.record.probes.append(Probe(began, took, error))
         self._emit(ProbeDone(self._pool, self.number, took, error))
         if error is None:

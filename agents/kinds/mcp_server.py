@@ -123,10 +123,16 @@ class McpAgent:
             async with Client(self._pipe.open()) as client:
                 yield client
             return
-        timeout = httpx2.Timeout(None, connect=_CONNECT)
+        url = httpx2.URL(section.url or "")
+        bare = str(url.copy_with(userinfo=b""))  # errors would tell the user and password
         async with (
-            httpx2.AsyncClient(headers=section.headers, timeout=timeout, trust_env=False) as http,
-            Client(streamable_http_client(section.url or "", http_client=http)) as client,
+            httpx2.AsyncClient(
+                headers=section.headers,
+                auth=(url.username, url.password) if url.userinfo else None,
+                timeout=httpx2.Timeout(None, connect=_CONNECT),
+                trust_env=False,
+            ) as http,
+            Client(streamable_http_client(bare, http_client=http)) as client,
         ):
             yield client
 

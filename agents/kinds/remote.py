@@ -22,9 +22,12 @@ class RemoteAgent:
         self.limits: Limits = section.limits
         self.capabilities = frozenset(section.capabilities or (name,))
         self._assistant = section.assistant
+        url = httpx.URL(section.url)
         # Built by hand: get_client would send whatever API keys it finds in the environment.
         self._http = httpx.AsyncClient(
-            base_url=section.url,
+            # Without its user and password, which errors would tell.
+            base_url=url.copy_with(userinfo=b""),
+            auth=(url.username, url.password) if url.userinfo else None,
             headers=section.headers,
             timeout=httpx.Timeout(None, connect=_CONNECT),
             follow_redirects=False,

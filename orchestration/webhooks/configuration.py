@@ -1,15 +1,13 @@
 """What ``langgraph.json`` says of webhooks, in the words of those who act on it."""
 
-import re
 from collections.abc import Mapping
 
 from operations.egress import UrlPolicy
 from operations.errors import ConfigurationError
+from operations.headers import check_header
 from operations.templates import fill_in
 from orchestration.graphs.manifest import Manifest
 
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"[\x20-\x7e]*")
 _OURS = frozenset(
     {
         "connection", "content-length", "content-type", "host", "transfer-encoding",
@@ -45,11 +43,9 @@ def headers(manifest: Manifest, environment: Mapping[str, str]) -> dict[str, str
     found: dict[str, str] = {}
     for name, template in manifest.webhooks.headers.items():
         where = f"{manifest.file}: webhooks.headers.{name}"
-        if not _NAME.fullmatch(name) or name.lower() in _OURS:
+        if name.lower() in _OURS:
             raise ConfigurationError(where, "this header cannot be set", "Use another name.")
         value = fill_in(template, environment, where=where, prefix=manifest.webhooks.env_prefix)
-        if not _VALUE.fullmatch(value):
-            problem = "the value has characters that a header cannot have"
-            raise ConfigurationError(where, problem, "Use printable ASCII on one line.")
+        check_header(name, value, where=where)
         found[name.lower()] = value
     return found

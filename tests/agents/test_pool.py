@@ -567,6 +567,23 @@ async def test_a_restart_ends_a_back_off() -> None:
 
 
 @virtual
+async def test_what_looks_like_a_secret_in_an_error_is_not_shown() -> None:
+    stage = Stage(probe={"period": 10})
+
+    async def probe() -> None:
+        raise AgentLost("it was asked with token=canary1")
+
+    async with stage.open() as pool:
+        stage.puppets[0].probe = probe  # type: ignore[method-assign]
+        await probes(pool, 1)
+        stage.puppets[0].lost(AgentLost("it was started with sk-canary-canary2"))
+        await asyncio.sleep(0.1)
+        state = pool.snapshot()
+    assert state.reason == "1 of 1 seats: it was started with [redacted]"
+    assert state.seats[0].probes[0].error == "it was asked with token=[redacted]"
+
+
+@virtual
 async def test_a_snapshot_is_made_anew_only_when_something_changed() -> None:
     stage = Stage(seats=2, probe={"period": 100})
     async with stage.open() as pool:
