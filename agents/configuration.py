@@ -2,6 +2,7 @@
 
 import re
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, Strict, model_validator
 
@@ -29,10 +30,22 @@ def _pool_name(value: str) -> str:
     return value
 
 
+def _url(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        found = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        found = False
+    if not found or not value.isprintable() or " " in value:
+        raise mistake("this is no URL of a server", 'Use one such as "https://example.com".')
+    return value
+
+
 def _fixed(value: Any) -> Any:
     return {"min": value, "max": value} if isinstance(value, int) else value
 
 
+Url = Annotated[str, AfterValidator(_url)]
 Argv = Annotated[tuple[str, ...], Strict(strict=False), AfterValidator(_argv)]
 
 
@@ -181,7 +194,7 @@ class McpPool(PoolSection):
 
     kind: Literal["mcp"]
     server: Subprocess | None = None
-    url: str | None = None
+    url: Url | None = None
     headers: dict[str, str] = Field(default_factory=dict)  # `${{ env.NAME }}` is filled in
 
     @property
@@ -206,7 +219,7 @@ class RemotePool(PoolSection):
     """An assistant of another server with LangGraph's API."""
 
     kind: Literal["remote"]
-    url: str
+    url: Url
     assistant: str
     headers: dict[str, str] = Field(default_factory=dict)  # `${{ env.NAME }}` is filled in
 

@@ -41,17 +41,26 @@ class Provisioner:
         """
         backoff = Backoff(self._policy, self._rng)
         while not seat.retired:
-            agent = self._make()
-            try:
-                lost, healthy = await self._live(seat, agent, opened)
-            finally:
-                await _close(agent, self._ending)
-                seat.vacate()
+            lost, healthy = await self._lived(seat, opened)
             if lost is None:
                 self._emit(SeatClosed(self._pool, seat.number))
             elif await self._rested(seat, lost, backoff.next(healthy), ran=healthy > 0):
                 continue
             backoff.failures = 0
+
+    async def _lived(
+        self, seat: Seat, opened: Callable[[Seat], None]
+    ) -> tuple[AgentLost | None, float]:
+        """Make an agent and have it live and end; return what ``_live`` does."""
+        try:
+            agent = self._make()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the seat outlives it
+            return AgentLost(f"it cannot be made: {_told(error)}"), 0.0
+        try:
+            return await self._live(seat, agent, opened)
+        finally:
+            await _close(agent, self._ending)
+            seat.vacate()
 
     async def _live(
         self, seat: Seat, agent: Agent, opened: Callable[[Seat], None]
@@ -123,7 +132,11 @@ def _failure(start: "asyncio.Task[None]") -> AgentLost | None:
     error = start.exception()
     if isinstance(error, StartFailed):
         return AgentLost(error.reason, error.stderr)
-    return None if error is None else AgentLost(f"{type(error).__name__}: {error}")
+    return None if error is None else AgentLost(_told(error))
+
+
+def _told(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 async def _close(agent: Agent, seconds: float) -> None:

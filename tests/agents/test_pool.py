@@ -95,6 +95,26 @@ async def test_one_that_cannot_start_degrades_the_pool_and_blocks_nobody() -> No
 
 
 @virtual
+async def test_one_that_cannot_be_made_degrades_the_pool_until_it_can_be() -> None:
+    stage = Stage()
+    made = iter([ZeroDivisionError("no"), None])
+
+    def make() -> Any:
+        if (trouble := next(made)) is not None:
+            raise trouble
+        return stage.make()
+
+    pool = AgentPool("play", stage.section, make, stage.events.append, Random(1))
+    async with pool.running():
+        await asyncio.sleep(0.1)
+        state = pool.snapshot()
+        assert state.reason == "1 of 1 seats: it cannot be made: ZeroDivisionError: no"
+        await asyncio.sleep(1)
+        assert pool.snapshot().state == "healthy"
+    assert stage.puppets[0].closed
+
+
+@virtual
 async def test_closing_while_agents_start_waits_for_no_start() -> None:
     stage = Stage(seats=4, restart={"starts": 2})
     stage.starts_in = 20.0

@@ -177,6 +177,15 @@ async def test_without_pools_there_is_an_empty_list_and_no_client(tmp_path: Path
         ({"a": {"kind": "process", "argv": []}}, "agents.a.argv: there is no command"),
         ({"a": {"kind": "process", "argv": ["x"], "seat": 2}}, "Did you mean seats?"),
         ({"a": {"kind": "mcp"}}, "agents.a: it needs either server or url"),
+        (
+            {"a": {"kind": "remote", "url": "http://host:80a", "assistant": "x"}},
+            "agents.a.url: this is no URL of a server",
+        ),
+        ({"a": {"kind": "mcp", "url": "host/mcp"}}, "agents.a.url: this is no URL of a server"),
+        (
+            {"a": {"kind": "mcp", "url": "http://host", "headers": {"a b": "c"}}},
+            "agents.a.headers.a b: this header cannot be set",
+        ),
         ({"a b": WORKER}, "this cannot be the name of a pool"),
         ({"a": WORKER | {"seats": {"min": 3, "max": 2}}}, "min must not be above max"),
         ({"a": WORKER | {"env": {"KEY": "${{ env.ABSENT_X }}"}}}, "ABSENT_X is not set"),
