@@ -13,6 +13,7 @@ from agents.configuration import Limits, RemotePool
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
 
 _CONNECT = 5.0  # seconds
+_INTERRUPTS = "__interrupt__"  # where values have the questions that the run ended with
 
 
 class RemoteAgent:
@@ -90,10 +91,16 @@ class RemoteAgent:
                     case "error":
                         raise TaskFailed(_said(part.data))
                     case "end":
-                        return result
+                        return _judged(result)
                     case _:
                         pass
         raise AgentLost("the stream of the run broke off")
+
+
+def _judged(values: Any) -> Any:
+    if isinstance(values, dict) and _INTERRUPTS in values:
+        raise TaskFailed("the assistant waits for a human, whom an agent does not have")
+    return values
 
 
 async def _forget_where_to_reconnect(response: httpx.Response) -> None:

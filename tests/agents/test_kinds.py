@@ -85,6 +85,14 @@ async def test_a_failed_task_costs_nothing_but_the_task(opening: Opening, tmp_pa
         assert losses == []
 
 
+@pytest.mark.parametrize("opening", [graphs, remotes], ids=lambda opening: opening.__name__)
+async def test_a_task_that_asks_a_human_has_failed(opening: Opening, tmp_path: Path) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, losses):
+        with pytest.raises(TaskFailed, match="waits for a human, whom an agent does not have"):
+            await agent.invoke(task("ask"), Ear().context)
+        assert losses == []
+
+
 @every_kind
 async def test_a_cancelled_task_stops_and_the_next_one_is_done(
     opening: Opening, tmp_path: Path
