@@ -128,8 +128,11 @@ def _filled_in(template: str, given: Any, *, argument: bool) -> str:
             os.fsencode(text)
         except UnicodeEncodeError as error:
             raise TaskRejected(f"{name!r} cannot be passed on: {error}") from error
-        if argument and match.start() == 0 and text.startswith("-"):
-            raise TaskRejected(f"{name!r} must not begin with '-': it would be read as an option")
         return text
 
-    return PLACEHOLDER.sub(value, template)
+    filled = PLACEHOLDER.sub(value, template)
+    if argument and filled.startswith("-") and not template.startswith("-"):
+        raise TaskRejected(
+            f"{template!r} must not begin with '-' once filled in: it would be read as an option"
+        )
+    return filled

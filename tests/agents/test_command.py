@@ -59,6 +59,20 @@ async def test_an_input_that_does_not_fit_is_rejected(
         assert not ear.context.started
 
 
+async def test_an_empty_value_lets_no_other_one_begin_an_option(tmp_path: Path) -> None:
+    section = command("echo", "{before}{text}")
+    async with started(maker("tool", section, tmp_path, {})) as (agent, _):
+        with pytest.raises(TaskRejected, match="must not begin with '-'"):
+            await agent.invoke(given(before="", text="--output=x"), Ear().context)
+
+
+async def test_what_is_configured_as_an_option_stays_one(tmp_path: Path) -> None:
+    section = command("echo", "--text={text}")
+    async with started(maker("tool", section, tmp_path, {})) as (agent, _):
+        result = await agent.invoke(given(text="-a"), Ear().context)
+    assert result["stdout"] == "--text=-a"
+
+
 async def test_what_is_too_long_for_an_argument_can_be_read_from_stdin(tmp_path: Path) -> None:
     section = command("read", "-", stdin="{text}", limits={"output": 500_000})
     async with started(maker("tool", section, tmp_path, {})) as (agent, _):
