@@ -18,9 +18,11 @@ from agents.network.port import Mailboxes
 from agents.pool import AgentPool
 from agents.pools import AgentPools
 from agents.provisioning import Make
+from orchestration.api.auth.namespaces import namespace_of
 from orchestration.graphs.agents import GraphAgent
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
+from orchestration.graphs.users import namespace_for
 from orchestration.loop.run import Run
 
 
@@ -66,7 +68,7 @@ class Agency:
 
     async def _receive(self, capability: str, message: Message) -> None:
         """Have an agent do a task that is the message; what it returns is its acknowledgement."""
-        origin = Origin(sender=message.sender, metadata=message.metadata, hops=message.hops)
+        origin = _origin_of(message)
         async with self.pools.lease(capability, priority=message.priority, origin=origin) as agent:
             await agent.invoke(message.document())
 
@@ -85,6 +87,7 @@ class Agency:
             Origin(
                 sender=sender_of(f"graph:{run.graph_id}", _owner(run)),
                 metadata=run.metadata,
+                namespace=namespace_for(run.principal),
                 span=run.span,
             ),
             run_id=run.run_id,
@@ -103,6 +106,17 @@ class Agency:
 
     async def _send_for(self, pool: str, draft: Draft, context: Context) -> Receipt:
         return await self.network.send(draft, _origin(pool, context))
+
+
+def _origin_of(message: Message) -> Origin:
+    """Return in whose name a message is received: its sender's."""
+    origin = Origin(sender=message.sender, metadata=message.metadata, hops=message.hops)
+    namespace = message.namespace
+    if namespace is None and origin.owner is not None:
+        # Stored when none was kept, maybe for somebody who shares the store. It must not be taken
+        # for that: they see what is theirs alone.
+        namespace = namespace_of(origin.owner)
+    return replace(origin, namespace=namespace or ())
 
 
 def _origin(pool: str, context: Context) -> Origin:

@@ -15,11 +15,13 @@ DEFAULT_PRIORITY = 5
 class Origin:
     """In whose name messages are sent. The server makes it; a sender cannot say it is another.
 
-    ``metadata`` decide who sees what was sent; ``hops`` is how many messages led here.
+    ``metadata`` decide who sees what was sent; ``hops`` is how many messages led here. What is done
+    for it sees of the store what is below ``namespace``.
     """
 
     sender: str
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    namespace: tuple[str, ...] = ()
     hops: int = 0
     span: Span | None = None  # of the trace in which tasks are done for it
 
@@ -53,7 +55,7 @@ class Draft:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Letter:
-    """A message as it is stored; ``content`` and ``metadata`` are JSON texts.
+    """A message as it is stored; ``content`` is a JSON text.
 
     It is ``named`` if its sender gave it its id, by which it can be known again.
     """
@@ -67,14 +69,18 @@ class Letter:
     priority: int
     hops: int
     content: str
-    metadata: str
+    metadata: Mapping[str, Any]
+    namespace: tuple[str, ...]
     sent_at: datetime
     expires_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """A message that waits in a mailbox. Its ``offset`` is its place among all messages."""
+    """A message that waits in a mailbox. Its ``offset`` is its place among all messages.
+
+    Its ``namespace`` is None if it was stored when none was kept.
+    """
 
     offset: int
     mailbox: str
@@ -86,6 +92,7 @@ class Message:
     hops: int
     content: Any
     metadata: Mapping[str, Any]
+    namespace: tuple[str, ...] | None
     sent_at: datetime
     expires_at: datetime | None
     due_at: datetime | None

@@ -142,7 +142,8 @@ class AgentNetwork:
             priority=draft.priority,
             hops=origin.hops + 1,
             content=self._text(draft),
-            metadata=orjson.dumps(origin.metadata).decode(),
+            metadata=origin.metadata,
+            namespace=origin.namespace,
             sent_at=now,
             expires_at=None if draft.ttl is None else now + timedelta(seconds=draft.ttl),
         )

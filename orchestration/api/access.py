@@ -77,3 +77,10 @@ class Authority(Protocol):
             Problem: 403, they may not.
         """
         ...
+
+    async def namespace(self, principal: Principal) -> tuple[str, ...]:
+        """Return what stands before all that graphs of theirs put into the store.
+
+        It is for whoever looks at a graph, which is no run that a `Grant` was given for.
+        """
+        ...

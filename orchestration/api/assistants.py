@@ -1,7 +1,7 @@
 """Assistants: graphs with a name and a configuration."""
 
-from collections.abc import Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any, cast
 from uuid import uuid4
@@ -271,21 +271,25 @@ def _assistant(call: Call) -> Assistant:
     return find_assistant(call.backend, call.path("assistant_id"), call.visible)
 
 
-def open_graph(call: Call, assistant: Assistant) -> AbstractAsyncContextManager[Graph]:
-    """Return the graph of an assistant, to be looked at on behalf of the caller.
+@asynccontextmanager
+async def open_graph(call: Call, assistant: Assistant) -> AsyncGenerator[Graph]:
+    """Open the graph of an assistant, to be looked at on behalf of the caller.
 
     Raises:
         Problem: 404, the graph is not served any more.
-        GraphNotMade: (on entering) its factory failed.
+        GraphNotMade: its factory failed.
     """
     require_graph(call.backend, assistant.graph_id)
     given: Mapping[str, Any] = assistant.config.get("configurable") or {}
     own = {key: value for key, value in given.items() if not reserved(key)}
     configurable = {**own, **auth_configurable(call.on_behalf)}
     config = cast("RunnableConfig", {**assistant.config, "configurable": configurable})
-    return call.backend.graphs.open(
-        assistant.graph_id, config, checkpointed=True, access="assistants.read"
+    owner = await call.namespace()
+    opening = call.backend.graphs.open(
+        assistant.graph_id, config, checkpointed=True, owner=owner, access="assistants.read"
     )
+    async with opening as graph:
+        yield graph
 
 
 def _configuration(

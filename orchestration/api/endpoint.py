@@ -79,13 +79,20 @@ class Call:
     def states(self) -> ThreadStates:
         """The states of threads, as graphs that are made for the caller see them."""
         states = self.backend.states
-        return states if self.backend.authority is None else states.on_behalf_of(self.on_behalf)
+        if self.backend.authority is None:
+            return states
+        return states.on_behalf_of(self.on_behalf, self.namespace)
 
     @property
     def items(self) -> BaseStore:
         """The store, as the caller sees it."""
         owner = self.grant.namespace
         return OwnStore(self.backend.items, owner) if owner else self.backend.items
+
+    async def namespace(self) -> tuple[str, ...]:
+        """Return whose items graphs see that are made for the caller to be looked at."""
+        authority = self.backend.authority
+        return () if authority is None else await authority.namespace(self.principal)
 
     async def show(self, *asked: Any) -> None:
         """Have the threads written that ``asked`` names, or their runs, if they are not yet.

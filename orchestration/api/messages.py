@@ -131,7 +131,7 @@ def _origin(call: Call) -> Origin:
     if call.backend.authority is None:
         return Origin(sender="client")
     sender = sender_of("user", call.principal.identity)
-    return Origin(sender=sender, metadata=call.stamped(None))
+    return Origin(sender=sender, metadata=call.stamped(None), namespace=call.grant.namespace)
 
 
 async def _page(call: Call, after: int, limit: int, status: str | None) -> Response:

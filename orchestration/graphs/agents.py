@@ -48,7 +48,8 @@ class GraphAgent:
         enter_run(context)
         config = self._config(task, context)
         context.started = True
-        opening = self._graphs.open(self._graph, config, checkpointed=False)
+        owner = () if context.origin is None else context.origin.namespace
+        opening = self._graphs.open(self._graph, config, checkpointed=False, owner=owner)
         values: Any = None
         try:
             async with opening as graph:

@@ -1,7 +1,6 @@
 """How a run's graph is executed: LangGraph behind the loop's executor port."""
 
 import asyncio
-import copy
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import asdict
@@ -11,7 +10,6 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphDrained, ParentCommand
 from langgraph.runtime import RunControl
-from langgraph.store.base import BaseStore
 from langgraph.types import Command
 
 from orchestration.graphs.arguments import (
@@ -27,10 +25,11 @@ from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.node_tasks import enter_run, saved
 from orchestration.graphs.node_threads import NodeExit
-from orchestration.graphs.own_store import OwnStore
+from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.resumption import find_place, may_have_begun
 from orchestration.graphs.snapshots import thread_state, with_interrupts
 from orchestration.graphs.thread_events import MESSAGE_EVENTS, ThreadEvents
+from orchestration.graphs.users import namespace_for
 from orchestration.loop.errors import Drained
 from orchestration.loop.ports import Control
 from orchestration.loop.run import Failure, Run, ThreadState
@@ -41,9 +40,9 @@ _DEFAULT_MODES = ("values",)
 
 
 class GraphSource(Protocol):
-    """Where graphs come from, ready to be called: with their checkpointer and their store."""
+    """Where graphs come from, ready: with their checkpointer and the store as ``owner`` sees it."""
 
-    def fixed(self, name: str, *, checkpointed: bool) -> Graph | None:
+    def fixed(self, name: str, *, checkpointed: bool, owner: Namespace) -> Graph | None:
         """Return a graph that needs no making; None if one has to be opened."""
         ...
 
@@ -53,6 +52,7 @@ class GraphSource(Protocol):
         config: RunnableConfig,
         *,
         checkpointed: bool,
+        owner: Namespace,
         access: Literal["threads.create_run", "threads.read"] = ...,
         context: Any = None,
     ) -> AbstractAsyncContextManager[Graph]:
@@ -125,12 +125,12 @@ class LangGraphExecutor:
         """
         if not checkpointed(run):
             return None
-        config = thread_config(run)
-        graph = self._graphs.fixed(run.graph_id, checkpointed=True)
+        config, owner = thread_config(run), namespace_for(run.principal)
+        graph = self._graphs.fixed(run.graph_id, checkpointed=True, owner=owner)
         if graph is not None:
             return await _settled(graph, config, run.run_id if own else None)
         opening = self._graphs.open(
-            run.graph_id, run_config(run), checkpointed=True, access="threads.read"
+            run.graph_id, run_config(run), checkpointed=True, owner=owner, access="threads.read"
         )
         async with opening as graph:
             return await _settled(graph, config, run.run_id if own else None)
@@ -150,17 +150,18 @@ class LangGraphExecutor:
         return Failure(type(error).__name__, _printable(message))
 
     async def _execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
-        keeps = checkpointed(run)
+        keeps, owner = checkpointed(run), namespace_for(run.principal)
         config = run_config(run)
         if self._client is not None:
             config.setdefault("configurable", {})[CLIENT_KEY] = self._client(run)
         if self._watch is not None:
             config["callbacks"] = [self._watch(run)]
-        graph = self._graphs.fixed(run.graph_id, checkpointed=keeps)
+        graph = self._graphs.fixed(run.graph_id, checkpointed=keeps, owner=owner)
         if graph is not None:
             return await _drive(run, graph, config, control)
+        context = run.kwargs.get("context")
         opening = self._graphs.open(
-            run.graph_id, config, checkpointed=keeps, context=run.kwargs.get("context")
+            run.graph_id, config, checkpointed=keeps, owner=owner, context=context
         )
         async with opening as graph:
             return await _drive(run, graph, config, control)
@@ -210,7 +211,6 @@ async def _drive(
     run: Run, graph: Graph, config: RunnableConfig, control: Callable[[Control], None]
 ) -> ThreadState:
     """Call the graph, follow it, and return what its thread shows then."""
-    graph = _with_own_store(run, graph)
     call = prepare(run, graph, config)
     modes = run.kwargs.get("stream_mode") or _DEFAULT_MODES
     modes = (modes,) if isinstance(modes, str) else modes
@@ -232,16 +232,6 @@ async def _drive(
     if keeps and (stoppable or events.interrupted or not events.complete):
         return thread_state(await graph.aget_state(thread_config(run)))
     return events.state
-
-
-def _with_own_store(run: Run, graph: Graph) -> Graph:
-    """Return the graph with the store as the one whom the run is for sees it."""
-    owner = tuple((run.principal or {}).get("namespace") or ())
-    if not owner or not isinstance(graph.store, BaseStore):
-        return graph
-    theirs = copy.copy(graph)
-    theirs.store = OwnStore(graph.store, owner)
-    return theirs
 
 
 def _events(run: Run, graph: Graph, modes: Sequence[str], *, nested: bool) -> RunEvents:

@@ -18,6 +18,8 @@ from langgraph_sdk.runtime import (
     _ReadRuntime,  # pyright: ignore[reportPrivateUsage]
 )
 
+from orchestration.graphs.own_store import Namespace
+
 Graph = Pregel[Any, Any, Any, Any]
 Equip = Callable[[Graph], Graph]
 Ask = Literal["config", "runtime"]
@@ -28,12 +30,14 @@ class Occasion:
     """What a factory may ask for: the config of the use, and the server's view of it.
 
     ``access`` says in LangGraph's words what the graph is wanted for; only a run has a ``context``.
+    ``owner`` is whose the items in the ``store`` are.
     """
 
     config: RunnableConfig
     access: AccessContext
     context: Any
     store: BaseStore | None
+    owner: Namespace
 
     @property
     def runtime(self) -> Any:

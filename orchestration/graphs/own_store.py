@@ -19,6 +19,11 @@ from langgraph.store.base import (
 Namespace = tuple[str, ...]
 
 
+def own_store(store: BaseStore | None, owner: Namespace) -> BaseStore | None:
+    """Return the store as ``owner`` sees it; as it is where nobody is kept apart."""
+    return store if store is None or not owner else OwnStore(store, owner)
+
+
 class OwnStore(BaseStore):
     """Puts ``owner`` before every namespace on the way in, and takes it off on the way out."""
 

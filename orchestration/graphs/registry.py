@@ -22,6 +22,7 @@ from langgraph_sdk.runtime import AccessContext
 from operations.errors import ConfigurationError, nearest
 from orchestration.graphs.factories import Equip, Factory, Graph, Occasion, as_graph
 from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.own_store import Namespace, own_store
 from orchestration.graphs.targets import load_target
 
 KINDS = "a compiled graph, a StateGraph, or a function that makes one"
@@ -51,12 +52,14 @@ class Equipment:
     checkpointer: BaseCheckpointSaver[Any] | None
     store: BaseStore | None
 
-    def give_to(self, graph: Graph, name: str, *, checkpointed: bool) -> Graph:
+    def give_to(
+        self, graph: Graph, name: str, *, checkpointed: bool, owner: Namespace = ()
+    ) -> Graph:
         """Return a copy of ``graph`` under ``name``, with this in place of what it brought."""
         # Not Pregel.copy: it loses what compiling noted about the classes of the state.
         ready = copy.copy(graph)
         ready.name = name
-        ready.store = self.store or graph.store
+        ready.store = own_store(self.store or graph.store, owner)
         ready.checkpointer = self.checkpointer if checkpointed else None
         allowed = getattr(graph, "_serde_allowlist", None)
         if ready.checkpointer is not None and allowed is not None:
@@ -74,7 +77,11 @@ class Source(Protocol):
 
 
 class GraphRegistry:
-    """Graphs by name; those that are not made for each use are ready before the first one."""
+    """Graphs by name; those that are not made for each use are ready before the first one.
+
+    Whoever asks for one says whose items it is to see: those of the ``owner``, all if that is
+    empty.
+    """
 
     def __init__(
         self,
@@ -106,9 +113,14 @@ class GraphRegistry:
         """Return what the manifest says the graph is for."""
         return self._descriptions.get(name)
 
-    def fixed(self, name: str, *, checkpointed: bool) -> Graph | None:
+    def fixed(self, name: str, *, checkpointed: bool, owner: Namespace) -> Graph | None:
         """Return the ready graph; None if a factory makes it, or if there is none of that name."""
-        return self._fixed.get((name, checkpointed))
+        graph = self._fixed.get((name, checkpointed))
+        if graph is None or not owner:
+            return graph
+        theirs = copy.copy(graph)
+        theirs.store = own_store(graph.store, owner)
+        return theirs
 
     def open(
         self,
@@ -116,6 +128,7 @@ class GraphRegistry:
         config: RunnableConfig,
         *,
         checkpointed: bool,
+        owner: Namespace,
         access: AccessContext = "threads.create_run",
         context: Any = None,
     ) -> AbstractAsyncContextManager[Graph]:
@@ -125,18 +138,21 @@ class GraphRegistry:
             GraphNotFound: there is no graph of that name.
             GraphNotMade: (on entering) the factory failed. For a run, its error comes as it is.
         """
-        if (graph := self.fixed(name, checkpointed=checkpointed)) is not None:
+        if (graph := self.fixed(name, checkpointed=checkpointed, owner=owner)) is not None:
             return nullcontext(graph)
         if (source := self._sources.get(name)) is None:
             raise GraphNotFound(name, self.names)
-        occasion = Occasion(config, access, context, self._equipment.store)
+        store = own_store(self._equipment.store, owner)
+        occasion = Occasion(config, access, context, store, owner)
         return self._make(source, occasion, name, checkpointed=checkpointed)
 
     @asynccontextmanager
     async def _make(
         self, source: Source, occasion: Occasion, name: str, *, checkpointed: bool
     ) -> AsyncGenerator[Graph]:
-        equip = partial(self._equipment.give_to, name=name, checkpointed=checkpointed)
+        equip = partial(
+            self._equipment.give_to, name=name, checkpointed=checkpointed, owner=occasion.owner
+        )
         async with AsyncExitStack() as stack:
             try:
                 graph = await stack.enter_async_context(source.open(occasion, equip))

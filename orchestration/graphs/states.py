@@ -1,20 +1,22 @@
 """The states of threads, as LangGraph keeps them in checkpoints: read, listed, changed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot, StateUpdate
 
 from orchestration.graphs.arguments import as_command
+from orchestration.graphs.factories import Graph
+from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.snapshots import thread_state
 from orchestration.graphs.users import auth_configurable
 from orchestration.loop.run import ThreadState
 
 Document = dict[str, Any]
-
-_READ: Literal["threads.read"] = "threads.read"
+Owner = Callable[[], Awaitable[Namespace]]
 
 
 EMPTY: Document = {
@@ -31,16 +33,29 @@ EMPTY: Document = {
 }
 
 
+async def _nobody() -> Namespace:
+    return ()
+
+
 class ThreadStates:
     """Reads and changes the state of a thread through the graph that last ran on it."""
 
-    def __init__(self, graphs: GraphRegistry, principal: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        graphs: GraphRegistry,
+        principal: Mapping[str, Any] | None = None,
+        owner: Owner = _nobody,
+    ) -> None:
         self._graphs = graphs
         self._who = auth_configurable(principal)
+        self._owner = owner
 
-    def on_behalf_of(self, principal: Mapping[str, Any] | None) -> "ThreadStates":
-        """Return the same for somebody: functions that make graphs are told who it is."""
-        return ThreadStates(self._graphs, principal)
+    def on_behalf_of(self, principal: Mapping[str, Any] | None, owner: Owner) -> "ThreadStates":
+        """Return the same for somebody: functions that make graphs are told who it is.
+
+        ``owner`` tells whose items these see.
+        """
+        return ThreadStates(self._graphs, principal, owner)
 
     async def get(
         self,
@@ -52,7 +67,7 @@ class ThreadStates:
     ) -> Document:
         """Return the state of a thread, now or at a checkpoint."""
         config = self._config(thread_id, checkpoint)
-        async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
+        async with self._open(graph_id, config) as graph:
             return state_document(await graph.aget_state(config, subgraphs=subgraphs))
 
     async def history(
@@ -68,7 +83,7 @@ class ThreadStates:
         """Return a thread's states, newest first."""
         config = self._config(thread_id, checkpoint)
         earlier = self._config(thread_id, {"checkpoint_id": before}) if before else None
-        async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
+        async with self._open(graph_id, config) as graph:
             states = graph.aget_state_history(
                 config, filter=dict(metadata) if metadata else None, before=earlier, limit=limit
             )
@@ -88,16 +103,27 @@ class ThreadStates:
         config = self._config(thread_id, checkpoint)
         config["metadata"] = {"graph_id": graph_id}
         steps = [[_update(one) for one in step] for step in supersteps]
-        opening = self._graphs.open(graph_id, config, checkpointed=True, access="threads.update")
-        async with opening as graph:
+        async with self._open(graph_id, config, "threads.update") as graph:
             updated = await graph.abulk_update_state(config, steps)
         return _checkpoint(updated)
 
     async def shown(self, graph_id: str, thread_id: str) -> ThreadState:
         """Return what the thread shows of its latest checkpoint."""
         config = self._config(thread_id, None)
-        async with self._graphs.open(graph_id, config, checkpointed=True, access=_READ) as graph:
+        async with self._open(graph_id, config) as graph:
             return thread_state(await graph.aget_state(config))
+
+    @asynccontextmanager
+    async def _open(
+        self,
+        graph_id: str,
+        config: RunnableConfig,
+        access: Literal["threads.read", "threads.update"] = "threads.read",
+    ) -> AsyncGenerator[Graph]:
+        owner = await self._owner()
+        opening = self._graphs.open(graph_id, config, checkpointed=True, owner=owner, access=access)
+        async with opening as graph:
+            yield graph
 
     def _config(self, thread_id: str, checkpoint: Mapping[str, Any] | None) -> RunnableConfig:
         configurable = {**self._who, "thread_id": thread_id, "checkpoint_ns": ""}

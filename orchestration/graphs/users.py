@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from orchestration.graphs.own_store import Namespace
+
 
 class User(dict[str, Any]):
     """A user: a dictionary, and an object with the same names; ``BaseUser`` of the SDK.
@@ -35,6 +37,11 @@ class User(dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+
+def namespace_for(principal: Mapping[str, Any] | None) -> Namespace:
+    """Return what keeps the items apart of who a run is for; nothing if nobody asked."""
+    return () if principal is None else tuple(principal.get("namespace") or ())
 
 
 def auth_configurable(principal: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from orchestration.graphs.arguments import CLIENT_KEY
 from orchestration.graphs.contexts import fitted
 from orchestration.graphs.factories import Equip, Graph, Occasion
 from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.registry import GraphNotFound, GraphRegistry
 
 WORKFLOW = "_workflow"  # no graph of a project can have this name
@@ -60,7 +61,7 @@ class WorkflowSource:
         tools: Toolbox | None,
         kept: Kept,
     ) -> None:
-        self._graphs = GraphSteps(graphs)
+        self._graphs = graphs
         self._advisor = advisor
         self._emit = emit
         self._tools = tools
@@ -98,7 +99,7 @@ class WorkflowSource:
             return
         require_known(made.plan.workflow, self._known)
         saver = None if isinstance(graph.checkpointer, bool) else graph.checkpointer
-        conductor = self._conductor(made.plan, occasion.config, saver)
+        conductor = self._conductor(made.plan, occasion, saver)
         if saver is not None:
             graph.checkpointer = conductor.watching(saver)
         graph.config = {"configurable": {CONDUCTOR: conductor}}
@@ -128,13 +129,14 @@ class WorkflowSource:
         self._made.move_to_end(key)
         return made
 
-    def _conductor(self, plan: Plan, config: RunnableConfig, saver: Saver | None) -> Conductor:
+    def _conductor(self, plan: Plan, occasion: Occasion, saver: Saver | None) -> Conductor:
+        config, graphs = occasion.config, GraphSteps(self._graphs, occasion.owner)
         configurable = config.get("configurable", {})
         agents = configurable.get(CLIENT_KEY)
         # Counted here: LangGraph would count the steps that wait for their turn.
         most = config.pop("max_concurrency", None)
         around = Circumstances(
-            crew=Crew(agents=agents, tools=self._tools, graphs=self._graphs),
+            crew=Crew(agents=agents, tools=self._tools, graphs=graphs),
             advisor=self._advisor,
             cache=self._cache,
             emit=self._emit,
@@ -150,8 +152,9 @@ class WorkflowSource:
 class GraphSteps:
     """The graphs of a project as steps of workflows: subgraphs of the node that runs them."""
 
-    def __init__(self, graphs: GraphRegistry) -> None:
+    def __init__(self, graphs: GraphRegistry, owner: Namespace) -> None:
         self._graphs = graphs
+        self._owner = owner
 
     @property
     def names(self) -> Collection[str]:
@@ -167,7 +170,8 @@ class GraphSteps:
         if name not in self._graphs.names:  # that of all workflows would begin itself, for ever
             raise GraphNotFound(name, self._graphs.names)
         config = get_config()
-        async with self._graphs.open(name, config, checkpointed=False) as graph:
+        opening = self._graphs.open(name, config, checkpointed=False, owner=self._owner)
+        async with opening as graph:
             options: dict[str, Any] = {}
             static = fitted(graph.context_schema, None)
             if static is not None:

@@ -163,7 +163,8 @@ class Catalogue:
 
     async def _shape(self, call: Call, assistant: Assistant) -> tuple[Input, Output]:
         # What a factory makes may depend on who asks.
-        fixed = self._backend.graphs.fixed(assistant.graph_id, checkpointed=True) is not None
+        graphs = self._backend.graphs
+        fixed = graphs.fixed(assistant.graph_id, checkpointed=True, owner=()) is not None
         whose = "" if fixed else call.principal.identity
         # The versions of one that is made anew under the same id begin at 1 again.
         key = (assistant.assistant_id, assistant.created_at, assistant.version, whose)

@@ -16,6 +16,7 @@ from operations.clock import Clock, iso, utc_now
 from operations.database import Database
 
 PART = 500  # rows that one write of the sweeper forgets
+_NAMESPACE = "__masterloop_namespace"  # where the metadata of a row have that of the message
 
 _KNOWN = """
 SELECT offsets FROM message_ids
@@ -155,7 +156,7 @@ def _put(connection: sqlite3.Connection, letter: Letter, place: Place) -> int:
         letter.priority,
         letter.hops,
         letter.content,
-        letter.metadata,
+        orjson.dumps({**letter.metadata, _NAMESPACE: letter.namespace}).decode(),
         at,
         None if letter.expires_at is None else iso(letter.expires_at),
     )
@@ -192,6 +193,8 @@ def _sweep(ended_before: str, sent_before: str, connection: sqlite3.Connection) 
 
 
 def _message(row: sqlite3.Row) -> Message:
+    metadata = orjson.loads(row["metadata"])
+    namespace = metadata.pop(_NAMESPACE, None)
     return Message(
         offset=row["number"],
         mailbox=row["mailbox"],
@@ -202,7 +205,8 @@ def _message(row: sqlite3.Row) -> Message:
         priority=row["priority"],
         hops=row["hops"],
         content=orjson.loads(row["content"]),
-        metadata=orjson.loads(row["metadata"]),
+        metadata=metadata,
+        namespace=None if namespace is None else tuple(namespace),
         sent_at=datetime.fromisoformat(row["sent_at"]),
         expires_at=_time(row["expires_at"]),
         due_at=_time(row["due_at"]),

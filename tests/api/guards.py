@@ -153,3 +153,29 @@ runless.authenticate(owner)
 @runless.on.threads.create_run
 async def no_runs(ctx: Auth.types.AuthContext, value: Any) -> bool:
     return False
+
+
+# One for all, but whoever looks at assistants and threads is let in by handlers of their own.
+lookers = Auth()
+lookers.authenticate(owner)
+lookers.on(own)
+
+
+@lookers.on.assistants
+async def look_at_all(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    return True
+
+
+@lookers.on.threads.read
+async def look_at_own(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str]:
+    return {"owner": ctx.user.identity}
+
+
+# One for all, which lets nobody run anything.
+runs_nothing = Auth()
+runs_nothing.authenticate(owner)
+
+
+@runs_nothing.on
+async def only_look(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str] | bool:
+    return False if ctx.action == "create_run" else {"owner": ctx.user.identity}

@@ -14,6 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from orchestration.graphs.arguments import Graph
 from orchestration.graphs.executor import LangGraphExecutor
+from orchestration.graphs.own_store import Namespace
 from orchestration.loop.run import Run, ThreadState
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Shelf:
         self._made = made
         self.opened: list[tuple[str, RunnableConfig, Any]] = []
 
-    def fixed(self, name: str, *, checkpointed: bool) -> Graph | None:
+    def fixed(self, name: str, *, checkpointed: bool, owner: Namespace) -> Graph | None:
         return None if name in self._made else self._equipped(name, checkpointed=checkpointed)
 
     @asynccontextmanager
@@ -44,6 +45,7 @@ class Shelf:
         config: RunnableConfig,
         *,
         checkpointed: bool,
+        owner: Namespace,
         access: Literal["threads.create_run", "threads.read"] = "threads.create_run",
         context: Any = None,
     ) -> AsyncGenerator[Graph]:
@@ -76,7 +78,7 @@ class Stage:
 
     async def state(self, run: Run) -> Any:
         """Return LangGraph's own view of the thread."""
-        graph = self.shelf.fixed(run.graph_id, checkpointed=True)
+        graph = self.shelf.fixed(run.graph_id, checkpointed=True, owner=())
         assert graph is not None
         return await graph.aget_state({"configurable": {"thread_id": run.thread_id}})
 

@@ -140,7 +140,7 @@ def refusal(load: Load, tmp_path: Path) -> Callable[[str], Awaitable[str]]:
 
 async def text_of(registry: GraphRegistry, **occasion: Any) -> str:
     config: RunnableConfig = {"configurable": {"text": "asked", "thread_id": "1"}}
-    async with registry.open("agent", config, checkpointed=True, **occasion) as graph:
+    async with registry.open("agent", config, checkpointed=True, owner=(), **occasion) as graph:
         state = await graph.ainvoke({}, config)
     text: str = state["part"].text
     return text
@@ -178,28 +178,28 @@ async def test_a_context_manager_is_held_until_the_graph_is_given_back(
 ) -> None:
     registry = await load({"agent": f"./kinds.py:{name}"})
     events = sys.modules["kinds"].events
-    async with registry.open("agent", {}, checkpointed=True):
+    async with registry.open("agent", {}, checkpointed=True, owner=()):
         events.append("in use")
     assert events == ["open", "in use", "closed"]
 
 
 async def test_a_graph_without_factory_is_ready_before_its_first_use(load: Load) -> None:
     registry = await load({"agent": "./kinds.py:compiled"})
-    fixed = registry.fixed("agent", checkpointed=True)
-    async with registry.open("agent", {}, checkpointed=True) as graph:
+    fixed = registry.fixed("agent", checkpointed=True, owner=())
+    async with registry.open("agent", {}, checkpointed=True, owner=()) as graph:
         assert graph is fixed
 
 
 async def test_a_graph_that_a_factory_makes_is_not_fixed(load: Load) -> None:
     registry = await load({"agent": "./kinds.py:bare"})
-    assert registry.fixed("agent", checkpointed=True) is None
+    assert registry.fixed("agent", checkpointed=True, owner=()) is None
 
 
 async def test_a_graph_is_equipped_and_the_users_object_is_not_changed(load: Load) -> None:
     store = InMemoryStore()
     registry = await load({"agent": "./kinds.py:compiled"}, store=store)
-    graph = registry.fixed("agent", checkpointed=True)
-    plain = registry.fixed("agent", checkpointed=False)
+    graph = registry.fixed("agent", checkpointed=True, owner=())
+    plain = registry.fixed("agent", checkpointed=False, owner=())
     own = sys.modules["kinds"].compiled
     assert graph is not None
     assert plain is not None
@@ -210,7 +210,7 @@ async def test_a_graph_is_equipped_and_the_users_object_is_not_changed(load: Loa
 
 async def test_without_a_store_of_ours_a_graph_keeps_its_own(load: Load) -> None:
     registry = await load({"agent": "./kinds.py:compiled"}, store=None, checkpointer=None)
-    graph = registry.fixed("agent", checkpointed=True)
+    graph = registry.fixed("agent", checkpointed=True, owner=())
     assert graph is not None
     assert (graph.store, graph.checkpointer) == (sys.modules["kinds"].compiled.store, None)
 
@@ -220,7 +220,7 @@ async def test_classes_of_the_state_come_back_from_a_checkpoint(load: Load, name
     saver = InMemorySaver(serde=JsonPlusSerializer(allowed_msgpack_modules=None))
     registry = await load({"agent": f"./kinds.py:{name}"}, checkpointer=saver)
     config: Any = {"configurable": {"thread_id": "1"}}
-    async with registry.open("agent", config, checkpointed=True) as graph:
+    async with registry.open("agent", config, checkpointed=True, owner=()) as graph:
         await graph.ainvoke({}, config)
         state = await graph.aget_state(config)
     assert state.values["part"] == sys.modules["kinds"].Part(text=name)
@@ -228,7 +228,7 @@ async def test_classes_of_the_state_come_back_from_a_checkpoint(load: Load, name
 
 async def test_a_state_of_a_class_is_given_as_that_class_by_the_new_wire(load: Load) -> None:
     registry = await load({"agent": "./kinds.py:model"})
-    graph = registry.fixed("agent", checkpointed=False)
+    graph = registry.fixed("agent", checkpointed=False, owner=())
     assert graph is not None
     output = await graph.ainvoke({"text": "a"}, version="v2")
     assert output.value == sys.modules["kinds"].Part(text="a")
@@ -253,20 +253,20 @@ async def test_names_and_descriptions_are_those_of_the_manifest(load: Load) -> N
 async def test_an_unknown_graph_is_not_found(load: Load) -> None:
     registry = await load({"agent": "./kinds.py:compiled"})
     with pytest.raises(GraphNotFound, match=r"no graph 'agnet'. Did you mean agent\?"):
-        registry.open("agnet", {}, checkpointed=True)
+        registry.open("agnet", {}, checkpointed=True, owner=())
 
 
 async def test_what_a_factory_raises_reaches_the_user_of_the_graph(load: Load) -> None:
     registry = await load({"agent": "./kinds.py:by_config"})
     with pytest.raises(KeyError, match="configurable"):
-        async with registry.open("agent", {}, checkpointed=True):
+        async with registry.open("agent", {}, checkpointed=True, owner=()):
             pass
 
 
 async def test_a_factory_that_makes_no_graph_is_named_for_it(load: Load) -> None:
     registry = await load({"agent": "./kinds.py:nothing"})
     with pytest.raises(TypeError, match="found NoneType, which is not a graph"):
-        async with registry.open("agent", {}, checkpointed=True):
+        async with registry.open("agent", {}, checkpointed=True, owner=()):
             pass
 
 
@@ -276,7 +276,10 @@ async def test_two_graphs_of_one_file_share_its_module(load: Load, tmp_path: Pat
     registry = await load(
         {"a": "./not-importable/two.py:compiled", "b": "./not-importable/two.py:same"}
     )
-    a, b = registry.fixed("a", checkpointed=True), registry.fixed("b", checkpointed=True)
+    a, b = (
+        registry.fixed("a", checkpointed=True, owner=()),
+        registry.fixed("b", checkpointed=True, owner=()),
+    )
     assert a is not None
     assert b is not None
     assert a.nodes["node"] is b.nodes["node"]

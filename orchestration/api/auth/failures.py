@@ -53,6 +53,10 @@ class FailureLimit:
         """Return what they may do; see the port."""
         return await self._inner.authorise(principal, access, value)
 
+    async def namespace(self, principal: Principal) -> tuple[str, ...]:
+        """Return what keeps their items apart; see the port."""
+        return await self._inner.namespace(principal)
+
     async def _count(self, scope: Scope, refused: Problem) -> None:
         tried = [pair for pair in scope["headers"] if pair[0] in _CREDENTIALS]
         if not tried:

@@ -99,6 +99,21 @@ class Handlers:
         namespace = () if shared else namespace_of(principal.identity)
         return Grant(visible=visible, stamp={**stamp, **visible}, namespace=namespace)
 
+    async def namespace(self, principal: Principal) -> tuple[str, ...]:
+        """Return what keeps their items apart, as it does in runs of theirs; see the port.
+
+        Whoever may not run anything shares nothing.
+        """
+        access = Access("threads", "create_run")
+        handler = self._handler("threads", "create_run")
+        if handler is None or handler is not self._handler("store", "put"):
+            return ()
+        try:
+            found = await _decided(handler, principal, access, {"metadata": {}})
+        except Problem:
+            return namespace_of(principal.identity)
+        return namespace_of(principal.identity) if found else ()
+
     def _handler(self, resource: str, action: str) -> Handler | None:
         for key in ((resource, action), (resource, "*"), ("*", action), ("*", "*")):
             if found := self._handlers.get(key):
