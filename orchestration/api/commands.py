@@ -11,12 +11,13 @@ import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from orchestration.api.access import SOMEBODY, Action
+from orchestration.api.access import SOMEBODY
 from orchestration.api.delays import only_delayed, status_now
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.following import keep_events
 from orchestration.api.problems import invalid, problem
 from orchestration.api.protocol import (
+    METHODS,
     WORDING,
     CheckpointsParams,
     CommandBody,
@@ -29,7 +30,7 @@ from orchestration.api.protocol import (
 )
 from orchestration.api.run_models import RunCreate
 from orchestration.api.state import current_state
-from orchestration.api.submission import new_run
+from orchestration.api.submission import may_run, new_run
 from orchestration.api.updates import graph_of
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
@@ -86,25 +87,37 @@ async def command_thread(call: Call, body: CommandBody) -> Response:
 
 
 async def _done(call: Call, body: CommandBody) -> Document:
-    if body.method not in _METHODS:
-        known = ", ".join(_METHODS)
+    if body.method not in METHODS:
+        known = ", ".join(METHODS)
         _refuse(400, "unknown_command", f"there is no {body.method[:64]!r}; there are {known}")
-    action, do = _METHODS[body.method]
     thread_id = call.uuid("thread_id")
     given = {_ALIASES.get(name, name): value for name, value in body.params.items()}
     metadata = {} if given.get("metadata") is None else given["metadata"]
     if not isinstance(metadata, dict):  # handlers of the project write into them
         _refuse(400, "invalid_argument", "metadata: must be an object")
-    asked = {**given, "metadata": metadata, "thread_id": UUID(thread_id)}
-    call = await call.may("threads", action, asked)
-    if do in (_start, _respond):
+    asked = {**given, "metadata": metadata}
+    if body.method in _RUNS:
+        return await _run(call, thread_id, body.method, asked)
+    value = {**asked, "thread_id": UUID(thread_id)}
+    call = await call.may("threads", "read", value)
+    thread = _thread(call, thread_id)
+    if not thread.known:
+        raise ThreadNotFound(thread_id)
+    return await _LOOKS[body.method](call, thread, {key: value[key] for key in asked})
+
+
+async def _run(call: Call, thread_id: str, method: str, params: Document) -> Document:
+    """Have the run made that a command comes to, once it is allowed as any other run."""
+    asks, do = _RUNS[method]
+    call, asked = await may_run(call, asks(call, thread_id, params), thread_id)
+    if do is not _fork:
         if call.backend.loop.draining:  # what a run has asked that was put back is not known
             raise Draining
         await _all_asked(call, thread_id, answers=do is _respond)
     thread = _thread(call, thread_id)
     if do is not _start and not thread.known:
         raise ThreadNotFound(thread_id)
-    return await do(call, thread, {key: asked[key] for key in asked if key != "thread_id"})
+    return await do(call, thread, asked)
 
 
 async def _all_asked(call: Call, thread_id: str, *, answers: bool) -> None:
@@ -122,9 +135,12 @@ async def _all_asked(call: Call, thread_id: str, *, answers: bool) -> None:
         await asyncio.wait({run.done}, timeout=_ASKING)
 
 
-async def _start(call: Call, thread: Thread, params: Document) -> Document:
+def _to_start(_: Call, __: str, params: Document) -> RunCreate:
+    return _parsed(RunCreate, {k: v for k, v in params.items() if k in RunCreate.model_fields})
+
+
+async def _start(call: Call, thread: Thread, body: RunCreate) -> Document:
     """Run on the thread; with questions pending there, the input is the answer."""
-    body = _parsed(RunCreate, {k: v for k, v in params.items() if k in RunCreate.model_fields})
     answers = thread.interrupts and body.input is not None and body.command is None
     if answers and not _elsewhere(body):
         body = body.model_copy(update={"input": None, "command": {"resume": body.input}})
@@ -137,12 +153,25 @@ def _elsewhere(body: RunCreate) -> bool:
     return bool(body.checkpoint or body.checkpoint_id or configurable.get("checkpoint_id"))
 
 
-async def _respond(call: Call, thread: Thread, params: Document) -> Document:
+def _to_respond(call: Call, thread_id: str, params: Document) -> RunCreate:
     given = _parsed(RespondParams, params)
+    run = {"command": given.command(), "config": given.config, "metadata": given.metadata}
+    return _of_the_assistant(call, thread_id, run)
+
+
+def _of_the_assistant(call: Call, thread_id: str, run: Document) -> RunCreate:
+    """Return a run of the assistant that ran on a thread last, whoever's that is."""
+    assistant = _thread(call, thread_id).assistant or ""
+    body = _parsed(RunCreate, {**run, "assistant_id": "-"})
+    return body.model_copy(update={"assistant_id": assistant})  # no request is to blame for it
+
+
+async def _respond(call: Call, thread: Thread, body: RunCreate) -> Document:
+    answers = tuple((body.command or {}).get("resume") or ())
     log = call.backend.loop.logs.find(thread.thread_id)
     busy = thread.status == "busy" and log is not None
     pending = log.unanswered if busy and log is not None else thread.interrupts
-    for interrupt_id in given.answers():
+    for interrupt_id in answers:
         if interrupt_id not in pending:
             known = ", ".join(sorted(pending)) or "none"
             _refuse(
@@ -151,35 +180,26 @@ async def _respond(call: Call, thread: Thread, params: Document) -> Document:
                 f"{interrupt_id[:64]!r} waits for no answer on this thread; pending: {known}",
             )
     beside = busy or only_delayed(call.backend, thread.thread_id)
-    answered = set[str]() if log is None else log.unanswered.intersection(given.answers())
+    answered = set[str]() if log is None else log.unanswered.intersection(answers)
     if log is not None:
         log.answered |= answered
-    body = {
-        "assistant_id": thread.assistant,
-        "command": given.command(),
-        "config": given.config,
-        "metadata": given.metadata,
-        # Of a run that goes on beside its question the answer waits for the end, and for one that
-        # is not due it does not wait. Otherwise a run that works is answering just that.
-        "multitask_strategy": "enqueue" if beside else "reject",
-    }
+    # Of a run that goes on beside its question the answer waits for the end, and for one that
+    # is not due it does not wait. Otherwise a run that works is answering just that.
+    strategy = "enqueue" if beside else "reject"
     try:
-        return await _submit(call, thread, _parsed(RunCreate, body))
+        return await _submit(call, thread, body.model_copy(update={"multitask_strategy": strategy}))
     except Exception:  # of whatever kind: the answer was not taken
         if log is not None:
             log.answered -= answered
         raise
 
 
-async def _fork(call: Call, thread: Thread, params: Document) -> Document:
-    given = _parsed(ForkParams, params)
-    body = {
-        "assistant_id": thread.assistant,
-        "input": given.input,
-        "config": given.config,
-        "checkpoint_id": given.checkpoint_id,
-    }
-    started = await _submit(call, thread, _parsed(RunCreate, body))
+def _to_fork(call: Call, thread_id: str, params: Document) -> RunCreate:
+    return _of_the_assistant(call, thread_id, _parsed(ForkParams, params).model_dump())
+
+
+async def _fork(call: Call, thread: Thread, body: RunCreate) -> Document:
+    started = await _submit(call, thread, body)
     return {**started, "thread_id": thread.thread_id}
 
 
@@ -267,17 +287,25 @@ async def _refuse_subscription(_: Call, __: Thread, ___: Document) -> NoReturn:
     _refuse(400, "not_supported", "POST to stream/events instead; closing it unsubscribes")
 
 
-_METHODS: dict[str, tuple[Action, Callable[[Call, Thread, Document], Awaitable[Document]]]] = {
-    "run.start": ("create_run", _start),
-    "input.respond": ("create_run", _respond),
-    "input.inject": ("create_run", _refuse_injection),
-    "agent.getTree": ("read", _get_tree),
-    "state.get": ("read", _get_state),
-    "state.listCheckpoints": ("read", _list_checkpoints),
-    "state.fork": ("create_run", _fork),
-    "subscription.subscribe": ("read", _refuse_subscription),
-    "subscription.unsubscribe": ("read", _refuse_subscription),
-    "subscription.reconnect": ("read", _refuse_subscription),
+_RUNS: dict[
+    str,
+    tuple[
+        Callable[[Call, str, Document], RunCreate],
+        Callable[[Call, Thread, RunCreate], Awaitable[Document]],
+    ],
+] = {
+    "run.start": (_to_start, _start),
+    "input.respond": (_to_respond, _respond),
+    "state.fork": (_to_fork, _fork),
+}
+_LOOKS: dict[str, Callable[[Call, Thread, Document], Awaitable[Document]]] = {
+    "input.inject": _refuse_injection,
+    "agent.getTree": _get_tree,
+    "state.get": _get_state,
+    "state.listCheckpoints": _list_checkpoints,
+    "subscription.subscribe": _refuse_subscription,
+    "subscription.unsubscribe": _refuse_subscription,
+    "subscription.reconnect": _refuse_subscription,
 }
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NoReturn
-from uuid import UUID
 
 from pydantic import ValidationError
 
@@ -13,11 +12,13 @@ from orchestration.api.endpoint import Call
 from orchestration.api.following import keep_events
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import RunCreate
-from orchestration.api.submission import new_run
+from orchestration.api.submission import find_assistant, may_run, new_run
 from orchestration.crons.timekeeper import Unrunnable
 from orchestration.graphs.users import User
 from orchestration.loop.run import Firing, Run
 from orchestration.store.crons import Cron
+
+_NOT_PAYLOAD = frozenset({"assistant_id", "metadata", "on_completion"})  # a cron's own fields
 
 
 async def submit_cron_run(backend: Backend, cron: Cron, firing: Firing) -> None:
@@ -44,42 +45,68 @@ async def cron_run(call: Call, cron: Cron) -> Run:
         Problem: it would be refused.
         ValidationError: the payload was stored by a version that took what this one does not.
     """
-    body = RunCreate.model_validate(
-        {
-            **cron.payload,
-            "assistant_id": cron.assistant_id,
-            "metadata": {**cron.metadata, "cron_id": cron.cron_id},
-            "on_completion": cron.on_run_completed or "delete",
-        }
-    )
-    run = await new_run(_as(call, cron.maker), body, cron.thread_id)
+    run = await new_run(_as(call, cron.maker), _body(cron, cron.metadata), cron.thread_id)
     if not cron.maker:  # it was made when nobody was asked who they are
         run.principal = None
     return run
 
 
-async def maker_of(call: Call, thread_id: str | None) -> dict[str, Any]:
-    """Return what a cron keeps of the caller who makes it: who they are, and how they may run.
-
-    Nothing of nobody: where nobody is asked who they are.
+async def allowed(call: Call, cron: Cron) -> Cron:
+    """Return ``cron`` as its maker may have it: how they may run, and what that left of its runs.
 
     Raises:
-        Problem: 403, they may make no runs.
+        Problem: 403, they may make no such runs.
     """
-    if call.backend.authority is None:
-        return {}
-    asked: dict[str, Any] = {"metadata": {}}
-    if thread_id is not None:
-        asked["thread_id"] = UUID(thread_id)
-    grant = (await call.may("threads", "create_run", asked)).grant
+    if not cron.maker or call.backend.authority is None:
+        return cron
+    # What is written into the metadata is to be found again, to be written into those of each run.
+    written = {*call.grant.stamp, *cron.maker["stamp"]}
+    metadata = {key: value for key, value in cron.metadata.items() if key not in written}
+    asked = _body(cron, metadata)
+    maker, body = await may_run(_as(call, cron.maker), asked, cron.thread_id)
+    given = {name: getattr(body, name) for name in body.model_fields_set - _NOT_PAYLOAD}
+    return replace(
+        cron,
+        assistant_id=find_assistant(call.backend, body.assistant_id).assistant_id,
+        on_run_completed=cron.on_run_completed and body.on_completion,
+        maker=_kept(maker.principal, maker.grant),
+        payload={name: value for name, value in given.items() if value or name in cron.payload},
+    )
+
+
+def maker_of(call: Call) -> dict[str, Any]:
+    """Return what a cron keeps of the caller who makes it, which has yet to be `allowed`.
+
+    Nothing of nobody: where nobody is asked who they are.
+    """
+    return {} if call.backend.authority is None else _kept(call.principal, Grant())
+
+
+def _kept(principal: Principal, grant: Grant) -> dict[str, Any]:
     return {
-        "identity": call.principal.identity,
-        "permissions": list(call.principal.permissions),
-        "user": dict(call.principal.user),
+        "identity": principal.identity,
+        "permissions": list(principal.permissions),
+        "user": dict(principal.user),
         "visible": grant.visible,
         "stamp": dict(grant.stamp),
         "namespace": list(grant.namespace),
     }
+
+
+def _body(cron: Cron, metadata: Mapping[str, Any]) -> RunCreate:
+    """Return what a run of ``cron`` would be asked for with.
+
+    Raises:
+        ValidationError: the payload was stored by a version that took what this one does not.
+    """
+    return RunCreate.model_validate(
+        {
+            **cron.payload,
+            "assistant_id": cron.assistant_id,
+            "metadata": {**metadata, "cron_id": cron.cron_id},
+            "on_completion": cron.on_run_completed or "delete",
+        }
+    )
 
 
 def _as(call: Call, maker: Mapping[str, Any]) -> Call:

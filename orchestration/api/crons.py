@@ -18,7 +18,7 @@ from orchestration.api.cron_models import (
     CronSearch,
     ThreadCronCreate,
 )
-from orchestration.api.cron_runs import cron_run, maker_of
+from orchestration.api.cron_runs import allowed, cron_run, maker_of
 from orchestration.api.documents import Document, selected
 from orchestration.api.endpoint import Call, Endpoints, as_uuid, json_response, no_content
 from orchestration.api.idempotency import Once
@@ -93,7 +93,7 @@ async def patch_cron(call: Call, body: CronPatch) -> Response:
     old = _cron(call)
     if body.on_run_completed is not None and old.thread_id is not None:
         raise Problem(HTTPStatus.CONFLICT, "on_run_completed: this cron's thread stays as it is")
-    new = _patched(call, old, body)
+    new = await allowed(call, _patched(call, old, body))
     try:
         await cron_run(call, new)
     except Problem as refused:
@@ -171,7 +171,7 @@ async def _create(
             enabled=body.enabled is not False,
             on_run_completed=on_run_completed,
             user_id=None if call.backend.authority is None else call.principal.identity,
-            maker=await maker_of(call, thread_id),
+            maker=maker_of(call),
             created_at=at,
             updated_at=at,
             next_run_date=None,
@@ -179,6 +179,7 @@ async def _create(
             payload=_payload(body),
         )
     )
+    cron = await allowed(call, cron)
     await cron_run(call, cron)
     anywhere = body.if_not_exists == "create"
     if not await call.backend.crons.create(cron, call.receipt, on_any_thread=anywhere):

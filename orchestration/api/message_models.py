@@ -9,6 +9,7 @@ from agents.network.message import DEFAULT_PRIORITY
 from agents.network.network import NAME_LIMIT
 from orchestration.api.asked import Body, Query
 from orchestration.api.fields import WHOLE, Limit
+from orchestration.api.run_models import RunCreate
 
 LARGEST = 2**63 - 1
 MOST = 1_000  # offsets that can be named at once
@@ -27,7 +28,16 @@ _PLACE: dict[str, Any] = {
 }
 
 
-class MessageSend(Body):
+class Sending(Body):
+    """The base of what has messages go, which takes what it takes to begin a run."""
+
+    def shown(self) -> dict[str, Any]:
+        """Return what an authorisation is shown: besides, what it would find of a run."""
+        run = RunCreate(assistant_id="-", metadata={}).shown()
+        return {**run, "assistant_id": None, **super().shown()}
+
+
+class MessageSend(Sending):
     """A message: to a mailbox, or to all mailboxes of a topic."""
 
     model_config = ConfigDict(json_schema_extra=_PLACE)
@@ -39,10 +49,6 @@ class MessageSend(Body):
     priority: Annotated[int, Field(ge=0, le=10), WHOLE] = DEFAULT_PRIORITY
     ttl: Annotated[FiniteFloat, Field(gt=0, le=LONGEST)] | None = None
     correlation_id: Name | None = None
-
-    def shown(self) -> dict[str, Any]:
-        """Return what an authorisation is shown: with metadata, as everything that is made has."""
-        return {**super().shown(), "metadata": {}}
 
 
 class MessageList(Query):
@@ -60,13 +66,13 @@ class DeadLetterList(Query):
     limit: Limit = 100
 
 
-class Requeue(Body):
+class Requeue(Sending):
     """Which dead letters; all if none are named."""
 
     offsets: Annotated[list[Offset], Field(max_length=MOST)] | None = None
 
 
-class Replay(Body):
+class Replay(Sending):
     """From where on."""
 
     after: Offset = 0

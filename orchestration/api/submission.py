@@ -120,6 +120,21 @@ def _assistant_uuid(backend: Backend, text: str) -> str:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail) from error
 
 
+async def may_run(call: Call, body: RunCreate, thread_id: str | None) -> tuple[Call, RunCreate]:
+    """Return the call with the grant for a run that no request of its own asks for, and that run.
+
+    The run is as the authorisation left it, which is shown the same as of a request.
+
+    Raises:
+        Problem: 403, the caller may not.
+        StorageUnavailable: the thread is not written yet, and cannot be.
+    """
+    value = body.shown()
+    value["thread_id"] = None if thread_id is None else UUID(thread_id)
+    granted = await call.may("threads", "create_run", value)
+    return granted, body.changed(value)
+
+
 async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     """Return the run that ``body`` asks for; without a thread it gets one of its own.
 

@@ -12,7 +12,7 @@ from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import cancel, live_run, unfinished
 from orchestration.api.run_models import RunCreate
-from orchestration.api.submission import new_run
+from orchestration.api.submission import may_run, new_run
 from orchestration.loop.errors import Draining
 from orchestration.loop.run import Ending, Outcome, Run
 from orchestration.loop.streams import Listener
@@ -161,10 +161,8 @@ class Runs:
             metadata={"source": SOURCE},
             **given,
         )
-        value = body.shown()
-        value["thread_id"] = thread_id
-        granted = await call.may("threads", "create_run", value)
-        run = await new_run(granted, body.changed(value), thread_id)
+        granted, body = await may_run(call, body, thread_id)
+        run = await new_run(granted, body, thread_id)
         run.source = SOURCE
         run.announced = False  # a client is told of the run when it has ended, or by `announce`
         listener = run.stream.listen() if seen else None

@@ -84,7 +84,7 @@ class Tasks:
 
         A question that the user does not want to answer ends the task.
         """
-        call, first = await self._task(ctx, params, "create_run")
+        call, first = await self._task(ctx, params, "update")
         row = await latest(call, first)
         status, questions = self._status(call, first, row)
         if status != "input_required":

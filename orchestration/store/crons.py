@@ -36,8 +36,8 @@ NEXT_DUE = "SELECT min(next_run_date) FROM crons WHERE next_run_date > ?"
 class Cron:
     """A schedule, and what to run by it. Without a thread, each run gets one of its own.
 
-    ``payload`` is the body of a run as it was submitted, ``metadata`` is what its runs get, and
-    ``maker`` who made the cron, as whom its runs are made.
+    ``payload`` is the body of a run as ``maker`` was allowed it, who made the cron and as whom its
+    runs are made; ``metadata`` is what they get.
     Times are UTC in ISO 8601; ``next_run_date`` is None while it is not to run at all.
     """
 

@@ -116,6 +116,15 @@ async def test_what_was_delivered_is_replayed_from_an_offset(tmp_path: Path) -> 
     assert received(tmp_path) == ["0", "1", "2", "3", "2", "3"]
 
 
+async def test_a_handler_for_runs_is_shown_what_it_would_find_of_one(tmp_path: Path) -> None:
+    handlers = {"auth": {"path": "tests.api.guards:shaping"}}
+    async with open_client(tmp_path, manifest=manifest(tmp_path) | handlers) as client:
+        sent = await client.post("/messages", json={"to": "post", "content": 1})
+        again = await client.post("/messages/post/replay", json={})
+        revived = await client.post("/messages/post/dead-letters/requeue")
+    assert [one.status_code for one in (sent, again, revived)] == [202, 200, 200]
+
+
 async def test_messages_outlive_the_service_and_a_drained_pool(tmp_path: Path) -> None:
     async with open_client(tmp_path, manifest=manifest(tmp_path)) as client:
         await client.post("/agents/postmen/drain")

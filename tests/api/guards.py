@@ -1,9 +1,12 @@
 """``Auth`` objects that the API's tests serve; a token is ``Bearer <name>``."""
 
 from typing import Any
+from uuid import UUID
 
 from langgraph_sdk import Auth
 from starlette.requests import Request
+
+from orchestration.api.submission import default_assistant
 
 # Exactly the example of LangGraph's documentation: one handler, owners in metadata.
 owners = Auth()
@@ -133,6 +136,17 @@ async def not_understood(ctx: Auth.types.AuthContext, value: Any) -> Any:
     return {"owner": {"$like": "c%"}}
 
 
+# One that has every run of everybody on one plan, and some assistants run by nobody.
+planning = Auth()
+planning.authenticate(anybody)
+
+
+@planning.on.threads.create_run
+async def plan_run(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    await tell_run(ctx=ctx, value=value)
+    return value["assistant_id"] not in {"failing", default_assistant("failing")}
+
+
 nobody = Auth()
 
 # One that writes down who changes a cron.
@@ -143,6 +157,14 @@ noting.authenticate(anybody)
 @noting.on.crons.update
 async def note_change(ctx: Auth.types.AuthContext, value: Any) -> None:
     value["metadata"]["by"] = ctx.user.identity
+
+
+KEPT = UUID("00000000-0000-4000-8000-00000000000a")
+
+
+@noting.on.threads.delete
+async def keep_one(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    return bool(value["thread_id"] != KEPT)
 
 
 # Everything but runs.

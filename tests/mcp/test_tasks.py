@@ -127,6 +127,17 @@ async def test_a_cancelled_task_is_cancelled_and_may_be_cancelled_again(tmp_path
     assert first["resultType"] == again["resultType"] == "complete"
 
 
+async def test_a_handler_for_runs_is_asked_for_the_run_that_answers_make(tmp_path: Path) -> None:
+    handlers = {"auth": {"path": "tests.api.guards:planning"}}
+    async with open_tools(tmp_path, "multi_input", mcp=AT_ONCE, manifest=handlers) as (_, http):
+        task = await _call(http, "multi_input")
+        asking = await _settled(http, task)
+        answer = {"action": "accept", "content": {"name": "x"}}
+        await _update(http, task, **dict.fromkeys(asking["inputRequests"], answer))
+        done = await _settled(http, task)
+    assert (asking["status"], done["status"]) == ("input_required", "completed")
+
+
 async def test_a_task_that_asks_goes_on_once_it_has_every_answer(tmp_path: Path) -> None:
     async with _tasks(tmp_path, "multi_input") as http:
         task = await _call(http, "multi_input")
