@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar, Literal
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from pydantic import Field
 from starlette.responses import Response
@@ -55,12 +55,8 @@ async def register_workflow(call: Call, body: WorkflowCreate) -> Response:
             assistant_id, {**fields, "metadata": metadata}, call.receipt
         )
     except AssistantExists:
-        before = call.backend.assistants.get(assistant_id, call.visible)
-        if body.if_exists == "raise" or before is None or before.graph_id != WORKFLOW:
+        if body.if_exists == "raise" or not await _replaced(call, assistant_id, fields, body):
             raise
-        await call.backend.assistants.update(
-            assistant_id, {**fields, "metadata": call.kept(body.metadata)}
-        )
     return json_response(assistant_document(find_assistant(call.backend, assistant_id)))
 
 
@@ -133,6 +129,25 @@ def workflow_fields(document: Json) -> Json:
         "config": {"configurable": {SPEC: document}},
         "context": {},
     }
+
+
+async def _replaced(call: Call, assistant_id: str, fields: Json, body: WorkflowCreate) -> bool:
+    """Change a workflow, which takes what a change of any assistant takes.
+
+    False if there is none for the caller.
+
+    Raises:
+        Problem: 403, they may not.
+    """
+    # What is written into the metadata of what is made is not for what somebody has made before.
+    sent = {key: one for key, one in (body.metadata or {}).items() if key not in call.grant.stamp}
+    value: Json = {**fields, "metadata": sent, "assistant_id": UUID(assistant_id)}
+    changing = await call.may("assistants", "update", value)
+    before = call.backend.assistants.get(assistant_id, changing.visible)
+    if before is None or before.graph_id != WORKFLOW:
+        return False
+    changes = {**fields, "metadata": changing.kept(value["metadata"])}
+    return await call.backend.assistants.update(assistant_id, changes)
 
 
 def _registered(call: Call) -> Assistant:

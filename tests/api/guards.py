@@ -77,6 +77,23 @@ async def no_crons(ctx: Auth.types.AuthContext, value: Any) -> None:
     raise AssertionError("no crons here")
 
 
+# One where everybody makes assistants, and changes their own.
+making = Auth()
+making.authenticate(owner)
+
+
+@making.on.assistants.create
+async def mark_made(ctx: Auth.types.AuthContext, value: Any) -> None:
+    value["metadata"]["owner"] = ctx.user.identity
+
+
+@making.on.assistants.update
+async def change_own(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str]:
+    assert value["assistant_id"].version
+    value["metadata"]["by"] = ctx.user.identity
+    return {"owner": ctx.user.identity}
+
+
 class Person:
     """A user as an object."""
 

@@ -210,6 +210,24 @@ async def test_what_a_change_does_not_name_stays(tmp_path: Path) -> None:
             assert changed.json()["metadata"] == {"team": "x", "owner": "alice"}, path
 
 
+async def test_to_replace_a_workflow_takes_what_a_change_takes(tmp_path: Path) -> None:
+    hello = {"name": "hello", "steps": [{"id": "a", "graph": "echo"}]}
+    async with open_client(tmp_path, "echo", manifest=_auth("making")) as client:
+        made = (await client.post("/workflows", headers=ALICE, json={"workflow": hello})).json()
+        path = f"/assistants/{made['assistant_id']}"
+        body = {
+            "workflow": {**hello, "description": "Another."},
+            "assistant_id": made["assistant_id"],
+            "if_exists": "replace",
+        }
+        theirs = await client.post("/workflows", headers=BOB, json=body)
+        left = (await client.get(path, headers=ALICE)).json()
+        own = (await client.post("/workflows", headers=ALICE, json=body)).json()
+    assert (theirs.status_code, left) == (409, made)
+    assert (own["version"], own["description"]) == (2, "Another.")
+    assert own["metadata"] == {"owner": "alice", "by": "alice"}
+
+
 async def test_a_filter_that_is_not_understood_shows_nothing(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo", manifest=_auth("shaping")) as client:
         assert (await client.get("/assistants/echo")).status_code == 500
