@@ -106,4 +106,7 @@ def _same_origin(scope: Scope) -> bool:
     if origin is None:  # no browser
         return True
     host = headers.get(b"host", b"").decode("latin-1")
-    return urlsplit(origin.decode("latin-1")).netloc == host
+    try:
+        return urlsplit(origin.decode("latin-1")).netloc == host
+    except ValueError:
+        return False

@@ -77,6 +77,29 @@ async def no_crons(ctx: Auth.types.AuthContext, value: Any) -> None:
     raise AssertionError("no crons here")
 
 
+# One that asks for all there is to know of a request.
+curious = Auth()
+
+
+@curious.authenticate
+async def all_there_is(
+    *,
+    request: Request,
+    body: Any,
+    path: str,
+    method: str,
+    path_params: dict[str, str],
+    query_params: dict[str, str],
+    headers: dict[bytes, bytes],
+    authorization: str | None,
+    scopes: list[str],
+) -> dict[str, Any]:
+    assert (request.method, request.url.path, await request.body()) == (method, path, b"")
+    assert (method, body, path_params, query_params, scopes) == ("GET", None, {}, {}, [])
+    assert headers[b"authorization"].decode() == authorization
+    return {"identity": _name(authorization), "permissions": ["admin"]}
+
+
 # One where everybody makes assistants, and changes their own.
 making = Auth()
 making.authenticate(owner)

@@ -9,7 +9,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
 life: list[str] = []
 
@@ -29,6 +30,12 @@ async def _shadow(_: Request) -> Response:
 
 async def _inner(_: Request) -> Response:
     return PlainTextResponse("inner")
+
+
+async def _greet(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text(socket.user.identity)
+    await socket.close()
 
 
 async def _broken(_: Request) -> Response:
@@ -55,6 +62,7 @@ app = Starlette(
         Route("/ok", _shadow),
         Route("/threads", _shadow, methods=["GET"]),
         Route("/broken", _broken),
+        WebSocketRoute("/greet", _greet),
         Mount("/mounted", routes=[Route("/inner", _inner)]),
     ],
     middleware=[Middleware(BaseHTTPMiddleware, dispatch=_marked)],

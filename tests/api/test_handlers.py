@@ -1,13 +1,17 @@
 """``auth.path``: handlers written for LangGraph's server, as they are."""
 
+import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from operations.errors import ConfigurationError
-from tests.api.client import PROBLEM, client_of, new_thread, open_client, open_play
+from tests.api.client import PROBLEM, client_of, new_thread, open_client, open_play, serving
 
 ALICE = {"authorization": "Bearer alice"}
 BOB = {"authorization": "Bearer bob"}
@@ -226,6 +230,26 @@ async def test_to_replace_a_workflow_takes_what_a_change_takes(tmp_path: Path) -
     assert (theirs.status_code, left) == (409, made)
     assert (own["version"], own["description"]) == (2, "Another.")
     assert own["metadata"] == {"owner": "alice", "by": "alice"}
+
+
+async def test_a_websocket_is_authenticated_as_the_request_that_it_begins_with(
+    tmp_path: Path,
+) -> None:
+    manifest = {**_auth("curious"), "http": {"app": "tests.api.routes:app"}}
+    async with (
+        open_play(tmp_path, "echo", manifest=manifest) as service,
+        serving(service.app) as (host, port),
+        asyncio.timeout(15),
+    ):
+        url = f"ws://{host}:{port}"
+        async with connect(f"{url}/greet", additional_headers=ALICE) as socket:
+            assert await socket.recv() == "alice"
+        async with connect(f"{url}/ops/stream", additional_headers=ALICE) as socket:
+            assert json.loads(await socket.recv())["topic"] == "metrics"
+        for path in ("/greet", "/ops/stream"):
+            with pytest.raises(InvalidStatus) as refused:
+                await connect(url + path, additional_headers={"authorization": "Bearer eve"})
+            assert refused.value.response.status_code == 401
 
 
 async def test_a_filter_that_is_not_understood_shows_nothing(tmp_path: Path) -> None:

@@ -119,6 +119,7 @@ async def test_only_what_is_asked_for_is_told_over_a_websocket(tmp_path: Path) -
     ("path", "origin", "status"),
     [
         ("/ops/stream", "http://evil.example", 403),
+        ("/ops/stream", "http://[", 403),
         ("/ops/nothing", None, 404),
         ("/ops/stream?topics=everything", None, 422),
     ],

@@ -62,9 +62,14 @@ class Handlers:
         self._bodies = Bodies(max_body * BODIES)  # of whoever calls, known or not
 
     async def authenticate(self, scope: Scope, receive: Receive) -> tuple[Principal, Receive]:
-        """Ask the project who calls; see the port."""
+        """Ask the project who calls; see the port.
+
+        A WebSocket is shown as the request that it begins with: a GET without a body.
+        """
         body = b""
-        if self._reads_body:
+        if scope["type"] == "websocket":
+            scope = {**scope, "type": "http", "method": "GET"}
+        elif self._reads_body:
             declared = _header(scope, b"content-length")
             body = await read_body(receive, declared, self._max_body, self._bodies)
             receive = replayed(body, receive)
