@@ -17,10 +17,16 @@ _KEY = re.compile(
     r"(?i)pass(word|wd|phrase)|secret|credential|authorization|cookie|private_?key"
     r"|(api|access|auth|signing|client|webhook)[-_ ]?(key|token)|(^|[-_])(jwt|apikey)$|token$"
 )
+# It begins a word, or stands behind an escape, such as the \n in what repr() tells of a text.
+_BEGIN = r"(?: (?<![A-Za-z0-9]) | (?<=\\[bfnrt]) | (?<=\\x[0-9a-f]{2}) | (?<=\\u[0-9a-f]{4}) )"
+# Texts are as long as their authors like: nothing here may look at a part of one again and again.
+# Where no two dots follow, no later "eyJ" of the part begins a token either, and it is left behind.
+_JSON_WEB_TOKEN = re.compile(
+    _BEGIN + r"eyJ[A-Za-z0-9_-]{8,}+ (\.[A-Za-z0-9_-]{8,}+\.[A-Za-z0-9_-]*)?", re.VERBOSE
+)
 _SECRETS = re.compile(
-    r"""
-    # It begins a word, or stands behind an escape, such as the \n in what repr() tells of a text.
-    (?: (?<![A-Za-z0-9]) | (?<=\\[bfnrt]) | (?<=\\x[0-9a-f]{2}) | (?<=\\u[0-9a-f]{4}) )
+    _BEGIN
+    + r"""
     (?: (?:sk|pk|rk)[-_][A-Za-z0-9_-]{8,}                      # OpenAI, Anthropic, Stripe
       | ml_[0-9a-f]{16}_[A-Za-z0-9_-]{20,}                     # our own
       | whsec_[A-Za-z0-9+/=]{16,}
@@ -31,7 +37,6 @@ _SECRETS = re.compile(
       | xox[abposr]-[A-Za-z0-9-]{10,}
       | A[KS]IA[A-Z0-9]{16}\b
       | AIza[A-Za-z0-9_-]{30,}
-      | eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]*
     )
     | (?<=://)[^\s/@:"']*:[^\s/@"']+(?=@)         # user:password@
     | (?<=[Bb]earer\ )[A-Za-z0-9._~+/=-]{8,}
@@ -60,7 +65,15 @@ def suspicious(text: str) -> bool:
 
 def redact(text: str) -> str:
     """Return ``text`` without what looks like a secret."""
-    return _SECRETS.sub(HIDDEN, text) if suspicious(text) else text
+    if not suspicious(text):
+        return text
+    if "eyJ" in text:
+        text = _JSON_WEB_TOKEN.sub(_without_token, text)
+    return _SECRETS.sub(HIDDEN, text)
+
+
+def _without_token(found: re.Match[str]) -> str:
+    return HIDDEN if found[1] else found[0]
 
 
 def redacted(value: Any, depth: int = _DEPTH, clean: Callable[[str], str] = redact) -> Any:

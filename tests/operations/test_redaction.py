@@ -87,6 +87,25 @@ def test_what_only_sounds_like_a_secret_is_told(value: Any) -> None:
     assert redacted(value) == value
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["-eyJaaaaaaaa", "-eyJaaaaaaaa.-eyJaaa.", "eyJaaaaaaaa.eyJaaaaaaaa ", "eyJ.", "sk-aaaa ",
+     "-ml_0123456789abcdef-", "-AKIA0", "://a:b", "://::", "://a:", "Bearer a ", "password=;",
+     "-----BEGIN ", "-----BEGIN A PRIVATE KEY----+", "PRIVATE KEY", "-----END "],
+)  # fmt: skip
+def test_a_long_text_of_what_nearly_is_a_secret_takes_no_longer_for_it(part: str) -> None:
+    text = part * (2**20 // len(part))  # to look at it again from every part takes minutes
+    assert redact(f"{text} sk-canary-0123456789") == f"{text} {HIDDEN}"
+    assert redact(f"-----BEGIN PRIVATE KEY-----{text}") == HIDDEN
+
+
+def test_a_secret_within_what_nearly_is_one_is_not_told() -> None:
+    near = "eyJaaaaaaaa"
+    assert redact(f"{near}-sk-canary0123") == f"{near}-{HIDDEN}"
+    assert redact(f"{near}.{near}-{near}.aaaaaaaa.aa, {near}") == f"{HIDDEN}.aa, {near}"
+    assert redact(f"{near}.aaaa.{near}.aaaaaaaa.aa") == f"{near}.aaaa.{HIDDEN}"
+
+
 def test_what_is_nested_too_deep_to_be_looked_at_is_not_told() -> None:
     value: Any = "sk-canary-0123456789"
     for _ in range(20):
