@@ -151,7 +151,7 @@ class RunsCancel(Body):
     )
 
     thread_id: str | None = None
-    run_ids: list[str] | None = None
+    run_ids: Annotated[list[str], Field(max_length=1000)] | None = None
     status: Literal["pending", "running", "all"] | None = None
 
 

@@ -57,7 +57,8 @@ async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
     loop = call.backend.loop
     if body.status is None and not body.run_ids:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "give run_ids, or a status")
-    found = await own_runs(call, [run for run in loop.all_live() if _matches(run, body)])
+    named = None if body.run_ids is None else frozenset(body.run_ids)
+    found = await own_runs(call, [run for run in loop.all_live() if _matches(run, body, named)])
     for run in found:
         loop.cancel(run, Ending(how.action))
     if loop.draining and not _all_end(call, body, found):
@@ -287,10 +288,10 @@ def _thread(call: Call) -> str | None:
     return call.uuid("thread_id") if "thread_id" in call.scope["path_params"] else None
 
 
-def _matches(run: Run, asked: RunsCancel) -> bool:
+def _matches(run: Run, asked: RunsCancel, named: frozenset[str] | None) -> bool:
     if asked.thread_id is not None and run.thread_id != asked.thread_id:
         return False
-    if asked.run_ids is not None and run.run_id not in asked.run_ids:
+    if named is not None and run.run_id not in named:
         return False
     return asked.status in (None, "all", run.status)
 

@@ -231,6 +231,8 @@ async def test_many_are_cancelled_by_their_ids_their_thread_or_their_status(
         assert await statuses() == ["interrupted"] * 4
         assert await cancel(status="all") == 404
         assert await cancel(run_ids=[]) == 422
+        assert await cancel(run_ids=["x"] * 1000) == 404
+        assert await cancel(run_ids=["x"] * 1001) == 422
 
 
 async def test_deleting_a_run_takes_its_checkpoints_with_it(tmp_path: Path) -> None:
