@@ -109,6 +109,11 @@ class KeyFolder:
             return None
         return None if key is None or key.expired else key
 
+    def knows(self, key_id: str) -> bool:
+        """Return whether there is such a key still; to ask is a use of it."""
+        key = self._read(key_id)
+        return key is not None and not key.expired
+
     def _read(self, key_id: str) -> ApiKey | None:
         path = self._path(key_id)
         try:

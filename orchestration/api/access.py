@@ -84,3 +84,7 @@ class Authority(Protocol):
         It is for whoever looks at a graph, which is no run that a `Grant` was given for.
         """
         ...
+
+    def knows(self, principal: Principal) -> bool:
+        """Return whether who was known when they called would be still, as far as can be told."""
+        ...

@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from http import HTTPStatus
 from itertools import chain
 from typing import Any
@@ -93,6 +94,12 @@ class Call:
         """Return whose items graphs see that are made for the caller to be looked at."""
         authority = self.backend.authority
         return () if authority is None else await authority.namespace(self.principal)
+
+    @property
+    def known(self) -> Callable[[], bool] | None:
+        """What says whether the caller would be known still; None where nobody is asked for."""
+        authority = self.backend.authority
+        return None if authority is None else partial(authority.knows, self.principal)
 
     async def show(self, *asked: Any) -> None:
         """Have the threads written that ``asked`` names, or their runs, if they are not yet.

@@ -92,6 +92,7 @@ async def stream_operations(call: Call, how: StreamHow) -> Response:
         figures=call.backend.streams,
         leave=lambda _: live.leave(looker),
         before=as_events(before),
+        known=call.known,
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -10,15 +11,17 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from operations.live import News
-from orchestration.api.access import ANONYMOUS
+from orchestration.api.access import ANONYMOUS, Principal
 from orchestration.api.asked import parameters
 from orchestration.api.backend import Backend
 from orchestration.api.ops import OPERATOR, TOPICS, StreamHow
 from orchestration.api.paths import Paths
 from orchestration.api.problems import Problem, not_found, problem, respond
+from orchestration.api.standing import Standing
 
 PATH = "/ops/stream"
 GOING_AWAY = 1001
+NOT_ALLOWED = 1008
 
 
 class Sockets:
@@ -38,14 +41,14 @@ class Sockets:
             await self._paths(scope, receive, send)
             return
         try:
-            how = await self._admit(scope, receive)
+            how, principal = await self._admit(scope, receive)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody gets in
             await respond(problem(error), scope["path"])(scope, receive, send)
             return
-        await self._serve(WebSocket(scope, receive, send), how)
+        await self._serve(WebSocket(scope, receive, send), how, principal)
 
-    async def _admit(self, scope: Scope, receive: Receive) -> StreamHow:
-        """Return what is asked for by somebody who may.
+    async def _admit(self, scope: Scope, receive: Receive) -> tuple[StreamHow, Principal]:
+        """Return what is asked for by somebody who may, and who that is.
 
         Raises:
             Problem, ValidationError: they may not, or ask for what there is not.
@@ -60,27 +63,34 @@ class Sockets:
             principal, _ = await authority.authenticate(scope, receive)
             if OPERATOR not in principal.permissions:
                 raise Problem(HTTPStatus.FORBIDDEN, f"this takes the permission {OPERATOR!r}")
-        return StreamHow.parse(parameters(scope["query_string"]))
+        return StreamHow.parse(parameters(scope["query_string"])), principal
 
-    async def _serve(self, socket: WebSocket, how: StreamHow) -> None:
+    def _known(self, principal: Principal) -> bool:
+        authority = self._backend.authority
+        return authority is None or authority.knows(principal)
+
+    async def _serve(self, socket: WebSocket, how: StreamHow, principal: Principal) -> None:
         await socket.accept()
         live, figures = self._backend.operations.live, self._backend.streams
-        timeout = self._backend.settings.send_timeout
+        settings = self._backend.settings
+        known, timeout = partial(self._known, principal), settings.send_timeout
         looker, before = live.look(how.topics or TOPICS)
         watch = asyncio.create_task(_watch(socket, looker.close))
+        standing = Standing(known, settings.keep_alive, looker.close)
         figures.open += 1
         try:
             await _send(socket, before, timeout)
             while not looker.closed:
                 await looker.wait()
                 await _send(socket, looker.take(), timeout)
-            await socket.close(GOING_AWAY)
+            await socket.close(GOING_AWAY if known() else NOT_ALLOWED)
         except TimeoutError:  # it does not read
             figures.slow_closed += 1
         except (WebSocketDisconnect, RuntimeError):
             return  # it has gone
         finally:
             figures.open -= 1
+            standing.stop()
             watch.cancel()
             live.leave(looker)
 

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestration.api.alarm import Alarm
+from orchestration.api.standing import Standing
 from orchestration.loop.streams import StreamEvent
 
 _PAGE = 1_000  # events that are sent at once
@@ -68,7 +69,8 @@ class EventStream(Response):
     how many a client may take to accept what is sent. ``figures`` count it. ``leave`` is
     called with whether the client went away before the end. What comes ``before`` is known, and
     pages of what was ``missed`` are read as the client takes them. Events that are ``numbered``
-    have ids, those ``of_thread`` such as name their run, too.
+    have ids, those ``of_thread`` such as name their run, too. One without an end is given up, too,
+    when its reader is not ``known`` any more, for which it asks as often as it shows signs of life.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class EventStream(Response):
         wanted: Callable[[StreamEvent], bool] | None = None,
         numbered: bool = False,
         of_thread: bool = False,
+        known: Callable[[], bool] | None = None,
     ) -> None:
         self.status_code = HTTPStatus.OK
         self._listener = listener
@@ -98,6 +101,7 @@ class EventStream(Response):
         self._wanted = wanted
         self._numbered = numbered
         self._of_thread = of_thread
+        self._known = known
         self._ended = False
         self._gone = False
         self._sending = False
@@ -115,6 +119,7 @@ class EventStream(Response):
         watch = asyncio.create_task(self._watch(receive))
         limit = asyncio.timeout(None)
         alarm = Alarm(partial(self._ring, limit))
+        standing = self._known and Standing(self._known, self._keep_alive, self._give_up)
         self._figures.open += 1
         try:
             async with limit:
@@ -125,6 +130,8 @@ class EventStream(Response):
             self._figures.slow_closed += 1
         finally:
             alarm.stop()
+            if standing:
+                standing.stop()
             self._figures.open -= 1
             watch.cancel()
             self._leave(self._gone and not self._ended)
@@ -140,6 +147,9 @@ class EventStream(Response):
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
+        self._give_up()
+
+    def _give_up(self) -> None:
         self._gone = True
         self._listener.close()
 

@@ -64,6 +64,7 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
         leave=leave,
         wanted=_Reader(body, log),
         numbered=True,
+        known=call.known,
     )
 
 

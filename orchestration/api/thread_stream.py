@@ -47,6 +47,7 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
         missed=_once(missed, listener),
         wanted=_wanted(how),
         of_thread=True,
+        known=call.known,
     )
 
 

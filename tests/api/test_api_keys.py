@@ -1,12 +1,21 @@
 """API keys over HTTP: who is let in, and as far as what."""
 
+import asyncio
+from datetime import timedelta
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosedError
 
+from operations.clock import utc_now
 from operations.keys import KeyFolder, KeyScope
-from tests.api.client import PROBLEM, open_client
+from orchestration.api.access import Principal
+from orchestration.api.auth.builtin import BuiltIn
+from orchestration.graphs.users import User
+from tests.api.client import PROBLEM, new_thread, open_client, open_play, open_socket, serving
 from tests.api.plays import gates
 
 
@@ -44,6 +53,63 @@ async def test_a_revoked_key_is_none_at_once(tmp_path: Path) -> None:
         assert (await client.post("/threads", headers={"x-api-key": token})).is_success
         KeyFolder(tmp_path / "data").revoke(key.key_id)
         assert (await client.post("/threads", headers={"x-api-key": token})).status_code == 401
+
+
+@pytest.mark.parametrize("what", ["operations", "thread", "events"])
+async def test_what_has_no_end_ends_once_its_key_is_revoked(tmp_path: Path, what: str) -> None:
+    keys = KeyFolder(tmp_path / "data")
+    key, token = keys.create("alice", "admin")
+    async with open_socket(tmp_path, "echo", keep_alive=0.05) as (_, client):
+        client.headers["x-api-key"] = token
+        thread = await new_thread(client)
+        streams: dict[str, Any] = {
+            "operations": client.stream("GET", "/ops/stream"),
+            "thread": client.stream("GET", f"/threads/{thread}/stream"),
+            "events": client.stream(
+                "POST", f"/threads/{thread}/stream/events", json={"channels": ["values"]}
+            ),
+        }
+        async with asyncio.timeout(15), streams[what] as response:
+            lines = response.aiter_lines()
+            assert await anext(lines)
+            keys.revoke(key.key_id)
+            assert "event: shutdown" not in [line async for line in lines]
+        assert response.status_code == 200
+
+
+async def test_a_websocket_ends_once_its_key_is_revoked(tmp_path: Path) -> None:
+    keys = KeyFolder(tmp_path / "data")
+    key, token = keys.create("alice", "admin")
+    async with (
+        open_play(tmp_path, "echo", keep_alive=0.05) as service,
+        serving(service.app) as (host, port),
+        asyncio.timeout(15),
+        connect(
+            f"ws://{host}:{port}/ops/stream", additional_headers={"x-api-key": token}
+        ) as socket,
+    ):
+        await socket.recv()
+        keys.revoke(key.key_id)
+        with pytest.raises(ConnectionClosedError):
+            async for _ in socket:
+                pass
+        assert socket.close_code == 1008
+
+
+async def test_a_key_is_known_until_its_time_is_over(tmp_path: Path) -> None:
+    keys = KeyFolder(tmp_path)
+    authority = BuiltIn(keys, None)
+    for hours, known in ((1, True), (-1, False)):
+        key, _ = keys.create("alice", "run", utc_now() + timedelta(hours=hours))
+        user = User(identity="alice", key_id=key.key_id)
+        assert authority.knows(Principal(identity="alice", user=user)) is known
+
+
+async def test_a_token_is_known_until_its_time_is_over(tmp_path: Path) -> None:
+    authority = BuiltIn(KeyFolder(tmp_path), None)
+    for exp, known in ((time() - 20, True), (time() - 40, False)):  # clocks may differ
+        user = User(identity="alice", claims={"exp": int(exp)})
+        assert authority.knows(Principal(identity="alice", user=user)) is known
 
 
 async def test_scopes_say_how_far_a_key_goes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 Scopes: ``read`` changes nothing, ``run`` works with what is its owner's, ``admin`` sees all.
 """
 
+import time
 from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from orchestration.api.auth.namespaces import namespace_of
 from orchestration.api.problems import Problem, unauthorised
 from orchestration.graphs.users import User
 
+LEEWAY = 30  # seconds that clocks may differ
 OWNER = "owner"  # the metadata that say whose something is
 
 _READING = frozenset({"read", "search", "get", "list_namespaces"})
@@ -93,6 +95,12 @@ class BuiltIn:
     async def namespace(self, principal: Principal) -> tuple[str, ...]:
         """Return what keeps their items apart: nothing for admins, who see everything."""
         return () if "admin" in principal.permissions else namespace_of(principal.identity)
+
+    def knows(self, principal: Principal) -> bool:
+        """Return whether the key is one still, or the token's time is not over; see the port."""
+        if "key_id" in principal.user:
+            return self._keys.knows(principal.user["key_id"])
+        return time.time() - LEEWAY < int(principal.user["claims"]["exp"])
 
 
 def _wanted(access: Access) -> KeyScope:

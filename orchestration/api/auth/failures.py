@@ -57,6 +57,10 @@ class FailureLimit:
         """Return what keeps their items apart; see the port."""
         return await self._inner.namespace(principal)
 
+    def knows(self, principal: Principal) -> bool:
+        """Return whether who was known is still; see the port."""
+        return self._inner.knows(principal)
+
     async def _count(self, scope: Scope, refused: Problem) -> None:
         tried = [pair for pair in scope["headers"] if pair[0] in _CREDENTIALS]
         if not tried:

@@ -119,6 +119,10 @@ class Handlers:
             return namespace_of(principal.identity)
         return namespace_of(principal.identity) if found else ()
 
+    def knows(self, principal: Principal) -> bool:  # noqa: ARG002 - only a request can be asked about
+        """Return True; see the port."""
+        return True
+
     def _handler(self, resource: str, action: str) -> Handler | None:
         for key in ((resource, action), (resource, "*"), ("*", action), ("*", "*")):
             if found := self._handlers.get(key):

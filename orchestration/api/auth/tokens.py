@@ -10,10 +10,9 @@ import structlog
 
 from operations.egress import UrlRefused
 from operations.outbound import Outbound, RequestFailed
-from orchestration.api.auth.builtin import InvalidToken
+from orchestration.api.auth.builtin import LEEWAY, InvalidToken
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
-LEEWAY = 30  # seconds that clocks may differ
 REFETCH = 60.0  # seconds between two looks at the issuer's keys, at least
 _FRESH = 3600.0  # seconds after which keys are looked at again
 _LONGEST = 16 * 1024  # characters of a token
