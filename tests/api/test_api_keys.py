@@ -206,6 +206,16 @@ async def test_an_admin_who_changes_a_cron_leaves_it_to_its_owner(tmp_path: Path
     assert given == [404, 200]
 
 
+async def test_the_cron_of_an_admin_stays_theirs_when_another_changes_it(tmp_path: Path) -> None:
+    root, other = (_key(tmp_path, name, "admin") for name in ("root", "other"))
+    async with open_client(tmp_path, "echo") as client:
+        cron = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}
+        made = (await client.post("/runs/crons", headers=root, json=cron)).json()
+        path = f"/runs/crons/{made['cron_id']}"
+        changed = await client.patch(path, headers=other, json={"metadata": {"new": 1}})
+    assert changed.json()["metadata"] == {"new": 1, "owner": "root"}
+
+
 async def test_a_change_of_a_cron_that_names_no_metadata_leaves_them(tmp_path: Path) -> None:
     keys = [_key(tmp_path, "alice"), _key(tmp_path, "root", "admin")]
     async with open_client(tmp_path, "echo") as client:
