@@ -7,7 +7,6 @@ from random import Random
 
 from operations.settings import Settings
 from orchestration.agency import Agency
-from orchestration.api.submission import default_assistant
 from orchestration.coordination import Coordination, cause
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
@@ -22,7 +21,7 @@ from orchestration.processes.child import Orders
 from orchestration.processes.crew import Crew
 from orchestration.processes.executor import CrewExecutor
 from orchestration.processes.lending import Stock
-from orchestration.store.assistants import AssistantStore
+from orchestration.store.assistants import AssistantStore, default_assistant
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.deliveries import DeliveryStore
 from orchestration.store.messages import MessageStore

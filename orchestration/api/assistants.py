@@ -30,13 +30,18 @@ from orchestration.api.documents import assistant_document, selected, version_do
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.idempotency import Once
 from orchestration.api.problems import Problem
-from orchestration.api.submission import default_assistant, find_assistant, require_graph
+from orchestration.api.submission import find_assistant, require_graph
 from orchestration.api.threads import delete_threads
 from orchestration.graphs.arguments import Graph, reserved
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.schemas import graph_drawing, graph_schemas, subgraph_schemas
 from orchestration.graphs.users import auth_configurable
-from orchestration.store.assistants import Assistant, AssistantExists, AssistantQuery
+from orchestration.store.assistants import (
+    Assistant,
+    AssistantExists,
+    AssistantQuery,
+    default_assistant,
+)
 
 endpoint = Endpoints()
 NEXT_PAGE = "x-pagination-next"  # the offset to go on from, while there is more

@@ -25,7 +25,7 @@ from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.states import ThreadStates
 from orchestration.loop.master import MasterLoop
 from orchestration.retention.threads import ThreadSweeper
-from orchestration.store.assistants import AssistantStore
+from orchestration.store.assistants import AssistantStore, default_assistant
 from orchestration.store.checkpoints import CheckpointSaver
 from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import DeliveryStore
@@ -81,3 +81,12 @@ class Backend:
     operations: Operations
     streams: StreamFigures
     authority: Authority | None = None
+
+    def assistant_id(self, named: str) -> str:
+        """Return the id of the assistant of a graph or a workflow of that name; or else the name.
+
+        That is an id then, or nothing.
+        """
+        if named in self.graphs:
+            return default_assistant(named)
+        return self.workflows.get(named, named)

@@ -23,7 +23,7 @@ from orchestration.api.documents import Document, selected
 from orchestration.api.endpoint import Call, Endpoints, as_uuid, json_response, no_content
 from orchestration.api.idempotency import Once
 from orchestration.api.problems import Problem
-from orchestration.api.submission import default_assistant, find_assistant
+from orchestration.api.submission import find_assistant
 from orchestration.crons.schedule import BadSchedule, parse_schedule
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.store.crons import Cron, CronQuery, as_text
@@ -237,10 +237,8 @@ def _payload(body: ThreadCronCreate | CronPatch) -> dict[str, Any]:
 
 def _filter(call: Call, body: CronFilter) -> dict[str, Any]:
     assistant_id, thread_id = body.assistant_id, body.thread_id
-    if assistant_id in call.backend.graphs:
-        assistant_id = default_assistant(assistant_id)
-    elif assistant_id is not None:
-        assistant_id = as_uuid(assistant_id, "assistant_id")
+    if assistant_id is not None:
+        assistant_id = as_uuid(call.backend.assistant_id(assistant_id), "assistant_id")
     return {
         "assistant_id": assistant_id,
         "thread_id": None if thread_id is None else as_uuid(thread_id, "thread_id"),

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
@@ -120,11 +121,31 @@ class Call:
         """
         if self.backend.runs.holding:
             await self.show(value)
+        if self.backend.authority is None:
+            return self
+        return replace(self, grant=await self.ask(Access(resource, action), value))
+
+    async def ask(self, access: Access, value: dict[str, Any]) -> Grant:
+        """Return what the authority grants, and leave in ``value`` what it made of it.
+
+        Of a run it is shown the id of the assistant, however the request has named it: what is
+        denied by its id is denied by its name.
+
+        Raises:
+            Problem: 403, the caller may not.
+        """
         authority = self.backend.authority
         if authority is None:
-            return self
-        access = Access(resource, action)
-        return replace(self, grant=await authority.authorise(self.principal, access, value))
+            return EVERYTHING
+        named, shown = value.get("assistant_id"), None
+        if access.action == "create_run" and isinstance(named, str):
+            with suppress(ValueError):
+                shown = value["assistant_id"] = UUID(self.backend.assistant_id(named))
+        grant = await authority.authorise(self.principal, access, value)
+        if shown is not None:
+            left = value["assistant_id"]
+            value["assistant_id"] = named if left == shown else str(left)
+        return grant
 
     def require(self, permission: str) -> None:
         """Refuse whoever is known and has not got ``permission``.
@@ -237,9 +258,6 @@ class Endpoint:
 
     async def _authorised(self, call: Call, arguments: list[Any]) -> tuple[Call, list[Any]]:
         """Return the call with what it was granted, and the request as that left it."""
-        authority = call.backend.authority
-        if authority is None:
-            return call, arguments
         path = {name: _path_value(text) for name, text in call.scope["path_params"].items()}
         first, others = arguments[:1], arguments[1:]
         many = isinstance(first[0], list) if first else False
@@ -250,7 +268,7 @@ class Endpoint:
             for part in (*others, one):
                 value |= part.shown() if part is not None else {}
             value |= path
-            grants.append(await authority.authorise(call.principal, self.access, value))
+            grants.append(await call.ask(self.access, value))
             if one is not None:
                 allowed.append(one.changed(value))
         if any(grant != grants[0] for grant in grants):

@@ -9,7 +9,7 @@ from agents.network.message import DEFAULT_PRIORITY
 from agents.network.network import NAME_LIMIT
 from orchestration.api.asked import Body, Query
 from orchestration.api.fields import WHOLE, Limit
-from orchestration.api.run_models import RunCreate
+from orchestration.api.run_models import no_run
 
 LARGEST = 2**63 - 1
 MOST = 1_000  # offsets that can be named at once
@@ -33,8 +33,7 @@ class Sending(Body):
 
     def shown(self) -> dict[str, Any]:
         """Return what an authorisation is shown: besides, what it would find of a run."""
-        run = RunCreate(assistant_id="-", metadata={}).shown()
-        return {**run, "assistant_id": None, **super().shown()}
+        return {**no_run(), **super().shown()}
 
 
 class MessageSend(Sending):

@@ -91,6 +91,11 @@ class RunCreate(Body):
         return super().changed({**value, **value.get("kwargs", {})})
 
 
+def no_run() -> Json:
+    """Return what an authorisation is shown of what takes as much as a run, and is none."""
+    return {**RunCreate(assistant_id="-", metadata={}).shown(), "assistant_id": None}
+
+
 @with_config(CLOSED)
 class StatelessCommand(Command, total=False):
     """What to tell a graph; without a thread nothing waits that could be resumed."""

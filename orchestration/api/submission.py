@@ -1,10 +1,9 @@
 """From the body of a request to a run."""
 
 from collections.abc import Mapping
-from functools import cache
 from http import HTTPStatus
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from uuid_utils import uuid7
 
@@ -22,10 +21,9 @@ from orchestration.api.run_models import RunCreate
 from orchestration.graphs.workflows import SPEC, WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
-from orchestration.store.assistants import Assistant
+from orchestration.store.assistants import Assistant, default_assistant
 from orchestration.store.visibility import Visible, sees
 
-_DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
 _LATEST = (None, "")  # as ids of checkpoints
 _KWARGS = frozenset(
     {
@@ -34,12 +32,6 @@ _KWARGS = frozenset(
         "langsmith_tracer",        "strict_resume",
     }
 )  # fmt: skip
-
-
-@cache
-def default_assistant(graph_id: str) -> str:
-    """Return the id of the assistant that every graph has by itself."""
-    return str(uuid5(_DEFAULT_ASSISTANTS, graph_id))
 
 
 # What a workflow that is registered nowhere is run as; the spec is in the config of its runs.
@@ -63,12 +55,7 @@ def find_assistant(backend: Backend, assistant_id: str, visible: Visible = None)
     Raises:
         Problem: 404, there is none; 422, it is neither an id nor a graph.
     """
-    if assistant_id in backend.graphs:
-        assistant_id = default_assistant(assistant_id)
-    elif assistant_id in backend.workflows:
-        assistant_id = backend.workflows[assistant_id]
-    else:
-        assistant_id = _assistant_uuid(backend, assistant_id)
+    assistant_id = _assistant_uuid(backend, backend.assistant_id(assistant_id))
     if assistant_id == _ANY_WORKFLOW.assistant_id:
         return _ANY_WORKFLOW
     assistant = backend.assistants.get(assistant_id, visible)

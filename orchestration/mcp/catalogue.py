@@ -12,11 +12,10 @@ from orchestration.api.assistants import open_graph
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
-from orchestration.api.submission import default_assistant
 from orchestration.graphs.registry import GraphNotMade
 from orchestration.mcp.names import tool_name
 from orchestration.mcp.schemas import Input, Output, open_shapes, shapes
-from orchestration.store.assistants import Assistant, AssistantQuery
+from orchestration.store.assistants import Assistant, AssistantQuery, default_assistant
 
 TaskSupport = Literal["optional", "required", "forbidden"]
 

@@ -4,8 +4,9 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
+from uuid import UUID, uuid5
 
 import orjson
 
@@ -19,6 +20,13 @@ from orchestration.store.visibility import Visible, sees
 _SORTS = frozenset({"assistant_id", "graph_id", "name", "created_at", "updated_at"})
 
 _CACHED = 1_000  # assistants kept in memory
+_DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
+
+
+@cache
+def default_assistant(graph_id: str) -> str:
+    """Return the id of the assistant that every graph has by itself."""
+    return str(uuid5(_DEFAULT_ASSISTANTS, graph_id))
 
 
 class AssistantExists(Exception):

@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from operations.keys import KeyFolder, KeyScope
-from orchestration.api.submission import default_assistant
 from orchestration.service import DATABASE
+from orchestration.store.assistants import default_assistant
 from tests.api.client import client_of, new_thread, open_play
 from tests.api.test_crons import make_due, new_cron
 from tests.mcp.client import rpc

@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import httpx
 
-from orchestration.api.submission import default_assistant
+from orchestration.store.assistants import default_assistant
 from tests.api.client import new_run, new_thread, open_client, open_socket
 from tests.api.guards import KEPT
 from tests.api.test_commands import questions, run, send
@@ -39,6 +39,18 @@ async def test_what_a_handler_changes_in_a_run_counts_for_commands(tmp_path: Pat
         await to_the_end(client, thread)
         got = await plans(client, thread)
     assert (answered["status"], forked["status"], got) == (200, 200, ["gold"] * 3)
+
+
+async def test_an_assistant_that_is_denied_by_its_id_is_denied_by_its_name(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo", "failing", manifest=PLANNING) as client:
+        asked = [
+            await client.post(path, json={"assistant_id": one, "input": {}})
+            for one in ("failing", default_assistant("failing"), "echo")
+            for path in ("/runs/wait", f"/threads/{await new_thread(client)}/runs")
+        ]
+        batch = await client.post("/runs/batch", json=[{"assistant_id": "failing", "input": {}}])
+    assert [one.status_code for one in asked] == [403, 403, 403, 403, 200, 200]
+    assert batch.status_code == 403
 
 
 async def test_no_command_runs_an_assistant_that_a_handler_denies(tmp_path: Path) -> None:

@@ -234,7 +234,7 @@ async def test_a_run_with_steps_that_nobody_can_do_begins_none_of_them(tmp_path:
 
 async def test_the_graph_of_all_workflows_is_no_step_of_one() -> None:
     graphs = GraphRegistry({}, {}, Equipment(None, None))
-    steps = GraphSteps(graphs)
+    steps = GraphSteps(graphs, owner=())
     graphs.add(WORKFLOW, WorkflowSource(graphs, FirstArm(), print, tools=None, kept=lambda _: None))
     with pytest.raises(GraphNotFound, match="there is no graph '_workflow'"):
         await steps.run(WORKFLOW, {})

@@ -21,6 +21,7 @@ from orchestration.api.auth.filters import FilterNotUnderstood, as_metadata
 from orchestration.api.auth.namespaces import namespace_of
 from orchestration.api.ingress import BODIES, Bodies, read_body, replayed
 from orchestration.api.problems import CHALLENGE, Problem, unauthorised
+from orchestration.api.run_models import no_run
 from orchestration.graphs.users import User
 
 Handler = Callable[..., Awaitable[Any]]
@@ -114,7 +115,7 @@ class Handlers:
         if handler is None or handler is not self._handler("store", "put"):
             return ()
         try:
-            found = await _decided(handler, principal, access, {"metadata": {}})
+            found = await _decided(handler, principal, access, no_run())
         except Problem:
             return namespace_of(principal.identity)
         return namespace_of(principal.identity) if found else ()
