@@ -79,7 +79,7 @@ class MessageStore:
     async def append(self, letter: Letter, places: Sequence[Place]) -> Receipt:
         """Put a message into all of these mailboxes, or nowhere; see the port."""
         since = iso(letter.sent_at - self._window)
-        return await self._database.write(partial(_append, letter, places, since))
+        return await self._database.write(partial(_append, letter, places, since, self._kept))
 
     async def lanes(self) -> Sequence[Lane]:
         """Return where messages wait, once for each priority of a sender."""
@@ -113,7 +113,11 @@ class MessageStore:
 
 
 def _append(
-    letter: Letter, places: Sequence[Place], since: str, connection: sqlite3.Connection
+    letter: Letter,
+    places: Sequence[Place],
+    since: str,
+    kept: int,
+    connection: sqlite3.Connection,
 ) -> Receipt:
     identity = (letter.sender, letter.recipient, letter.message_id)
     if letter.named:
@@ -121,7 +125,7 @@ def _append(
         if known is not None:
             offsets = orjson.loads(known[0])
             return _receipt(letter, offsets, duplicate=True)
-    offsets = {place.mailbox: _put(connection, letter, place) for place in places}
+    offsets = {place.mailbox: _put(connection, letter, place, kept) for place in places}
     if letter.named:
         row = (*identity, iso(letter.sent_at), orjson.dumps(offsets).decode())
         connection.execute(_REMEMBER, row)
@@ -134,19 +138,26 @@ def _receipt(letter: Letter, offsets: dict[str, int], *, duplicate: bool) -> Rec
     )
 
 
-def _put(connection: sqlite3.Connection, letter: Letter, place: Place) -> int:
+def _put(connection: sqlite3.Connection, letter: Letter, place: Place, kept: int) -> int:
     """Insert a message, having made room for it, and return its offset.
+
+    Of too many that are over, the oldest are forgotten.
 
     Raises:
         MailboxFull: there is none.
     """
     at = iso(letter.sent_at)
-    if waiting(connection, place.mailbox) >= place.capacity:
+    waits, ended = _counts(connection, place.mailbox)
+    if waits >= place.capacity:
         connection.execute(_EXPIRE, (at, place.mailbox, at))
-    if waiting(connection, place.mailbox) >= place.capacity:
+        waits, ended = _counts(connection, place.mailbox)
+    if waits >= place.capacity:
         if not place.drop_oldest:
             raise MailboxFull(place.mailbox, place.capacity)
         connection.execute(_DROP, (at, place.mailbox))
+        ended += 1
+    # Also where none was ended now: more may have expired at once than are forgotten at once.
+    _forget_beyond(connection, place.mailbox, ended - kept)
     row = (
         place.mailbox,
         letter.message_id,
@@ -165,8 +176,13 @@ def _put(connection: sqlite3.Connection, letter: Letter, place: Place) -> int:
 
 def waiting(connection: sqlite3.Connection, mailbox: str) -> int:
     """Return how many messages wait in a mailbox."""
+    return _counts(connection, mailbox)[0]
+
+
+def _counts(connection: sqlite3.Connection, mailbox: str) -> tuple[int, int]:
+    """Return how many messages of a mailbox wait, and how many are over."""
     counts = connection.execute(_COUNTS, (mailbox,)).fetchone()
-    return 0 if counts is None else counts[0]
+    return (0, 0) if counts is None else (counts[0], counts[1])
 
 
 def _settle(offset: int, verdict: Verdict, kept: int, connection: sqlite3.Connection) -> None:
@@ -182,9 +198,13 @@ def _settle(offset: int, verdict: Verdict, kept: int, connection: sqlite3.Connec
     if not found:
         return
     mailbox = found[0][0]
-    ended = connection.execute(_COUNTS, (mailbox,)).fetchone()[1]
-    if ended > kept:
-        connection.execute(_FORGET_BEYOND, (mailbox, min(ended - kept, PART)))
+    _forget_beyond(connection, mailbox, _counts(connection, mailbox)[1] - kept)
+
+
+def _forget_beyond(connection: sqlite3.Connection, mailbox: str, surplus: int) -> None:
+    """Forget the oldest messages of a mailbox that are over, a part of the ``surplus`` at most."""
+    if surplus > 0:
+        connection.execute(_FORGET_BEYOND, (mailbox, min(surplus, PART)))
 
 
 def _sweep(ended_before: str, sent_before: str, connection: sqlite3.Connection) -> int:

@@ -11,6 +11,7 @@ import pytest
 from agents.errors import NotLeased, TaskFailed
 from agents.network.errors import MailboxFull
 from agents.network.message import Message
+from orchestration.store.messages import PART
 from tests.simulation.postal import Postal
 from tests.simulation.simloop import SimLoop, seeds, simulate
 
@@ -293,6 +294,25 @@ def test_what_is_over_is_kept_for_so_long_and_no_more_than_so_many() -> None:
         return left
 
     assert simulate(1, main) == [3, 6, 3, 0, 0]
+
+
+@pytest.mark.parametrize("ttl", [None, 1.0], ids=["dropped", "expired"])
+def test_no_more_is_kept_of_what_ends_unreceived(ttl: float | None) -> None:
+    async def main(sim: SimLoop) -> list[str]:
+        async def away(_: Message) -> None:
+            raise NotLeased("nobody is there")
+
+        retry = {"first": 1e6, "most": 1e6}
+        box = {"capacity": PART + 50, "full": "drop-oldest", "retry": retry}
+        postal = Postal(sim, away, mailboxes={"box": box}, keep=3)
+        for _ in range(PART + 50):
+            await postal.send(ttl=ttl)
+        await asyncio.sleep(2)
+        for _ in range(5):
+            await postal.send()
+        return [status for status in postal.statuses() if status != "pending"]
+
+    assert simulate(1, main) == ["dropped" if ttl is None else "expired"] * 3
 
 
 def test_there_is_one_timer_for_a_mailbox_and_none_for_nobody() -> None:
