@@ -19,6 +19,7 @@ from agents.network.port import Mailboxes, Rank, Verdict
 from agents.network.resting import Resting
 from operations.clock import Clock
 from operations.errors import StorageUnavailable
+from operations.surrogates import without_surrogates
 
 STORE_PAUSE = 5.0  # seconds until a store that failed is tried again
 ERROR_LIMIT = 8_192  # characters of an error that are kept
@@ -196,7 +197,10 @@ class Delivery:
             self.trouble = str(error)
             return False
         except AgentsError as error:
-            verdict = self._failed(message, f"{type(error).__name__}: {error}"[:ERROR_LIMIT])
+            verdict = self._failed(message, error)
+        except Exception as error:  # noqa: BLE001 - or it would be tried for ever, others behind it
+            _log.error("a message was not received", mailbox=self.name, exc_info=error)
+            verdict = self._failed(message, error)
         else:
             verdict = Verdict("delivered", self._clock())
             took = monotonic() - began
@@ -206,8 +210,9 @@ class Delivery:
         await self._settled(message, verdict)
         return True
 
-    def _failed(self, message: Message, error: str) -> Verdict:
+    def _failed(self, message: Message, failure: Exception) -> Verdict:
         now, attempt, retry = self._clock(), message.attempts + 1, self.section.retry
+        error = without_surrogates(f"{type(failure).__name__}: {failure}"[:ERROR_LIMIT])
         if attempt >= retry.attempts:
             self._emit(MessageDead(self.name, message.offset, attempt, error))
             return Verdict("dead", now, error=error)

@@ -12,6 +12,7 @@ from langgraph.errors import GraphDrained, ParentCommand
 from langgraph.runtime import RunControl
 from langgraph.types import Command
 
+from operations.surrogates import without_surrogates
 from orchestration.graphs.arguments import (
     CLIENT_KEY,
     Call,
@@ -282,4 +283,4 @@ async def _settled(
 def _printable(message: str) -> str:
     """Return a message that every encoder takes and no log chokes on."""
     kept = message if len(message) <= MESSAGE_LIMIT else f"{message[:MESSAGE_LIMIT]}…"
-    return kept.encode("utf-8", "replace").decode("utf-8")
+    return without_surrogates(kept)

@@ -23,6 +23,8 @@ from uuid import UUID
 import orjson
 from langgraph.types import Send
 
+from operations.surrogates import without_surrogates
+
 DEPTH_LIMIT = 254  # levels; orjson's own bound
 
 _NATIVE = frozenset((type(None), bool, float, datetime, date, time, UUID))
@@ -69,7 +71,7 @@ def _plain(value: Any, depth: int) -> Any:
     if isinstance(value, Enum):
         return _plain(value.value, depth)
     if isinstance(value, str):
-        return _clean(value)
+        return without_surrogates(value)
     if isinstance(value, int):
         return value if _INT_MIN <= value <= _INT_MAX else orjson.Fragment(str(int(value)))
     if depth == 0:
@@ -88,16 +90,12 @@ def _rebuilt(value: Any, depth: int) -> Any:
     return _plain(_default(value), depth)
 
 
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def _key(key: Any) -> str:
     match key:
         case Enum():
             return _key(key.value)
         case str():
-            return _clean(key)
+            return without_surrogates(key)
         case None:
             return "null"
         case bool():
@@ -105,7 +103,7 @@ def _key(key: Any) -> str:
         case datetime() | date() | time():
             return key.isoformat()
         case _:
-            return _clean(str(key))
+            return without_surrogates(str(key))
 
 
 def _default(value: Any) -> Any:

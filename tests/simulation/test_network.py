@@ -184,6 +184,32 @@ def test_a_dead_letter_lets_the_next_one_through_and_holds_up_nobody_else() -> N
     assert simulate(1, main) == [("b", "beside it"), ("a", "after it")]
 
 
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (TaskFailed("cannot parse \ud83d"), "TaskFailed: cannot parse ?"),
+        (LookupError("no such thing"), "LookupError: no such thing"),
+    ],
+    ids=["half a character", "of an unexpected kind"],
+)
+def test_whatever_a_receiver_raises_counts_as_an_attempt(error: Exception, kept: str) -> None:
+    async def main(sim: SimLoop) -> list[str]:
+        async def handle(message: Message) -> None:
+            if message.content == "bad":
+                raise error
+
+        retry = {"first": 1.0, "attempts": 2}
+        postal = Postal(sim, handle, mailboxes={"box": {"retry": retry}})
+        await postal.send("bad")
+        await postal.send("behind it")
+        assert await postal.settled(20.0) == ["dead", "delivered"]
+        row = postal.memory.connection.execute("SELECT * FROM messages").fetchone()
+        assert (row["attempts"], row["error"]) == (2, kept)
+        return [message.content for message in postal.begun]
+
+    assert simulate(1, main) == ["bad", "bad", "behind it"]
+
+
 def test_where_nobody_is_no_attempt_counts_and_they_get_theirs_when_they_are_back() -> None:
     async def main(sim: SimLoop) -> float:
         back = 1_000.0
