@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from operations.redaction import HIDDEN, names_a_secret
+from operations.surrogates import without_surrogates
 
 CUT = "…"
 _DEPTH = 8  # levels that are shown
@@ -39,7 +40,7 @@ class _Beginning:
 
     @property
     def text(self) -> str:
-        return "".join(self._parts)
+        return without_surrogates("".join(self._parts))
 
     def add(self, value: Any, depth: int) -> None:
         if isinstance(value, str):

@@ -17,6 +17,7 @@ from langchain_core.language_models._compat_bridge import message_to_events
 from langchain_core.messages import BaseMessage, BaseMessageChunk
 from langgraph.types import Interrupt
 
+from operations.surrogates import without_surrogates
 from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.snapshots import INTERRUPT_KEY
@@ -258,7 +259,7 @@ class ThreadEvents(RunEvents):
         if task.get("interrupts"):
             event = "interrupted"
         elif task.get("error"):
-            event, error = "failed", str(task["error"])
+            event, error = "failed", without_surrogates(str(task["error"]))
         depth = len(namespace)
         for child, branch in list(self._log.graphs.items()):
             if (

@@ -198,12 +198,18 @@ class ChildRuns:
         elif (error := task.exception()) is None:
             state = task.result()
             said = (state.values, state.interrupts, state.interrupted, state.output)
-            self._server.tell("done", run_id, *said)
+            try:
+                self._server.tell("done", run_id, *said)
+            except ValueError as too_long:
+                self._failed(run_id, too_long)
         elif isinstance(error, Drained):
             self._server.tell("drained", run_id)
         else:
-            failure = self._executor.describe(error)
-            self._server.tell("failed", run_id, failure.error, failure.message)
+            self._failed(run_id, error)
+
+    def _failed(self, run_id: str, error: BaseException) -> None:
+        failure = self._executor.describe(error)
+        self._server.tell("failed", run_id, failure.error, failure.message)
 
 
 def _begun(_: Run) -> None:

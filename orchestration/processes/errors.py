@@ -8,11 +8,13 @@ from langgraph.store.base import InvalidNamespaceError
 from agents import errors as agents
 from agents.network import errors as messages
 from operations import database_errors as database
+from operations.surrogates import without_surrogates
 from orchestration.store.checkpoints import Fenced
 from orchestration.store.item_filters import FilterRefused
 from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
 
-_PLAIN = (str, int, float, bool, type(None))
+_PLAIN = (float, bool, type(None))
+_LEAST, _MOST = -(2**63), 2**64 - 1  # integers that MessagePack has
 
 
 class NotInWorker(RuntimeError):
@@ -28,6 +30,16 @@ class Refused(RuntimeError):
     """The server could not do something, for a reason of a kind that is not known here."""
 
 
+def _can_be_made(kind: type[Exception]) -> bool:
+    """Whether an error of that kind can be made of a message alone, and tells it."""
+    try:
+        error = kind.__new__(kind)
+    except TypeError:
+        return False
+    error.args = ("words",)
+    return "words" in str(error)
+
+
 _KNOWN: dict[str, type[Exception]] = {
     kind.__name__: kind
     for kind in (
@@ -39,14 +51,19 @@ _KNOWN: dict[str, type[Exception]] = {
         TooManyTexts,
         *vars(builtins).values(),
     )
-    if isinstance(kind, type) and issubclass(kind, Exception)
+    if isinstance(kind, type) and issubclass(kind, Exception) and _can_be_made(kind)
 }
 
 
 def packed(error: BaseException) -> tuple[str, str, dict[str, Any]]:
-    """Return an error as its name, its message and its facts."""
-    facts = {name: value for name, value in vars(error).items() if isinstance(value, _PLAIN)}
-    return type(error).__name__, str(error), facts
+    """Return an error as its name, its message and its facts, as far as they can be sent."""
+    facts = {
+        without_surrogates(fact): without_surrogates(value) if isinstance(value, str) else value
+        for fact, value in vars(error).items()
+        if isinstance(value, (str, *_PLAIN))
+        or (isinstance(value, int) and _LEAST <= value <= _MOST)
+    }
+    return type(error).__name__, without_surrogates(str(error)), facts
 
 
 def unpacked(name: str, message: str, facts: dict[str, Any]) -> Exception:

@@ -60,7 +60,7 @@ class Lender:
                 case _:
                     answer = self._answers[what](*about)
         except Exception as error:  # noqa: BLE001 - it is the answer
-            self._wire.send("refuse", number, *packed(error))
+            self._refuse(number, error)
             return
         asked = self._asked[number] = asyncio.ensure_future(answer)
         asked.add_done_callback(partial(self._answer, number))
@@ -88,7 +88,15 @@ class Lender:
             except (TypeError, ValueError) as cannot:  # too long, or nothing that can be sent
                 error = cannot
         if error is not None:
+            self._refuse(number, error)
+
+    def _refuse(self, number: int, error: BaseException) -> None:
+        """Answer with an error, whatever is in it: without an answer, a node waits for ever."""
+        try:
             self._wire.send("refuse", number, *packed(error))
+        except Exception:  # noqa: BLE001 - it may be user code that says what is in it
+            kind = type(error).__name__
+            self._wire.send("refuse", number, kind, "the error cannot be sent", {})
 
     async def _checkpoint(self, *place: Any) -> Any:
         found = await self._stock.checkpoints.get(*place)

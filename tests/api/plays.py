@@ -85,6 +85,10 @@ async def _fail(state: State) -> State:
     raise ValueError(f"refused: {state.get('text')}")
 
 
+async def _fail_in_half_a_character(_: State) -> State:
+    raise ValueError("cannot parse \ud83d")
+
+
 async def _ask(state: State) -> State:
     return {"log": [interrupt({"question": state.get("text")})]}
 
@@ -139,6 +143,7 @@ echo = _chain(("echo", _echo))
 holder = _chain(("before", _echo), ("hold", _hold), ("after", _echo))
 stubborn = _chain(("hold", _stubborn))
 failing = _chain(("fail", _fail))
+failing_within = _chain(("inner", _chain(("fail", _fail_in_half_a_character)).compile()))
 asking = _chain(("ask", _ask))
 asking_later = _chain(
     ("hold", _hold), ("one", _echo), ("two", _echo), ("three", _echo), ("ask", _ask)

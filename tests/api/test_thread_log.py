@@ -217,6 +217,15 @@ async def test_an_error_fails_the_run_with_its_message(tmp_path: Path) -> None:
     }
 
 
+async def test_an_error_of_a_subgraph_is_told_whatever_is_in_it(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "failing_within") as (_, client):
+        await start(client, thread, "failing_within", {"text": "x"})
+        got = await to_the_end(client, thread)
+    told = [part.data["params"]["data"] for part in got]
+    assert [data["error"] for data in told if data["event"] == "failed"] == ["cannot parse ?"] * 2
+
+
 async def test_a_cancelled_run_is_interrupted(tmp_path: Path) -> None:
     thread = str(uuid4())
     async with open_socket(tmp_path, "holder") as (_, client):

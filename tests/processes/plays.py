@@ -1,6 +1,7 @@
 """What graphs do in a worker process, as their input says."""
 
 import asyncio
+import math
 import os
 import signal
 import time
@@ -144,6 +145,19 @@ async def lease(state: State) -> Any:
         return [agent.pool, answer["answer"], heard]
 
 
+async def lease_for_a_failure(_: State) -> Any:
+    """Have an agent do what it cannot."""
+    async with get_config()["configurable"]["masterloop"].lease("help") as agent:
+        await agent.invoke({"given": "fail"})
+
+
+async def say_odd(_: State) -> Any:
+    """Tell, and return, what few encoders take."""
+    odd = {"half": "\ud83d", "large": 2**70, "nan": math.nan}
+    get_stream_writer()(odd)
+    return odd
+
+
 async def lease_in_vain(_: State) -> Any:
     """Ask for what nobody can do."""
     async with get_config()["configurable"]["masterloop"].lease("cook", wait=0.1):
@@ -157,6 +171,8 @@ async def send_in_vain(_: State) -> Any:
 
 async def help_out(state: State) -> State:
     """Do a task, as the agent that is asked to."""
+    if state["given"] == "fail":
+        raise ValueError("cannot parse \ud83d")
     get_stream_writer()({"seen": state["given"]})
     return {"answer": [state["given"], os.getpid()]}
 
@@ -171,6 +187,7 @@ PLAYS: dict[str, Callable[[State], Awaitable[Any]]] = {
     for each in (
         *(remember, ask, tell, fail, leave, hang, wait, defy, block, die),
         *(fork_and_die, lease, lease_in_vain, send_in_vain),
+        *(lease_for_a_failure, say_odd),
     )
 }
 

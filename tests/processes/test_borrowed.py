@@ -1,18 +1,21 @@
 """What a worker process borrows, over a real socket, with both ends in this process."""
 
 import asyncio
+import re
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.store.base import BaseStore, Op, Result
 from langgraph.store.memory import InMemoryStore
 
 from operations.wire import Wire
 from orchestration.processes.borrowed import BorrowedSaver, BorrowedStore
+from orchestration.processes.errors import Refused
 from orchestration.processes.lending import Lender, Stock
 from orchestration.processes.server import Server
 from orchestration.store.checkpoint_search import PAGE, UnsafeFilter
@@ -30,12 +33,14 @@ from tests.store.checkpointing import (
 
 
 @asynccontextmanager
-async def borrowing(folder: Path) -> AsyncGenerator[tuple[CheckpointSaver, Server]]:
+async def borrowing(
+    folder: Path, items: BaseStore | None = None
+) -> AsyncGenerator[tuple[CheckpointSaver, Server]]:
     """Lend what is in a database, and what is in memory of a store."""
     loop = asyncio.get_running_loop()
     lost = [asyncio.Event(), asyncio.Event()]
     async with opened(folder / "data" / "masterloop.db") as (_, saver):
-        stock = Stock(checkpoints=saver.rows, items=InMemoryStore(), agents=None)
+        stock = Stock(checkpoints=saver.rows, items=items or InMemoryStore(), agents=None)
         lending = Wire(lambda message: _lent(lender, message), lost[0].set)
         lender = Lender(stock, lending, lambda _: None)  # type: ignore[arg-type, return-value]
         borrowed = Wire(lambda message: _answered(server, message), lost[1].set)
@@ -139,3 +144,53 @@ async def test_what_cannot_be_answered_is_refused(tmp_path: Path) -> None:
             await server.ask("something else")
         with pytest.raises(KeyError):
             await server.ask("invoke", 7, b"1", False, False)
+
+
+class Failing(InMemoryStore):
+    """A store of a user's, which cannot do anything."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    async def abatch(self, ops: Iterable[Op]) -> list[Result]:
+        raise self._error
+
+
+class Speechless(Exception):
+    """An error without words."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def described(**facts: Any) -> Exception:
+    error = ValueError("as told")
+    vars(error).update(facts)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "words", "facts"),
+    [
+        (ValueError("half \ud83d"), ValueError, "half ?", {}),
+        (
+            described(large=2**70, least=-(2**63), half="\ud83d", other=object()),
+            ValueError,
+            "as told",
+            {"least": -(2**63), "half": "?"},
+        ),
+        (ExceptionGroup("several", [OSError()]), Refused, "ExceptionGroup: several", {}),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "why"), Refused, "UnicodeDecodeError:", {}),
+        (Speechless(), Refused, "Speechless: the error cannot be sent", {}),
+    ],
+    ids=["half a character", "its facts", "a group", "of four arguments", "no words"],
+)
+async def test_an_error_is_answered_whatever_is_in_it(
+    error: Exception, kind: type[Exception], words: str, facts: dict[str, Any], tmp_path: Path
+) -> None:
+    async with borrowing(tmp_path, Failing(error)) as (_, server):
+        store = BorrowedStore(server, supports_ttl=False, ttl=None)
+        with pytest.raises(kind, match=re.escape(words)) as raised:
+            await asyncio.wait_for(store.aget(("a",), "k"), timeout=10)
+    assert vars(raised.value) == facts

@@ -4,9 +4,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import orjson
 import pytest
+from langgraph.graph import START, StateGraph
 from langgraph.store.base import (
     GetOp,
     Item,
@@ -25,6 +27,7 @@ from operations.event_loop import loop_factory
 from operations.wire import Wire
 from orchestration.processes import worker
 from orchestration.processes.borrowed import BorrowedAgents, BorrowedSaver
+from orchestration.processes.child_runs import TOLD, ChildRuns
 from orchestration.processes.errors import NotInWorker, Refused, packed, unpacked
 from orchestration.processes.operations import (
     packed_operations,
@@ -34,6 +37,8 @@ from orchestration.processes.operations import (
 )
 from orchestration.processes.pulse import FLOOR, Pulse
 from orchestration.processes.server import Server
+from tests.graphs.stage import Stage as GraphStage
+from tests.graphs.stage import new_run
 from tests.processes.stage import open_stage
 
 AT = datetime(2026, 1, 2, tzinfo=UTC)
@@ -143,6 +148,34 @@ async def test_a_question_that_is_cancelled_is_taken_back() -> None:
     await asyncio.wait({asking})
     server.answered(1, "too late")
     assert said == [("ask", 1, "lease", "r"), ("withdraw", 1)]
+
+
+class Spoken(TypedDict, total=False):
+    text: str
+
+
+async def test_a_run_whose_values_are_too_long_to_be_sent_has_failed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("operations.wire.LONGEST", 1_000)
+    said: asyncio.Queue[str] = asyncio.Queue()
+
+    class Said(Wire):
+        def send(self, *message: Any) -> None:
+            super().send(*message)
+            said.put_nowait(message[0])
+
+    async def speak(state: Spoken) -> Spoken:
+        return {"text": state.get("text", "") + "x" * 1_000}
+
+    graph = StateGraph(Spoken).add_node("speak", speak).add_edge(START, "speak").compile()
+    executor = GraphStage(speaker=graph).executor
+    run = new_run("speaker", {})
+    told = orjson.dumps({name: getattr(run, name) for name in TOLD})
+    ChildRuns(executor, Server(Said(lambda _: None, lambda: None))).execute(
+        run.run_id, told, False, False
+    )
+    assert await said.get() == "failed"
 
 
 def test_runs_begin_on_a_process_that_is_about_to_be_looked_after(

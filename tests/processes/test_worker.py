@@ -108,6 +108,7 @@ async def test_a_cancelled_run_ends_where_it_works(stage: Stage) -> None:
         ("fail", "ValueError", "as told"),
         ("lease_in_vain", "UnknownCapability", "no agent can do 'cook'. Known are: help."),
         ("send_in_vain", "MailboxNotFound", "there is no mailbox 'nowhere'. Known are: ."),
+        ("lease_for_a_failure", "TaskFailed", "ValueError: cannot parse ?"),
         ("leave", "NodeExit", "a node raised SystemExit(3); a node cannot end the server"),
     ],
 )
@@ -157,6 +158,25 @@ def _abandoned(stage: Stage) -> int:
 async def test_an_agent_of_the_server_is_leased_and_heard_of(stage: Stage) -> None:
     values = await stage.wait(do="lease", given=5)
     assert values["answer"] == ["helpers", [5, os.getpid()], [{"seen": 5}]]
+
+
+async def test_what_few_encoders_take_is_told_as_from_the_server(stage: Stage) -> None:
+    body = {"assistant_id": "player", "input": {"do": "say_odd"}, "stream_mode": ["custom"]}
+    response = await stage.client.post("/runs/stream", json=body)
+    told = [part.data for part in parts_of(response.text) if part.event == "custom"]
+    odd = {"half": "?", "large": 2**70, "nan": None}
+    assert told == [odd]
+    assert (await stage.wait(do="say_odd"))["answer"] == odd
+
+
+async def test_the_output_of_a_node_is_told_whatever_is_in_it(stage: Stage) -> None:
+    body = {"assistant_id": "player", "input": {"do": "say_odd"}}
+    response = await stage.client.post("/runs/wait", json=body)
+    run_id = response.headers["content-location"].rpartition("/")[2]
+    file = stage.folder / "manifests" / f"{run_id}.json"
+    await stage.until_exists(file)
+    (step,) = json.loads(file.read_bytes())["steps"]
+    assert '"half": "?"' in step["output"]
 
 
 async def test_what_the_nodes_of_a_run_take_is_told_to_the_server(stage: Stage) -> None:
