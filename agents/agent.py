@@ -36,7 +36,7 @@ class Context:
 
     started: bool = False  # set by the agent when the task may have its first effect
     published: int = 0
-    error: Exception | None = None  # raised by ``take``, which gets no more then
+    error: BaseException | None = None  # raised by ``take``, which gets no more then
 
     def publish(self, event: Any) -> None:
         """Pass on one event of the task; those beyond the cap are only counted."""
@@ -45,7 +45,7 @@ class Context:
             return
         try:
             self.take(event)
-        except Exception as error:  # noqa: BLE001 - it is user code; the task fails with it
+        except BaseException as error:  # noqa: BLE001 - it is user code; whoever asks fails with it
             self.error = error
 
     @property

@@ -19,6 +19,7 @@ class Server:
         self._numbers = count(1)
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._news: dict[int, OnNews] = {}
+        self._raised: dict[int, BaseException] = {}  # by what gets the news
 
     def tell(self, kind: str, *about: Any) -> None:
         """Send a message that has no answer."""
@@ -30,7 +31,7 @@ class Server:
         Cancelled, the question is taken back; what was written by then stands.
 
         Raises:
-            Exception: as the server says.
+            Exception: as the server says; else what ``on_news`` raised, which got no more then.
         """
         return (await self.asking(what, *about, on_news=on_news))[1]
 
@@ -44,13 +45,17 @@ class Server:
             self._news[number] = on_news
         try:
             self.tell("ask", number, what, *about)
-            return number, await answer
+            answered = await answer
         except asyncio.CancelledError:
             self.tell("withdraw", number)
             raise
         finally:
             del self._asked[number]
             self._news.pop(number, None)
+            raised = self._raised.pop(number, None)
+        if raised is not None:
+            raise raised
+        return number, answered
 
     # What the server says.
 
@@ -66,5 +71,10 @@ class Server:
 
     def heard(self, number: int, news: Any) -> None:
         """Take what is told before an answer."""
-        if (take := self._news.get(number)) is not None:
+        if (take := self._news.get(number)) is None:
+            return
+        try:
             take(news)
+        except BaseException as error:  # noqa: BLE001 - it is user code; whoever asks fails with it
+            del self._news[number]
+            self._raised[number] = error

@@ -375,8 +375,8 @@ async def test_an_agent_that_ignores_its_cancellation_is_replaced_and_delays_nob
 async def test_an_error_of_whoever_hears_the_events_is_theirs() -> None:
     stage = Stage()
 
-    def hear(_: Any) -> None:
-        raise ZeroDivisionError
+    def hear(error: type[BaseException], _: Any) -> None:
+        raise error
 
     async with stage.open() as pool:
         puppet = stage.puppets[0]
@@ -388,8 +388,9 @@ async def test_an_error_of_whoever_hears_the_events_is_theirs() -> None:
 
         puppet.invoke = loud  # type: ignore[method-assign]
         async with pool.lease("play") as lease:
-            with pytest.raises(ZeroDivisionError):
-                await lease.invoke(0, on_event=hear)
+            for error in (ZeroDivisionError, SystemExit):
+                with pytest.raises(error):
+                    await lease.invoke(0, on_event=functools.partial(hear, error))
             puppet.invoke = original  # type: ignore[method-assign]
             assert await lease.invoke(0) == 0
 

@@ -145,6 +145,18 @@ async def lease(state: State) -> Any:
         return [agent.pool, answer["answer"], heard]
 
 
+async def lease_and_choke(state: State) -> Any:
+    """Have an agent do something, and raise when it says something."""
+    heard: list[Any] = []
+
+    def choke(event: Any) -> None:
+        heard.append(event)
+        raise {"error": LookupError, "exit": SystemExit}[state["given"]](len(heard))
+
+    async with get_config()["configurable"]["masterloop"].lease("help") as agent:
+        await agent.invoke({"given": "twice"}, on_event=choke)
+
+
 async def lease_for_a_failure(_: State) -> Any:
     """Have an agent do what it cannot."""
     async with get_config()["configurable"]["masterloop"].lease("help") as agent:
@@ -173,7 +185,8 @@ async def help_out(state: State) -> State:
     """Do a task, as the agent that is asked to."""
     if state["given"] == "fail":
         raise ValueError("cannot parse \ud83d")
-    get_stream_writer()({"seen": state["given"]})
+    for _ in range(2 if state["given"] == "twice" else 1):
+        get_stream_writer()({"seen": state["given"]})
     return {"answer": [state["given"], os.getpid()]}
 
 
@@ -187,7 +200,7 @@ PLAYS: dict[str, Callable[[State], Awaitable[Any]]] = {
     for each in (
         *(remember, ask, tell, fail, leave, hang, wait, defy, block, die),
         *(fork_and_die, lease, lease_in_vain, send_in_vain),
-        *(lease_for_a_failure, say_odd),
+        *(lease_and_choke, lease_for_a_failure, say_odd),
     )
 }
 

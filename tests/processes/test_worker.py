@@ -160,6 +160,26 @@ async def test_an_agent_of_the_server_is_leased_and_heard_of(stage: Stage) -> No
     assert values["answer"] == ["helpers", [5, os.getpid()], [{"seen": 5}]]
 
 
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ("error", "LookupError", "1"),
+        ("exit", "NodeExit", "a node raised SystemExit(1); a node cannot end the server"),
+    ],
+)
+async def test_an_error_of_whoever_hears_an_agent_ends_no_other_run(
+    stage: Stage, given: str, error: str, message: str
+) -> None:
+    marker, gate = stage.folder / f"beside {given}", stage.folder / f"over {given}"
+    beside = await stage.begin(do="wait", marker=str(marker), given=str(gate))
+    await stage.until_exists(marker)
+    values = await stage.wait(do="lease_and_choke", given=given)
+    assert values["__error__"] == {"error": error, "message": message}
+    gate.touch()
+    assert await stage.ends(beside) == ["success"]
+    assert (await stage.workers())["figures"]["restarts"] == 0
+
+
 async def test_what_few_encoders_take_is_told_as_from_the_server(stage: Stage) -> None:
     body = {"assistant_id": "player", "input": {"do": "say_odd"}, "stream_mode": ["custom"]}
     response = await stage.client.post("/runs/stream", json=body)
