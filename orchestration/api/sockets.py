@@ -17,7 +17,7 @@ from orchestration.api.backend import Backend
 from orchestration.api.ops import OPERATOR, TOPICS, StreamHow
 from orchestration.api.paths import Paths
 from orchestration.api.problems import Problem, not_found, problem, respond
-from orchestration.api.standing import Standing
+from orchestration.api.revalidation import Revalidation
 
 PATH = "/ops/stream"
 GOING_AWAY = 1001
@@ -76,7 +76,7 @@ class Sockets:
         known, timeout = partial(self._known, principal), settings.send_timeout
         looker, before = live.look(how.topics or TOPICS)
         watch = asyncio.create_task(_watch(socket, looker.close))
-        standing = Standing(known, settings.keep_alive, looker.close)
+        revalidation = Revalidation(known, settings.keep_alive, looker.close)
         figures.open += 1
         try:
             await _send(socket, before, timeout)
@@ -90,7 +90,7 @@ class Sockets:
             return  # it has gone
         finally:
             figures.open -= 1
-            standing.stop()
+            revalidation.stop()
             watch.cancel()
             live.leave(looker)
 

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from orchestration.api.alarm import Alarm
-from orchestration.api.standing import Standing
+from orchestration.api.revalidation import Revalidation
 from orchestration.loop.streams import StreamEvent
 
 _PAGE = 1_000  # events that are sent at once
@@ -119,7 +119,7 @@ class EventStream(Response):
         watch = asyncio.create_task(self._watch(receive))
         limit = asyncio.timeout(None)
         alarm = Alarm(partial(self._ring, limit))
-        standing = self._known and Standing(self._known, self._keep_alive, self._give_up)
+        revalidation = self._known and Revalidation(self._known, self._keep_alive, self._give_up)
         self._figures.open += 1
         try:
             async with limit:
@@ -130,8 +130,8 @@ class EventStream(Response):
             self._figures.slow_closed += 1
         finally:
             alarm.stop()
-            if standing:
-                standing.stop()
+            if revalidation:
+                revalidation.stop()
             self._figures.open -= 1
             watch.cancel()
             self._leave(self._gone and not self._ended)

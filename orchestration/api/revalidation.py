@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 
-class Standing:
+class Revalidation:
     """Asks every so many seconds if they are ``known``, and calls ``end`` once they are not."""
 
     def __init__(self, known: Callable[[], bool], seconds: float, end: Callable[[], None]) -> None:
