@@ -241,3 +241,21 @@ runs_nothing.authenticate(owner)
 @runs_nothing.on
 async def only_look(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str] | bool:
     return False if ctx.action == "create_run" else {"owner": ctx.user.identity}
+
+
+# One whose runs are decided otherwise than its items, and one that decides for items alone.
+sorting = Auth()
+sorting.authenticate(owner)
+sorting.on(own)
+items_alone = Auth()
+items_alone.authenticate(owner)
+
+
+@sorting.on.threads.create_run
+async def run_anything(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    return True
+
+
+@items_alone.on.store
+async def keep_apart(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str]:
+    return {"owner": ctx.user.identity}

@@ -174,7 +174,7 @@ async def kept(folder: Path) -> list[Any]:
 APART: list[Any] = [(f"masterloop-owner.{name}.notes.", name, []) for name in BOTH]
 
 
-@pytest.mark.parametrize("provider", ["keys", "owners", "lookers"])
+@pytest.mark.parametrize("provider", ["keys", "owners", "lookers", "sorting", "items_alone"])
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_graph_sees_the_items_of_whom_it_works_for(
     tmp_path: Path, way: str, provider: str

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
 from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, cast
@@ -25,6 +26,7 @@ from orchestration.api.run_models import no_run
 from orchestration.graphs.users import User
 
 Handler = Callable[..., Awaitable[Any]]
+Filter = Mapping[Any, Any] | None
 
 _log = structlog.get_logger(__name__)
 _OFFERED = frozenset(
@@ -33,6 +35,7 @@ _OFFERED = frozenset(
         "authorization", "scopes",
     }
 )  # fmt: skip
+_RUN = Access("threads", "create_run")
 _NEED_BODY = frozenset({"request", "body"})
 _RAISED = (Auth.exceptions.HTTPException, HTTPException)
 
@@ -89,36 +92,47 @@ class Handlers:
         if access.resource is None:
             return Grant()
         handler = self._handler(access.resource, access.action)
-        if handler is None:
-            return Grant()
-        before = deepcopy(value.get("metadata") or {})
-        found = await _decided(handler, principal, access, value)
-        after: Mapping[str, Any] = value.get("metadata") or {}
-        stamp = {key: new for key, new in after.items() if before.get(key, ...) != new}
-        if not found:
-            return Grant(stamp=stamp)
-        visible = as_metadata(found)
+        found, stamp = None, dict[str, Any]()
+        if handler is not None:
+            before = deepcopy(value.get("metadata") or {})
+            found = await _decided(handler, principal, access, value)
+            after: Mapping[str, Any] = value.get("metadata") or {}
+            stamp = {key: new for key, new in after.items() if before.get(key, ...) != new}
         if access.resource == "store":  # items have no metadata: names keep them apart
-            return Grant(namespace=namespace_of(principal.identity))
-        # A run may use the store as its caller may: what decides for both decides alike.
-        shared = handler is not self._handler("store", "put")
-        namespace = () if shared else namespace_of(principal.identity)
-        return Grant(visible=visible, stamp={**stamp, **visible}, namespace=namespace)
+            return Grant(namespace=_namespace(principal, found))
+        visible = as_metadata(found) if found else None
+        return Grant(
+            visible=visible,
+            stamp={**stamp, **(visible or {})},
+            namespace=await self._apart(principal, found) if access == _RUN else (),
+        )
 
     async def namespace(self, principal: Principal) -> tuple[str, ...]:
         """Return what keeps their items apart, as it does in runs of theirs; see the port.
 
         Whoever may not run anything shares nothing.
         """
-        access = Access("threads", "create_run")
-        handler = self._handler("threads", "create_run")
-        if handler is None or handler is not self._handler("store", "put"):
-            return ()
-        try:
-            found = await _decided(handler, principal, access, no_run())
-        except Problem:
-            return namespace_of(principal.identity)
-        return namespace_of(principal.identity) if found else ()
+        handler, found = self._handler("threads", "create_run"), None
+        if handler is not None and handler is self._handler("store", "put"):
+            try:
+                found = await _decided(handler, principal, _RUN, no_run())
+            except Problem:
+                return namespace_of(principal.identity)
+        return await self._apart(principal, found)
+
+    async def _apart(self, principal: Principal, found: Filter) -> tuple[str, ...]:
+        """Return what keeps apart what a run puts into the store, for which ``found`` was decided.
+
+        What decides for items as well has decided that; else it is asked about one.
+        """
+        handler = self._handler("store", "put")
+        if handler is not self._handler("threads", "create_run"):
+            found = None
+            if handler is not None:
+                with suppress(Exception):  # it may go by the item, of which there is none
+                    item: dict[str, Any] = {"namespace": (), "key": "", "value": {}, "index": None}
+                    found = await _decided(handler, principal, Access("store", "put"), item)
+        return _namespace(principal, found)
 
     def knows(self, principal: Principal) -> bool:  # noqa: ARG002 - only a request can be asked about
         """Return True; see the port."""
@@ -138,9 +152,13 @@ class Handlers:
         return await anyio.to_thread.run_sync(lambda: authenticate(**given))
 
 
+def _namespace(principal: Principal, found: Filter) -> tuple[str, ...]:
+    return namespace_of(principal.identity) if found else ()
+
+
 async def _decided(
     handler: Handler, principal: Principal, access: Access, value: MutableMapping[str, Any]
-) -> Mapping[Any, Any] | None:
+) -> Filter:
     """Return the filter that a handler demands, None if it demands none."""
     context = Auth.types.AuthContext(
         permissions=list(principal.permissions),
