@@ -269,13 +269,12 @@ async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
 async def _delete(call: Call, thread_id: str) -> str | None:
     """Delete a thread, on which no run starts meanwhile; return its id, None if there is none."""
     loop = call.backend.loop
-    await _stop_runs(call, thread_id)
+    while loop.on_thread(thread_id):  # one may come meanwhile; if delayed, no hold knows of it
+        await _stop_runs(call, thread_id)
     try:
         with loop.hold(thread_id):
             deleted = await call.backend.threads.delete(thread_id, visible=call.visible)
     except ThreadBusy as error:
-        if loop.on_thread(thread_id):  # one has come in the meantime
-            return await _delete(call, thread_id)
         raise (Draining() if loop.draining else error) from None
     if deleted:
         loop.gone(thread_id)

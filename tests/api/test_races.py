@@ -147,28 +147,29 @@ async def test_a_run_that_is_being_cancelled_can_be_deleted(tmp_path: Path) -> N
     assert (thread["status"], thread["values"] or {}, state["values"]) == ("idle", {}, {})
 
 
+@pytest.mark.parametrize("delay", [0, 3_600])
 async def test_a_run_that_comes_while_its_thread_is_deleted_is_never_executed(
-    tmp_path: Path,
+    tmp_path: Path, delay: int
 ) -> None:
+    gate = f"in the way of one in {delay} s"
     async with open_both(tmp_path, "stubborn", "holder") as (service, client):
         thread_id = await new_thread(client)
-        await new_run(client, thread_id, "stubborn", "in the way")
-        await plays.gates["in the way"].reached.wait()
+        await new_run(client, thread_id, "stubborn", gate)
+        await plays.gates[gate].reached.wait()
         (working,) = service.loop.on_thread(thread_id)
         deleting = asyncio.create_task(client.delete(f"/threads/{thread_id}"))
         while working.ending is None:  # noqa: ASYNC110 - a turn, not a wait
             await asyncio.sleep(0)
-        late = await new_run(client, thread_id, "holder", "too late")
-        plays.gates["in the way"].opened.set()
+        late = await new_run(client, thread_id, "holder", "too late", after_seconds=delay)
+        plays.gates[gate].opened.set()
         deleted = await deleting
         found = await client.get(late)
-        for run in service.loop.on_thread(thread_id):
-            await asyncio.wait([run.done] if run.done else [])
+        left = service.loop.on_thread(thread_id)
         with closing(sqlite3.connect(tmp_path / "data" / "masterloop.db")) as database:
             kept = database.execute("SELECT * FROM checkpoints").fetchall()
     assert (deleted.status_code, found.status_code) == (204, 404)
     assert not plays.gates["too late"].reached.is_set()
-    assert kept == []
+    assert (left, kept) == ((), [])
 
 
 async def test_a_run_whose_start_is_undone_before_it_begins_fails_and_changes_nothing(
