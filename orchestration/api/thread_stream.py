@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 
 from orchestration.api.endpoint import Call
@@ -13,7 +13,7 @@ from orchestration.api.sse import EventStream, Pages
 from orchestration.loop.streams import Listener, StreamEvent, run_done
 
 STATE_UPDATE = "state_update"
-# The ids of runs are UUIDs of version 7: in the order in which the runs were created.
+# The ids of runs are UUIDs of version 7: even where one is gone, it says which were made later.
 _EVENT_ID = re.compile(
     r"([0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}):([0-9]{1,15})"
 )
@@ -27,8 +27,9 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
     """Return the stream of what happens on a thread: what is missed of it, then what comes.
 
     Missed are the kept events past ``Last-Event-ID``, which names a resumable run and one of its
-    events, and all those of the resumable runs after it; ``-1`` stands for before the first. Where
-    that run is gone, by a rollback as a rule, or what it told was forgotten, ``gap`` comes first.
+    events, and all those of the resumable runs that worked after it, however early they were made;
+    ``-1`` stands for before the first. Where that run is gone, by a rollback as a rule, or what it
+    told was forgotten, ``gap`` comes first.
     """
     loop, settings = call.backend.loop, call.backend.settings
     listener = loop.watchers.watch(thread_id)
@@ -64,29 +65,29 @@ async def _once(missed: Pages, listener: Listener) -> Pages:
 async def _missed(call: Call, thread_id: str) -> Pages:
     last = call.header(b"last-event-id")
     if last is None:
-        return _pages(call, [], 0)
+        return _pages(call, [], {})
     found = _EVENT_ID.fullmatch(last)
     if found is None and last not in _EVERYTHING:
         raise _unknown(last)
-    run_id, number = (found[1], int(found[2])) if found else (None, 0)
-    runs = [row["run_id"] for row in await call.backend.runs.resumable(thread_id, run_id)]
-    if run_id is None or run_id in runs[:1]:
-        return _pages(call, runs, number)
-    return _pages(call, runs, 0, StreamEvent(0, _GAP, _GONE, run_id))
+    since = found[1] if found else None
+    runs = [row["run_id"] for row in await call.backend.runs.resumable(thread_id, since)]
+    if found is None:
+        return _pages(call, runs, {})
+    gap = None if since in runs else StreamEvent(0, _GAP, _GONE, found[1])
+    return _pages(call, runs, {found[1]: int(found[2])}, gap)
 
 
 async def _pages(
-    call: Call, runs: Sequence[str], number: int, gap: StreamEvent | None = None
+    call: Call, runs: Sequence[str], seen: Mapping[str, int], gap: StreamEvent | None = None
 ) -> Pages:
     if gap is not None:
         yield [gap]
     for run_id in runs:
         # Before its events are read: what one that ends meanwhile tells last is to come live.
         over = call.backend.loop.live(run_id) is None and not left_waiting(call, run_id)
-        async for page in call.backend.events.pages(run_id, number):
+        async for page in call.backend.events.pages(run_id, seen.get(run_id, 0)):
             call.backend.streams.replayed += len(page)
             yield page
-        number = 0
         if over:
             yield [run_done(run_id)]
 

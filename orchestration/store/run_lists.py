@@ -18,13 +18,19 @@ _UNFINISHED_ONES = frozenset({"pending", "running"})
 _UNFINISHED = "status IN ('pending', 'running')"
 _FAILED_ONES = frozenset({"error", "timeout", "interrupted"})
 _FAILED = "status IN ('error', 'timeout', 'interrupted')"
-RESUMABLE = """
+# The runs of a thread work one by one, but a delayed one after those that came later, and one that
+# never began (attempt 0) may have been ended while another worked. Of a run that is gone there is
+# no more than its id.
+RESUMABLE = f"""
 SELECT run_id FROM runs INDEXED BY runs_of_thread
-WHERE thread_id = :thread_id AND NOT ephemeral AND resumable
-    AND created_at >= COALESCE((SELECT created_at FROM runs WHERE run_id = :since), '')
-    AND (:since IS NULL OR run_id >= :since)
-ORDER BY created_at, run_id
-"""
+WHERE thread_id = :thread_id AND NOT ephemeral AND resumable AND ({_UNFINISHED} OR COALESCE(
+    (SELECT CASE attempt WHEN 0 THEN runs.updated_at >= seen.arrived
+        ELSE NOT seen.unfinished AND runs.updated_at >= seen.updated_at END
+    FROM (SELECT COALESCE(due_at, created_at) AS arrived, updated_at,
+        {_UNFINISHED} AS unfinished FROM runs WHERE run_id = :since) AS seen),
+    run_id >= :since, TRUE))
+ORDER BY {_UNFINISHED}, updated_at, run_id
+"""  # noqa: S608 - constants
 # A run is its thread's; one that has none is its own.
 _OWNED = """(:part IS NULL OR json_contains(
     CASE WHEN ephemeral THEN metadata

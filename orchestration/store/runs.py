@@ -230,9 +230,10 @@ class RunStore:
         return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
 
     async def resumable(self, thread_id: str, since: str | None) -> list[sqlite3.Row]:
-        """Return the ids of the runs of a thread whose events are kept, oldest first.
+        """Return the ids of the runs of a thread whose events are kept, in the order of their ends.
 
-        ``since``: that run, if it is one of them, and those after it, whether or not it is there.
+        ``since``: that run, if it is one of them, and those that told something after it did;
+        where it is not there, those made after it.
         """
         parameters = {"thread_id": thread_id, "since": since}
         return await self._database.read(lambda c: c.execute(RESUMABLE, parameters).fetchall())

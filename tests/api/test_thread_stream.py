@@ -71,6 +71,48 @@ async def test_a_thread_s_stream_goes_on_after_the_last_event_that_was_seen(tmp_
     assert rest == (whole + live)[2:]
 
 
+async def test_a_thread_s_stream_goes_on_in_the_order_in_which_runs_worked(tmp_path: Path) -> None:
+    async with open_socket(tmp_path, "echo") as (_, client):
+        thread_id = await new_thread(client)
+        async with thread_stream(client, thread_id) as stream:
+            delayed = await new_run(client, thread_id, "echo", "later", after_seconds=0.5, **SHOWN)
+            now = await ran(client, thread_id, "now")
+            await client.get(f"{delayed}/join")
+            last = await ran(client, thread_id, "last")
+            live = await take(stream, 12)
+        again = []
+        for number, seen in enumerate(live, 1):
+            if seen.id is not None:
+                async with thread_stream(client, thread_id, seen.id) as stream:
+                    again.append((await take(stream, 12 - number)) == live[number:])
+    runs = [part.id.partition(":")[0] for part in live if part.id]
+    assert list(dict.fromkeys(runs)) == [now, delayed.rpartition("/")[2], last]
+    assert again == [True] * 9
+
+
+async def test_a_run_that_was_ended_before_it_began_is_told_to_who_missed_it(
+    tmp_path: Path,
+) -> None:
+    gate = plays.gates["ahead of one that never begins"]
+    async with open_socket(tmp_path, "holder") as (_, client):
+        thread_id = await new_thread(client)
+        path = await new_run(client, thread_id, "holder", "ahead of one that never begins", **SHOWN)
+        await gate.reached.wait()
+        never = await new_run(client, thread_id, "holder", **SHOWN)
+        await client.post(f"{never}/cancel?wait=true")
+        gate.opened.set()
+        await client.get(f"{path}/join")
+        told = {}
+        worked, ended = (one.rpartition("/")[2] for one in (path, never))
+        for seen in (f"{worked}:4", f"{ended}:1"):
+            async with thread_stream(client, thread_id, seen) as stream:
+                told[seen] = [(await anext(stream)).id for _ in range(4)]
+    assert told == {
+        f"{worked}:4": [f"{ended}:1", None, f"{worked}:5", None],
+        f"{ended}:1": [None, *(f"{worked}:{number}" for number in (1, 2, 3))],
+    }
+
+
 @pytest.mark.parametrize("modes", [["run_modes"], ["lifecycle"]])
 async def test_a_thread_s_stream_goes_on_after_a_run_that_is_gone(
     tmp_path: Path, modes: list[str]

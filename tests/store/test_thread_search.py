@@ -13,7 +13,7 @@ from orchestration.store import bounded, thread_search, value_index
 from orchestration.store.bounded import SearchTooWide
 from orchestration.store.contains import contains
 from orchestration.store.deliveries import page_sql
-from orchestration.store.run_lists import DEAD, of_all_sql, of_thread_sql
+from orchestration.store.run_lists import DEAD, RESUMABLE, of_all_sql, of_thread_sql
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
 from tests.store.crowd import add_run, crowd
 
@@ -122,6 +122,35 @@ def test_the_runs_of_a_thread_come_from_an_index_whatever_their_status(tmp_path:
             found = [row["status"] for row in connection.execute(sql, asked)]
             wanted = ["running", "error", "success"]
             assert found == [one for one in wanted if status in (None, one)]
+
+
+@pytest.mark.parametrize(
+    ("since", "found"),
+    [
+        (None, ["id3-2", "id3-4", "id3-1", "id3-3"]),
+        ("id3-2", ["id3-2", "id3-4", "id3-1", "id3-3"]),
+        ("id3-1", ["id3-4", "id3-1", "id3-3"]),
+        ("id3-3", ["id3-4", "id3-3"]),
+        ("id3-20", ["id3-4", "id3-3"]),
+    ],
+)
+def test_the_runs_of_a_thread_to_resume_come_from_an_index_in_the_order_of_their_ends(
+    tmp_path: Path, since: str | None, found: list[str]
+) -> None:
+    ends = {1: "07", 2: "05", 3: "03", 4: "06"}  # the third works, the fourth was ended before
+    asked = {"thread_id": "id3", "since": since}
+    with crowd(tmp_path, 10) as connection:
+        for place, end in ends.items():
+            add_run(connection, "id3", place, "running" if place == 3 else "success")
+            connection.execute(
+                "UPDATE runs SET resumable = TRUE, attempt = ?, updated_at = ? WHERE run_id = ?",
+                (place != 4, f"2026-01-01T0000{end}", f"id3-{place}"),
+            )
+        plan = _plan(connection, RESUMABLE, asked)
+        rows = connection.execute(RESUMABLE, asked).fetchall()
+    assert plan.startswith("SEARCH runs USING INDEX runs_of_thread")
+    assert "SCAN runs" not in plan
+    assert [row["run_id"] for row in rows] == found
 
 
 @pytest.mark.parametrize("visible", [False, True])
