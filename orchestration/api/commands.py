@@ -35,7 +35,8 @@ from orchestration.api.updates import graph_of
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY
 from orchestration.loop.errors import Draining, ThreadNotFound
-from orchestration.loop.run import Place
+from orchestration.loop.run import Place, Run
+from orchestration.loop.threadlog import ThreadLog
 
 endpoint = Endpoints()
 Document = dict[str, Any]
@@ -47,13 +48,21 @@ _STATUSES = {"idle": "completed", "busy": "running", "interrupted": "interrupted
 
 @dataclass(frozen=True, slots=True)
 class Thread:
-    """The thread that a command is for, as it is before the command."""
+    """The thread that a command is for, as it is before the command.
+
+    ``asked`` holds the ids of the questions that its latest run has left, whatever works now.
+    """
 
     thread_id: str
     known: bool
     status: str
     metadata: Mapping[str, Any]
-    interrupts: frozenset[str]
+    asked: frozenset[str]
+
+    @property
+    def interrupts(self) -> frozenset[str]:
+        """The questions for which nothing goes on."""
+        return self.asked if self.status == "interrupted" else frozenset()
 
     @property
     def assistant(self) -> str | None:
@@ -169,8 +178,8 @@ def _of_the_assistant(call: Call, thread_id: str, run: Document) -> RunCreate:
 async def _respond(call: Call, thread: Thread, body: RunCreate) -> Document:
     answers = tuple((body.command or {}).get("resume") or ())
     log = call.backend.loop.logs.find(thread.thread_id)
-    busy = thread.status == "busy" and log is not None
-    pending = log.unanswered if busy and log is not None else thread.interrupts
+    busy = thread.status == "busy"
+    pending = _pending(call, thread, log) if busy else thread.interrupts
     for interrupt_id in answers:
         if interrupt_id not in pending:
             known = ", ".join(sorted(pending)) or "none"
@@ -180,7 +189,7 @@ async def _respond(call: Call, thread: Thread, body: RunCreate) -> Document:
                 f"{interrupt_id[:64]!r} waits for no answer on this thread; pending: {known}",
             )
     beside = busy or only_delayed(call.backend, thread.thread_id)
-    answered = set[str]() if log is None else log.unanswered.intersection(answers)
+    answered = set[str]() if log is None else set(answers) - log.answered
     if log is not None:
         log.answered |= answered
     # Of a run that goes on beside its question the answer waits for the end, and for one that
@@ -192,6 +201,23 @@ async def _respond(call: Call, thread: Thread, body: RunCreate) -> Document:
         if log is not None:
             log.answered -= answered
         raise
+
+
+def _pending(call: Call, thread: Thread, log: ThreadLog | None) -> frozenset[str]:
+    """Return the questions that wait for an answer on a thread that something works on.
+
+    Runs that only answer some of those that were there leave the others open.
+    """
+    runs = call.backend.loop.on_thread(thread.thread_id)
+    given = [_answers(run) & thread.asked for run in runs if not run.delayed]
+    left = thread.asked.difference(*given) if all(given) else frozenset[str]()
+    return left if log is None else (left | log.asked) - log.answered
+
+
+def _answers(run: Run) -> frozenset[str]:
+    """Return the ids of the questions that a run answers, as far as it names them."""
+    resume = (run.kwargs.get("command") or {}).get("resume")
+    return frozenset(resume if isinstance(resume, dict) else ())
 
 
 def _to_fork(call: Call, thread_id: str, params: Document) -> RunCreate:
@@ -312,12 +338,12 @@ _LOOKS: dict[str, Callable[[Call, Thread, Document], Awaitable[Document]]] = {
 def _thread(call: Call, thread_id: str) -> Thread:
     row = call.backend.threads.get(thread_id, call.visible)
     if row is None:
-        return Thread(thread_id, known=False, status="idle", metadata={}, interrupts=frozenset())
+        return Thread(thread_id, known=False, status="idle", metadata={}, asked=frozenset())
     status = status_now(call.backend, row)
-    pending = orjson.loads(row["interrupts"]) if status == "interrupted" else {}
-    ids = frozenset(each["id"] for asked in pending.values() for each in asked)
+    stored = orjson.loads(row["interrupts"]).values()
+    ids = frozenset(each["id"] for asked in stored for each in asked)
     metadata = orjson.loads(row["metadata"])
-    return Thread(thread_id, known=True, status=status, metadata=metadata, interrupts=ids)
+    return Thread(thread_id, known=True, status=status, metadata=metadata, asked=ids)
 
 
 async def _state(call: Call, thread: Thread, checkpoint: Mapping[str, Any]) -> Document:

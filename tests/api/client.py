@@ -19,8 +19,9 @@ from orchestration.server import Server, listen, several, uvicorn_config
 from orchestration.service import Service, open_service
 
 GRAPHS = (
-    "asking", "asking_later", "asking_within", "broken", "echo", "failing", "forging", "holder",
-    "knowing", "looking", "nesting", "noting", "stubborn", "talking", "telling",
+    "asking", "asking_both", "asking_later", "asking_within", "broken", "echo", "failing",
+    "forging", "holder", "knowing", "looking", "nesting", "noting", "stubborn", "talking",
+    "telling",
 )  # fmt: skip
 NOBODY = "00000000-0000-4000-8000-000000000000"
 PROBLEM = "application/problem+json"

@@ -93,6 +93,17 @@ async def _ask(state: State) -> State:
     return {"log": [interrupt({"question": state.get("text")})]}
 
 
+async def _ask_and_wait(state: State) -> State:
+    answer = interrupt("first?")
+    await gates[str(state.get("text"))].opened.wait()
+    return {"log": [answer]}
+
+
+async def _wait_and_ask(state: State) -> State:
+    await gates[str(state.get("text"))].opened.wait()
+    return {"log": [interrupt("second?")]}
+
+
 async def _tell(state: State) -> State:
     """Write as many custom events as the input says."""
     writer = get_stream_writer()
@@ -139,6 +150,14 @@ async def _answer(state: Talk) -> dict[str, Any]:
     return {"messages": [{"role": "ai", "content": f"{len(state['messages'])} so far"}]}
 
 
+def _side_by_side(**nodes: Any) -> Any:
+    builder: Any = StateGraph(State)
+    for name, node in nodes.items():
+        builder.add_node(name, node)
+        builder.add_edge(START, name)
+    return builder
+
+
 echo = _chain(("echo", _echo))
 holder = _chain(("before", _echo), ("hold", _hold), ("after", _echo))
 stubborn = _chain(("hold", _stubborn))
@@ -148,6 +167,7 @@ asking = _chain(("ask", _ask))
 asking_later = _chain(
     ("hold", _hold), ("one", _echo), ("two", _echo), ("three", _echo), ("ask", _ask)
 )
+asking_both = _side_by_side(first=_ask_and_wait, second=_wait_and_ask)
 asking_within = _chain(("inner", asking_later.compile()))
 telling = _chain(("tell", _tell))
 knowing = _chain(("know", _know))

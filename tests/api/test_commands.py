@@ -11,8 +11,9 @@ import pytest
 from operations.keys import KeyFolder
 from orchestration.api import commands
 from orchestration.api.protocol import METHODS
-from tests.api.client import NOBODY, open_client, open_socket
-from tests.api.test_thread_log import events, lives, to_the_end
+from tests.api.client import NOBODY, new_run, open_client, open_socket
+from tests.api.plays import gates
+from tests.api.test_thread_log import events, lives, quiet, to_the_end
 from tests.clients.graphs import MANIFEST
 
 Answer = dict[str, Any]
@@ -108,6 +109,53 @@ async def test_of_several_questions_those_not_answered_are_asked_again(tmp_path:
         await send(client, thread, "input.respond", interrupt_id=again["second?"], response=2)
         assert lives(await to_the_end(client, thread)) == ["running", "completed"]
         assert sorted((await values(client, thread))["log"]) == ["first 1", "second 2"]
+
+
+@pytest.mark.parametrize("log", [True, False])
+async def test_two_questions_are_answered_one_right_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, log: bool
+) -> None:
+    monkeypatch.setattr(commands, "_ASKING", 0.0)
+    thread, text = str(uuid4()), str(uuid4())
+    gate = gates[text]
+    gate.opened.set()
+    async with open_socket(tmp_path, "asking_both") as (service, client):
+        await run(client, thread, "asking_both", {"text": text})
+        asked = await questions(client, thread)
+        await quiet(service, thread)
+        if not log:
+            service.loop.logs.forget(thread)
+        gate.opened.clear()
+        answers = [
+            await send(client, thread, "input.respond", interrupt_id=asked[name], response=number)
+            for number, name in enumerate(["first?", "second?", "first?", "second?"], 1)
+        ]
+        gate.opened.set()
+        await client.get(f"/threads/{thread}/runs/{answers[1]['result']['run_id']}/join")
+        assert sorted((await values(client, thread))["log"]) == [1, 2]
+    assert [answer["status"] for answer in answers] == [200, 200, 404, 404]
+
+
+async def test_a_question_is_not_answered_behind_a_run_that_does_something_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "_ASKING", 0.0)
+    thread, text = str(uuid4()), str(uuid4())
+    gate = gates[text]
+    gate.opened.set()
+    async with open_socket(tmp_path, "asking_both") as (service, client):
+        await run(client, thread, "asking_both", {"text": text})
+        asked = await questions(client, thread)
+        await quiet(service, thread)
+        service.loop.logs.forget(thread)
+        gate.opened.clear()
+        await send(client, thread, "input.respond", interrupt_id=asked["first?"], response=1)
+        await new_run(client, thread, "asking_both", text)
+        refused = await send(
+            client, thread, "input.respond", interrupt_id=asked["second?"], response=2
+        )
+        gate.opened.set()
+    assert refused["error"] == "no_such_interrupt"
 
 
 async def test_a_question_is_answered_while_the_run_that_asked_goes_on(
