@@ -75,7 +75,7 @@ async def test_a_thread_s_stream_goes_on_in_the_order_in_which_runs_worked(tmp_p
     async with open_socket(tmp_path, "echo") as (_, client):
         thread_id = await new_thread(client)
         async with thread_stream(client, thread_id) as stream:
-            delayed = await new_run(client, thread_id, "echo", "later", after_seconds=0.5, **SHOWN)
+            delayed = await new_run(client, thread_id, "echo", "later", after_seconds=2, **SHOWN)
             now = await ran(client, thread_id, "now")
             await client.get(f"{delayed}/join")
             last = await ran(client, thread_id, "last")
