@@ -10,7 +10,7 @@ from orchestration.agency import Agency
 from orchestration.coordination import Coordination, cause
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
-from orchestration.graphs.node_tasks import contain_exits
+from orchestration.graphs.node_tasks import contain_exits, note_subgraph
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
@@ -63,7 +63,7 @@ async def make_core(ground: Ground) -> Core:
     """
     manifest, settings, database = ground.manifest, ground.settings, ground.database
     unwritten = UnwrittenThreads(database)
-    saver = CheckpointSaver(database, unwritten)
+    saver = CheckpointSaver(database, unwritten, on_subgraph=note_subgraph)
     graphs = await load_graphs(manifest, checkpointer=saver, store=ground.items)
     contain_exits(asyncio.get_running_loop())
     mailboxes = MessageStore(database, manifest.masterloop.network)

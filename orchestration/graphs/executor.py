@@ -22,9 +22,10 @@ from orchestration.graphs.arguments import (
     run_config,
     thread_config,
 )
+from orchestration.graphs.breakpoints import has_breakpoints
 from orchestration.graphs.events import RunEvents
 from orchestration.graphs.jsontext import dumps
-from orchestration.graphs.node_tasks import enter_run, saved
+from orchestration.graphs.node_tasks import enter_run, had_subgraph, saved
 from orchestration.graphs.node_threads import NodeExit
 from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.resumption import find_place, may_have_begun
@@ -219,8 +220,9 @@ async def _drive(
     events = _events(run, graph, modes, nested=nested)
     keeps = checkpointed(run)
     handle = call.options["control"] = _Control(run)
+    stops = bool(call.breakpoints) or has_breakpoints(graph)
     if keeps:
-        if may_have_begun(run, graph, call):
+        if may_have_begun(run, call, stops=stops):
             place = await find_place(run, graph, call)
             if place is not None:
                 waiting = place.interrupts
@@ -229,8 +231,8 @@ async def _drive(
                 return thread_state(place)
         control(_Drain(handle))
     await _follow(run, graph, call, events)
-    stoppable = call.breakpoints or graph.interrupt_before_nodes or graph.interrupt_after_nodes
-    if keeps and (stoppable or events.interrupted or not events.complete):
+    # What a graph streams does not tell of a breakpoint, and not every subgraph can be found.
+    if keeps and (stops or events.interrupted or not events.complete or had_subgraph()):
         return thread_state(await graph.aget_state(thread_config(run)))
     return events.state
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Coroutine, Generator
 from contextvars import ContextVar
+from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any, Protocol, TypeVar
 
@@ -36,9 +37,15 @@ class Work(Protocol):
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
 _saves: ContextVar[set[asyncio.Task[Any]]] = ContextVar("saves")
+_seen: ContextVar["_Seen"] = ContextVar("seen")
 # The tasks in which LangGraph puts checkpoints and what nodes wrote; a limit on concurrency is
 # around all of its tasks.
 _SAVING = frozenset({"_checkpointer_put_after_previous", "aput_writes", "gated"})
+
+
+@dataclass(slots=True)
+class _Seen:
+    subgraph: bool = False
 
 
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
@@ -50,6 +57,18 @@ def enter_run(work: Work) -> None:
     """Count the present task and those it creates among the tasks of a run."""
     _work.set(work)
     _saves.set(set())
+    _seen.set(_Seen())
+
+
+def note_subgraph() -> None:
+    """Note that a graph begins within the graph of a run, wherever in it it is called."""
+    if (seen := _seen.get(None)) is not None:
+        seen.subgraph = True
+
+
+def had_subgraph() -> bool:
+    """Whether one has begun in the present run."""
+    return _seen.get().subgraph
 
 
 async def saved() -> None:

@@ -6,10 +6,14 @@ from typing import TYPE_CHECKING, Any, cast
 from langgraph.types import Command, Send, StateSnapshot
 
 from orchestration.graphs.arguments import Call, Graph, thread_config
+from orchestration.graphs.breakpoints import has_breakpoints, subgraphs
 from orchestration.loop.run import Run
 
 if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver
+
+_Breakpoints = tuple[str | Sequence[str], str | Sequence[str]]  # before these nodes, after those
 
 # A write of our own beside LangGraph's: the interrupts that a run's answers were meant for.
 _ANSWERED = "masterloop:answered"
@@ -28,8 +32,10 @@ class StartGone(Exception):
         )
 
 
-def may_have_begun(run: Run, graph: Graph, call: Call) -> bool:
+def may_have_begun(run: Run, call: Call, *, stops: bool) -> bool:
     """Whether the thread has to be read first to know where the run starts.
+
+    ``stops`` says that there are breakpoints in its graph or its call.
 
     Plain input needs no look: LangGraph itself goes on where it finds a checkpoint of the same
     run. It would walk past a breakpoint then, and it repeats commands and forks.
@@ -37,8 +43,7 @@ def may_have_begun(run: Run, graph: Graph, call: Call) -> bool:
     return (
         run.resuming
         or isinstance(call.input, Command)
-        or call.breakpoints
-        or bool(graph.interrupt_before_nodes or graph.interrupt_after_nodes)
+        or stops
         or "checkpoint_id" in call.configurable
         or "checkpoint_map" in call.configurable
     )
@@ -54,6 +59,8 @@ async def find_place(run: Run, graph: Graph, call: Call) -> StateSnapshot | None
         StartGone: the checkpoint at which it is to begin is no longer there.
     """
     snapshot = await graph.aget_state(thread_config(run))
+    if await _stopped_within(run, graph, graph, snapshot):
+        return snapshot
     if (snapshot.metadata or {}).get("run_id") == run.run_id:
         if await _had_stopped(graph, call, snapshot):
             return snapshot
@@ -85,7 +92,7 @@ async def _had_stopped(graph: Graph, call: Call, snapshot: StateSnapshot) -> boo
         # Not `next`: that is empty, too, when all tasks of a step are done whose end is not stored.
         not snapshot.tasks
         or _only_questions(snapshot)
-        or await _at_breakpoint(graph, call, snapshot)
+        or await _at_breakpoint(graph, snapshot, _breakpoints(graph, call.options))
     )
 
 
@@ -95,17 +102,42 @@ def _only_questions(snapshot: StateSnapshot) -> bool:
     return bool(undone) and all(task.interrupts for task in undone)
 
 
-async def _at_breakpoint(graph: Graph, call: Call, snapshot: StateSnapshot) -> bool:
+async def _stopped_within(run: Run, root: Graph, graph: Graph, snapshot: StateSnapshot) -> bool:
+    """Whether the run itself has come to a breakpoint of a subgraph, at whatever depth.
+
+    It may have without a checkpoint of its own around that one, if it began inside the subgraph.
+    """
+    inside = subgraphs(graph)
+    for task in snapshot.tasks:
+        inner = inside.get(task.name)
+        if inner is None or task.result is not None or not has_breakpoints(inner):
+            continue
+        state = await root.aget_state(cast("RunnableConfig", task.state))
+        own = (state.metadata or {}).get("run_id") == run.run_id
+        if own and await _at_breakpoint(root, state, _breakpoints(inner, {})):
+            return True
+        if await _stopped_within(run, root, inner, state):
+            return True
+    return False
+
+
+async def _at_breakpoint(graph: Graph, snapshot: StateSnapshot, breakpoints: _Breakpoints) -> bool:
+    """Whether a graph stopped at this checkpoint of it; ``graph`` is the root."""
     if (snapshot.metadata or {}).get("source") != "loop":
         return False  # a fork or an input: the run began here, and did not stop
-    before = call.options.get("interrupt_before") or graph.interrupt_before_nodes
+    before, after = breakpoints
     if _names(before, [task.name for task in snapshot.tasks]):
         return True
-    after = call.options.get("interrupt_after") or graph.interrupt_after_nodes
     if not after or snapshot.parent_config is None:
         return False
     parent = await graph.aget_state(snapshot.parent_config)
     return _names(after, [task.name for task in parent.tasks])
+
+
+def _breakpoints(graph: Graph, options: Mapping[str, Any]) -> _Breakpoints:
+    """Return before and after which nodes a graph stops that is called with these options."""
+    before = options.get("interrupt_before") or graph.interrupt_before_nodes
+    return before, options.get("interrupt_after") or graph.interrupt_after_nodes
 
 
 def _names(nodes: str | Sequence[str], candidates: Sequence[str]) -> bool:

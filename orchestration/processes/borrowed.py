@@ -58,8 +58,8 @@ class BorrowedRows:
 class BorrowedSaver(RowSaver):
     """The checkpointer of graphs in a worker process. It deletes nothing and copies nothing."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__(BorrowedRows(server), serde=strict_serializer())
+    def __init__(self, server: Server, on_subgraph: Callable[[], None] | None = None) -> None:
+        super().__init__(BorrowedRows(server), serde=strict_serializer(), on_subgraph=on_subgraph)
 
     async def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise NotInWorker("deleting or copying checkpoints")

@@ -22,7 +22,7 @@ from operations.watchdog import Watchdog
 from operations.wire import Wire
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import apply_environment, load_manifest
-from orchestration.graphs.node_tasks import contain_exits, whereabouts
+from orchestration.graphs.node_tasks import contain_exits, note_subgraph, whereabouts
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import load_graphs
 from orchestration.graphs.steps import Event, StepWatch
@@ -113,7 +113,8 @@ async def _executor(orders: Orders, server: Server) -> LangGraphExecutor:
     apply_environment(manifest)
     ttl: Any = orders.store_ttl_config
     store = BorrowedStore(server, supports_ttl=orders.store_ttl, ttl=ttl)
-    graphs = await load_graphs(manifest, checkpointer=BorrowedSaver(server), store=store)
+    saver = BorrowedSaver(server, note_subgraph)
+    graphs = await load_graphs(manifest, checkpointer=saver, store=store)
     loop = asyncio.get_running_loop()
     contain_exits(loop)
 

@@ -106,11 +106,19 @@ class RowSaver(BaseCheckpointSaver[str]):
     """Puts and finds checkpoints as rows.
 
     It belongs to the event loop that makes it; the sync methods are for other threads, where sync
-    nodes run.
+    nodes run. ``on_subgraph`` is called, in the context of who asks, whenever a checkpoint within
+    another graph is asked for, as each subgraph does that begins.
     """
 
-    def __init__(self, rows: CheckpointRows, *, serde: SerializerProtocol) -> None:
+    def __init__(
+        self,
+        rows: CheckpointRows,
+        *,
+        serde: SerializerProtocol,
+        on_subgraph: Callable[[], None] | None = None,
+    ) -> None:
         super().__init__(serde=serde)
+        self._on_subgraph = on_subgraph
         self._allowed: Collection[tuple[str, ...]] | None = None
         self._rows = rows
         self._loop = asyncio.get_running_loop()
@@ -130,6 +138,8 @@ class RowSaver(BaseCheckpointSaver[str]):
         """Return the checkpoint that ``config`` names, or the latest; None if there is none."""
         configurable = config.get("configurable", {})
         place = (str(configurable["thread_id"]), configurable.get("checkpoint_ns", ""))
+        if place[1] and self._on_subgraph is not None:
+            self._on_subgraph()
         checkpoint_id = get_checkpoint_id(config)
         row = await self._rows.get(*place, checkpoint_id or None)
         if row is None:

@@ -179,10 +179,12 @@ class CheckpointSaver(RowSaver):
         threads: UnwrittenThreads | None = None,
         *,
         allowed_types: Collection[tuple[str, ...]] | None = None,
+        on_subgraph: Callable[[], None] | None = None,
     ) -> None:
         self._threads = UnwrittenThreads(database) if threads is None else threads
         self.rows = SqliteCheckpoints(database, self._threads)
-        super().__init__(self.rows, serde=strict_serializer(allowed_types))
+        serde = strict_serializer(allowed_types)
+        super().__init__(self.rows, serde=serde, on_subgraph=on_subgraph)
         self._database = database
 
     def fence(self, run_id: str) -> Callable[[], None]:

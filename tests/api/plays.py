@@ -177,6 +177,30 @@ talking = _chain(("answer", _answer), state=Talk)
 forging = _chain(("bad\nid\nretry\rdata", _echo), state=State)
 inner = _chain(("echo", _echo)).compile()
 nesting = _chain(("inner", inner))
+_stopping = _chain(("echo", _echo)).compile(interrupt_before=["echo"])
+
+
+async def _call_hidden(state: State) -> Any:
+    return await _hidden[0].ainvoke(state)
+
+
+def _echo_now(state: State) -> State:
+    return {"log": [state["text"]]}
+
+
+_hidden = [
+    _stopping,
+    _chain(("echo", _echo_now)).compile(interrupt_before=["echo"]),
+]
+
+
+def _call_hidden_in_a_thread(state: State) -> Any:
+    return _hidden[1].invoke(state)
+
+
+stopping_within = _chain(("inner", _stopping))
+stopping_unseen = _chain(("inner", _call_hidden))  # where LangGraph does not find it
+stopping_in_a_thread = _chain(("inner", _call_hidden_in_a_thread))
 
 
 @asynccontextmanager

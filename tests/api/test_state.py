@@ -157,6 +157,24 @@ async def test_a_busy_thread_cannot_be_changed_from_outside(tmp_path: Path) -> N
     assert refused.status_code == 409
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("mode", ["values", "updates"])
+@pytest.mark.parametrize("graph", ["stopping_within", "stopping_unseen", "stopping_in_a_thread"])
+async def test_a_thread_that_waits_at_a_breakpoint_in_a_subgraph_is_interrupted(
+    tmp_path: Path, graph: str, mode: str, workers: int
+) -> None:
+    async with open_client(tmp_path, graph, workers=workers) as client:
+        thread_id = await new_thread(client)
+        run = {"assistant_id": graph, "stream_mode": mode}
+        await client.post(f"/threads/{thread_id}/runs/wait", json={**run, "input": {"text": "x"}})
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        passed = await client.post(f"/threads/{thread_id}/runs/wait", json={**run, "input": None})
+        after = (await client.get(f"/threads/{thread_id}")).json()
+    assert (thread["status"], state["next"]) == ("interrupted", ["inner"])
+    assert (passed.json()["log"], after["status"]) == (["x"], "idle")
+
+
 async def test_a_question_waits_in_the_state_until_it_is_answered(tmp_path: Path) -> None:
     async with open_client(tmp_path, "asking") as client:
         thread_id = await new_thread(client)

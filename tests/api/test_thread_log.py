@@ -345,6 +345,16 @@ async def test_a_run_goes_on_to_be_told_after_a_restart(tmp_path: Path) -> None:
     assert lives(after) == ["running", "completed"]
 
 
+async def test_a_run_that_stops_at_a_breakpoint_in_a_subgraph_is_interrupted(
+    tmp_path: Path,
+) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "stopping_within") as (_, client):
+        await start(client, thread, "stopping_within", {"text": "x"})
+        got = await to_the_end(client, thread)
+    assert lives(got)[-1] == "interrupted"
+
+
 async def test_a_run_that_is_cut_short_by_another_is_told_before_it(tmp_path: Path) -> None:
     thread = str(uuid4())
     async with open_socket(tmp_path, "holder", "echo") as (_, client):

@@ -155,6 +155,15 @@ def nested(inner: Graph) -> Graph:
     return chain(("child", inner))
 
 
+def calling(inner: Graph) -> Graph:
+    """Return a graph that calls ``inner`` in its node ``call``, where LangGraph sees it."""
+
+    async def call(state: State) -> Any:
+        return await inner.ainvoke(state)
+
+    return chain(("call", call))
+
+
 def talking() -> Graph:
     """Return a graph whose node asks a model that answers letter by letter."""
 
