@@ -137,7 +137,7 @@ class Timekeeper:
 
     async def _fire_once(self, cron: Cron, at: datetime) -> None:
         firing = _firing(cron, at)
-        if cron.end_time is not None and at > datetime.fromisoformat(cron.end_time):
+        if cron.end_time is not None and _is_past(datetime.fromisoformat(cron.end_time), at):
             await self._store.skip(firing)
             return
         try:
@@ -169,6 +169,11 @@ class Timekeeper:
             reason=str(error),
             exc_info=None if isinstance(error, LoopError | StorageUnavailable) else error,
         )
+
+
+def _is_past(end: datetime, at: datetime) -> bool:
+    """Return whether what is due at ``end`` comes too late: the alarm rings some ms after it."""
+    return at.replace(microsecond=0) > end
 
 
 def _firing(cron: Cron, at: datetime) -> Firing:

@@ -68,6 +68,19 @@ async def test_nothing_starts_after_the_end_not_even_late(tmp_path: Path) -> Non
         assert len(watch.ran(other)) == 5
 
 
+async def test_what_is_due_at_the_end_runs_although_the_alarm_rings_some_ms_late(
+    tmp_path: Path,
+) -> None:
+    async with open_watch(tmp_path, NOON) as watch:
+        cron = await watch.add("* * * * *", end_time="2026-06-01T12:01:00+00:00")
+        await watch.add("0 0 1 1 *")
+        await watch.quiet()
+        watch.clock.move(30.011)
+        await watch.quiet()
+        assert watch.ran(cron) == ["06-01 12:01:00"]
+        assert watch.next_of(cron) is None
+
+
 async def test_one_that_is_disabled_or_deleted_does_not_run(tmp_path: Path) -> None:
     async with open_watch(tmp_path, NOON) as watch:
         disabled, deleted = await watch.add("* * * * *"), await watch.add("* * * * *")
