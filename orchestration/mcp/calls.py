@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 import anyio
 import orjson
@@ -69,7 +70,7 @@ class AssistantCalls:
     ) -> Begun | Result:
         """Go on with the run that asked, by the answers that the client brings."""
         state = orjson.loads(params.request_state or "")
-        reading = await call.may("threads", "read", {"thread_id": state["thread_id"]})
+        reading = await call.may("threads", "read", {"thread_id": UUID(state["thread_id"])})
         run_row(reading, state["run_id"])
         questions = [Question(**one) for one in state["questions"]]
         given = params.input_responses or {}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import anyio
 import mcp_types as wire
@@ -153,7 +154,8 @@ async def _run_at(call: Call, uri: str) -> Run | None:
     if not uri.startswith(_RUN):
         return None
     try:
-        granted = await call.may("threads", "read", {"run_id": uri.removeprefix(_RUN)})
-    except Problem:
+        run_id = UUID(uri.removeprefix(_RUN))
+        granted = await call.may("threads", "read", {"run_id": run_id})
+    except (ValueError, Problem):
         return None
-    return live_run(granted, uri.removeprefix(_RUN))
+    return live_run(granted, str(run_id))

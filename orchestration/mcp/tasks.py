@@ -173,7 +173,8 @@ class Tasks:
             raise MCPError(INTERNAL_ERROR, problem(error).detail) from error
 
     async def _give_up(self, ctx: Context, row: sqlite3.Row) -> None:
-        call = await visit_of(ctx).call.may("threads", "update", {"thread_id": row["thread_id"]})
+        asked = {"thread_id": UUID(row["thread_id"])}
+        call = await visit_of(ctx).call.may("threads", "update", asked)
         await call.backend.threads.patch(row["thread_id"], {_CANCELLED: True}, call.visible)
 
 

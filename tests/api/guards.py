@@ -187,6 +187,17 @@ async def plan_run(ctx: Auth.types.AuthContext, value: Any) -> bool:
     return bool(value["assistant_id"] != UUID(default_assistant("failing")))
 
 
+# One that looks threads and runs up by their ids.
+looking_up = Auth()
+looking_up.authenticate(anybody)
+
+
+@looking_up.on.threads
+async def look_up(ctx: Auth.types.AuthContext, value: Any) -> bool:
+    ids = [value[name] for name in ("thread_id", "run_id") if value.get(name) is not None]
+    return all(isinstance(one, UUID) for one in ids)
+
+
 nobody = Auth()
 
 # One that writes down who changes a cron.

@@ -9,7 +9,8 @@ import pytest
 from operations.keys import KeyFolder, KeyScope
 from tests.api.client import PROBLEM
 from tests.api.plays import gates
-from tests.mcp.client import ACCEPT, GREETING, OLDER, client_of, open_tools, rpc, until
+from tests.mcp.client import ACCEPT, GREETING, OLDER, TASKS, client_of, open_tools, rpc, until
+from tests.mcp.test_listening import listening
 
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
@@ -177,6 +178,34 @@ async def test_handlers_of_the_project_decide_here_too(tmp_path: Path, handlers:
         theirs = await rpc(http, "tools/call", {"name": "run_get", **run}, headers=bob)
     assert tools[0]["name"] == "greet"
     assert (own["isError"], theirs["isError"]) == (False, True)
+
+
+async def test_handlers_of_the_project_are_shown_ids_as_over_http(tmp_path: Path) -> None:
+    able: dict[str, Any] = {"extensions": {TASKS: {}}, "elicitation": {"form": {}}}
+    manifest = {
+        "auth": {"path": "tests.api.guards:looking_up"},
+        "masterloop": {"mcp": {"task_after": 0.0, "tasks": {"ask_text": "forbidden"}}},
+    }
+    call = {"name": "ask_text", "arguments": {}}
+    async with open_tools(tmp_path, "ask_text", "confirm_delete", manifest=manifest) as (_, http):
+        asked = await rpc(http, "tools/call", call, able=able)
+        answers = dict.fromkeys(asked["inputRequests"], _ANSWER)
+        again = {**call, "inputResponses": answers, "requestState": asked["requestState"]}
+        answered = await rpc(http, "tools/call", again, able=able)
+        call = {"name": "confirm_delete", "arguments": {"filename": "f"}}
+        task = {"taskId": (await rpc(http, "tools/call", call, able=able))["taskId"]}
+        async with listening(http, [f"run://{task['taskId'].upper()}"], {}) as (granted, _):
+            pass
+        run = {"name": "run_wait", "arguments": {"run_id": task["taskId"]}}
+        await rpc(http, "tools/call", run)
+        await rpc(http, "tasks/cancel", task, able=able)
+        found = await rpc(http, "tasks/get", task, able=able)
+    assert answered["structuredContent"] == {"text": "You said me"}
+    assert granted == [f"run://{task['taskId'].upper()}"]
+    assert found["status"] == "cancelled"
+
+
+_ANSWER = {"action": "accept", "content": {"answer": "me"}}
 
 
 async def test_a_state_is_only_for_whom_it_was_sealed(tmp_path: Path) -> None:
