@@ -1,6 +1,8 @@
 """``tools/call`` of an assistant: a run, its questions, and what came of it."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +22,9 @@ from orchestration.mcp.client import Client, client_of, lacks_tasks
 from orchestration.mcp.farewell import Farewell
 from orchestration.mcp.questions import Answer, Question, questions_in
 from orchestration.mcp.results import Result
-from orchestration.mcp.running import Begun, Runs
+from orchestration.mcp.running import Begun, Overtaken, Runs
 from orchestration.mcp.tasks import created
+from orchestration.mcp.views import latest, pending_questions, values_of
 from orchestration.mcp.visit import Context, visit_of
 
 REFUSALS = (LoopError, StorageUnavailable, Problem)
@@ -57,7 +60,7 @@ class AssistantCalls:
                 given = tool.input.of(arguments)
                 begun = await self._runs.start(call, tool.assistant, given, seen=client.progress)
             else:
-                found = await self._again(call, tool, client, params)
+                found = await self._again(ctx, client, tool, params)
                 if not isinstance(found, Begun):
                     return found
                 begun = found
@@ -66,32 +69,51 @@ class AssistantCalls:
         return await self._follow(ctx, client, tool, begun)
 
     async def _again(
-        self, call: Call, tool: AssistantTool, client: Client, params: CallToolRequestParams
+        self, ctx: Context, client: Client, tool: AssistantTool, params: CallToolRequestParams
     ) -> Begun | Result:
-        """Go on with the run that asked, by the answers that the client brings."""
+        """Go on with the run that asked, by the answers that the client brings.
+
+        They may come once more, from who has heard nothing of what came of them; by then the thread
+        may ask something else, which they do not answer.
+        """
+        call = visit_of(ctx).call
         state = orjson.loads(params.request_state or "")
-        reading = await call.may("threads", "read", {"thread_id": UUID(state["thread_id"])})
-        run_row(reading, state["run_id"])
-        questions = [Question(**one) for one in state["questions"]]
-        given = params.input_responses or {}
-        said = {
-            one.key: one.answer(given[one.key].model_dump(by_alias=True, exclude_none=True))
-            if one.key in given
-            else None
-            for one in questions
-        }
-        ids = state["run_id"], state["thread_id"]
-        if any(answer is not None and answer.declined for answer in said.values()):
-            return results.waiting(*ids, questions, declined=True)
-        if any(answer is None for answer in said.values()):
-            return _ask(*ids, questions)  # once more: an answer is missing, or none to the question
-        return await self._runs.resume(
-            call,
-            tool.assistant.assistant_id,
-            state["thread_id"],
-            {key: answer.value for key, answer in said.items() if answer is not None},
-            seen=client.progress,
-        )
+        thread_id = state["thread_id"]
+        reading = await call.may("threads", "read", {"thread_id": UUID(thread_id)})
+        first = run_row(reading, state["run_id"])
+        asked = [Question(**one) for one in state["questions"]]
+        said = _said(asked, params)
+        while True:
+            task = await self._until_free(ctx, client, tool, thread_id)
+            if task is not None:
+                return task
+            found = _known(reading, tool, await latest(reading, first), asked, said)
+            if found is not None:
+                return found
+            with suppress(Overtaken):
+                return await self._runs.resume(
+                    call,
+                    tool.assistant.assistant_id,
+                    thread_id,
+                    {key: answer.value for key, answer in said.items() if answer is not None},
+                    seen=client.progress,
+                )
+
+    async def _until_free(
+        self, ctx: Context, client: Client, tool: AssistantTool, thread_id: str
+    ) -> Result | None:
+        """Wait for what goes on with a thread; return the task if it takes that long."""
+        within = self._patience(client, tool)
+        while (run := self._runs.working(thread_id)) is not None:
+            await self._runs.watch(ctx, Begun(run), within)
+            if within is not None and self._runs.working(thread_id) is run:
+                await self._runs.announce(run)
+                return created(run)
+        return None
+
+    def _patience(self, client: Client, tool: AssistantTool) -> float | None:
+        """Return the seconds after which a call becomes a task; None if it never does."""
+        return self._task_after if client.tasks and tool.support != "forbidden" else None
 
     async def _follow(
         self, ctx: Context, client: Client, tool: AssistantTool, begun: Begun
@@ -111,13 +133,13 @@ class AssistantCalls:
     ) -> Begun | Result:
         """Return what comes of a run: a result, or the run that goes on with what it asked."""
         run = begun.run
-        may_be_task = client.tasks and tool.support != "forbidden"
-        outcome = await self._runs.outcome(ctx, begun, self._task_after if may_be_task else None)
+        outcome = await self._runs.outcome(ctx, begun, self._patience(client, tool))
         if outcome is None:
             await self._runs.hand_over(ctx, run)
             return created(run)
         values = None if outcome.output is None else orjson.loads(outcome.output)
-        questions = questions_in(values)
+        # A run that failed, or was cancelled, shows the question still that it had the answer to.
+        questions = questions_in(values) if outcome.status is RunStatus.SUCCESS else ()
         if not questions:
             return ended(tool, run, outcome, values)
         if client.retries:
@@ -153,6 +175,51 @@ def ended(tool: AssistantTool, run: Run, outcome: Outcome, values: Any) -> Resul
     if outcome.status is RunStatus.TIMEOUT:
         return results.failed(run.run_id, run.thread_id, Failure("TimeoutError", "timed out"))
     return results.finished(tool, run.run_id, run.thread_id, values)
+
+
+def _came_of(call: Call, tool: AssistantTool, row: sqlite3.Row) -> Result:
+    """Return what came of answers that were given before: how the last run of the thread ended."""
+    ids = row["run_id"], row["thread_id"]
+    if row["status"] == RunStatus.INTERRUPTED:
+        return results.stopped(*ids)
+    if row["error"] is not None:
+        return results.failed(*ids, Failure(**orjson.loads(row["error"])))
+    return results.finished(tool, *ids, values_of(call, row))
+
+
+def _said(asked: Sequence[Question], params: CallToolRequestParams) -> Mapping[str, Answer | None]:
+    """Return what the user said to each question; None where it is no answer, or missing."""
+    given = params.input_responses or {}
+    return {
+        one.key: one.answer(given[one.key].model_dump(by_alias=True, exclude_none=True))
+        if one.key in given
+        else None
+        for one in asked
+    }
+
+
+def _known(
+    call: Call,
+    tool: AssistantTool,
+    row: sqlite3.Row,
+    asked: Sequence[Question],
+    said: Mapping[str, Answer | None],
+) -> Result | None:
+    """Return what is known without a run; None if one is to go on with what the user said.
+
+    ``row`` is the last run of the thread, ``asked`` what the user was asked.
+    """
+    ids = row["run_id"], row["thread_id"]
+    questions = pending_questions(call.backend, row["thread_id"])
+    if not questions:
+        return _came_of(call, tool, row)
+    if {one.key: one for one in questions} != {one.key: one for one in asked}:
+        return _ask(*ids, questions)
+    if any(answer is not None and answer.declined for answer in said.values()):
+        return results.waiting(*ids, questions, declined=True)
+    if any(answer is None for answer in said.values()):
+        return _ask(*ids, questions)  # once more: an answer is missing, or none to the question
+    return None
 
 
 def _ask(run_id: str, thread_id: str, questions: Sequence[Question]) -> Result:

@@ -4,6 +4,7 @@ import asyncio
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, Literal
 
 import anyio
@@ -11,6 +12,7 @@ import anyio
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import cancel, live_run, unfinished
+from orchestration.api.problems import Problem
 from orchestration.api.run_models import RunCreate
 from orchestration.api.submission import may_run, new_run
 from orchestration.loop.errors import Draining
@@ -18,6 +20,7 @@ from orchestration.loop.run import Ending, Outcome, Run
 from orchestration.loop.streams import Listener
 from orchestration.mcp.client import client_of
 from orchestration.mcp.progress import STREAM_MODES, Progress, outcome_of
+from orchestration.mcp.views import pending_questions
 from orchestration.mcp.visit import Context, visit_of
 from orchestration.store.assistants import Assistant
 
@@ -30,6 +33,15 @@ class Begun:
 
     run: Run
     listener: Listener | None = None
+
+
+class Overtaken(Problem):
+    """A thread does not wait for the answers any more. No run goes on with them."""
+
+    def __init__(self, thread_id: str) -> None:
+        super().__init__(
+            HTTPStatus.CONFLICT, f"thread {thread_id} does not wait for these answers any more"
+        )
 
 
 class Runs:
@@ -59,10 +71,22 @@ class Runs:
         """Submit the run that goes on with the answers to what a thread waits for.
 
         Raises:
+            Overtaken: it waits for something else by now, or a run goes on with it.
             LoopError, StorageUnavailable, Problem: nothing was taken.
         """
-        command = {"resume": dict(answers)}
-        return await self._submit(call, assistant_id, thread_id, seen=seen, command=command)
+        return await self._submit(
+            call,
+            assistant_id,
+            thread_id,
+            seen=seen,
+            command={"resume": dict(answers)},
+            strict_resume=True,  # or what is asked next may be given the answer
+        )
+
+    def working(self, thread_id: str) -> Run | None:
+        """Return the run that goes on with a thread, or is about to."""
+        runs = self._backend.loop.on_thread(thread_id)
+        return next((run for run in runs if not run.delayed), None)
 
     async def outcome(
         self, ctx: Context, begun: Begun, within: float | None = None
@@ -90,8 +114,8 @@ class Runs:
                     self._give_up(run)
         return outcome
 
-    async def watch(self, ctx: Context, begun: Begun, within: float) -> None:
-        """Wait ``within`` so many seconds for a run to end, whoever began it.
+    async def watch(self, ctx: Context, begun: Begun, within: float | None) -> None:
+        """Wait for a run to end, whoever began it; ``within`` so many seconds.
 
         Raises:
             LoopError, StorageUnavailable: it will not be heard how it ends.
@@ -163,6 +187,9 @@ class Runs:
         )
         granted, body = await may_run(call, body, thread_id)
         run = await new_run(granted, body, thread_id)
+        # Nothing comes between this look and the submission.
+        if thread_id is not None and not self._waits_for(thread_id, given["command"]["resume"]):
+            raise Overtaken(thread_id)
         run.source = SOURCE
         run.announced = False  # a client is told of the run when it has ended, or by `announce`
         listener = run.stream.listen() if seen else None
@@ -172,3 +199,7 @@ class Runs:
             self._give_up(run)
             raise
         return Begun(run, listener)
+
+    def _waits_for(self, thread_id: str, answers: Mapping[str, Any]) -> bool:
+        asked = {one.key for one in pending_questions(self._backend, thread_id)}
+        return self.working(thread_id) is None and answers.keys() <= asked

@@ -26,7 +26,7 @@ from orchestration.mcp.catalogue import Catalogue
 from orchestration.mcp.client import client_of, lacks_tasks
 from orchestration.mcp.questions import Question
 from orchestration.mcp.results import Result
-from orchestration.mcp.running import Runs
+from orchestration.mcp.running import Overtaken, Runs
 from orchestration.mcp.views import latest, shown_questions, values_of
 from orchestration.mcp.visit import Context, visit_of
 
@@ -169,6 +169,8 @@ class Tasks:
                 call, row["assistant_id"], row["thread_id"], answers, seen=False
             )
             await self._runs.announce(begun.run)
+        except Overtaken:
+            return  # the same answers came before, and the task goes on
         except Exception as error:
             raise MCPError(INTERNAL_ERROR, problem(error).detail) from error
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import unfinished
 from orchestration.mcp.questions import Question, questions_on
@@ -27,6 +28,18 @@ def shown_questions(call: Call, row: sqlite3.Row) -> Sequence[Question]:
         return ()
     thread = call.backend.threads.get(row["thread_id"])
     return () if thread is None else questions_on(thread["interrupts"])
+
+
+def pending_questions(backend: Backend, thread_id: str) -> Sequence[Question]:
+    """Return what a thread asks on which nothing works.
+
+    After a failure nothing, although its node shows the question still: it has the answer, and what
+    it asked next would be given the same.
+    """
+    thread = backend.threads.get(thread_id)
+    if thread is None or thread["error"] is not None:
+        return ()
+    return questions_on(thread["interrupts"])
 
 
 def values_of(call: Call, row: sqlite3.Row) -> Any:

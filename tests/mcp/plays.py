@@ -119,6 +119,22 @@ async def _ask_text(_: Text) -> Any:
     return {"text": f"You said {interrupt('Say something')}"}
 
 
+async def _ask_twice(state: Greeting) -> Any:
+    draft = interrupt("Delete the draft?")
+    gate = gates[state["name"]]
+    gate.reached.set()
+    await gate.opened.wait()
+    return {"text": f"draft: {draft}, disk: {interrupt('Wipe the disk?')}"}
+
+
+async def _fail_between(state: Greeting) -> Any:
+    draft = interrupt("Delete the draft?")
+    if not gates[state["name"]].reached.is_set():
+        gates[state["name"]].reached.set()
+        raise ValueError("failed on purpose")
+    return {"text": f"draft: {draft}, disk: {interrupt('Wipe the disk?')}"}
+
+
 async def _hold(state: Greeting) -> Any:
     gate = gates[state["name"]]
     gate.reached.set()
@@ -162,6 +178,8 @@ for _name in ("a", "b"):
 test_tool_with_task = _one(_ask_name)
 test_error_handling = _one(_fail)
 ask_text = _one(_ask_text)
+ask_twice = _one(_ask_twice, state=Greeting, given=Named)
+fail_between = _one(_fail_between, state=Greeting, given=Named)
 hold = _one(_hold, state=Greeting, given=Named)
 chat = _one(_chat, state=Chat, given=Chat, left=Chat)
 lying = _one(_lie, state=Loose, given=Loose, left=Loose)
