@@ -49,10 +49,16 @@ class Progress:
 
     async def _tell(self, event: StreamEvent) -> None:
         kind = event.name.partition("|")[0]
+        if kind not in STREAM_MODES:
+            return
+        try:
+            data = orjson.loads(event.data)
+        except ValueError:  # a number beyond all that are read here: it ends no run
+            return
         if kind == "custom":
-            await self._custom(orjson.loads(event.data))
-        elif kind == "updates":
-            for node in orjson.loads(event.data) or ():
+            await self._custom(data)
+        else:
+            for node in data or ():
                 if not node.startswith("__"):
                     await self._say(None if self._counted else math.floor(self._said) + 1, node)
 

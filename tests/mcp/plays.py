@@ -80,6 +80,12 @@ async def _compute(state: Worked) -> Any:
     return {"text": f"{state['label']} done"}
 
 
+async def _count_far(_: Text) -> Any:
+    for step in (10**400, 1):
+        get_stream_writer()({"progress": step})
+    return {"text": "counted"}
+
+
 async def _fail(_: Text) -> Any:
     raise ValueError("failed on purpose")
 
@@ -166,6 +172,7 @@ async def shout(topic: str) -> str:
 
 
 greet = _one(_greet, state=Greeting, given=Named)
+count_far = _one(_count_far)
 slow_compute = _one(_compute, state=Worked, given=Slow)
 failing_job = _one(_fail_late)
 protocol_error_job = _one(_hang)

@@ -159,6 +159,19 @@ async def test_progress_is_told_as_the_graph_counts_it(tmp_path: Path, wire: str
     assert [value for value, _, _ in told] == sorted({value for value, _, _ in told})
 
 
+@pytest.mark.parametrize("wire", WIRES)
+async def test_progress_that_cannot_be_told_ends_no_run(tmp_path: Path, wire: str) -> None:
+    told: list[float] = []
+
+    async def tell(value: float, total: float | None, message: str | None) -> None:
+        told.append(value)
+
+    async with open_tools(tmp_path, "count_far") as (_, http), client_of(http, wire) as client:
+        result = await client.call_tool("count_far", {}, progress_callback=tell)
+    assert _text(result) == "counted"
+    assert told[0] == 1
+
+
 async def test_a_run_that_is_silent_is_told_to_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
