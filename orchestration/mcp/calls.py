@@ -26,8 +26,9 @@ from orchestration.mcp.running import Begun, Overtaken, Runs
 from orchestration.mcp.tasks import created
 from orchestration.mcp.views import latest, pending_questions, values_of
 from orchestration.mcp.visit import Context, visit_of
+from orchestration.store.bounded import SearchTooWide
 
-REFUSALS = (LoopError, StorageUnavailable, Problem)
+REFUSALS = (LoopError, StorageUnavailable, Problem, SearchTooWide)
 
 _ROUNDS = 100  # of questions within one call
 _TRIES = 3  # answers to one question that do not fit

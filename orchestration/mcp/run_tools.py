@@ -27,7 +27,7 @@ from orchestration.store.thread_search import ThreadQuery
 
 _LONGEST = 300.0  # seconds that a call waits
 _USUAL = 50.0  # seconds; hosts give up a call after a minute
-_MOST = 50  # runs of a list
+_FEW, _MOST = 10, 50  # runs of a list
 
 _ID: Schema = {"type": "string", "format": "uuid", "description": "The id of the run."}
 _STATUSES = ["pending", "running", "success", "error", "timeout", "interrupted"]
@@ -113,9 +113,15 @@ class RunTools:
 
     async def _list(self, ctx: Context, arguments: dict[str, Any]) -> Any:
         call = await visit_of(ctx).call.may("threads", "search", ThreadSearch().shown())
+        wanted = arguments.get("status")
+        if wanted is not None:
+            rows = await call.backend.runs.of_all(
+                None, wanted, arguments.get("limit", _FEW), 0, call.visible
+            )
+            return {"runs": [view(row) for row in rows]}
         query = ThreadQuery(
             visible=call.visible,
-            limit=arguments.get("limit", 10),
+            limit=arguments.get("limit", _FEW),
             sort_by="updated_at",
             with_values=False,
         )
@@ -123,8 +129,7 @@ class RunTools:
         for thread in await call.backend.threads.search(query):
             rows = await call.backend.runs.of_thread(thread["thread_id"], None, 1, 0)
             found += [view(row) for row in rows]
-        wanted = arguments.get("status")
-        return {"runs": [one for one in found if wanted in (None, one["status"])]}
+        return {"runs": found}
 
 
 async def _granted(
@@ -176,7 +181,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "run_list": _schema(
         [],
         status={"type": "string", "enum": _STATUSES},
-        limit={"type": "integer", "minimum": 1, "maximum": _MOST, "default": 10},
+        limit={"type": "integer", "minimum": 1, "maximum": _MOST, "default": _FEW},
     ),
 }
 _DESCRIPTIONS = {
@@ -184,7 +189,8 @@ _DESCRIPTIONS = {
     "run_wait": "Waits for a run to end or to ask something, then shows it.",
     "run_resume": "Answers what a run asks that has stopped, and waits for what comes of it.",
     "run_cancel": "Cancels a run.",
-    "run_list": "Lists the last run of each of the threads that changed last.",
+    "run_list": "Lists the last run of each of the threads that changed last; "
+    "or, by a status, the runs that have it, newest first.",
 }
 _LOOKING = frozenset({"run_get", "run_wait", "run_list"})
 DESCRIBED = [

@@ -84,6 +84,29 @@ async def test_runs_are_shown_listed_waited_for_and_cancelled(tmp_path: Path) ->
     assert result["content"][0]["text"] == f"The run {run_id} was cancelled."
 
 
+async def test_runs_are_listed_by_status_however_many_came_after_them(tmp_path: Path) -> None:
+    async def listed(**asked: Any) -> list[str]:
+        found = await rpc(http, "tools/call", {"name": "run_list", "arguments": asked})
+        return [run["status"] for run in found["structuredContent"]["runs"]]
+
+    graphs = ("greet", "hold", "test_error_handling")
+    async with open_tools(tmp_path, *graphs) as (service, http):
+        holding = {"name": "hold", "arguments": {"name": "listed"}}
+        calling = asyncio.create_task(rpc(http, "tools/call", holding))
+        await gates["listed"].reached.wait()
+        named = {"run_id": service.loop.all_live()[0].run_id}  # and so it is stored by now
+        await rpc(http, "tools/call", {"name": "run_get", "arguments": named})
+        await rpc(http, "tools/call", {"name": "test_error_handling", "arguments": {}})
+        for name in "abc":
+            await rpc(http, "tools/call", {"name": "greet", "arguments": {"name": name}})
+        found = [await listed(status=one, limit=2) for one in ("running", "error", "success")]
+        last = await listed(limit=2)
+        gates["listed"].opened.set()
+        await calling
+    assert found == [["running"], ["error"], ["success"] * 2]
+    assert last == ["success"] * 2
+
+
 @pytest.mark.parametrize("wire", WIRES)
 async def test_prompts_are_what_assistants_declare(tmp_path: Path, wire: str) -> None:
     async with open_tools(tmp_path, "greet") as (_, http), client_of(http, wire) as client:
