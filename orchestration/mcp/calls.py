@@ -24,7 +24,7 @@ from orchestration.mcp.questions import Answer, Question, questions_in
 from orchestration.mcp.results import Result
 from orchestration.mcp.running import Begun, Overtaken, Runs
 from orchestration.mcp.tasks import created
-from orchestration.mcp.views import latest, pending_questions, values_of
+from orchestration.mcp.views import given_up, latest, pending_questions, values_of
 from orchestration.mcp.visit import Context, visit_of
 from orchestration.store.bounded import SearchTooWide
 
@@ -181,7 +181,7 @@ def ended(tool: AssistantTool, run: Run, outcome: Outcome, values: Any) -> Resul
 def _came_of(call: Call, tool: AssistantTool, row: sqlite3.Row) -> Result:
     """Return what came of answers that were given before: how the last run of the thread ended."""
     ids = row["run_id"], row["thread_id"]
-    if row["status"] == RunStatus.INTERRUPTED:
+    if row["status"] == RunStatus.INTERRUPTED or given_up(call.backend, row["thread_id"]):
         return results.stopped(*ids)
     if row["error"] is not None:
         return results.failed(*ids, Failure(**orjson.loads(row["error"])))

@@ -106,6 +106,9 @@ class RunTools:
         call, row = await _granted(ctx, "update", arguments)
         row = await latest(call, row)
         run = await self._runs.cancel(call, row)
+        if run is None and shown_questions(call, row):
+            await self._runs.abandon(visit_of(ctx).call, row["thread_id"])
+            return await whole_view(call, row)
         if run is None:
             raise Problem(409, f"the run {row['run_id']} has ended: {row['status']}")
         await self._runs.watch(ctx, Begun(run), _USUAL)
@@ -188,7 +191,7 @@ _DESCRIPTIONS = {
     "run_get": "Shows a run: its status, what it asks, what came of it.",
     "run_wait": "Waits for a run to end or to ask something, then shows it.",
     "run_resume": "Answers what a run asks that has stopped, and waits for what comes of it.",
-    "run_cancel": "Cancels a run.",
+    "run_cancel": "Cancels a run, or gives up what one asks that has stopped.",
     "run_list": "Lists the last run of each of the threads that changed last; "
     "or, by a status, the runs that have it, newest first.",
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final, Literal
+from uuid import UUID
 
 import anyio
 
@@ -20,7 +21,7 @@ from orchestration.loop.run import Ending, Outcome, Run
 from orchestration.loop.streams import Listener
 from orchestration.mcp.client import client_of
 from orchestration.mcp.progress import STREAM_MODES, Progress, outcome_of
-from orchestration.mcp.views import pending_questions
+from orchestration.mcp.views import GIVEN_UP, pending_questions
 from orchestration.mcp.visit import Context, visit_of
 from orchestration.store.assistants import Assistant
 
@@ -169,6 +170,16 @@ class Runs:
         elif unfinished(row):
             raise Draining
         return run
+
+    async def abandon(self, call: Call, thread_id: str) -> None:
+        """Have nobody answer what a thread asks.
+
+        Raises:
+            Problem: the caller may not.
+            StorageUnavailable: nothing was changed.
+        """
+        granted = await call.may("threads", "update", {"thread_id": UUID(thread_id)})
+        await self._backend.threads.patch(thread_id, {GIVEN_UP: True}, granted.visible)
 
     def _give_up(self, run: Run) -> None:
         loop = self._backend.loop

@@ -27,11 +27,10 @@ from orchestration.mcp.client import client_of, lacks_tasks
 from orchestration.mcp.questions import Question
 from orchestration.mcp.results import Result
 from orchestration.mcp.running import Overtaken, Runs
-from orchestration.mcp.views import latest, shown_questions, values_of
+from orchestration.mcp.views import given_up, latest, shown_questions, values_of
 from orchestration.mcp.visit import Context, visit_of
 
 _POLL = 500  # milliseconds that a client is asked to wait before it asks again
-_CANCELLED = "mcp_cancelled"  # in the metadata of the thread of a task that asked something
 _NAME = "mcp-name"
 _ENDED = {"interrupted": "cancelled", "timeout": "failed", "error": "completed"}
 
@@ -65,7 +64,7 @@ class Tasks:
         """Return how a task gets on, what it asks, or what came of it."""
         call, first = await self._task(ctx, params, "read")
         row = await latest(call, first)
-        status, questions = self._status(call, first, row)
+        status, questions = self._status(call, row)
         task = _task(first["run_id"], status, first["created_at"], row["updated_at"])
         if status == "input_required":
             task["inputRequests"] = {one.key: one.request for one in questions}
@@ -86,14 +85,14 @@ class Tasks:
         """
         call, first = await self._task(ctx, params, "update")
         row = await latest(call, first)
-        status, questions = self._status(call, first, row)
+        status, questions = self._status(call, row)
         if status != "input_required":
             return {}
         answers = self._answers.to(row["run_id"])
         for one in questions:
             answer = one.answer(params.input_responses.get(one.key) or {"action": "accept"})
             if answer is not None and answer.declined:
-                await self._give_up(ctx, row)
+                await self._runs.abandon(visit_of(ctx).call, row["thread_id"])
                 return {}
             if answer is not None:
                 answers[one.key] = answer.value
@@ -112,8 +111,8 @@ class Tasks:
             run = await self._runs.cancel(call, row)
         except (Draining, StorageUnavailable) as error:
             raise MCPError(INTERNAL_ERROR, problem(error).detail) from error
-        if run is None and self._status(call, first, row)[0] == "input_required":
-            await self._give_up(ctx, row)
+        if run is None and self._status(call, row)[0] == "input_required":
+            await self._runs.abandon(visit_of(ctx).call, row["thread_id"])
         return {}
 
     async def _task(
@@ -137,21 +136,18 @@ class Tasks:
         except (ValueError, Problem) as error:
             raise results.no_such("task", params.task_id) from error
 
-    def _status(
-        self, call: Call, first: sqlite3.Row, row: sqlite3.Row
-    ) -> tuple[str, list[Question]]:
+    def _status(self, call: Call, row: sqlite3.Row) -> tuple[str, list[Question]]:
         """Return the status of a task, and the questions that it still asks."""
         if unfinished(row):
             return "working", []
         if row["status"] != "success":  # an error of the graph is a result, for a model to read
             poisoned = row["dead_letter"] is not None
             return "failed" if poisoned else _ENDED[row["status"]], []
+        if given_up(call.backend, row["thread_id"]):
+            return "cancelled", []
         questions = shown_questions(call, row)
         if not questions:
             return "completed", []
-        thread = call.backend.threads.get(first["thread_id"])
-        if thread is not None and orjson.loads(thread["metadata"]).get(_CANCELLED):
-            return "cancelled", []
         answered = self._answers.to(row["run_id"])
         return "input_required", [one for one in questions if one.key not in answered]
 
@@ -173,11 +169,6 @@ class Tasks:
             return  # the same answers came before, and the task goes on
         except Exception as error:
             raise MCPError(INTERNAL_ERROR, problem(error).detail) from error
-
-    async def _give_up(self, ctx: Context, row: sqlite3.Row) -> None:
-        asked = {"thread_id": UUID(row["thread_id"])}
-        call = await visit_of(ctx).call.may("threads", "update", asked)
-        await call.backend.threads.patch(row["thread_id"], {_CANCELLED: True}, call.visible)
 
 
 def _task(run_id: str, status: str, created_at: str, updated_at: str) -> Result:

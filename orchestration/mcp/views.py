@@ -13,6 +13,8 @@ from orchestration.mcp.questions import Question, questions_on
 
 View = dict[str, Any]
 
+GIVEN_UP = "mcp_cancelled"  # in the metadata of a thread that asks something in vain
+
 
 async def latest(call: Call, row: sqlite3.Row) -> sqlite3.Row:
     """Return the last run on the thread of a run: that which goes on with it, or itself."""
@@ -26,18 +28,25 @@ def shown_questions(call: Call, row: sqlite3.Row) -> Sequence[Question]:
     """Return what a run waits for an answer to, if it was the last one of its thread."""
     if row["status"] != "success" or row["ephemeral"]:
         return ()
-    thread = call.backend.threads.get(row["thread_id"])
-    return () if thread is None else questions_on(thread["interrupts"])
+    return pending_questions(call.backend, row["thread_id"])
+
+
+def given_up(backend: Backend, thread_id: str) -> bool:
+    """Return whether nobody is to answer what a thread asks."""
+    thread = backend.threads.get(thread_id)
+    if thread is None or not orjson.loads(thread["metadata"]).get(GIVEN_UP):
+        return False
+    return bool(questions_on(thread["interrupts"]))
 
 
 def pending_questions(backend: Backend, thread_id: str) -> Sequence[Question]:
-    """Return what a thread asks on which nothing works.
+    """Return what a thread asks on which nothing works; nothing if that was given up.
 
     After a failure nothing, although its node shows the question still: it has the answer, and what
     it asked next would be given the same.
     """
     thread = backend.threads.get(thread_id)
-    if thread is None or thread["error"] is not None:
+    if thread is None or thread["error"] is not None or given_up(backend, thread_id):
         return ()
     return questions_on(thread["interrupts"])
 
@@ -75,6 +84,8 @@ async def whole_view(call: Call, row: sqlite3.Row) -> View:
     questions = shown_questions(call, row)
     if questions:
         shown["waits_for"] = [question.document for question in questions]
-    if row["status"] == "success":
+    if row["status"] == "success" and given_up(call.backend, row["thread_id"]):
+        shown["given_up"] = True
+    elif row["status"] == "success":
         shown["output"] = values_of(call, row)
     return shown

@@ -97,6 +97,33 @@ async def test_a_client_that_cannot_ask_is_told_how_to_go_on(tmp_path: Path, wir
     assert "waits for no answer: success" in over.content[0].text
 
 
+async def test_a_run_that_waits_is_given_up_as_its_result_says(tmp_path: Path) -> None:
+    call = {"name": "ask_text", "arguments": {}}
+    async with open_tools(tmp_path, "ask_text") as (_, http):
+        asked = await rpc(http, "tools/call", call, able=ELICITS)
+        waiting = await rpc(http, "tools/call", call)
+        run_ids = [run["run_id"] for run in (await http.get("/runs")).json()]
+        given_up = [
+            await rpc(http, "tools/call", {"name": "run_cancel", "arguments": {"run_id": run_id}})
+            for run_id in run_ids
+        ]
+        named = {"run_id": waiting["_meta"]["masterloop/run_id"]}
+        shown, again, resumed = [
+            await rpc(http, "tools/call", {"name": name, "arguments": {**named, **more}})
+            for name, more in (("run_get", {}), ("run_cancel", {}), ("run_resume", {"answer": "x"}))
+        ]
+        answers = dict.fromkeys(asked["inputRequests"], _accept(answer="x"))
+        late = {**call, "inputResponses": answers, "requestState": asked["requestState"]}
+        answered = await rpc(http, "tools/call", late, able=ELICITS)
+    assert "to give it up, leave it, or call run_cancel" in waiting["content"][0]["text"]
+    assert [one["structuredContent"]["given_up"] for one in given_up] == [True, True]
+    assert shown["structuredContent"]["given_up"]
+    assert "waits_for" not in shown["structuredContent"]
+    assert "has ended" in again["content"][0]["text"]
+    assert "waits for no answer" in resumed["content"][0]["text"]
+    assert "was cancelled" in answered["content"][0]["text"]
+
+
 async def test_a_state_that_was_changed_or_is_of_another_call_is_refused(tmp_path: Path) -> None:
     async with open_tools(tmp_path, "test_tool_with_task", "ask_text") as (_, http):
         asked = await rpc(http, "tools/call", ASKED, able=ELICITS)
