@@ -220,7 +220,7 @@ async def _drive(
     events = _events(run, graph, modes, nested=nested)
     keeps = checkpointed(run)
     handle = call.options["control"] = _Control(run)
-    stops = bool(call.breakpoints) or has_breakpoints(graph)
+    stops = keeps and bool(call.breakpoints or has_breakpoints(graph))
     if keeps:
         if may_have_begun(run, call, stops=stops):
             place = await find_place(run, graph, call)
