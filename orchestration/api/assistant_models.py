@@ -85,7 +85,7 @@ class AssistantDelete(Query):
 class GraphQuery(Query):
     """How deep to draw a graph: subgraphs opened to that many levels, or all."""
 
-    xray: int | bool = False
+    xray: Annotated[int, WHOLE] | bool = False
 
 
 class SubgraphsQuery(Query):

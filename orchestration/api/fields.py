@@ -1,5 +1,6 @@
 """What the fields of bodies and query strings are made of, with LangGraph's names."""
 
+import re
 from typing import Annotated, Any, Literal, Required
 from uuid import UUID
 
@@ -16,9 +17,17 @@ StreamMode = Literal[
     "custom",
 ]  # fmt: skip
 
+_SPELT = re.compile("[._]")  # 1.0, 1_000
+
 
 def _whole(value: Any) -> Any:
-    """Return a number as an integer if it is one: JSON has only one kind of number."""
+    """Return a number as an integer if it is one: JSON has only one kind of number.
+
+    Raises:
+        ValueError: it is a text of a URL, and spelt as only Python reads whole numbers.
+    """
+    if isinstance(value, str) and _SPELT.search(value):
+        raise ValueError("must be a whole number, written in digits")
     return int(value) if type(value) is float and value.is_integer() else value
 
 

@@ -12,6 +12,7 @@ from orchestration.api.access import SOMEBODY
 from orchestration.api.asked import Query
 from orchestration.api.conditions import components_document, shutdown_document
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response
+from orchestration.api.fields import WHOLE
 from orchestration.api.sse import EventStream
 from orchestration.loop.streams import StreamEvent
 
@@ -33,7 +34,7 @@ class ActivityHow(Query):
 
     event: list[str] | None = None
     run_id: str | None = None
-    limit: Annotated[int, Field(ge=1, le=100)] = 100
+    limit: Annotated[int, Field(ge=1, le=100), WHOLE] = 100
 
 
 class StreamHow(Query):

@@ -167,6 +167,8 @@ async def test_a_filter_is_data_to_the_search_of_threads_and_assistants(
         "limit=1e9",
         "limit=1001",
         "limit=abc",
+        "limit=%2B1.0",
+        "limit=1_0",
         "limit=",
         "offset=-1",
         f"offset={2**63}",
@@ -179,6 +181,17 @@ async def test_a_page_that_is_none_is_refused(tmp_path: Path, query: str) -> Non
         thread_id = await new_thread(client)
         response = await client.get(f"/threads/{thread_id}/runs?{query}")
     assert (response.status_code, response.headers["content-type"]) == (422, PROBLEM)
+
+
+@pytest.mark.parametrize(
+    ("xray", "status"), [("1", 200), ("true", 200), ("%2B0.0", 422), ("1_0", 422), ("x", 422)]
+)
+async def test_how_deep_to_draw_is_a_whole_number_or_a_truth(
+    tmp_path: Path, xray: str, status: int
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        response = await client.get(f"/assistants/echo/graph?xray={xray}")
+    assert response.status_code == status
 
 
 @pytest.mark.parametrize(
