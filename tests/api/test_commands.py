@@ -1,6 +1,7 @@
 """Commands to a thread: runs started, questions answered, states looked at, all of it refused."""
 
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -111,26 +112,34 @@ async def test_of_several_questions_those_not_answered_are_asked_again(tmp_path:
         assert sorted((await values(client, thread))["log"]) == ["first 1", "second 2"]
 
 
+@asynccontextmanager
+async def asked_twice(
+    folder: Path, thread: str, text: str, *, log: bool
+) -> AsyncGenerator[tuple[httpx.AsyncClient, Mapping[Any, str]]]:
+    """Have a thread ask two questions at once, whose answers wait at the gate of ``text``."""
+    gates[text].opened.set()
+    async with open_socket(folder, "asking_both") as (service, client):
+        await run(client, thread, "asking_both", {"text": text})
+        asked = await questions(client, thread)
+        await quiet(service, thread)
+        if not log:
+            service.loop.logs.forget(thread)
+        gates[text].opened.clear()
+        yield client, asked
+
+
 @pytest.mark.parametrize("log", [True, False])
 async def test_two_questions_are_answered_one_right_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, log: bool
 ) -> None:
     monkeypatch.setattr(commands, "_ASKING", 0.0)
     thread, text = str(uuid4()), str(uuid4())
-    gate = gates[text]
-    gate.opened.set()
-    async with open_socket(tmp_path, "asking_both") as (service, client):
-        await run(client, thread, "asking_both", {"text": text})
-        asked = await questions(client, thread)
-        await quiet(service, thread)
-        if not log:
-            service.loop.logs.forget(thread)
-        gate.opened.clear()
+    async with asked_twice(tmp_path, thread, text, log=log) as (client, asked):
         answers = [
             await send(client, thread, "input.respond", interrupt_id=asked[name], response=number)
             for number, name in enumerate(["first?", "second?", "first?", "second?"], 1)
         ]
-        gate.opened.set()
+        gates[text].opened.set()
         await client.get(f"/threads/{thread}/runs/{answers[1]['result']['run_id']}/join")
         assert sorted((await values(client, thread))["log"]) == [1, 2]
     assert [answer["status"] for answer in answers] == [200, 200, 404, 404]
@@ -141,20 +150,13 @@ async def test_a_question_is_not_answered_behind_a_run_that_does_something_else(
 ) -> None:
     monkeypatch.setattr(commands, "_ASKING", 0.0)
     thread, text = str(uuid4()), str(uuid4())
-    gate = gates[text]
-    gate.opened.set()
-    async with open_socket(tmp_path, "asking_both") as (service, client):
-        await run(client, thread, "asking_both", {"text": text})
-        asked = await questions(client, thread)
-        await quiet(service, thread)
-        service.loop.logs.forget(thread)
-        gate.opened.clear()
+    async with asked_twice(tmp_path, thread, text, log=False) as (client, asked):
         await send(client, thread, "input.respond", interrupt_id=asked["first?"], response=1)
         await new_run(client, thread, "asking_both", text)
         refused = await send(
             client, thread, "input.respond", interrupt_id=asked["second?"], response=2
         )
-        gate.opened.set()
+        gates[text].opened.set()
     assert refused["error"] == "no_such_interrupt"
 
 

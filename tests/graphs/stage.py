@@ -8,6 +8,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
+import pytest
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
@@ -16,6 +17,7 @@ from orchestration.graphs.arguments import Graph
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.own_store import Namespace
 from orchestration.loop.run import Run, ThreadState
+from tests.graphs.plays import Gate
 
 if TYPE_CHECKING:
     from orchestration.loop.ports import Control
@@ -75,6 +77,15 @@ class Stage:
     def begin(self, run: Run) -> "asyncio.Task[ThreadState]":
         """Make one attempt in a task of its own, as the loop does."""
         return asyncio.create_task(self.play(run))
+
+    async def cut_off(self, run: Run, *gates: Gate) -> None:
+        """Cancel an attempt when all ``gates`` are reached, and return when it has ended."""
+        task = self.begin(run)
+        for gate in gates:
+            await gate.reached.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
 
     async def state(self, run: Run) -> Any:
         """Return LangGraph's own view of the thread."""

@@ -1,6 +1,5 @@
 """Breakpoints that are compiled into subgraphs: a run stops there, is seen to, and stays."""
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -107,11 +106,7 @@ async def test_a_run_short_of_a_breakpoint_goes_on_to_it() -> None:
     inner.interrupt_after_nodes = ["work"]
     stage = Stage(work=plays.nested(inner))
     run = new_run("work", {"log": []})
-    task = stage.begin(run)
-    await gate.reached.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await stage.cut_off(run, gate)
     gate.opened.set()
     state = await stage.play(run)
     assert (log, state.interrupted) == (["begin", "work"], True)

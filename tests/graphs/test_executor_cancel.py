@@ -14,12 +14,7 @@ from tests.graphs.stage import Stage, new_run, record
 
 async def cancelled(stage: Stage, run: Run, *gates: plays.Gate) -> None:
     """Cancel an attempt when all ``gates`` are reached; open them; let whatever is left go on."""
-    task = stage.begin(run)
-    for gate in gates:
-        await gate.reached.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await stage.cut_off(run, *gates)
     for gate in gates:
         gate.opened.set()
     others = asyncio.all_tasks() - {asyncio.current_task()}
@@ -79,11 +74,7 @@ async def test_a_cancelled_run_settles_in_sqlite_too() -> None:
     async with AsyncSqliteSaver.from_conn_string(":memory:") as saver:
         stage = Stage(saver=saver, work=plays.gated(gate, []))
         run = new_run("work", {"log": []})
-        task = stage.begin(run)
-        await gate.reached.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        await stage.cut_off(run, gate)
         state = await stage.executor.settle(run)
         assert state == ThreadState(b'{"log":["begin"]}', interrupted=True)
 

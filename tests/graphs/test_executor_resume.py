@@ -1,6 +1,5 @@
 """Going on after a crash or a drain: nothing is done twice, no question is answered unseen."""
 
-import asyncio
 from typing import Any
 
 import pytest
@@ -17,11 +16,7 @@ NO_TASK = "00000000-0000-0000-0000-000000000000"
 
 async def crashed(stage: Stage, run: Run, gate: plays.Gate) -> None:
     """Make an attempt that is cut off at ``gate``, which stays open after."""
-    task = stage.begin(run)
-    await gate.reached.wait()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await stage.cut_off(run, gate)
     gate.opened.set()
 
 
