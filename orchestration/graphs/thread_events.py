@@ -1,5 +1,6 @@
 """The events of a run in the log of its thread, in the words of LangGraph's event protocol."""
 
+import dataclasses
 from collections.abc import (
     AsyncGenerator,
     AsyncIterator,
@@ -284,4 +285,9 @@ def _fields(values: Any) -> Mapping[str, Any]:
     """Return the fields of values that a graph gives as an object of its state's class."""
     if isinstance(values, dict):
         return values
-    return {name: value for name, value in vars(values).items() if not name.startswith("_")}
+    if dataclasses.is_dataclass(values):  # one with slots has its fields nowhere else
+        names = [field.name for field in dataclasses.fields(values)]
+        found = {name: getattr(values, name) for name in names}
+    else:
+        found = vars(values)
+    return {name: value for name, value in found.items() if not name.startswith("_")}

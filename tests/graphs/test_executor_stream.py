@@ -1,6 +1,8 @@
 """The events of a run: their names, their order, what they say."""
 
 import asyncio
+import json
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from langgraph.types import interrupt
 from orchestration.graphs.jsontext import NotSerialisable
 from orchestration.loop.run import Run
 from orchestration.loop.streams import StreamEvent
+from orchestration.loop.threadlog import ThreadLog
 from tests.graphs import plays
 from tests.graphs.stage import Stage, new_run, record
 
@@ -259,6 +262,24 @@ async def test_an_interrupt_in_a_subgraph_is_told_at_the_root() -> None:
     events = await played(stage, run)
     root = [data for name, data in events if name == "updates"]
     assert root[0]["__interrupt__"][0]["value"] == "inner?"
+
+
+@dataclass(slots=True)
+class Slotted:
+    text: str = ""
+
+
+async def test_a_question_is_told_to_a_thread_beside_the_values_of_a_class_with_slots() -> None:
+    async def ask(_: Slotted) -> dict[str, Any]:
+        return {"text": interrupt("which?")}
+
+    run = new_run("ask", {"text": "x"})
+    run.log = ThreadLog()
+    await Stage(ask=plays.chain(("ask", ask), state=Slotted)).play(run)
+    told = [(each.name, json.loads(each.data)["params"]) for each in run.log.listen(0).take()]
+    asked = [params["data"]["value"] for name, params in told if name == "input.requested"]
+    values = [params["data"] for name, params in told if name == "values"]
+    assert (asked, values[-1]) == (["which?"], {"text": "x"})
 
 
 class Slow:
