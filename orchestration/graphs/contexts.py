@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import AliasChoices, AliasPath, BaseModel
 from typing_extensions import is_typeddict
 
 
@@ -48,5 +48,18 @@ def _model_shape(schema: type[BaseModel]) -> _Shape:
     defaults = not any(field.is_required() for field in schema.model_fields.values())
     if schema.model_config.get("extra") == "allow":
         return _Shape(None, defaults)
-    aliases = {field.alias for field in schema.model_fields.values() if field.alias}
-    return _Shape(frozenset(schema.model_fields) | aliases, defaults)
+    aliases = (_aliases(field.validation_alias) for field in schema.model_fields.values())
+    return _Shape(frozenset(schema.model_fields).union(*aliases), defaults)
+
+
+def _aliases(alias: str | AliasPath | AliasChoices | None) -> set[str]:
+    """Return the keys in which a field is looked for beside its name."""
+    match alias:
+        case None:
+            return set()
+        case str():
+            return {alias}
+        case AliasPath():
+            return {str(alias.path[0])}
+        case AliasChoices():
+            return set[str]().union(*map(_aliases, alias.choices))

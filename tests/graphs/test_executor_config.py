@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from orchestration.graphs.arguments import reserved
@@ -30,6 +30,11 @@ class Needy:
 
 class Model(BaseModel):
     prefix: str = Field(default="default", alias="pre")
+
+
+class Aliased(BaseModel):
+    one: str = Field(default="", validation_alias="uno")
+    two: str = Field(default="", validation_alias=AliasChoices("due", AliasPath("zwei", 0)))
 
 
 class NeedyModel(BaseModel):
@@ -58,6 +63,8 @@ async def told(schema: Any = None, **more: Any) -> Any:
         (Needy, None, None),
         (Model, {"pre": "P", "zzz": 1}, {"prefix": "P"}),
         (Model, {}, {"prefix": "default"}),
+        (Aliased, {"uno": "1", "due": "2", "zzz": 1}, {"one": "1", "two": "2"}),
+        (Aliased, {"zwei": ["2"]}, {"one": "", "two": "2"}),
         (NeedyModel, {"prefix": "P", "zzz": 1}, {"prefix": "P"}),
         (NeedyModel, None, None),
         (Open, {"zzz": 1}, {"zzz": 1}),
