@@ -66,7 +66,7 @@ async def create_assistant(call: Call, body: AssistantCreate) -> Response:
         "name": body.name or "Untitled",
         "description": body.description,
         "metadata": call.stamped(body.metadata),
-        **_configuration(body, {}),
+        **_configuration(body),
     }
     try:
         await call.backend.assistants.create(assistant_id, fields, call.receipt)
@@ -110,8 +110,10 @@ async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
     }
     if body.graph_id is not None:
         require_graph(call.backend, body.graph_id)
-    if body.config is not None or body.context is not None:
-        fields |= _configuration(body, assistant.config)
+    if body.config is not None:
+        fields |= _configuration(body)
+    elif body.context is not None:
+        fields["context"] = body.context
     if body.metadata is not None:
         fields["metadata"] = call.kept(body.metadata)
     await call.backend.assistants.update(assistant.assistant_id, fields)
@@ -314,18 +316,11 @@ async def open_graph(call: Call, assistant: Assistant) -> AsyncGenerator[Graph]:
         yield graph
 
 
-def _configuration(
-    body: AssistantCreate | AssistantPatch, before: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return the config and the context to store; each mirrors what is only in the other.
-
-    A context alone replaces what is configurable in the config from ``before``.
-    """
-    config: dict[str, Any] = dict(before if body.config is None else body.config)
+def _configuration(body: AssistantCreate | AssistantPatch) -> dict[str, Any]:
+    """Return the config and the context to store; each mirrors what is only in the other."""
+    config: dict[str, Any] = dict(body.config or {})
     context = body.context
-    if body.config is None:
-        config.pop("configurable", None)
-    elif config.get("configurable") and context:
+    if config.get("configurable") and context:
         raise Problem(
             HTTPStatus.BAD_REQUEST,
             "give either context or config.configurable, not both; context is the newer one",

@@ -50,7 +50,8 @@ def create(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Con
 def update(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Connection) -> bool:
     """Set ``fields``, as the version after the highest; False if there is no such assistant.
 
-    Metadata are merged into those that it has, key by key.
+    Metadata are merged into those that it has, key by key. A context alone replaces what is
+    configurable in the config that it has.
     """
     sql = "SELECT * FROM assistants WHERE assistant_id = ?"
     row = connection.execute(sql, (assistant_id,)).fetchone()
@@ -59,6 +60,8 @@ def update(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Con
     changed = dict(fields)
     if "metadata" in fields:
         changed["metadata"] = {**orjson.loads(row["metadata"]), **fields["metadata"]}
+    if "context" in fields and "config" not in fields:
+        changed["config"] = _mirroring(fields["context"], orjson.loads(row["config"]))
     connection.execute(_CHANGE, {**dict(row), "at": iso_now(), **_texts(changed)})
     connection.execute(_KEEP, (assistant_id,))
     return True
@@ -76,6 +79,11 @@ def delete(assistant_id: str, connection: sqlite3.Connection) -> bool:
     connection.execute("DELETE FROM assistant_versions WHERE assistant_id = ?", (assistant_id,))
     sql = "DELETE FROM assistants WHERE assistant_id = ?"
     return connection.execute(sql, (assistant_id,)).rowcount == 1
+
+
+def _mirroring(context: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    rest = {name: value for name, value in config.items() if name != "configurable"}
+    return {**rest, "configurable": context} if context else rest
 
 
 def _texts(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -99,6 +99,17 @@ async def test_patches_at_once_lose_none_of_their_metadata(tmp_path: Path) -> No
     assert assistant["version"] == 21
 
 
+async def test_a_config_and_a_context_that_are_patched_at_once_are_both_kept(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        patches = [{"config": {"tags": ["x"]}}, {"context": {"tone": "wet"}}]
+        await asyncio.gather(*(client.patch("/assistants/echo", json=each) for each in patches))
+        assistant = (await client.get("/assistants/echo")).json()
+    assert assistant["config"] == {"tags": ["x"], "configurable": {"tone": "wet"}}
+    assert assistant["context"] == {"tone": "wet"}
+
+
 async def test_a_context_replaces_what_was_configurable_and_leaves_the_rest_of_the_config(
     tmp_path: Path,
 ) -> None:
