@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Literal, Protocol, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
+from langgraph.channels import UntrackedValue
 from langgraph.errors import GraphDrained, ParentCommand
 from langgraph.runtime import RunControl
 from langgraph.types import Command
@@ -234,7 +235,16 @@ async def _drive(
     # What a graph streams does not tell of a breakpoint, and not every subgraph can be found.
     if keeps and (stops or events.interrupted or not events.complete or had_subgraph()):
         return thread_state(await graph.aget_state(thread_config(run)))
+    if keeps and _has_untracked(graph):
+        kept = thread_state(await graph.aget_state(thread_config(run)))
+        return replace(kept, output=events.state.answer)
     return events.state
+
+
+def _has_untracked(graph: Graph) -> bool:
+    """Whether the graph has values that are not to be kept."""
+    kinds = {type(channel) for channel in graph.channels.values()}  # few, and each check is slow
+    return any(issubclass(kind, UntrackedValue) for kind in kinds)
 
 
 def _events(run: Run, graph: Graph, modes: Sequence[str], *, nested: bool) -> RunEvents:

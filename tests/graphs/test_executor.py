@@ -1,12 +1,14 @@
 """What a run of a graph leaves, and how it fails."""
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from langgraph.channels import UntrackedValue
 from langgraph.errors import NodeCancelledError
 from langgraph.func import entrypoint
 from langgraph.types import interrupt
+from typing_extensions import TypedDict
 
 from orchestration.graphs.executor import MESSAGE_LIMIT, LangGraphExecutor
 from orchestration.graphs.jsontext import NotSerialisable
@@ -32,6 +34,20 @@ async def test_a_graph_that_writes_nothing_leaves_the_values_of_its_thread() -> 
     await stage.play(first)
     state = await stage.play(new_run("write", {}, thread_id=first.thread_id))
     assert read(state.values) == {"text": "x", "reply": "echo:x"}
+
+
+async def test_a_value_that_is_never_kept_is_told_to_who_waits_and_not_left() -> None:
+    class Keyed(TypedDict, total=False):
+        text: str
+        key: Annotated[str, UntrackedValue]
+
+    async def find(_: Keyed) -> Keyed:
+        return {"key": "secret"}
+
+    stage = Stage(find=plays.chain(("find", find), state=Keyed))
+    state = await stage.play(new_run("find", {"text": "x"}))
+    assert read(state.values) == {"text": "x"}
+    assert read(state.answer) == {"text": "x", "key": "secret"}
 
 
 async def test_a_function_as_a_graph_leaves_what_it_returns() -> None:
