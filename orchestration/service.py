@@ -188,7 +188,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
         threads=ThreadStore(database, core.ttl),
         assistants=core.assistants,
         events=EventStore(database),
-        states=ThreadStates(graphs),
+        states=ThreadStates(graphs, core.runs.latest_on),
         checkpoints=core.saver,
         items=ground.items,
         deliveries=core.deliveries,

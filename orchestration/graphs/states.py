@@ -7,16 +7,17 @@ from typing import Any, Literal
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot, StateUpdate
 
-from orchestration.graphs.arguments import as_command
+from orchestration.graphs.arguments import as_command, run_config
 from orchestration.graphs.factories import Graph
 from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.snapshots import thread_state
 from orchestration.graphs.users import auth_configurable
-from orchestration.loop.run import ThreadState
+from orchestration.loop.run import Run, ThreadState
 
 Document = dict[str, Any]
 Owner = Callable[[], Awaitable[Namespace]]
+Latest = Callable[[str, str], Run | None]
 
 
 EMPTY: Document = {
@@ -38,15 +39,21 @@ async def _nobody() -> Namespace:
 
 
 class ThreadStates:
-    """Reads and changes the state of a thread through the graph that last ran on it."""
+    """Reads and changes the state of a thread through the graph that last ran on it.
+
+    ``latest`` returns the run that did, given the ids of the thread and the graph: a function that
+    makes the graph is told what it was told for that.
+    """
 
     def __init__(
         self,
         graphs: GraphRegistry,
+        latest: Latest,
         principal: Mapping[str, Any] | None = None,
         owner: Owner = _nobody,
     ) -> None:
         self._graphs = graphs
+        self._latest = latest
         self._who = auth_configurable(principal)
         self._owner = owner
 
@@ -55,7 +62,7 @@ class ThreadStates:
 
         ``owner`` tells whose items these see.
         """
-        return ThreadStates(self._graphs, principal, owner)
+        return ThreadStates(self._graphs, self._latest, principal, owner)
 
     async def get(
         self,
@@ -121,9 +128,24 @@ class ThreadStates:
         access: Literal["threads.read", "threads.update"] = "threads.read",
     ) -> AsyncGenerator[Graph]:
         owner = await self._owner()
-        opening = self._graphs.open(graph_id, config, checkpointed=True, owner=owner, access=access)
+        graph = self._graphs.fixed(graph_id, checkpointed=True, owner=owner)
+        if graph is not None:
+            yield graph
+            return
+        told = self._told(graph_id, config)
+        opening = self._graphs.open(graph_id, told, checkpointed=True, owner=owner, access=access)
         async with opening as graph:
             yield graph
+
+    def _told(self, graph_id: str, config: RunnableConfig) -> RunnableConfig:
+        """Return the config of the latest run, with what is asked for now, and by whom."""
+        configurable = config.get("configurable", {})
+        run = self._latest(configurable["thread_id"], graph_id)
+        if run is None:
+            return config
+        told = run_config(run)
+        told["configurable"] = {**told.get("configurable", {}), **configurable}
+        return told
 
     def _config(self, thread_id: str, checkpoint: Mapping[str, Any] | None) -> RunnableConfig:
         configurable = {**self._who, "thread_id": thread_id, "checkpoint_ns": ""}

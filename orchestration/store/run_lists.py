@@ -31,6 +31,11 @@ WHERE thread_id = :thread_id AND NOT ephemeral AND resumable AND ({_UNFINISHED} 
     run_id >= :since, TRUE))
 ORDER BY {_UNFINISHED}, updated_at, run_id
 """  # noqa: S608 - constants
+LATEST = """
+SELECT * FROM runs INDEXED BY runs_of_thread
+WHERE thread_id = ? AND NOT ephemeral AND graph_id = ? AND attempt > 0
+ORDER BY created_at DESC, run_id DESC LIMIT 1
+"""
 # A run is its thread's; one that has none is its own.
 _OWNED = """(:part IS NULL OR json_contains(
     CASE WHEN ephemeral THEN metadata

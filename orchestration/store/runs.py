@@ -27,13 +27,14 @@ from orchestration.store.idempotency import with_receipt
 from orchestration.store.recovery import crash, poison, recover
 from orchestration.store.run_ends import MINE, change, delete_finished, erase, finish
 from orchestration.store.run_lists import (
+    LATEST,
     RESUMABLE,
     RUNS_PAGE,
     dead_letters,
     of_all,
     of_thread_sql,
 )
-from orchestration.store.run_rows import columns, is_there
+from orchestration.store.run_rows import columns, is_there, run_of
 from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
 from orchestration.store.ttl import Ttl
@@ -104,6 +105,11 @@ class RunStore:
         """Return the workflow of the latest run on a thread that had one; None if none had."""
         row = self._database.get(_WORKFLOW, (thread_id,))
         return None if row is None else orjson.loads(row[0])
+
+    def latest_on(self, thread_id: str, graph_id: str) -> Run | None:
+        """Return the latest run of a graph on a thread that has begun; None if none has."""
+        row = self._database.get(LATEST, (thread_id, graph_id))
+        return None if row is None else run_of(row)
 
     def accept(self, *runs: Run) -> Awaitable[bool]:
         """Keep runs; see the port."""

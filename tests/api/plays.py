@@ -209,3 +209,10 @@ async def broken(config: RunnableConfig) -> AsyncIterator[Any]:
     if "key" not in config.get("configurable", {}):
         raise LookupError("config.configurable.key is missing")
     yield echo.compile()
+
+
+@asynccontextmanager
+async def asking_by_kind(config: RunnableConfig) -> AsyncIterator[Any]:
+    """Make a graph whose nodes are named after the kind in the config; there has to be one."""
+    kind = config.get("configurable", {})["kind"]
+    yield _chain((f"read_{kind}", _echo), (f"ask_{kind}", _ask)).compile()
