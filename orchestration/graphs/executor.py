@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import asdict, replace
+from inspect import getmro
 from typing import Any, Literal, Protocol, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
@@ -243,8 +244,8 @@ async def _drive(
 
 def _has_untracked(graph: Graph) -> bool:
     """Whether the graph has values that are not to be kept."""
-    kinds = {type(channel) for channel in graph.channels.values()}  # few, and each check is slow
-    return any(issubclass(kind, UntrackedValue) for kind in kinds)
+    kinds = {type(channel) for channel in graph.channels.values()}
+    return any(UntrackedValue in getmro(kind) for kind in kinds)  # `issubclass` asks abc, slowly
 
 
 def _events(run: Run, graph: Graph, modes: Sequence[str], *, nested: bool) -> RunEvents:
