@@ -37,9 +37,10 @@ class ThreadSweeper:
     """Deletes, or prunes to the latest checkpoint, each thread whose time is over.
 
     ``hold`` lets no run of a thread start meanwhile, or raises ThreadBusy: what works is never
-    touched. ``gone`` is told of each that was deleted. It sleeps until the first thread expires;
-    it sweeps at most every ``interval`` seconds and then ``limit`` threads. ``default`` is what
-    threads get that are made from now on.
+    touched. ``gone`` is told of each that was deleted; what is left of threads that are gone it
+    deletes in small parts. It sleeps until the first thread expires; it sweeps at most every
+    ``interval`` seconds and then ``limit`` threads. ``default`` is what threads get that are made
+    from now on.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class ThreadSweeper:
             try:
                 if at >= self._not_before:
                     await self._sweep(at)
+                await self._clear()
                 pause = self._until_next()
             except StorageUnavailable as error:
                 _log.warning("threads cannot be swept; trying again", error=str(error))
@@ -117,6 +119,11 @@ class ThreadSweeper:
             self._not_before = at + timedelta(seconds=self._interval)
         if self._swept:
             _log.info("threads have expired", threads=self._swept)
+
+    async def _clear(self) -> None:
+        """Delete what is left of threads that are gone."""
+        while not self._closed and await self._store.delete_some():
+            pass
 
     def _until_next(self) -> float:
         """Return the seconds until there may be something to sweep."""
@@ -161,10 +168,7 @@ class ThreadSweeper:
         if thread.ttl.strategy == "keep_latest":
             await self._checkpoints.aprune([thread.thread_id], strategy="keep_latest")
             return False
-        more: bool | None = True
-        while more:
-            more = await self._store.delete_part(thread)
-        if more is None:
-            return False
-        self._gone(thread.thread_id)
-        return True
+        deleted = await self._store.delete(thread)
+        if deleted:
+            self._gone(thread.thread_id)
+        return deleted

@@ -1,4 +1,4 @@
-"""The threads whose time to live may be over, and their end in small parts."""
+"""The threads whose time to live may be over, and what is left of those that are deleted."""
 
 import sqlite3
 from dataclasses import dataclass
@@ -7,11 +7,10 @@ from functools import partial
 
 from operations.clock import iso
 from operations.database import Database
-from orchestration.store.deliveries import drop_payloads
+from orchestration.store.gone_threads import delete_some
 from orchestration.store.thread_rows import delete_thread
 from orchestration.store.ttl import Ttl
 
-PART = 100  # checkpoints or payloads that go in one transaction; ten times as many runs or events
 EXPIRED = """
 SELECT thread_id, ttl_minutes, ttl_strategy, updated_at, expires_at FROM threads
 WHERE expires_at <= ? ORDER BY expires_at LIMIT ?
@@ -24,23 +23,6 @@ WHERE thread_id = ? AND expires_at = ? AND updated_at = ? AND NOT EXISTS (
     SELECT 1 FROM runs
     WHERE runs.thread_id = threads.thread_id AND runs.status IN ('pending', 'running'))
 """
-_SOME_EVENTS = f"""
-DELETE FROM run_events WHERE (run_id, number) IN (
-    SELECT run_id, number FROM run_events
-    WHERE run_id IN (SELECT run_id FROM runs WHERE thread_id = ? AND NOT ephemeral)
-    LIMIT {10 * PART})
-"""  # noqa: S608 - constants
-_SOME_RUNS = f"""
-DELETE FROM runs WHERE run_id IN (
-    SELECT run_id FROM runs WHERE thread_id = ? AND NOT ephemeral LIMIT {10 * PART})
-"""  # noqa: S608 - constants
-_SOME = f"""
-(thread_id, checkpoint_ns, checkpoint_id) IN (
-    SELECT thread_id, checkpoint_ns, checkpoint_id FROM checkpoints WHERE thread_id = ?
-    LIMIT {PART})
-"""  # noqa: S608 - constants
-_SOME_WRITES = f"DELETE FROM writes WHERE {_SOME}"  # noqa: S608 - constants
-_SOME_CHECKPOINTS = f"DELETE FROM checkpoints WHERE {_SOME}"  # noqa: S608 - constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +69,18 @@ class ExpiryStore:
         row = (until, thread.thread_id, thread.expires_at)
         await self._database.write(lambda c: c.execute(_POSTPONE, row).rowcount)
 
-    async def delete_part(self, thread: Expired) -> bool | None:
-        """Delete some of a thread, at last the thread itself with its runs and crons.
+    async def delete(self, thread: Expired) -> bool:
+        """Delete a thread; False if it was touched, and is to stay."""
+        return await self._database.write(partial(_delete, thread))
 
-        Return whether there is more to delete; None if the thread was touched, and is to stay.
-        """
-        return await self._database.write(partial(_delete_part, thread))
+    async def delete_some(self) -> bool:
+        """Delete some of what is left of deleted threads; False if nothing is."""
+        return await self._database.write(delete_some, synced=False)
 
 
-def _delete_part(thread: Expired, connection: sqlite3.Connection) -> bool | None:
-    execute = connection.execute
+def _delete(thread: Expired, connection: sqlite3.Connection) -> bool:
     key = (thread.thread_id, thread.expires_at, thread.updated_at)
-    if execute(_UNTOUCHED, key).fetchone() is None:
-        return None
-    one = (thread.thread_id,)
-    if drop_payloads(connection, thread.thread_id, PART) == PART:
-        return True
-    if execute(_SOME_EVENTS, one).rowcount or execute(_SOME_RUNS, one).rowcount:
-        return True
-    execute(_SOME_WRITES, one)
-    if execute(_SOME_CHECKPOINTS, one).rowcount == PART:
-        return True
+    if connection.execute(_UNTOUCHED, key).fetchone() is None:
+        return False
     delete_thread(connection, thread.thread_id)
-    return False
+    return True

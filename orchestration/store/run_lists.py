@@ -8,6 +8,7 @@ import orjson
 
 from operations.database import Database
 from orchestration.store.bounded import fetch
+from orchestration.store.gone_threads import OF_NO_GONE_THREAD
 from orchestration.store.visibility import Visible
 
 RUNS_PAGE = 1_000  # rows a caller may ask for at once
@@ -37,10 +38,10 @@ WHERE thread_id = ? AND NOT ephemeral AND graph_id = ? AND attempt > 0
 ORDER BY created_at DESC, run_id DESC LIMIT 1
 """
 # A run is its thread's; one that has none is its own.
-_OWNED = """(:part IS NULL OR json_contains(
+_OWNED = f"""{OF_NO_GONE_THREAD} AND (:part IS NULL OR json_contains(
     CASE WHEN ephemeral THEN metadata
         ELSE (SELECT threads.metadata FROM threads WHERE threads.thread_id = runs.thread_id) END,
-    :part))"""
+    :part))"""  # noqa: S608 - constants
 DEAD = f"""
 SELECT * FROM runs WHERE dead_letter IS NOT NULL AND {_OWNED}
 ORDER BY updated_at DESC LIMIT :limit OFFSET :offset

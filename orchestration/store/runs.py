@@ -23,6 +23,7 @@ from orchestration.loop.run import (
 from orchestration.store.checkpoint_rows import has_checkpoints
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, with_delivery
+from orchestration.store.gone_threads import OF_NO_GONE_THREAD
 from orchestration.store.idempotency import with_receipt
 from orchestration.store.recovery import crash, poison, recover
 from orchestration.store.run_ends import MINE, change, delete_finished, erase, finish
@@ -48,6 +49,7 @@ INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, token, atte
     multitask_strategy, metadata, kwargs, principal)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+_GET = f"SELECT * FROM runs WHERE run_id = ? AND {OF_NO_GONE_THREAD}"  # noqa: S608 - constants
 _THREAD = """
 SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
 FROM threads WHERE thread_id = ?
@@ -220,7 +222,7 @@ class RunStore:
 
     def get(self, run_id: str) -> sqlite3.Row | None:
         """Return the row of a run."""
-        return self._database.get("SELECT * FROM runs WHERE run_id = ?", (run_id,))
+        return self._database.get(_GET, (run_id,))
 
     async def of_thread(
         self, thread_id: str, status: str | None, limit: int, offset: int

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from orchestration.store.gone_threads import delete_rest
 from orchestration.store.terms import terms
 from orchestration.store.ttl import Ttl
 
@@ -40,6 +41,7 @@ def insert_thread(
     row = (thread_id, at, at, orjson.dumps(metadata).decode(), *life)
     if connection.execute(_INSERT, row).rowcount == 0:
         return False
+    delete_rest(connection, thread_id)  # of one that had that id
     _add(connection, terms(metadata) if found is None else found, at, thread_id)
     return True
 

@@ -15,6 +15,7 @@ from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.bounded import fetch
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints
+from orchestration.store.gone_threads import delete_rest
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.terms import TooMuchMetadata, check_size, plain_terms, terms
 from orchestration.store.thread_conditions import SHOWN
@@ -231,6 +232,7 @@ def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) ->
     if metadata is None or not sees(visible, metadata):
         return False
     delete_thread(connection, thread_id)
+    delete_rest(connection, thread_id)
     return True
 
 

@@ -1,6 +1,8 @@
 """Threads that were given a time to live, on virtual time."""
 
+import asyncio
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,16 +13,18 @@ from operations.errors import StorageFull
 from orchestration.loop.run import Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
 from orchestration.retention.threads import AT_ONCE, LONGEST_REST
-from orchestration.store import expiry
+from orchestration.store import gone_threads
 from orchestration.store.crons import CronStore
 from orchestration.store.deliveries import Attempt, DeliveryStore
-from orchestration.store.expiry import EXPIRED, NEXT, PART, Expired, ExpiryStore
+from orchestration.store.expiry import EXPIRED, NEXT, Expired, ExpiryStore
+from orchestration.store.gone_threads import PART
 from orchestration.store.runs import RunStore
+from orchestration.store.thread_rows import delete_thread
 from orchestration.store.ttl import Ttl
 from tests.crons.watch import new_cron, utc
 from tests.retention.broom import INTERVAL, open_broom
 from tests.store.checkpointing import at, put
-from tests.store.shelf import new_run
+from tests.store.shelf import new_run, open_shelf
 
 
 async def test_a_thread_goes_when_its_time_is_over_and_no_other(tmp_path: Path) -> None:
@@ -70,7 +74,7 @@ async def test_all_that_hangs_on_a_thread_goes_with_it(tmp_path: Path) -> None:
 async def test_what_webhooks_were_not_told_of_a_thread_goes_with_it_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(expiry, "PART", 2)
+    monkeypatch.setattr(gone_threads, "PART", 2)
     async with open_broom(tmp_path) as broom:
         runs = RunStore(broom.shelf.database, lambda _: None)
         deliveries = DeliveryStore(broom.shelf.database)
@@ -84,11 +88,37 @@ async def test_what_webhooks_were_not_told_of_a_thread_goes_with_it_in_parts(
             await deliveries.record(row["delivery_id"], Attempt("failed", broom.clock()))
         store = ExpiryStore(broom.shelf.database)
         (told,) = await store.expired(broom.clock() + timedelta(minutes=10), 9)
+        assert await store.delete(told)
         kept: list[int] = []
-        while await store.delete_part(told):
+        while await store.delete_some():
             kept.append(broom.count("webhook_deliveries WHERE payload IS NOT NULL"))
         assert (kept[:3], broom.count("webhook_deliveries")) == ([3, 1, 0], 5)
         assert broom.threads == {"for a year"}
+
+
+async def test_a_thread_that_is_touched_while_it_goes_is_gone_or_whole(tmp_path: Path) -> None:
+    async with open_broom(tmp_path) as broom:
+        await broom.add("long", 10)
+        await broom.shelf.checkpoints_at("long", most := 3 * PART)
+        passing = asyncio.create_task(broom.pass_minutes(10))
+        while broom.count("checkpoints") == most:  # noqa: ASYNC110 - a turn, not a wait
+            await asyncio.sleep(0)
+        touched = await broom.shelf.threads.patch("long", {"touched": True})
+        await passing
+        left = ("long" in broom.threads, broom.count("checkpoints"))
+        assert left == ((True, most) if touched else (False, 0))
+
+
+async def test_what_is_left_of_a_thread_by_a_crash_goes_after_the_next_start(
+    tmp_path: Path,
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.threads.create("long", {})
+        await shelf.checkpoints_at("long", 3 * PART)
+        await shelf.database.write(partial(delete_thread, thread_id="long"))
+    async with open_broom(tmp_path) as broom:
+        await broom.clock.next_alarm()
+        assert (broom.count("checkpoints"), broom.count("threads_gone")) == (0, 0)
 
 
 async def test_the_time_begins_anew_with_every_update(tmp_path: Path) -> None:
@@ -148,10 +178,10 @@ class Broken(ExpiryStore):
 
     errors: ClassVar[dict[str, Exception]]
 
-    async def delete_part(self, thread: Expired) -> bool | None:
+    async def delete(self, thread: Expired) -> bool:
         if (error := self.errors.pop(thread.thread_id, None)) is not None:
             raise error
-        return await super().delete_part(thread)
+        return await super().delete(thread)
 
 
 async def test_a_disk_that_is_full_for_a_while_ends_no_sweeping(tmp_path: Path) -> None:

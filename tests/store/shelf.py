@@ -19,6 +19,11 @@ from orchestration.store.unwritten import HOLD
 from orchestration.store.unwritten_threads import UnwrittenThreads
 from tests.store.checkpointing import at, put
 
+_CHECKPOINT = """
+INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, type, checkpoint, metadata)
+VALUES (?, '', ?, 'json', '{}', '{}')
+"""
+
 
 @dataclass(frozen=True)
 class Shelf:
@@ -41,6 +46,11 @@ class Shelf:
 
     async def checkpoint(self, run: Run) -> None:
         await put(self.saver, at(run.thread_id, run.run_id), run_id=run.run_id)
+
+    async def checkpoints_at(self, thread_id: str, number: int) -> None:
+        """Have so many checkpoints on a thread, in which there is nothing."""
+        rows = [(thread_id, f"{count:08}") for count in range(number)]
+        await self.database.write(lambda c: c.executemany(_CHECKPOINT, rows).rowcount)
 
     async def checkpoints(self, thread_id: str = "thread") -> int:
         return len([found async for found in self.saver.alist(at(thread_id))])

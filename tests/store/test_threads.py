@@ -1,13 +1,15 @@
 """The thread store: found by what they hold, shown as busy while they are."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from orchestration.loop.errors import ThreadNotFound
-from orchestration.loop.run import Outcome, RunStatus, ThreadState
+from orchestration.loop.run import Failure, Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
+from orchestration.store.thread_rows import delete_thread
 from orchestration.store.thread_search import ThreadQuery
 from orchestration.store.threads import ThreadExists
 from tests.store.shelf import open_shelf
@@ -41,6 +43,24 @@ async def test_a_thread_is_deleted_with_all_that_it_has(tmp_path: Path) -> None:
         left = (shelf.run("a"), await shelf.events.after("a", 0), await shelf.checkpoints())
         assert left == ({}, [], 0)
         assert not await shelf.runs.finish(run, Outcome(RunStatus.SUCCESS), None)
+
+
+async def test_nothing_is_there_of_a_thread_that_is_gone_whatever_is_left_of_it(
+    tmp_path: Path,
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        await shelf.checkpoint(await shelf.claim(await shelf.accept("a", resumable=True)))
+        shelf.events.append("a", StreamEvent(1, "values", b"1"))
+        await shelf.accept("b")
+        await shelf.database.write(partial(delete_thread, thread_id="thread"))
+    async with open_shelf(tmp_path) as shelf:
+        recovered = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
+        listed = await shelf.runs.of_all(None, None, 10, 0)
+        found = (recovered.runs, shelf.run("a"), shelf.run("b"), listed, shelf.thread())
+        assert found == ([], {}, {}, [], {})
+        await shelf.threads.create("thread", {})
+        again = (await shelf.runs.of_thread("thread", None, 10, 0), await shelf.checkpoints())
+        assert (again, await shelf.events.after("a", 0)) == (([], 0), [])
 
 
 async def test_a_copy_takes_the_checkpoints_and_leaves_the_runs(tmp_path: Path) -> None:
