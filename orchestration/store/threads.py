@@ -1,5 +1,6 @@
 """Threads in SQLite."""
 
+import asyncio
 import sqlite3
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -11,11 +12,12 @@ import orjson
 
 from operations.clock import iso_now
 from operations.database import Database, DatabaseError
+from operations.errors import StorageUnavailable
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.bounded import fetch
 from orchestration.store.checkpoint_rows import copy_thread_checkpoints
-from orchestration.store.gone_threads import delete_rest
+from orchestration.store.gone_threads import delete_part
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.terms import TooMuchMetadata, check_size, plain_terms, terms
 from orchestration.store.thread_conditions import SHOWN
@@ -57,6 +59,7 @@ class ThreadStore:
         self._database = database
         self._ttl = ttl
         self._values = ValueIndex(database)
+        self._deleting = asyncio.Lock()
 
     def get(self, thread_id: str, visible: Visible = None) -> sqlite3.Row | None:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
@@ -117,8 +120,16 @@ class ThreadStore:
         await self._database.write(partial(_show, thread_id, state))
 
     async def delete(self, thread_id: str, visible: Visible = None) -> bool:
-        """Delete a thread with its runs and checkpoints; False if there is none."""
-        return await self._database.write(partial(_delete, thread_id, visible))
+        """Delete a thread with its runs and checkpoints; False if there is none.
+
+        It is gone at once. What of it cannot be deleted at the moment is left to the sweeper.
+        """
+        if not await self._database.write(partial(_delete, thread_id, visible)):
+            return False
+        with suppress(StorageUnavailable):
+            while await self._delete_part(thread_id):
+                pass
+        return True
 
     async def copy(
         self,
@@ -161,6 +172,10 @@ class ThreadStore:
             SearchTooWide: it took too long.
         """
         return await self._database.read((await self._search(query)).count)
+
+    async def _delete_part(self, thread_id: str) -> bool:
+        async with self._deleting:  # parts that wait together would make one long transaction
+            return await self._database.write(partial(delete_part, thread_id), synced=False)
 
     async def _search(self, query: ThreadQuery) -> ThreadSearch:
         """Return the search for ``query``, by the index of values if nothing else narrows it."""
@@ -232,7 +247,6 @@ def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) ->
     if metadata is None or not sees(visible, metadata):
         return False
     delete_thread(connection, thread_id)
-    delete_rest(connection, thread_id)
     return True
 
 

@@ -1,6 +1,9 @@
 """The thread store: found by what they hold, shown as busy while they are."""
 
+import asyncio
+import sqlite3
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Failure, Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
+from orchestration.store.gone_threads import PART
 from orchestration.store.thread_rows import delete_thread
 from orchestration.store.thread_search import ThreadQuery
 from orchestration.store.threads import ThreadExists
@@ -61,6 +65,28 @@ async def test_nothing_is_there_of_a_thread_that_is_gone_whatever_is_left_of_it(
         await shelf.threads.create("thread", {})
         again = (await shelf.runs.of_thread("thread", None, 10, 0), await shelf.checkpoints())
         assert (again, await shelf.events.after("a", 0)) == (([], 0), [])
+
+
+async def test_no_write_waits_for_more_than_a_part_of_the_threads_that_are_deleted(
+    tmp_path: Path,
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        threads = [f"thread {number}" for number in range(4)]
+        for thread_id in threads:
+            await shelf.threads.create(thread_id, {})
+            await shelf.checkpoints_at(thread_id, 3 * PART)
+        deleting = asyncio.gather(*map(shelf.threads.delete, threads))
+        left = [12 * PART]
+        while not deleting.done():
+            left.append(await shelf.database.write(_count_checkpoints))
+        assert await deleting == [True] * 4
+        left.append(await shelf.database.write(_count_checkpoints))
+    assert left[-1] == 0
+    assert max(before - after for before, after in pairwise(left)) <= PART
+
+
+def _count_checkpoints(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
 
 
 async def test_a_copy_takes_the_checkpoints_and_leaves_the_runs(tmp_path: Path) -> None:
