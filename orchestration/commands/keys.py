@@ -1,7 +1,10 @@
 """``masterloop keys``: API keys, beside a running service or without one."""
 
 import getpass
+import os
 import re
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -48,7 +51,8 @@ def create(
     until = None if expires is None else _moment(expires)
     folder = _folder()
     first = not folder.exists
-    key, token = folder.create(owner, scope, until)
+    with _disk_errors_told():
+        key, token = folder.create(owner, scope, until)
     _write_down("made", key.key_id)
     typer.echo(as_json({**_shown(key), "key": token}) if json else token)
     if first:
@@ -77,7 +81,9 @@ def list_keys(*, json: Json = False) -> None:
 @app.command()
 def revoke(key_id: Annotated[str, typer.Argument(help="The id, as listed.")]) -> None:
     """Let a key be none from now on, also for a service that runs."""
-    if not _folder().revoke(key_id):
+    with _disk_errors_told():
+        revoked = _folder().revoke(key_id)
+    if not revoked:
         give_up(f"there is no key {key_id}. See them with: masterloop keys ls")
     _write_down("revoked", key_id)
     typer.echo(f"revoked {key_id}")
@@ -94,13 +100,28 @@ def _data_folder() -> "Path":
         return load_settings().data_dir
 
 
+@contextmanager
+def _disk_errors_told() -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        give_up(f"the keys cannot be changed: {error}")
+
+
 def _write_down(change: Literal["made", "revoked"], key_id: str) -> None:
     """Tell the audit. A key that is to be revoked is, whatever the disk says."""
-    event = KeyChanged(change, key_id, getpass.getuser())
+    event = KeyChanged(change, key_id, _account())
     try:
         write_down(_data_folder() / FOLDER, event)
     except OSError as error:
         typer.echo(f"Warning: the audit trail does not tell of this: {error}", err=True)
+
+
+def _account() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a uid without an account, as containers have; OSError from 3.13
+        return f"uid {os.getuid()}"
 
 
 def _shown(key: "ApiKey") -> dict[str, str | None]:

@@ -2,15 +2,18 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from operations.keys import KeyFolder
+from operations.telemetry.trail import FOLDER, read_trail
 from orchestration.cli import app
 
 DATA = Path(".masterloop")
+UNNAMED = 54_321  # a uid that no account has
 
 
 @pytest.fixture
@@ -20,6 +23,19 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
         if name.startswith("MASTERLOOP_"):
             monkeypatch.delenv(name)
     return CliRunner(env={"TERM": "dumb", "COLUMNS": "200"})
+
+
+@pytest.fixture
+def _unnamed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be somebody whom no account names, as in a container that is started with a uid."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be somebody else")
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    user = os.getuid()
+    os.setreuid(UNNAMED, -1)
+    yield
+    os.setreuid(user, -1)
 
 
 def test_a_key_is_printed_once_and_listed_without_its_secret(cli: CliRunner) -> None:
@@ -51,6 +67,27 @@ def test_a_key_is_revoked_by_its_id(cli: CliRunner) -> None:
     again = cli.invoke(app, ["keys", "revoke", made["key_id"]])
     assert again.exit_code == 1
     assert "masterloop keys ls" in again.stderr
+
+
+@pytest.mark.usefixtures("_unnamed")
+def test_whoever_has_no_name_is_told_by_their_uid(cli: CliRunner) -> None:
+    made = json.loads(cli.invoke(app, ["keys", "create", "--owner", "a", "--json"]).stdout)
+    assert KeyFolder(DATA).verify(made["key"]) is not None
+    assert cli.invoke(app, ["keys", "revoke", made["key_id"]]).exit_code == 0
+    assert [entry["account"] for entry in read_trail(DATA / FOLDER)] == [f"uid {UNNAMED}"] * 2
+
+
+@pytest.mark.parametrize("command", [["create", "--owner", "a"], ["revoke", "0" * 16]])
+def test_a_folder_that_cannot_be_used_is_told(
+    cli: CliRunner, monkeypatch: pytest.MonkeyPatch, command: list[str]
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("MASTERLOOP_DATA_DIR", "file/data")
+    result = cli.invoke(app, ["keys", *command])
+    assert result.exit_code == 1
+    assert (
+        "the keys cannot be changed: [Errno 20] Not a directory: 'file/data/keys" in result.stderr
+    )
 
 
 @pytest.mark.parametrize("expires", ["soon", "1y", "2001-01-01"])
