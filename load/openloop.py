@@ -27,6 +27,7 @@ from load.wire import Answer, Client, request
 PATIENCE = 60.0  # seconds for an answer
 CONNECTIONS = 4_096
 REFUSALS = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+FAILURES = (b'"__error__"', b"event: error")  # how a run that failed is told, with status 200
 PERCENTS = (50.0, 90.0, 99.0, 99.9, 100.0)
 
 
@@ -89,10 +90,12 @@ class OpenLoop:
 
 
 def judged(due: float, answer: Answer) -> Arrival:
-    """Return what came of a request; a refusal has to say when to come again."""
+    """Return what came of a request: its run succeeds, or a refusal says when to come again."""
     outcome: Outcome = "failed"
     problem = ""
-    if answer.status == HTTPStatus.OK:
+    if answer.status == HTTPStatus.OK and any(failure in answer.body for failure in FAILURES):
+        problem = "the run failed"
+    elif answer.status == HTTPStatus.OK:
         outcome = "done"
     elif answer.status in REFUSALS and answer.retry_after is not None:
         outcome = "refused"

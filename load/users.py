@@ -168,8 +168,10 @@ class Priorities(User):
     def act(self) -> None:
         """Run one."""
         priority = random.choice((0, 5, 10))
+        name = f"wait, priority {priority}"
         body = {"assistant_id": "sleeping", "input": {"seconds": SHORT}, "priority": priority}
-        self.ask("POST", "/runs/wait", f"wait, priority {priority}", body)
+        found = self.ask("POST", "/runs/wait", name, body)
+        self.expect(found.get("done") == 1, name, found)
 
 
 class Approving(User):

@@ -108,6 +108,24 @@ async def test_a_refusal_that_does_not_say_when_to_come_again_is_a_failure(
     assert arrival.outcome == outcome
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"__error__":{"error":"ValueError","message":"no"}}',
+        b"event: metadata\r\ndata: {}\r\n\r\nevent: error\r\ndata: {}\r\n\r\n",
+    ],
+)
+async def test_a_run_that_failed_is_a_failure_though_its_request_is_answered_with_200(
+    body: bytes,
+) -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body))
+
+    async with serving(answer) as client:
+        (arrival,) = await met(client, 1, lambda _: None)
+    assert (arrival.outcome, arrival.problem) == ("failed", "the run failed")
+
+
 async def test_a_connection_that_breaks_is_a_failure_and_the_next_request_has_another() -> None:
     answered = 0
 

@@ -30,6 +30,12 @@ def test_every_scenario_of_ours_can_be_read(name: str) -> None:
     assert load_scenario(name).bounds
 
 
+@pytest.mark.parametrize("name", names())
+def test_every_scenario_of_ours_fails_where_the_service_does_not_end_in_order(name: str) -> None:
+    bound = load_scenario(name).bounds["exit_code"]
+    assert [code for code in (0, 1, 137, 143) if bound.holds(code)] == [143]
+
+
 def test_a_duration_that_is_given_goes_first_and_shortens_the_warm_up() -> None:
     whole, short = load_scenario("soak"), load_scenario("soak", 60)
     assert (short.duration, short.warm_up) == (60, 60 * whole.warm_up / whole.duration)
