@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
-from dotenv import load_dotenv
+from dotenv import dotenv_values, load_dotenv
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, model_validator
 from pydantic_core import ErrorDetails
 
@@ -149,6 +149,7 @@ def load_manifest(path: Path | str = DEFAULT_FILE) -> Manifest:
     except ValidationError as error:
         raise _in_words(file, document, error) from None
     _require_paths(manifest)
+    _refuse_settings(manifest)
     return manifest
 
 
@@ -205,6 +206,25 @@ def _require_paths(manifest: Manifest) -> None:
                 f'there is no folder "{dependency}" in {manifest.folder}',
                 'Name a folder with Python code, such as ".", or an installed package.',
             )
+
+
+def _refuse_settings(manifest: Manifest) -> None:
+    """Refuse what is read before ``env`` is, unless the environment has it anyway."""
+    if isinstance(manifest.env, str):
+        file = manifest.folder / manifest.env
+        given = {name: f"{file}: {name}" for name in dotenv_values(file)}
+    else:
+        given = {name: f"{manifest.file}: env.{name}" for name in manifest.env}
+    for name, where in given.items():
+        if name.upper().startswith("MASTERLOOP_") and name not in os.environ:
+            from operations.settings import EXTRA_VARIABLES  # noqa: PLC0415 - slow, for workers
+
+            if name not in EXTRA_VARIABLES:
+                raise ConfigurationError(
+                    where,
+                    "settings of the service are not read from here",
+                    "Set it in the environment of the process.",
+                )
 
 
 def _in_words(file: Path, document: object, error: ValidationError) -> ConfigurationError:

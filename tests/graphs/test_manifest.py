@@ -240,3 +240,25 @@ def test_an_env_table_sets_what_the_environment_does_not_have(
     monkeypatch.setenv("MANIFEST_OLD", "environment")
     apply_environment(load_manifest(write(env={"MANIFEST_NEW": "t", "MANIFEST_OLD": "t"})))
     assert (os.environ["MANIFEST_NEW"], os.environ["MANIFEST_OLD"]) == ("t", "environment")
+
+
+SETTINGS = (
+    "settings of the service are not read from here. Set it in the environment of the process."
+)
+
+
+@pytest.mark.parametrize("name", ["MASTERLOOP_WORKERS", "MASTERLOOP_WROKERS", "masterloop_workers"])
+def test_a_setting_of_the_service_that_env_gives_is_refused_where_it_would_do_nothing(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".env").write_text(f"KEY=x\n{name}=2\n")
+    assert refusal(write(env={name: "2"})) == f"langgraph.json: env.{name}: {SETTINGS}"
+    assert refusal(write(env=".env")) == f"{tmp_path / '.env'}: {name}: {SETTINGS}"
+    monkeypatch.setenv(name, "2")  # by whoever starts the service with the same file
+    load_manifest(write(env=".env"))
+
+
+def test_the_key_with_which_a_graph_calls_a_service_may_come_from_env(write: Write) -> None:
+    apply_environment(load_manifest(write(env={"MASTERLOOP_API_KEY": "ml_x"})))
+    assert os.environ["MASTERLOOP_API_KEY"] == "ml_x"
