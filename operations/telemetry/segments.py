@@ -108,10 +108,22 @@ def read_segments(folder: Path) -> Iterator[bytes]:
     """Yield all whole entries of a folder, those of one segment after those of the other.
 
     What a writer is writing at this moment may be left out.
+
+    Raises:
+        PermissionError: some segments may not be read; all others were.
     """
+    refused: list[str] = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        with suppress(FileNotFoundError):  # forgotten meanwhile
-            yield from _entries(path.read_bytes())
+        try:
+            data = path.read_bytes()
+        except FileNotFoundError:  # forgotten meanwhile
+            continue
+        except PermissionError:  # another user's
+            refused.append(str(path))
+            continue
+        yield from _entries(data)
+    if refused:
+        raise PermissionError(f"{', '.join(refused)} may not be read")
 
 
 def _entries(data: bytes) -> Iterator[bytes]:

@@ -125,7 +125,11 @@ def write_down(folder: Path, event: object) -> None:
 
 
 def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
-    """Yield the entries of a trail, whoever writes it at the same time."""
+    """Yield the entries of a trail, whoever writes it at the same time.
+
+    Raises:
+        PermissionError: some segments may not be read; the entries of all others were yielded.
+    """
     for entry in read_segments(folder):
         with suppress(orjson.JSONDecodeError):  # whole, but not of our making
             yield orjson.loads(entry)

@@ -3,7 +3,7 @@
 import typer
 
 from operations.telemetry.trail import FOLDER, read_trail
-from orchestration.commands.terminal import as_json, configuration_errors_told
+from orchestration.commands.terminal import as_json, configuration_errors_told, give_up
 
 
 def audit() -> None:
@@ -12,5 +12,8 @@ def audit() -> None:
         from operations.settings import load_settings  # noqa: PLC0415 - pydantic
 
         folder = load_settings().data_dir / FOLDER
-    for entry in read_trail(folder):
-        typer.echo(as_json(entry))
+    try:
+        for entry in read_trail(folder):
+            typer.echo(as_json(entry))
+    except PermissionError as error:
+        give_up(f"this is not all: {error}")

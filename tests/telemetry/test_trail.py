@@ -12,11 +12,14 @@ from random import Random
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from operations.settings import PREFIX
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.record import Importance, Record
 from operations.telemetry.segments import SUFFIX, Segments, read_segments
 from operations.telemetry.trail import Trail, read_trail
+from orchestration.cli import app
 from tests.telemetry.sinks import until
 
 KILLS = 30
@@ -165,6 +168,23 @@ def test_what_another_user_has_written_is_left_alone_and_the_trail_goes_on(mode:
     assert theirs.stat().st_size == 9 + 2_048
     theirs.unlink()
     assert numbers(theirs.parent)[-1] == 20
+
+
+@pytest.mark.usefixtures("_no_privileges")
+def test_what_may_not_be_read_is_told_after_all_that_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{PREFIX}DATA_DIR", ".")
+    for number in (1, 2, 3):
+        trail = Trail(Path("audit"), total=1_024)
+        trail.take(trail.prepare(deeds(number)))
+        trail.close(0)
+    _, theirs, _ = sorted(Path("audit").iterdir())
+    theirs.chmod(0)
+    result = CliRunner().invoke(app, ["audit"])
+    assert [json.loads(line)["what"] for line in result.stdout.splitlines()] == [1, 3]
+    assert (result.exit_code, result.stderr) == (
+        1,
+        f"Error: this is not all: {theirs} may not be read\n",
+    )
 
 
 def test_beyond_its_size_the_oldest_goes(tmp_path: Path) -> None:
