@@ -248,7 +248,7 @@ async def demo(*, once: bool) -> int:
 
 
 async def main() -> int:
-    """Run the demo; SIGTERM ends it as Ctrl-C does."""
+    """Run the demo; SIGTERM ends it as Ctrl-C does, and so does the end of the terminal."""
     once = "--once" in sys.argv[1:] or os.environ.get("CI") == "true"
     loop, received = asyncio.get_running_loop(), list[signal.Signals]()
     work = asyncio.create_task(demo(once=once))
@@ -260,6 +260,8 @@ async def main() -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop, number)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        loop.add_signal_handler(signal.SIGHUP, stop, signal.SIGHUP)
     try:
         return await work
     except asyncio.CancelledError:

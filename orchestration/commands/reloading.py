@@ -40,11 +40,14 @@ class Supervisor:
         return self._process
 
     def pass_on(self, number: int, frame: FrameType | None) -> None:
-        """Handle a signal: it is the process's, and the last thing that is done."""
+        """Handle a signal: it is the process's, and the last thing that is done.
+
+        SIGHUP, which nobody there takes, is passed on as SIGTERM.
+        """
         del frame
         self.signalled.set()
         if self._process is not None:
-            self._process.send_signal(number)
+            self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
 def supervise(command: Sequence[str], folder: Path) -> int:
@@ -52,22 +55,31 @@ def supervise(command: Sequence[str], folder: Path) -> int:
 
     A process that ends by itself is started again at the next change: it may have been stopped
     by an error that the change puts right.
+
+    Raises:
+        OSError: the folder cannot be watched; no process is left.
     """
     supervisor = Supervisor(command)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, supervisor.pass_on)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
+        signal.signal(signal.SIGHUP, supervisor.pass_on)
     process = supervisor.start()
-    for changes in watch(
-        folder,
-        watch_filter=Sources(),
-        stop_event=supervisor.signalled,
-        step=QUIET,
-        raise_interrupt=False,
-    ):
-        names = ", ".join(sorted({Path(path).name for _, path in changes}))
-        typer.echo(f"Changed: {names}. Starting again.", err=True)
-        process.terminate()
+    try:
+        for changes in watch(
+            folder,
+            watch_filter=Sources(),
+            stop_event=supervisor.signalled,
+            step=QUIET,
+            raise_interrupt=False,
+        ):
+            names = ", ".join(sorted({Path(path).name for _, path in changes}))
+            typer.echo(f"Changed: {names}. Starting again.", err=True)
+            process.terminate()
+            process.wait()
+            process = supervisor.start()
+        code = process.wait()
+    finally:
+        process.terminate()  # does nothing to one that has ended
         process.wait()
-        process = supervisor.start()
-    code = process.wait()
     return 128 - code if code < 0 else code

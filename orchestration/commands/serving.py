@@ -74,8 +74,12 @@ def dev(
     command += ["--config", str(config)]
     command += ["--n-jobs-per-worker", str(jobs)] if jobs else []
     command += ["--insecure-open"] if known_open else []
-    out.print(f"Watching {config.resolve().parent} for changes.")
-    raise typer.Exit(supervise(command, config.resolve().parent))
+    folder = config.resolve().parent
+    out.print(f"Watching {folder} for changes.")
+    try:
+        raise typer.Exit(supervise(command, folder))
+    except OSError as error:
+        give_up(f"{folder} cannot be watched: {error}")
 
 
 def serve(

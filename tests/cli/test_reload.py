@@ -24,9 +24,9 @@ print('code', supervise([sys.executable, '-c', sys.argv[1]], Path(sys.argv[2])),
 
 
 @contextmanager
-def supervised(child: str, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def supervised(child: str, folder: Path, *through: str) -> Iterator["subprocess.Popen[str]"]:
     with subprocess.Popen(
-        [sys.executable, "-c", SUPERVISES, child, str(folder)],
+        [*through, sys.executable, "-c", SUPERVISES, child, str(folder)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -52,7 +52,10 @@ def change_until_restarted(process: "subprocess.Popen[str]", file: Path) -> None
     assert line(process.stdout) == "started"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)],
+)
 def test_a_signal_is_passed_on_and_ends_it(
     tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
@@ -60,6 +63,13 @@ def test_a_signal_is_passed_on_and_ends_it(
         assert line(process.stdout) == "started"
         process.send_signal(number)
         assert line(process.stdout) == f"code {code}"
+
+
+def test_under_nohup_the_end_of_the_terminal_means_nothing(tmp_path: Path) -> None:
+    with supervised(WAITS, tmp_path, "nohup") as process:
+        assert line(process.stdout) == "started"
+        process.send_signal(signal.SIGHUP)
+        change_until_restarted(process, tmp_path / "graph.py")
 
 
 def test_a_change_starts_it_again(tmp_path: Path) -> None:
@@ -117,6 +127,23 @@ def test_dev_reload_hands_its_arguments_to_the_process_it_watches(tmp_path: Path
         process.terminate()
     assert f"Watching {tmp_path} for changes.\n" in said
     assert any("/docs" in text for text in said)
+
+
+def test_where_nothing_can_be_watched_the_process_ends_and_an_error_says_so(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "none"
+    command = ["dev", "--reload", "--config", str(folder / "langgraph.json")]
+    result = subprocess.run(
+        [sys.executable, "-m", "orchestration", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert f"Error: {folder} cannot be watched: " in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_a_signal_before_the_start_ends_the_process_too() -> None:
