@@ -126,7 +126,7 @@ def _wait(
     for part in client.runs.stream(thread_id, assistant, stream_mode=modes, **arguments):
         match part.event:
             case "values":
-                result = part.data
+                result = part.data if isinstance(part.data, dict) else {"values": part.data}
             case "error":
                 result = {"__error__": part.data}
             case "updates" if "__interrupt__" in part.data:

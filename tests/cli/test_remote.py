@@ -161,6 +161,14 @@ def test_follow_shows_progress_apart_from_the_result() -> None:
     assert "xxx…\n" in result.stderr
 
 
+@pytest.mark.parametrize("values", [4, "a text", [1], None])
+def test_follow_takes_values_that_are_no_object_as_waiting_does(values: Any) -> None:
+    stream = events(("values", values))
+    with service({f"POST {HOME}/stream": stream, f"GET {HOME}/{RUN}": SUCCESS}) as server:
+        result = server.masterloop("run", "adder", "--follow")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, {"values": values})
+
+
 def test_follow_in_json_is_one_object_a_line() -> None:
     stream = events(("custom", {"page": "a"}), ("error", {"error": "E", "message": "m"}))
     with service({f"POST {HOME}/stream": stream, f"GET {HOME}/{RUN}": FAILED}) as server:
