@@ -55,7 +55,8 @@ def _change(pool: str, what: str, url: str, *, json: bool) -> None:
     if json:
         typer.echo(as_json(found))
         return
-    console().print(f"{found['pool']}: {found['state']}" + _because(found["reason"]))
+    said = f"{found['pool']}: {found['state']}" + _because(found["reason"])
+    console().print(said, markup=False)
 
 
 def _because(reason: str | None) -> str:

@@ -1,11 +1,10 @@
 """``masterloop messages``: send messages, look at mailboxes, put dead letters back."""
 
-from json import JSONDecodeError, loads
 from typing import Annotated, Any
 
 import typer
 
-from orchestration.commands.remote import DEFAULT_URL, Url, service_at
+from orchestration.commands.remote import DEFAULT_URL, Url, read_json, sendable, service_at
 from orchestration.commands.terminal import Json, as_json, console, print_table
 
 MAILBOXES = ("mailbox", "pending", "in_flight", "delivered", "dead", "oldest_pending", "trouble")
@@ -45,13 +44,13 @@ def send_message(
         "ttl": ttl,
     }
     with service_at(url) as client:
-        receipt: Any = client.http.post("/messages", json=body)
+        receipt: Any = client.http.post("/messages", json=sendable(body))
     if json:
         typer.echo(as_json(receipt))
         return
     again = " (it was sent before)" if receipt["duplicate"] else ""
     for mailbox, offset in receipt["offsets"].items():
-        console().print(f"{mailbox}: {receipt['id']} at {offset}{again}")
+        console().print(f"{mailbox}: {receipt['id']} at {offset}{again}", markup=False)
 
 
 @app.command("ls")
@@ -112,8 +111,8 @@ def requeue_dead_letters(
 
 def _parsed(content: str) -> Any:
     try:
-        return loads(content)
-    except JSONDecodeError:
+        return read_json(content)
+    except ValueError:
         return content
 
 

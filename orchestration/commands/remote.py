@@ -1,13 +1,15 @@
 """A running service, as the commands see it: a client, and errors in one sentence."""
 
+import json
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
+import orjson
 import typer
 
 from operations.ports import DEFAULT_PORT
-from orchestration.commands.terminal import give_up
+from orchestration.commands.terminal import MISUSED, give_up
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -44,6 +46,40 @@ def service_at(url: str) -> "Generator[SyncLangGraphClient]":
         give_up(f"no service answers at {url}. Start one with: masterloop dev")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         give_up(f"the connection to {url} failed: {str(error) or type(error).__name__}")
+    except orjson.JSONDecodeError:
+        give_up(f"what answers at {url} is no Masterloop: its answer is not JSON")
+
+
+def read_json(text: str) -> Any:
+    """Return the value of a JSON text; one that is too deep ends the command with exit code 2.
+
+    Raises:
+        ValueError: it is none, as one with NaN.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except RecursionError:
+        _cannot_be_sent()
+
+
+def sendable(value: Any) -> Any:
+    """Return ``value``, if it arrives as it is; else end the command with exit code 2."""
+    try:
+        arrives = orjson.loads(orjson.dumps(value)) == value
+    except TypeError:  # a number beyond 64 bits, half a surrogate pair, too many levels
+        arrives = False
+    if not arrives:
+        _cannot_be_sent()
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _cannot_be_sent() -> NoReturn:
+    why = "it is too deep, or has a number or a text that JSON does not carry"
+    give_up(f"the input cannot be sent: {why}", MISUSED)
 
 
 def _reason(error: "httpx.HTTPStatusError") -> str:

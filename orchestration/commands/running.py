@@ -1,13 +1,12 @@
 """``masterloop run``: submit one run to a running service and wait for it."""
 
-import json as jsonlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestration.commands.remote import DEFAULT_URL, Url, service_at
+from orchestration.commands.remote import DEFAULT_URL, Url, read_json, sendable, service_at
 from orchestration.commands.terminal import FAILED, MISUSED, Json, as_json, console, give_up
 
 if TYPE_CHECKING:
@@ -55,10 +54,10 @@ def read_input(text: str) -> Any:
     """Return the JSON that an argument gives, names as ``@file``, or leaves to stdin with ``-``."""
     try:
         if text == "-":
-            return jsonlib.load(sys.stdin)
+            return sendable(read_json(sys.stdin.read()))
         if text.startswith("@"):
-            return jsonlib.loads(Path(text[1:]).read_text(encoding="utf-8"))
-        return jsonlib.loads(text)
+            return sendable(read_json(Path(text[1:]).read_text(encoding="utf-8")))
+        return sendable(read_json(text))
     except OSError as error:
         give_up(f"{text[1:]}: {error.strerror}", MISUSED)
     except ValueError as error:

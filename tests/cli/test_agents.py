@@ -48,12 +48,12 @@ def test_without_pools_it_says_so() -> None:
 
 
 def test_drain_and_restart_say_what_state_the_pool_is_in() -> None:
-    drained = {**DETAILS, "state": "drained", "reason": "it lends no agents; 1 still at work"}
+    drained = {**DETAILS, "state": "drained", "reason": "it lends no agents; 1 at work [/x]"}
     healthy = {**DETAILS, "state": "healthy", "reason": None}
     answers = {"POST /agents/readers/drain": drained, "POST /agents/readers/restart": healthy}
     with service(answers) as server:
         assert server.masterloop("agents", "drain", "readers").stdout == (
-            "readers: drained (it lends no agents; 1 still at work)\n"
+            "readers: drained (it lends no agents; 1 at work [/x])\n"
         )
         assert server.masterloop("agents", "restart", "readers").stdout == "readers: healthy\n"
         found = json.loads(server.masterloop("agents", "restart", "readers", "--json").stdout)

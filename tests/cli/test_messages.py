@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from tests.cli.test_remote import Refusal, service
+import pytest
+
+from tests.cli.test_remote import UNSENDABLE, Refusal, service
 
 BOX = {"mailbox": "post", "pending": 3, "in_flight": 1, "delivered": 9, "dead": 2, "trouble": None}
 DEAD = {
@@ -44,6 +46,25 @@ def test_send_says_where_the_message_is() -> None:
         found = json.loads(server.masterloop("messages", "send", "post", "1", "--json").stdout)
     assert said == "post: a at 7 (it was sent before)\n"
     assert found == receipt
+
+
+@pytest.mark.parametrize("content", ["NaN", '{"n": Infinity}', "{"])
+def test_what_is_not_json_is_sent_as_a_text(content: str) -> None:
+    receipt = {"id": "[/x]", "offsets": {"post": 7}, "duplicate": False}
+    with service({"POST /messages": receipt}) as server:
+        result = server.masterloop("messages", "send", "post", content, "--id", "[/x]")
+        ((_, sent),) = server.asked
+    assert (sent["content"], sent["id"]) == (content, "[/x]")
+    assert (result.exit_code, result.stdout) == (0, "post: [/x] at 7\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [*([text] for text in UNSENDABLE), ["half \udcff"], ["1", "--ttl", "nan"]]
+)
+def test_what_cannot_be_sent_is_not_sent_as_something_else(arguments: list[str]) -> None:
+    with service({}) as server:
+        result = server.masterloop("messages", "send", "post", *arguments)
+    assert (result.exit_code, "cannot be sent" in result.stderr, server.asked) == (2, True, [])
 
 
 def test_dead_letters_are_listed_and_requeued() -> None:

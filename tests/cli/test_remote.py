@@ -21,6 +21,7 @@ HOME = f"/threads/{THREAD}/runs"
 CREATED = {"Content-Location": f"{HOME}/{RUN}"}
 SUCCESS = {"run_id": RUN, "thread_id": THREAD, "status": "success", "created_at": "2026-11-20"}
 FAILED = {**SUCCESS, "status": "error"}
+UNSENDABLE = ["1e999", "18446744073709551616", r'"\ud800"', "[" * 100_000 + "]" * 100_000]
 THREADS = {"POST /threads": {"thread_id": THREAD}}
 
 
@@ -127,7 +128,13 @@ def test_run_takes_its_input_from_a_file_or_stdin(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"), [("{", "the input is not JSON"), ("@none.json", "none.json: No such")]
+    ("text", "complaint"),
+    [
+        ("{", "the input is not JSON"),
+        ("@none.json", "none.json: No such"),
+        ('{"n": NaN}', "the input is not JSON: NaN"),
+        *[(text, "the input cannot be sent") for text in UNSENDABLE],
+    ],
 )
 def test_an_input_that_cannot_be_read_ends_with_2(text: str, complaint: str) -> None:
     result = CliRunner().invoke(app, ["run", "digest", text])
@@ -293,6 +300,13 @@ def test_without_a_service_the_error_names_the_url_and_the_command() -> None:
         1,
         f"Error: no service answers at {url}. Start one with: masterloop dev\n",
     )
+
+
+def test_what_answers_and_is_none_of_ours_is_told() -> None:
+    with service({"GET /runs": Events("<html>")}) as server:
+        result = server.masterloop("runs", "ls")
+    assert result.exit_code == 1
+    assert "is no Masterloop: its answer is not JSON" in result.stderr
 
 
 def test_an_address_that_is_none_is_told() -> None:
