@@ -9,8 +9,9 @@ from typing import Any, cast
 
 from starlette.responses import Response
 from starlette.types import Scope
-from uvicorn._types import ASGI3Application
+from uvicorn._types import ASGI3Application, ASGISendEvent
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from orchestration.api.door import TurnAway
 from orchestration.api.problems import Problem, respond
@@ -186,6 +187,18 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         elif left:
             self._expect_taken()
+
+
+class WebSocketConnection(WebSocketsSansIOProtocol):
+    """uvicorn's, but one that is refused with an answer has had its handshake.
+
+    uvicorn logs it as an error of the application, which had not answered at all.
+    """
+
+    async def send(self, message: ASGISendEvent) -> None:
+        await super().send(message)
+        if self.close_sent:
+            self.handshake_complete = True
 
 
 def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -24,7 +24,7 @@ from operations.logs import configure_logs
 from operations.settings import Settings
 from operations.shutdown import Shutdown, Step, Tier
 from orchestration.api.door import TurnAway
-from orchestration.connection import PATIENCE, Connection
+from orchestration.connection import PATIENCE, Connection, WebSocketConnection
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.graphs.node_tasks import whereabouts
 from orchestration.loop.master import MasterLoop
@@ -250,7 +250,7 @@ def uvicorn_config(
         http=cast(
             "type[asyncio.Protocol]", partial(Connection, patience=patience, turn_away=turn_away)
         ),
-        ws="websockets-sansio",
+        ws=WebSocketConnection,
         ws_max_size=_MESSAGE_BYTES,
         ws_per_message_deflate=False,
         proxy_headers=False,

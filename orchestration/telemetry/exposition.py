@@ -1,6 +1,7 @@
 """What a scrape gets: the text of all metrics, made in a thread."""
 
 import gzip
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -8,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 
 import anyio
+import structlog
 
 from operations.errors import ConfigurationError
 from operations.handover import computing
@@ -15,6 +17,8 @@ from operations.handover import computing
 FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _LEVEL = 1  # of compression: most of the gain for little of the time
 _PATIENCE = 10.0  # seconds that a client on the port of its own may take to ask, and to read
+
+_log = structlog.get_logger("masterloop")
 
 
 class Exposition:
@@ -40,7 +44,7 @@ class Exposition:
             yield
             return
         try:
-            server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self._made))
+            server = _Server(("127.0.0.1", port), _handler(self._made))
         except OSError as error:
             where = "MASTERLOOP_ADMIN_PORT"
             problem = f"cannot listen on 127.0.0.1:{port}: {error.strerror}"
@@ -60,6 +64,12 @@ class Exposition:
         with self._turn, computing:
             text = self._text()
         return gzip.compress(text, _LEVEL) if compressed else text
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:  # noqa: ARG002
+        if not isinstance(sys.exception(), ConnectionError):  # the scraper has gone
+            _log.exception("a scrape failed")
 
 
 def _handler(made: Callable[[bool], bytes]) -> type[BaseHTTPRequestHandler]:

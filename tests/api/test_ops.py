@@ -124,8 +124,12 @@ async def test_only_what_is_asked_for_is_told_over_a_websocket(tmp_path: Path) -
         ("/ops/stream?topics=everything", None, 422),
     ],
 )
-async def test_a_websocket_that_may_not_be_is_refused(
-    tmp_path: Path, path: str, origin: Any, status: int
+async def test_a_websocket_that_may_not_be_is_refused_which_is_no_error_of_the_service(
+    tmp_path: Path,
+    path: str,
+    origin: Any,
+    status: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with (
         open_play(tmp_path, "echo") as service,
@@ -135,6 +139,19 @@ async def test_a_websocket_that_may_not_be_is_refused(
         with pytest.raises(InvalidStatus) as refused:
             await connect(f"ws://{host}:{port}{path}", origin=origin)
     assert refused.value.response.status_code == status
+    assert not caplog.records
+
+
+async def test_an_application_that_leaves_a_websocket_without_an_answer_is_named_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def leave(scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    async with serving(leave) as (host, port), asyncio.timeout(15):
+        with pytest.raises(InvalidStatus):
+            await connect(f"ws://{host}:{port}/")
+    assert "without completing handshake" in caplog.text
 
 
 async def test_where_callers_are_known_only_operators_look(tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 import asyncio
 import gzip
 import re
+import socket
+import struct
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import anyio
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from operations.keys import KeyFolder
 from operations.telemetry.record import Importance, Record
@@ -120,6 +124,43 @@ async def test_there_is_a_port_for_scrapes_on_this_machine(tmp_path: Path) -> No
     async with httpx.AsyncClient() as client:
         with pytest.raises(httpx.ConnectError):
             await client.get(f"http://127.0.0.1:{port}/metrics")
+
+
+async def test_a_scrape_that_fails_on_that_port_is_in_the_log(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def text() -> bytes:
+        raise ValueError("no text")
+
+    port = free_port()
+    async with Exposition(text).listening(port), httpx.AsyncClient() as client:
+        with capture_logs() as logged, pytest.raises(httpx.RemoteProtocolError):
+            await client.get(f"http://127.0.0.1:{port}/metrics")
+    assert [entry["event"] for entry in logged] == ["a scrape failed"]
+    assert capsys.readouterr().err == ""
+
+
+async def test_a_scraper_that_goes_away_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    asked, gone = threading.Event(), threading.Event()
+
+    def text() -> bytes:
+        asked.set()
+        gone.wait(10)
+        return b"text"
+
+    port = free_port()
+    async with Exposition(text).listening(port):
+        with capture_logs() as logged:
+            with socket.create_connection(("127.0.0.1", port)) as scraper:
+                scraper.sendall(b"GET /metrics HTTP/1.1\r\n\r\n")
+                await anyio.to_thread.run_sync(asked.wait)
+                (answering,) = (
+                    one for one in threading.enumerate() if "process_request_thread" in one.name
+                )
+                scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            gone.set()
+            await anyio.to_thread.run_sync(answering.join)
+    assert (logged, capsys.readouterr().err) == ([], "")
 
 
 async def test_the_end_of_that_port_does_not_hold_the_event_loop_up() -> None:
