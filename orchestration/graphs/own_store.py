@@ -60,6 +60,8 @@ class OwnStore(BaseStore):
                 yield MatchCondition("prefix", (*self._owner, *one.path))
             else:
                 yield one
+                # The suffix is not to reach into the owner's name.
+                yield MatchCondition("prefix", (*self._owner, *["*"] * len(one.path)))
 
     def _outside(self, results: Sequence[Result]) -> list[Result]:
         return [self._bared(result) for result in results]
