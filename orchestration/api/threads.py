@@ -183,7 +183,7 @@ async def copy_thread(call: Call) -> Response:
 async def prune_threads(call: Call, body: ThreadsPrune) -> Response:
     """Delete threads, or all of their checkpoints but the latest."""
     threads = call.backend.threads
-    asked = [str(thread_id) for thread_id in body.thread_ids]
+    asked = list(dict.fromkeys(map(str, body.thread_ids)))
     if body.strategy == "delete":
         pruned = await delete_threads(call, asked)
     else:
@@ -253,6 +253,8 @@ async def _pruned(call: Call, thread_id: str) -> bool:
 async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
     """Delete threads of the caller with their runs, which are stopped first; return which.
 
+    Others may have been deleted when it raises, and none still is then.
+
     Raises:
         ThreadBusy: the state of one is being updated.
         LoopError, StorageUnavailable: a run on one does not end.
@@ -261,8 +263,12 @@ async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
     for start in range(0, len(thread_ids), _AT_ONCE):
         page = thread_ids[start : start + _AT_ONCE]
         own = await call.backend.threads.among(page, call.visible)
-        found = await asyncio.gather(*(_delete(call, one) for one in page if one in own))
-        deleted += [thread_id for thread_id in found if thread_id is not None]
+        deletions = [_delete(call, one) for one in page if one in own]
+        for ended in await asyncio.gather(*deletions, return_exceptions=True):
+            if isinstance(ended, BaseException):
+                raise ended
+            if ended is not None:
+                deleted.append(ended)
     return deleted
 
 

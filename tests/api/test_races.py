@@ -214,6 +214,21 @@ async def test_a_thread_that_is_being_updated_is_not_deleted(tmp_path: Path) -> 
     assert (busy.status_code, deleted.status_code) == (409, 204)
 
 
+async def test_nothing_is_still_being_deleted_when_a_prune_answers_that_a_thread_is_not(
+    tmp_path: Path,
+) -> None:
+    async with open_both(tmp_path, "holder") as (service, client):
+        updated, works = [await new_thread(client) for _ in range(2)]
+        await new_run(client, works, "holder", "beside one that is not deleted")
+        await plays.gates["beside one that is not deleted"].reached.wait()
+        with service.loop.hold(updated):
+            body = {"thread_ids": [updated, works]}
+            refused = await client.post("/threads/prune", json=body)
+            left = [await client.get(f"/threads/{one}") for one in (updated, works)]
+    assert refused.status_code == 409
+    assert [answer.status_code for answer in left] == [200, 404]
+
+
 async def test_who_undoes_a_run_that_is_about_to_end_hears_that_it_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -209,6 +209,14 @@ async def test_pruning_keeps_the_latest_checkpoint_or_nothing(tmp_path: Path) ->
     assert gone.status_code == 404
 
 
+@pytest.mark.parametrize("strategy", ["keep_latest", "delete"])
+async def test_a_thread_that_is_named_twice_is_pruned_once(tmp_path: Path, strategy: str) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        body = {"thread_ids": [await new_thread(client)] * 3, "strategy": strategy}
+        pruned = await client.post("/threads/prune", json=body)
+    assert (pruned.status_code, pruned.json()) == (200, {"pruned_count": 1})
+
+
 async def test_deleting_a_thread_stops_what_works_and_waits_on_it(tmp_path: Path) -> None:
     async with open_client(tmp_path, "holder") as client:
         thread_id = await new_thread(client)
