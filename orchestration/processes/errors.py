@@ -9,6 +9,7 @@ from agents import errors as agents
 from agents.network import errors as messages
 from operations import database_errors as database
 from operations.surrogates import without_surrogates
+from orchestration.store.bounded import SearchTooWide
 from orchestration.store.checkpoints import Fenced
 from orchestration.store.item_filters import FilterRefused
 from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
@@ -48,6 +49,7 @@ _KNOWN: dict[str, type[Exception]] = {
         Fenced,
         FilterRefused,
         InvalidNamespaceError,
+        SearchTooWide,
         TooManyTexts,
         *vars(builtins).values(),
     )

@@ -17,7 +17,7 @@ class SearchTooWide(Exception):
     def __init__(self) -> None:
         super().__init__(
             f"the search was given up after {PATIENCE:g} s, as no index answers it: ask also for "
-            "values of metadata, a status or ids that fewer have"
+            "values of metadata, a status or ids that fewer have, or below a longer namespace"
         )
 
 

@@ -1,9 +1,12 @@
 """Namespaces of items: how they are kept, and how they are listed without reading the items."""
 
 import sqlite3
+import time
 from collections.abc import Sequence
 
 from langgraph.store.base import ListNamespacesOp, MatchCondition
+
+from orchestration.store import bounded
 
 Namespace = tuple[str, ...]
 
@@ -37,11 +40,17 @@ def list_namespaces(
     """Return the namespaces in which something lives at ``at``, in their order.
 
     It goes from one namespace to the next through an index, however many items there are.
+
+    Raises:
+        SearchTooWide: it took too long.
     """
+    deadline = time.monotonic() + bounded.PATIENCE
     conditions = op.match_conditions or ()
     place, end = below(_common(conditions))
     found: list[Namespace] = []
     while len(found) < op.offset + op.limit:
+        if time.monotonic() > deadline:
+            raise bounded.SearchTooWide
         row = connection.execute(_NEXT, (place, end, at)).fetchone()
         if row is None:
             break

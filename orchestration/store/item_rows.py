@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from orchestration.store.bounded import fetch
 from orchestration.store.item_filters import Condition, filter_conditions
 from orchestration.store.item_namespaces import Namespace, below
 
@@ -116,9 +117,14 @@ class Search:
         return " AND ".join(conditions), parameters
 
     def page(self, limit: int, offset: int, connection: sqlite3.Connection) -> list[sqlite3.Row]:
-        """Return the items, those that were last put first."""
+        """Return the items, those that were last put first.
+
+        Raises:
+            FilterRefused: the filter says what none can.
+            SearchTooWide: it took too long.
+        """
         sql, parameters = self.statement(connection)
-        return connection.execute(sql, [*parameters, limit, offset]).fetchall()
+        return fetch(connection, sql, [*parameters, limit, offset])
 
     def statement(self, connection: sqlite3.Connection) -> Condition:
         """Return what finds a page, but for the limit and the offset.

@@ -1,8 +1,10 @@
 """Namespaces are listed as LangGraph lists them, without a look at their items."""
 
+import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -10,7 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from langgraph.store.base import ListNamespacesOp, MatchCondition
 
+from operations.database import READERS
 from operations.migrations import load_migrations, migrate
+from orchestration.store import bounded
+from orchestration.store.bounded import SearchTooWide
 from orchestration.store.item_namespaces import as_text, from_text, list_namespaces
 from tests.store.items import open_items
 
@@ -89,3 +94,40 @@ def _fits(pattern: tuple[str, ...], namespace: tuple[str, ...]) -> bool:
 @given(paths)
 def test_a_namespace_comes_back_as_it_was_kept(namespace: tuple[str, ...]) -> None:
     assert from_text(as_text(namespace)) == namespace
+
+
+async def test_a_list_that_takes_too_long_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_items(tmp_path) as shop:
+        for namespace in NAMESPACES:
+            await shop.store.aput(namespace, "k", {})
+        monkeypatch.setattr(bounded, "PATIENCE", 0.0)
+        with pytest.raises(SearchTooWide, match="or below a longer namespace"):
+            await shop.store.alist_namespaces(suffix=("nobody",))
+
+
+async def test_long_lists_hold_up_no_other_reads(tmp_path: Path) -> None:
+    begun, opened = Event(), Event()
+
+    class Slow(str):
+        """A label that is long in being compared."""
+
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            begun.set()
+            opened.wait()
+            return super().__eq__(other)
+
+    async with open_items(tmp_path) as shop, asyncio.TaskGroup() as lists, asyncio.timeout(10):
+        await shop.store.aput(("a",), "k", {})
+        try:
+            for _ in range(READERS):
+                lists.create_task(shop.store.alist_namespaces(suffix=(Slow("a"),)))
+            await asyncio.to_thread(begun.wait)
+            found = await shop.store.asearch(("a",))
+        finally:
+            opened.set()
+    assert [item.key for item in found] == ["k"]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from langgraph.store.base import GetOp, InvalidNamespaceError, PutOp, SearchOp
 
+from orchestration.store import bounded
+from orchestration.store.bounded import SearchTooWide
 from orchestration.store.item_filters import FilterRefused
 from orchestration.store.item_rows import Search
 from tests.store.items import open_items
@@ -146,6 +148,18 @@ def _steps(connection: sqlite3.Connection) -> int:
         return 0
 
     connection.set_progress_handler(step, 10)
-    Search(("n",), {}, 0.0).page(10, 0, connection)
+    sql, parameters = Search(("n",), {}, 0.0).statement(connection)
+    connection.execute(sql, [*parameters, 10, 0]).fetchall()
     connection.set_progress_handler(None, 0)
     return taken
+
+
+async def test_a_search_that_has_too_much_to_look_through_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_items(tmp_path) as shop:
+        await shop.store.abatch([PutOp(("n", str(number)), "k", {}) for number in range(10)])
+        monkeypatch.setattr(bounded, "PATIENCE", 0.0)
+        monkeypatch.setattr(bounded, "STEPS", 1)
+        with pytest.raises(SearchTooWide, match="or below a longer namespace"):
+            await shop.store.asearch(("n",), filter={"a": 1})
