@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from operator import mul
 from typing import TypeAlias
 
+import anyio
+import anyio.to_thread
 from langchain_core.embeddings import Embeddings
-from langgraph.store.base import PutOp, get_text_at_path
+from langgraph.store.base import PutOp, get_text_at_path, tokenize_path
 
 from orchestration.store.item_rows import COLUMNS, Search
 
 _TEXTS = 256  # that one item may be found by
+_CHARACTERS = 16 * 1024**2  # that these may have together
 _FLOAT = 4  # bytes
 
 Name: TypeAlias = tuple[str, str]
@@ -24,10 +27,10 @@ class EmbeddingFailed(Exception):
 
 
 class TooManyTexts(ValueError):
-    """An item is to be found by more texts than one may have."""
+    """An item is to be found by more texts than one may have, or by longer ones."""
 
-    def __init__(self, found: int) -> None:
-        super().__init__(f"{found} texts are to be indexed, and an item can have {_TEXTS} at most")
+    def __init__(self, found: str, most: int) -> None:
+        super().__init__(f"{found} are to be indexed, and an item can have {most} at most")
 
 
 class MeaningIndex:
@@ -38,6 +41,7 @@ class MeaningIndex:
         self._embeddings = embeddings
         self._dims = dims
         self._fields = fields
+        self._reading = anyio.CapacityLimiter(1)  # Python's work, which is no faster side by side
 
     async def of_query(self, query: str) -> bytes:
         """Return the vector of a query.
@@ -55,10 +59,15 @@ class MeaningIndex:
         """Return the vectors of the texts of items, by the path of each.
 
         Raises:
-            TooManyTexts: an item has more than it may have.
+            TooManyTexts: an item has more than it may have, or longer ones.
             EmbeddingFailed: the user's function did.
         """
-        texts = {name: self._texts(op) for name, op in puts.items()}
+        indexed = {name: op for name, op in puts.items() if op.index is not False}
+        if not indexed:
+            return {}
+        # Neither on the event loop, as values may be large, nor in the threads of its default
+        # executor: all of them may be taken by sync nodes, which wait for this.
+        texts = await anyio.to_thread.run_sync(self._texts, indexed, limiter=self._reading)
         distinct = list(dict.fromkeys(text for named in texts.values() for text in named.values()))
         if not distinct:
             return {}
@@ -117,16 +126,21 @@ class MeaningIndex:
                 scores[item_id] = score
         return scores
 
-    def _texts(self, op: PutOp) -> dict[str, str]:
-        if op.index is False:
-            return {}
+    def _texts(self, puts: Mapping[Name, PutOp]) -> dict[Name, dict[str, str]]:
+        return {name: self._texts_of(op) for name, op in puts.items()}
+
+    def _texts_of(self, op: PutOp) -> dict[str, str]:
         texts: dict[str, str] = {}
-        for path in self._fields if op.index is None else op.index:
-            found = get_text_at_path(op.value, path)
+        length = 0
+        for path in dict.fromkeys(self._fields if op.index is None else op.index or ()):
+            found = get_text_at_path(op.value, path if path == "$" else _tokens(path))
             many = len(found) > 1
             texts |= {f"{path}.{n}" if many else path: text for n, text in enumerate(found)}
-        if len(texts) > _TEXTS:
-            raise TooManyTexts(len(texts))
+            length += sum(map(len, found))
+            if len(texts) > _TEXTS:
+                raise TooManyTexts(f"{len(texts)} texts", _TEXTS)
+            if length > _CHARACTERS:
+                raise TooManyTexts(f"texts of {length} characters", _CHARACTERS)
         return texts
 
     def _vector(self, made: Sequence[float]) -> bytes:
@@ -143,6 +157,20 @@ class MeaningIndex:
         if not math.isfinite(length):
             raise EmbeddingFailed("it made a vector that is not finite")
         return array("f", [number / length for number in numbers] if length else numbers).tobytes()
+
+
+def _tokens(path: str) -> list[str]:
+    """Split a path, with each field once: LangGraph makes a text of every mention in ``{…}``."""
+    return [
+        _each_once(token) if token.startswith("{") and token.endswith("}") else token
+        for token in tokenize_path(path)
+    ]
+
+
+def _each_once(selection: str) -> str:
+    fields = [field.strip() for field in selection[1:-1].split(",")]
+    distinct = {tuple(tokenize_path(field)): field for field in fields}
+    return f"{{{','.join(distinct.values())}}}"
 
 
 def _failed(error: Exception) -> EmbeddingFailed:

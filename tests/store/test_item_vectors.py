@@ -6,11 +6,14 @@ import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from langchain_core.embeddings import Embeddings
-from langgraph.store.base import PutOp
+from langgraph.store.base import PutOp, get_text_at_path
 from langgraph.store.base.embed import ensure_embeddings
 
 from orchestration.store import item_vectors
@@ -226,6 +229,71 @@ async def test_an_item_has_no_more_texts_than_it_may(
     async with open_items(tmp_path, embeddings=ensure_embeddings(embed)) as shop:
         with pytest.raises(TooManyTexts, match="3 texts"):
             await shop.store.aput(("n",), "k", {"a": ["1", "2", "3"]}, index=["a[*]"])
+
+
+async def test_the_texts_of_an_item_have_no_more_characters_than_they_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_vectors, "_CHARACTERS", 5)
+    async with open_items(tmp_path, embeddings=ensure_embeddings(embed)) as shop:
+        await shop.store.aput(("n",), "k", {"a": "123", "b": "45"}, index=["a", "b"])
+        with pytest.raises(TooManyTexts, match="6 characters"):
+            await shop.store.aput(("n",), "k", {"a": "123", "b": "456"}, index=["a", "b"])
+        assert await shop.rows("item_vectors") == 2
+
+
+async def test_a_field_that_is_named_many_times_is_one_text(tmp_path: Path) -> None:
+    many = "{" + ",".join(["a", " a", "a."] * 40) + "}"
+    async with open_items(tmp_path, embeddings=ensure_embeddings(embed)) as shop:
+        await shop.store.aput(("n",), "k", {"a": [10]}, index=[many] * 64)
+        found = await shop.store.asearch(("n",), query="10")
+        vectors = await shop.rows("item_vectors")
+    assert [item.score for item in found] == pytest.approx([1])
+    assert vectors == 1
+
+
+steps = ["a", "b", "*", "[0]", "[-1]", "[*]", "{a,b}", "{b,a, a,a.,a.b}", "{a", "{}", "$", "."]
+paths = st.lists(st.sampled_from(steps), max_size=3).map("".join)
+parts = st.recursive(
+    st.none() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("ab"), inner),
+)
+
+
+@given(st.dictionaries(st.sampled_from("ab"), parts), paths)
+@example({"a": 1}, "$")
+@example({"a": [{"b": "x", "a": {"b": "y"}}]}, "a[*].{b,a, a,a.,a.b}")
+async def test_a_path_leads_to_what_langgraph_finds_there(value: dict[str, Any], path: str) -> None:
+    asked: list[str] = []
+
+    async def noted(texts: Sequence[str]) -> list[list[float]]:
+        asked.extend(texts)
+        return [[1.0, 0.0] for _ in texts]
+
+    index = MeaningIndex(ensure_embeddings(noted), dims=2, fields=("$",))
+    await index.of_items({("n.", "k"): PutOp(("n",), "k", value, index=[path])})
+    assert asked == list(dict.fromkeys(get_text_at_path(value, path)))
+
+
+async def test_an_item_whose_texts_are_long_in_being_found_holds_up_nobody(
+    tmp_path: Path,
+) -> None:
+    begun, opened = Event(), Event()
+
+    class Slow(dict[str, Any]):
+        def __getitem__(self, name: str) -> Any:
+            begun.set()
+            assert opened.wait(5), "nobody else has had a turn"
+            return super().__getitem__(name)
+
+    async with open_items(tmp_path, embeddings=ensure_embeddings(embed), fields=("a",)) as shop:
+        waiting = asyncio.create_task(shop.store.aput(("n",), "slow", Slow(a="0")))
+        await asyncio.to_thread(begun.wait)
+        await shop.store.aput(("n",), "quick", {"a": "0"}, index=False)
+        meanwhile = [item.key for item in await shop.store.asearch(("n",))]
+        opened.set()
+        await waiting
+    assert meanwhile == ["quick"]
 
 
 async def test_without_a_function_a_query_is_passed_over_as_by_langgraphs_stores(
