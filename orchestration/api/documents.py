@@ -134,14 +134,21 @@ def selected_state(state: Document, fields: Sequence[str] | None) -> Document:
     return chosen
 
 
-def extracted(document: Document, paths: Mapping[str, str] | None) -> Document:
-    """Return what ``paths`` (``values.a.b``, ``metadata.x[0]``) point to in a thread, by alias."""
-    whole = orjson.loads(orjson.dumps(document))
-    return {alias: _follow(whole, path) for alias, path in (paths or {}).items()}
+def extracted(document: Document, paths: Mapping[str, str]) -> Document:
+    """Return what ``paths`` (``values.a.b``, ``metadata.x[0]``) point to in a thread, by alias.
+
+    Large values are parsed for it, which may take long.
+    """
+    steps = {
+        alias: path.replace("[", ".").replace("]", "").split(".") for alias, path in paths.items()
+    }
+    begun = document.keys() & {first for first, *_ in steps.values()}
+    parsed = orjson.loads(orjson.dumps({name: document[name] for name in begun}))
+    return {alias: _follow(parsed, path) for alias, path in steps.items()}
 
 
-def _follow(value: Any, path: str) -> Any:
-    for part in path.replace("[", ".").replace("]", "").split("."):
+def _follow(value: Any, path: Sequence[str]) -> Any:
+    for part in path:
         if isinstance(value, dict):
             value = value.get(part)
         elif isinstance(value, list) and _INDEX.fullmatch(part):

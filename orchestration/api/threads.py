@@ -2,19 +2,26 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
 
+import anyio.to_thread
 from starlette.responses import Response
 from uuid_utils import uuid7
 
 from operations.errors import StorageUnavailable
 from orchestration.api import answers
 from orchestration.api.access import Access
-from orchestration.api.documents import extracted, living_document, selected, thread_document
+from orchestration.api.documents import (
+    Document,
+    extracted,
+    living_document,
+    selected,
+    thread_document,
+)
 from orchestration.api.endpoint import EVENTS, Call, Endpoints, json_response, no_content
 from orchestration.api.idempotency import Once
 from orchestration.api.run_models import ThreadStreamHow
@@ -133,13 +140,11 @@ async def search_threads(call: Call, body: ThreadSearch) -> Response:
         descending=body.sort_order != "asc",
         with_values=body.select is None or "values" in body.select or bool(body.extract),
     )
-    found = []
-    for row in await call.backend.threads.search(query):
-        document = thread_document(row)
-        shown = selected(document, body.select)
-        if body.extract is not None:
-            shown = {**shown, "extracted": extracted(document, body.extract)}
-        found.append(shown)
+    rows = await call.backend.threads.search(query)
+    if body.extract is None:
+        return json_response([selected(thread_document(row), body.select) for row in rows])
+    # Not on the event loop, as many states may have to be parsed.
+    found = await anyio.to_thread.run_sync(_with_extracts, rows, body.select, body.extract)
     return json_response(found)
 
 
@@ -299,6 +304,16 @@ async def _stop_runs(call: Call, thread_id: str) -> None:
         error = ending.exception()
         if error is not None and loop.live(run.run_id) is run:  # it works still, whatever it hears
             raise error
+
+
+def _with_extracts(
+    rows: Iterable[sqlite3.Row], select: Sequence[str] | None, paths: Mapping[str, str]
+) -> list[Document]:
+    documents = map(thread_document, rows)
+    return [
+        {**selected(document, select), "extracted": extracted(document, paths)}
+        for document in documents
+    ]
 
 
 def _ttl(given: TimeToLive | None) -> Ttl | None:

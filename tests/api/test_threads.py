@@ -1,10 +1,16 @@
 """Threads over HTTP: made, read, changed, found, copied, pruned, deleted."""
 
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+from orjson import Fragment
 
+from orchestration.api import threads
+from orchestration.api.documents import Document, extracted
 from orchestration.store import bounded
 from tests.api import plays
 from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client
@@ -144,6 +150,34 @@ async def test_a_search_extracts_what_a_path_points_to(
         await new_thread(client, metadata={"list": ["a", "b", "c"], "deep": {"er": 5}})
         found = await client.post("/threads/search", json={"extract": {"it": path}})
     assert found.json()[0]["extracted"] == {"it": value}
+
+
+def test_only_the_part_of_a_thread_that_a_path_begins_with_is_parsed() -> None:
+    document = {"metadata": Fragment('{"a": [1]}'), "values": Fragment("not parsed")}
+    assert extracted(document, {"it": "metadata.a[0]", "no": "nothing"}) == {"it": 1, "no": None}
+
+
+async def test_an_extraction_that_takes_long_holds_up_nobody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, opened = Event(), Event()
+
+    def slow(document: Document, paths: Mapping[str, str]) -> Document:
+        begun.set()
+        assert opened.wait(5), "nobody else has had a turn"
+        return extracted(document, paths)
+
+    monkeypatch.setattr(threads, "extracted", slow)
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata={"a": 1})
+        body = {"extract": {"it": "metadata.a"}}
+        search = asyncio.create_task(client.post("/threads/search", json=body))
+        await asyncio.to_thread(begun.wait)
+        meanwhile = await client.get(f"/threads/{thread_id}")
+        opened.set()
+        found = (await search).json()
+    assert meanwhile.status_code == 200
+    assert [thread["extracted"] for thread in found] == [{"it": 1}]
 
 
 async def test_metadata_with_more_values_than_can_be_looked_up_are_refused(tmp_path: Path) -> None:
