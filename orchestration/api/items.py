@@ -1,11 +1,14 @@
 """The store that graphs share: items under namespaces."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Annotated, Any, ClassVar
 
-from langgraph.store.base import Item
+import anyio.to_thread
+import orjson
+from langgraph.store.base import Item, SearchItem
+from orjson import Fragment
 from pydantic import BeforeValidator, Field, StrictBool, WithJsonSchema
 from starlette.responses import Response
 
@@ -16,6 +19,7 @@ from orchestration.api.endpoint import Call, Endpoints, json_response, no_conten
 from orchestration.api.fields import WHOLE, Json, Limit, Offset
 from orchestration.api.problems import Problem
 from orchestration.store.item_filters import FilterRefused
+from orchestration.store.item_rows import TooMuchFound
 from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
 from orchestration.store.items import ItemStore
 
@@ -190,7 +194,8 @@ async def search_items(call: Call, body: ItemSearch) -> Response:
             offset=body.offset,
             refresh_ttl=body.refresh_ttl,
         )
-    return json_response({"items": [{**_document(item), "score": item.score} for item in found]})
+    # Not on the event loop: many values may be large.
+    return json_response(await anyio.to_thread.run_sync(_found, found))
 
 
 @endpoint(
@@ -223,6 +228,12 @@ def _document(item: Item) -> dict[str, Any]:
     }
 
 
+def _found(items: Iterable[SearchItem]) -> bytes:
+    # Each alone, as other threads have no turn while one is written.
+    documents = [orjson.dumps({**_document(item), "score": item.score}) for item in items]
+    return orjson.dumps({"items": list(map(Fragment, documents))})
+
+
 @contextmanager
 def _refusals() -> Generator[None]:
     """Answer what the store does not take, and what the user's embedding function did not make."""
@@ -232,6 +243,8 @@ def _refusals() -> Generator[None]:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
     except FilterRefused as error:
         raise _refused(f"/filter{error.pointer}", str(error)) from error
+    except TooMuchFound as error:
+        raise _refused("/limit", str(error)) from error
     except TooManyTexts as error:
         raise _refused("/index", str(error)) from error
     except EmbeddingFailed as error:

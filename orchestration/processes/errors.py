@@ -12,6 +12,7 @@ from operations.surrogates import without_surrogates
 from orchestration.store.bounded import SearchTooWide
 from orchestration.store.checkpoints import Fenced
 from orchestration.store.item_filters import FilterRefused
+from orchestration.store.item_rows import TooMuchFound
 from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
 
 _PLAIN = (float, bool, type(None))
@@ -51,6 +52,7 @@ _KNOWN: dict[str, type[Exception]] = {
         InvalidNamespaceError,
         SearchTooWide,
         TooManyTexts,
+        TooMuchFound,
         *vars(builtins).values(),
     )
     if isinstance(kind, type) and issubclass(kind, Exception) and _can_be_made(kind)

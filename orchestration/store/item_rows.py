@@ -1,7 +1,9 @@
 """Items as rows: put, read, found, forgotten, refreshed, swept."""
 
+import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,7 +40,22 @@ DELETE FROM items WHERE item_id IN
 _BELOW = "namespace >= ? AND namespace < ?"
 _COUNT = f"SELECT count(*) FROM (SELECT 1 FROM items WHERE {_BELOW} LIMIT ?)"  # noqa: S608 - constants
 _ORDER = "ORDER BY updated_at DESC, namespace DESC, item_id DESC"
+# One after another, in the order of the ids: sorted, all values would be in memory at once.
+_BY_IDS = f"""
+SELECT {COLUMNS} FROM (SELECT value AS wanted FROM json_each(?))
+CROSS JOIN items ON item_id = wanted
+"""  # noqa: S608 - constants
+_FOUND = 64 * 1024**2  # characters of the values of a page
 _NARROW = 1_000  # items that are quicker sorted than met among all of them
+
+
+class TooMuchFound(ValueError):
+    """The values of a page of items are larger than those of one page may be."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"the values of these items have more than {_FOUND} characters: ask for fewer at once"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +112,33 @@ def sweep(at: float, limit: int, connection: sqlite3.Connection) -> int:
     return connection.execute(_SWEEP, (at, limit)).rowcount
 
 
+@contextmanager
+def snapshot(connection: sqlite3.Connection) -> Generator[None]:
+    """Have every read within see the same: the id of an item that is deleted becomes another's."""
+    connection.execute("BEGIN")
+    try:
+        yield
+    finally:
+        connection.rollback()
+
+
+def by_ids(ids: Sequence[int], connection: sqlite3.Connection) -> list[sqlite3.Row]:
+    """Return the items with these ids, in their order.
+
+    Raises:
+        TooMuchFound: there are several, and their values are too large together.
+    """
+    found: list[sqlite3.Row] = []
+    characters = 0
+    with closing(connection.execute(_BY_IDS, (json.dumps(ids),))) as rows:
+        for row in rows:
+            characters += len(row["value"])
+            if found and characters > _FOUND:
+                raise TooMuchFound
+            found.append(row)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Search:
     """Which items, live at ``at``, in and below a namespace."""
@@ -122,12 +166,15 @@ class Search:
         Raises:
             FilterRefused: the filter says what none can.
             SearchTooWide: it took too long.
+            TooMuchFound: the values are too large for one page.
         """
         sql, parameters = self.statement(connection)
-        return fetch(connection, sql, [*parameters, limit, offset])
+        with snapshot(connection):
+            found = fetch(connection, sql, [*parameters, limit, offset])
+            return by_ids([row["item_id"] for row in found], connection)
 
     def statement(self, connection: sqlite3.Connection) -> Condition:
-        """Return what finds a page, but for the limit and the offset.
+        """Return what finds the ids of a page, but for the limit and the offset.
 
         A few items are found by their namespace and sorted, many are met in their order.
         """
@@ -135,9 +182,7 @@ class Search:
         few = connection.execute(_COUNT, (*below(self.namespace), _NARROW)).fetchone()[0] < _NARROW
         index = "items_by_name" if few else "items_by_update"
         sql = f"""
-            SELECT {COLUMNS} FROM items WHERE item_id IN (
-                SELECT item_id FROM items INDEXED BY {index} WHERE {where}
-                {_ORDER} LIMIT ? OFFSET ?)
-            {_ORDER}
+            SELECT item_id FROM items INDEXED BY {index} WHERE {where}
+            {_ORDER} LIMIT ? OFFSET ?
         """  # noqa: S608 - made of constants
         return sql, parameters

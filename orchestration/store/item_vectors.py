@@ -12,7 +12,7 @@ import anyio.to_thread
 from langchain_core.embeddings import Embeddings
 from langgraph.store.base import PutOp, get_text_at_path, tokenize_path
 
-from orchestration.store.item_rows import COLUMNS, Search
+from orchestration.store.item_rows import Search, by_ids, snapshot
 
 _TEXTS = 256  # that one item may be found by
 _CHARACTERS = 16 * 1024**2  # that these may have together
@@ -96,19 +96,15 @@ class MeaningIndex:
 
         The score of an item is the best of its texts. It looks at all that the search lets
         through; items without a vector are not found.
+
+        Raises:
+            FilterRefused: the filter says what none can.
+            TooMuchFound: the values are too large for one page.
         """
-        # One snapshot for both reads: SQLite gives the id of an item that was deleted to another.
-        connection.execute("BEGIN")
-        try:
+        with snapshot(connection):
             scores = self._scores(search, vector, connection)
             best = sorted(scores, key=lambda item_id: (-scores[item_id], item_id))
-            page = best[offset:][:limit]
-            marks = ", ".join("?" * len(page))
-            sql = f"SELECT {COLUMNS} FROM items WHERE item_id IN ({marks})"  # noqa: S608 - marks
-            rows = {row["item_id"]: row for row in connection.execute(sql, page)}
-        finally:
-            connection.rollback()
-        return [rows[item_id] for item_id in page], scores
+            return by_ids(best[offset:][:limit], connection), scores
 
     def _scores(
         self, search: Search, vector: bytes, connection: sqlite3.Connection

@@ -70,6 +70,7 @@ class ItemStore(LoopBoundStore):
             InvalidNamespaceError: a label cannot be one. Nothing was done.
             FilterRefused: a filter says what none can. Nothing was put.
             SearchTooWide: a search or list took too long. Nothing was put.
+            TooMuchFound: what a search found is too large for one page. Nothing was put.
             EmbeddingFailed: the user's embedding function did. Nothing was put.
         """
         ops = list(ops)

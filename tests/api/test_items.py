@@ -2,12 +2,17 @@
 
 import asyncio
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
+from langgraph.store.base import SearchItem
 
+from orchestration.api import items
+from orchestration.store import item_rows
 from tests.api.client import PROBLEM, open_client
 
 ITEMS = "/store/items"
@@ -54,6 +59,42 @@ async def test_a_namespace_holds_its_own_items_and_not_those_of_longer_names(
             await client.put(ITEMS, json={"namespace": [name], "key": "k", "value": {}})
         found = await client.post(f"{ITEMS}/search", json={"namespace_prefix": ["users"]})
     assert [item["namespace"] for item in found.json()["items"]] == [["users"]]
+
+
+async def test_a_page_that_is_too_large_is_refused_with_what_would_help(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_rows, "_FOUND", 10)
+    async with open_client(tmp_path, "echo") as client:
+        for key in ("a", "b"):
+            await client.put(ITEMS, json={"namespace": ["n"], "key": key, "value": {"v": 1}})
+        refused = await client.post(f"{ITEMS}/search", json={})
+        found = await client.post(f"{ITEMS}/search", json={"limit": 1})
+    assert (refused.status_code, refused.headers["content-type"]) == (422, PROBLEM)
+    assert refused.json()["errors"][0]["pointer"] == "/limit"
+    assert [item["key"] for item in found.json()["items"]] == ["b"]
+
+
+async def test_a_large_page_is_written_while_others_are_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, opened = Event(), Event()
+
+    def slow(found: Sequence[SearchItem]) -> bytes:
+        begun.set()
+        assert opened.wait(5), "nobody else has had a turn"
+        return b"%d" % len(found)
+
+    async with open_client(tmp_path, "echo") as client:
+        await client.put(ITEMS, json={"namespace": ["n"], "key": "k", "value": {"v": 1}})
+        monkeypatch.setattr(items, "_found", slow)
+        search = asyncio.create_task(client.post(f"{ITEMS}/search", json={}))
+        await asyncio.to_thread(begun.wait)
+        meanwhile = await client.post("/store/namespaces", json={})
+        opened.set()
+        found = (await search).json()
+    assert meanwhile.json() == {"namespaces": [["n"]]}
+    assert found == 1
 
 
 async def test_graphs_and_clients_share_the_store(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from orchestration.processes.operations import (
 from orchestration.processes.pulse import FLOOR, Pulse
 from orchestration.processes.server import Server
 from orchestration.store.bounded import SearchTooWide
+from orchestration.store.item_rows import TooMuchFound
 from tests.graphs.stage import Stage as GraphStage
 from tests.graphs.stage import new_run
 from tests.processes.stage import open_stage
@@ -66,6 +67,7 @@ def test_a_peak_of_delay_counts_at_once_and_fades() -> None:
         MailboxFull("post", 5),
         DiskFull("no room"),
         SearchTooWide(),
+        TooMuchFound(),
         ValueError("no"),
     ],
     ids=lambda error: type(error).__name__,

@@ -126,7 +126,7 @@ async def test_what_gets_the_id_of_an_item_that_is_deleted_meanwhile_is_not_foun
             with closing(sqlite3.connect(tmp_path / "test.db")) as another:
 
                 def give_away(statement: str) -> None:
-                    if "item_id IN" in statement:  # what reads the items that were ranked
+                    if "item_id = wanted" in statement:  # what reads the items that were ranked
                         another.executescript(REPLACE)
 
                 connection.set_trace_callback(give_away)

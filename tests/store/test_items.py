@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from langgraph.store.base import GetOp, InvalidNamespaceError, PutOp, SearchOp
+from langgraph.store.base.embed import ensure_embeddings
 
-from orchestration.store import bounded
+from orchestration.store import bounded, item_rows
 from orchestration.store.bounded import SearchTooWide
 from orchestration.store.item_filters import FilterRefused
-from orchestration.store.item_rows import Search
+from orchestration.store.item_rows import Search, TooMuchFound
 from tests.store.items import open_items
 
 
@@ -163,3 +164,23 @@ async def test_a_search_that_has_too_much_to_look_through_is_given_up(
         monkeypatch.setattr(bounded, "STEPS", 1)
         with pytest.raises(SearchTooWide, match="or below a longer namespace"):
             await shop.store.asearch(("n",), filter={"a": 1})
+
+
+async def test_a_page_whose_values_are_too_large_is_refused_and_fewer_items_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(item_rows, "_FOUND", 30)
+    embeddings = ensure_embeddings(lambda texts: [[1.0, 0.0] for _ in texts])
+    async with open_items(tmp_path, embeddings=embeddings) as shop:
+        for number in range(3):
+            await shop.store.aput(("n",), str(number), {"a": "x" * 7})
+        await shop.store.aput(("large",), "k", {"a": "x" * 100})
+        for query in (None, "by meaning"):
+            with pytest.raises(TooMuchFound, match="more than 30 characters: ask for fewer"):
+                await shop.store.asearch(("n",), query=query)
+            pages = [
+                await shop.store.asearch(("n",), query=query, limit=2, offset=offset)
+                for offset in (0, 2)
+            ]
+            assert list(map(len, pages)) == [2, 1]
+            assert len(await shop.store.asearch(("large",), query=query)) == 1
