@@ -2,7 +2,7 @@
 
 import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -14,8 +14,9 @@ from operations.egress import UrlPolicy, as_address, host_of, port_of
 TIMEOUT = 15.0  # seconds for everything, from looking the host up to the last byte of the answer
 MAX_ANSWER = 256 * 1024  # bytes
 _AGENT = "masterloop"
+_LOOK_UPS = 64  # at once: as many as there are deliveries of webhooks
 
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+Resolve = Callable[[str, int], Sequence[str]]
 
 
 class RequestFailed(Exception):
@@ -31,16 +32,13 @@ class Answer:
     body: bytes
 
 
-async def resolve(host: str, port: int) -> Sequence[str]:
+def resolve(host: str, port: int) -> Sequence[str]:
     """Return the addresses of ``host`` as the system knows them, best first.
 
     Raises:
         OSError: it has none, or nobody could be asked.
     """
-    # A thread of anyio's: the event loop's own executor has the nodes of graphs to run.
-    found = await anyio.to_thread.run_sync(
-        lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM), abandon_on_cancel=True
-    )
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for _, _, _, _, address in found))
 
 
@@ -62,6 +60,7 @@ class Outbound:
     ) -> None:
         self._policy = policy
         self._resolve = resolve
+        self._look_ups = anyio.CapacityLimiter(_LOOK_UPS)
         self._timeout = timeout
         self._tls = tls
         self._transport: httpx2.AsyncHTTPTransport | None = None
@@ -120,7 +119,7 @@ class Outbound:
         self, method: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]
     ) -> Answer:
         host = host_of(url)
-        addresses = [host] if as_address(host) else await self._resolve(host, port_of(url))
+        addresses = [host] if as_address(host) else await self._addresses(host, port_of(url))
         self._policy.check_addresses(addresses)
         *others, last = addresses
         for address in others:
@@ -129,6 +128,13 @@ class Outbound:
             except httpx2.ConnectError:
                 continue
         return await self._send_to(method, last, url, body, headers)
+
+    async def _addresses(self, host: str, port: int) -> Sequence[str]:
+        # Not threads that requests wait for, nor of the event loop's own executor, which runs the
+        # nodes of graphs: a name server that is silent takes all there are.
+        return await anyio.to_thread.run_sync(
+            self._resolve, host, port, abandon_on_cancel=True, limiter=self._look_ups
+        )
 
     async def _send_to(
         self, method: str, address: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]

@@ -4,14 +4,18 @@ import asyncio
 import gzip
 import ssl
 import subprocess
+import threading
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
 import pytest
 
 from operations.egress import UrlPolicy, UrlRefused
 from operations.outbound import MAX_ANSWER, Outbound, RequestFailed, resolve
+from orchestration.webhooks.deliverer import AT_ONCE
 from tests.operations.receiver import Receiver, answer
 
 LOCAL = UrlPolicy(require_https=False, disable_loopback=False)
@@ -25,7 +29,7 @@ class Names:
         self._answers = list(answers)
         self.asked: list[str] = []
 
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
+    def __call__(self, host: str, port: int) -> Sequence[str]:
         self.asked.append(host)
         return self._answers[0] if len(self._answers) == 1 else self._answers.pop(0)
 
@@ -156,7 +160,7 @@ async def test_what_is_no_answer_is_a_failure(said: bytes) -> None:
 
 
 async def test_a_name_that_nobody_knows_is_a_failure() -> None:
-    async def unknown(host: str, port: int) -> Sequence[str]:
+    def unknown(host: str, port: int) -> Sequence[str]:
         raise OSError("Name or service not known")
 
     async with aclosing(Outbound(LOCAL, resolve=unknown)) as outbound:
@@ -164,8 +168,32 @@ async def test_a_name_that_nobody_knows_is_a_failure() -> None:
             await outbound.post(f"http://{HOST}/", b"{}", {})
 
 
-async def test_the_system_knows_localhost() -> None:
-    assert set(await resolve("localhost", 80)) <= {"127.0.0.1", "::1"}
+async def test_look_ups_that_hang_keep_no_thread_from_anybody_else() -> None:
+    asked, answered = list[str](), threading.Event()
+
+    def silent(host: str, port: int) -> Sequence[str]:
+        asked.append(host)
+        answered.wait()
+        return ["127.0.0.1"]
+
+    async with (
+        aclosing(Outbound(LOCAL, resolve=silent)) as outbound,
+        anyio.create_task_group() as deliveries,
+    ):
+        try:
+            for _ in range(AT_ONCE):
+                deliveries.start_soon(outbound.get, f"http://{HOST}/", dict[str, str]())
+            with anyio.fail_after(5):
+                while len(asked) < AT_ONCE:  # noqa: ASYNC110 - nothing tells
+                    await asyncio.sleep(0)
+                await anyio.to_thread.run_sync(lambda: None)
+        finally:
+            answered.set()
+            deliveries.cancel_scope.cancel()
+
+
+def test_the_system_knows_localhost() -> None:
+    assert set(resolve("localhost", 80)) <= {"127.0.0.1", "::1"}
 
 
 # TLS
