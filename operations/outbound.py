@@ -122,10 +122,11 @@ class Outbound:
         addresses = [host] if as_address(host) else await self._addresses(host, port_of(url))
         self._policy.check_addresses(addresses)
         *others, last = addresses
+        patience = self._timeout / (len(addresses) + 1)  # which leaves time for the answer
         for address in others:
             try:
-                return await self._send_to(method, address, url, body, headers)
-            except httpx2.ConnectError:
+                return await self._send_to(method, address, url, body, headers, connect=patience)
+            except (httpx2.ConnectError, httpx2.ConnectTimeout):
                 continue
         return await self._send_to(method, last, url, body, headers)
 
@@ -137,7 +138,14 @@ class Outbound:
         )
 
     async def _send_to(
-        self, method: str, address: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]
+        self,
+        method: str,
+        address: str,
+        url: httpx2.URL,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        connect: float | None = None,
     ) -> Answer:
         request = httpx2.Request(
             method,
@@ -149,7 +157,7 @@ class Outbound:
                 "host": url.netloc.decode("ascii"),
             },
             content=body,
-            extensions={"sni_hostname": host_of(url)},
+            extensions={"sni_hostname": host_of(url), "timeout": {"connect": connect}},
         )
         transport = await self._opened()
         response = await transport.handle_async_request(request)

@@ -2,11 +2,12 @@
 
 import asyncio
 import gzip
+import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Generator, Sequence
+from contextlib import aclosing, asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import anyio
@@ -41,6 +42,14 @@ async def open_outbound(
     resolver = names or Names(["127.0.0.1"])
     async with aclosing(Outbound(policy, resolve=resolver, tls=tls, timeout=5)) as outbound:
         yield outbound
+
+
+@contextmanager
+def silent_address(host: str, port: int) -> Generator[None]:
+    """Have nothing answered there: whoever listens has as many waiting as it may have."""
+    with closing(socket.create_server((host, port), backlog=0)), closing(socket.socket()) as first:
+        first.connect((host, port))
+        yield
 
 
 async def test_the_body_arrives_with_the_headers() -> None:
@@ -87,6 +96,17 @@ async def test_the_next_address_is_tried_where_nobody_listens() -> None:
     names = Names(["127.0.0.2", "127.0.0.1"])
     async with Receiver.open() as receiver, open_outbound(names=names) as outbound:
         answered = await outbound.post(f"http://{HOST}:{receiver.port}/", b"{}", {})
+        assert answered.status == 200
+
+
+async def test_the_next_address_is_tried_where_nothing_is_heard() -> None:
+    names = Names(["127.0.0.2", "127.0.0.1"])
+    async with (
+        Receiver.open() as receiver,
+        aclosing(Outbound(LOCAL, resolve=names, timeout=1.8)) as outbound,
+    ):
+        with silent_address("127.0.0.2", receiver.port):
+            answered = await outbound.post(f"http://{HOST}:{receiver.port}/", b"{}", {})
         assert answered.status == 200
 
 
