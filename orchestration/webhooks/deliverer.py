@@ -24,6 +24,7 @@ from orchestration.webhooks.signature import Signer
 
 AT_ONCE = 64  # deliveries
 AT_ONCE_PER_RECEIVER = 8  # deliveries, so that one that does not answer holds up no other
+LONGEST_REST = 60.0  # seconds until the wall clock is looked at again, in case it was set
 _STORE_PAUSE = 5.0  # seconds until a store that failed is tried again
 
 _log = structlog.get_logger("masterloop")
@@ -109,7 +110,9 @@ class Deliverer:
     def _until_next(self, at: datetime) -> float:
         """Return the seconds until something is due that was not yet at ``at``."""
         due_at = self._store.next_due(at)
-        return math.inf if due_at is None else max(0.0, (due_at - self._clock()).total_seconds())
+        if due_at is None:
+            return math.inf
+        return min(max(0.0, (due_at - self._clock()).total_seconds()), LONGEST_REST)
 
     def _busy(self, receiver: str) -> int:
         return sum(one == receiver for one in self._under_way.values())

@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestration.store.deliveries import DeliveryStore
-from orchestration.webhooks.deliverer import AT_ONCE_PER_RECEIVER
+from orchestration.webhooks.deliverer import AT_ONCE_PER_RECEIVER, LONGEST_REST
 from orchestration.webhooks.retries import WAITS
 from orchestration.webhooks.signature import Signer
 from tests.operations.receiver import Receiver, answer
@@ -124,6 +125,17 @@ async def test_what_cannot_be_sent_at_all_is_a_failure_of_its_own(tmp_path: Path
         await receiver.arrived(1)
 
 
+async def test_a_clock_that_is_set_forward_is_noticed_within_a_minute(tmp_path: Path) -> None:
+    answers = (answer(503, "retry-after: 7200"), answer(200))
+    async with Receiver.open(*answers) as receiver, open_office(tmp_path) as office:
+        await office.end(receiver.url)
+        await office.recorded(1)
+        await office.clock.next_alarm()
+        office.clock.set(office.clock() + timedelta(hours=2))
+        office.clock.move(LONGEST_REST)
+        await receiver.arrived(2)
+
+
 async def test_a_receiver_can_say_never_again(tmp_path: Path) -> None:
     async with Receiver.open(answer(410)) as receiver, open_office(tmp_path) as office:
         await office.end(receiver.url)
@@ -136,7 +148,8 @@ async def test_after_ten_attempts_it_is_given_up(tmp_path: Path) -> None:
         await office.end(receiver.url)
         for attempt in range(1, 10):
             await office.recorded(attempt)
-            office.clock.move(await office.clock.next_alarm())
+            await office.clock.next_alarm()
+            office.clock.move(WAITS[attempt - 1] * 1.2)
         row = await office.recorded(10)
         assert (row["status"], row["due_at"], len(receiver.requests)) == ("failed", None, 10)
         assert row["payload"] is not None
