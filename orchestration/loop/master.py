@@ -1,11 +1,10 @@
 """The master loop: takes runs in, lets them wait, has them worked on, tells how they ended."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
+from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from random import Random
-from typing import Any
 
 from operations.errors import StorageUnavailable
 from operations.failpoints import failpoint
@@ -28,7 +27,7 @@ from orchestration.loop.events import (
     harmless,
     recovery,
 )
-from orchestration.loop.ports import Executor, RunStore
+from orchestration.loop.ports import Executor, RunStore, called
 from orchestration.loop.rate import Allowance
 from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, Run
 from orchestration.loop.scheduler import Scheduler
@@ -155,7 +154,7 @@ class MasterLoop:
         self._accepting = acceptance = Acceptance(runs, before)
         self._scheduler.add(*runs)
         self._accepting = None
-        accepted = _called(self._store.accept, *runs)
+        accepted = called(self._store.accept, *runs)
         if accepted.done():
             self._settle(acceptance, accepted)
         else:
@@ -167,9 +166,9 @@ class MasterLoop:
         if run.place is Place.WORKING:
             self._worker.stop(run, ending)
         elif run.place is not Place.GONE and run.run_id in self._live:
-            self._scheduler.withdraw(run)
+            kept = self._scheduler.withdraw(run)
             run.ending = ending
-            self._spawn(self._end_unstarted(run, ending))
+            self._spawn(self._end_unstarted(run, ending, kept=kept))
 
     def enable(self, *, able: bool) -> None:
         """Start runs, or none while nobody could execute them: they wait, and no time runs."""
@@ -255,7 +254,8 @@ class MasterLoop:
             error = ThreadNotFound(runs[0].thread_id)
         if error is not None:
             for run in runs:
-                self._scheduler.withdraw(run)
+                if self._scheduler.withdraw(run):
+                    self._scheduler.let_go(run.thread_id)
                 self._leave(run, error)
             self._reject(runs, error)
             acceptance.refuse(error)
@@ -289,7 +289,7 @@ class MasterLoop:
         run.token = run.token or f"{self._rng.getrandbits(128):032x}"
         if self._accepting is not None and run in self._accepting:
             return self._accepting.claim()
-        return _called(self._store.claim, run, run.token)
+        return called(self._store.claim, run, run.token)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
@@ -351,13 +351,16 @@ class MasterLoop:
         else:
             await asyncio.wait({run.done}, timeout=_CLAIM_PAUSE)
 
-    async def _end_unstarted(self, run: Run, ending: Ending) -> None:
+    async def _end_unstarted(self, run: Run, ending: Ending, *, kept: bool) -> None:
         try:
             outcome = await self._worker.end_unstarted(run, ending)
         except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             self._leave(run, error)
         else:
             self._end(run, outcome)
+        finally:
+            if kept:
+                self._scheduler.let_go(run.thread_id)
 
     def _end(self, run: Run, outcome: Outcome) -> None:
         """Tell everybody who waits for ``run`` how it ended."""
@@ -387,13 +390,3 @@ class MasterLoop:
         runs.remove(run)
         if not runs:
             del self._threads[run.thread_id]
-
-
-def _called(write: Callable[..., Awaitable[bool]], *given: Any) -> asyncio.Future[bool]:
-    """Call the store; what it raises at once is raised to whoever waits: that holds a slot."""
-    try:
-        return asyncio.ensure_future(write(*given))
-    except Exception as error:  # noqa: BLE001 - as above
-        failed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        failed.set_exception(error)
-        return failed

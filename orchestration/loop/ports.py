@@ -1,8 +1,9 @@
 """What the loop needs from others, in the loop's words."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
 
@@ -117,6 +118,16 @@ class Executor(Protocol):
         ...
 
 
+def called(write: Callable[..., Awaitable[bool]], *given: Any) -> "asyncio.Future[bool]":
+    """Call the store; what it raises at once is raised to whoever waits: that holds a slot."""
+    try:
+        return asyncio.ensure_future(write(*given))
+    except Exception as error:  # noqa: BLE001 - as above
+        failed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        failed.set_exception(error)
+        return failed
+
+
 __all__ = [
     "Control",
     "Executor",
@@ -127,4 +138,5 @@ __all__ = [
     "RunStatus",
     "RunStore",
     "ThreadState",
+    "called",
 ]

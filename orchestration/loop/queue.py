@@ -88,20 +88,23 @@ class RunQueue:
         return True
 
     def let_go(self, thread_id: str) -> None:
-        """Free a thread that ``hold`` occupied."""
+        """Free a thread that ``hold`` occupied, or a run that was removed."""
         self._advance(thread_id)
 
-    def remove(self, run: Run) -> None:
-        """Take a waiting run out, wherever it waits."""
+    def remove(self, run: Run) -> bool:
+        """Take a waiting run out, wherever it waits; return whether it occupies its thread still.
+
+        One in line does not.
+        """
         place, run.place = run.place, Place.GONE
         self._waiting -= 1
         if place is Place.LINE:
             self._lines[run.thread_id].remove(run)
-            return
+            return False
         self._stale += 1
         self._offer(run)
-        self._advance(run.thread_id)
         self._compact()
+        return True
 
     def before(self, run: Run) -> int:
         """Return how many ready runs go before a ready one. O(ready runs): for people who ask."""

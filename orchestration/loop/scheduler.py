@@ -46,16 +46,22 @@ class Scheduler:
                 self._queue_up(run)
         self._dispatch()
 
-    def withdraw(self, run: Run) -> None:
-        """Take out a run that has not started; one that has, or is gone, is left alone."""
+    def withdraw(self, run: Run) -> bool:
+        """Take out a run that has not started; one that has, or is gone, is left alone.
+
+        Return whether it keeps its thread until ``let_go``: it may have begun before a restart, and
+        what it has left there is not to be built on before its end is written.
+        """
         if run.place is Place.DELAYED:
             self._delayed.pop(run, None)
             run.place = Place.GONE
             if run.timer is not None:
                 run.timer.cancel()
         elif run.place not in (Place.WORKING, Place.GONE):
-            self._queue.remove(run)
+            kept = self._queue.remove(run)
             self._dispatch()
+            return kept
+        return False
 
     def release(self, run: Run, *, put_back: bool = False) -> None:
         """Take back the slot and the limits of a run that was started, and its thread.
@@ -71,7 +77,7 @@ class Scheduler:
         return self._queue.hold(thread_id)
 
     def let_go(self, thread_id: str) -> None:
-        """Let the runs of a held thread start again."""
+        """Let the runs of a thread that is held, or kept, start again."""
         self._queue.let_go(thread_id)
         self._dispatch()
 

@@ -97,6 +97,22 @@ def test_what_is_refused_is_reported_and_leaves_nothing() -> None:
     play(main, Limits(concurrent_runs=2, queue_capacity=1, drain_grace=0.1))
 
 
+def test_a_run_that_is_not_taken_while_it_waits_leaves_its_thread_to_others() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("a")
+        stage.store.full = StorageFull("no room")
+        with pytest.raises(StorageFull):
+            await stage.submit("b", "thread")
+        stage.store.full = None
+        await stage.submit("c", "thread")
+        await stage.quiet()
+        stage.end("a")
+        await stage.quiet()
+        assert stage.executor.order == ["a", "c"]
+
+    play(main, Limits(concurrent_runs=1))
+
+
 @pytest.mark.parametrize("strategy", [MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK])
 def test_a_newcomer_stops_all_runs_of_its_thread_and_follows_them(
     strategy: MultitaskStrategy,
@@ -400,6 +416,31 @@ def test_a_run_that_another_had_to_stop_does_not_go_on_after_a_crash(
         assert stage.store.status["newer"] is RunStatus.SUCCESS
 
     play(main, Limits(concurrent_runs=slots))
+
+
+@pytest.mark.parametrize(
+    ("ending", "written"), [(Ending.INTERRUPT, "finish"), (Ending.ROLLBACK, "erase")]
+)
+def test_what_follows_a_run_that_is_cancelled_while_it_waits_begins_once_that_has_ended(
+    ending: Ending, written: str
+) -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unfinished = [
+            new_run("elsewhere", thread_id="u", crashes=2),
+            new_run("older", thread_id="t", crashes=2),
+            new_run("newer", thread_id="t"),
+        ]
+        await stage.loop.recover()
+        await stage.quiet()
+        older, newer = stage.loop.on_thread("t")
+        stage.loop.cancel(older, ending)
+        with pytest.raises(ThreadBusy), stage.loop.hold("t"):
+            pass
+        await stage.quiet()
+        assert stage.store.writes[1:] == [(written, "older"), ("claim", "newer")]
+        assert newer.place is Place.WORKING
+
+    play(main, Limits(concurrent_runs=10))
 
 
 def test_suspects_run_one_at_a_time() -> None:

@@ -65,11 +65,13 @@ def test_the_runs_of_a_thread_go_one_by_one_in_order_whatever_their_priority() -
     assert (taken(queue), len(queue)) == ([], 0)
 
 
-def test_a_run_removed_from_the_head_of_its_thread_makes_way_for_the_next() -> None:
+def test_a_run_removed_from_the_head_of_its_thread_makes_way_once_that_is_let_go() -> None:
     queue = RunQueue(AGEING, limit)
     first = put(queue, "1", "thread")
     put(queue, "2", "thread")
-    queue.remove(first)
+    assert queue.remove(first)
+    assert (taken(queue), len(queue)) == ([], 1)
+    queue.let_go("thread")
     assert taken(queue) == ["2"]
 
 
@@ -132,12 +134,13 @@ class Model(RuleBasedStateMachine):
         self.queue = RunQueue(AGEING, limit)
         self.waiting: list[Run] = []
         self.working: list[Run] = []
+        self.removed: list[str] = []  # the threads of runs that are not let go yet
         self.number = 0
         self.now = 0.0
 
     def heads(self) -> list[Run]:
         """Return the waiting runs that no run of their thread goes before."""
-        busy = {run.thread_id for run in self.working}
+        busy = {run.thread_id for run in self.working} | set(self.removed)
         heads: dict[str, Run] = {}
         for run in self.waiting:
             if run.thread_id not in busy:
@@ -198,8 +201,16 @@ class Model(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove(self, data: st.DataObject) -> None:
         run = data.draw(st.sampled_from(self.waiting), label="which")
+        headed = run in self.heads()
         self.waiting.remove(run)
-        self.queue.remove(run)
+        assert self.queue.remove(run) == headed
+        if headed:
+            self.removed.append(run.thread_id)
+
+    @precondition(lambda self: self.removed)
+    @rule()
+    def let_go(self) -> None:
+        self.queue.let_go(self.removed.pop())
 
     @invariant()
     def every_waiting_run_is_in_one_place(self) -> None:
@@ -215,6 +226,8 @@ class Model(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Whatever happened, everything that waits gets its turn."""
+        while self.removed:
+            self.let_go()
         for _ in range(2 * self.number + 2):
             while self.queue.take() is not None:
                 pass
