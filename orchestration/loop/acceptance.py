@@ -7,7 +7,7 @@ from orchestration.loop.run import Run
 
 
 class Acceptance:
-    """Runs that are kept all or none, each with the ``others`` that its thread had before.
+    """Runs that are kept all or none, each with the ``others`` of its thread that it stops.
 
     ``settled`` is resolved, or raises why not, for whoever submits them. It is not the write
     itself: of a submitter who is cancelled, the runs may be durable, and stand.

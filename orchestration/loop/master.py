@@ -143,7 +143,7 @@ class MasterLoop:
             QueueFull, RateLimited, Restricted, ThreadBusy, ThreadNotFound, Draining,
             StorageUnavailable: nothing was taken.
         """
-        before = [self.on_thread(run.thread_id) for run in runs]
+        superseded = [self._superseded(run) for run in runs]
         try:
             self._admit(runs)
         except LoopError as error:
@@ -151,7 +151,7 @@ class MasterLoop:
             raise
         for run in runs:
             self._enter(run)
-        self._accepting = acceptance = Acceptance(runs, before)
+        self._accepting = acceptance = Acceptance(runs, superseded)
         self._scheduler.add(*runs)
         self._accepting = None
         accepted = called(self._store.accept, *runs)
@@ -177,12 +177,12 @@ class MasterLoop:
     async def recover(self) -> int:
         """Take up every unfinished run that the store knows, oldest first; return their number."""
         found = await self._store.recover(self.limits.crash_limit, POISON)
-        before: list[Sequence[Run]] = []
+        superseded: list[Sequence[Run]] = []
         for run in found.runs:
-            before.append(self.on_thread(run.thread_id))
+            superseded.append(self._superseded(run))
             self._enter(run)
         self._scheduler.add(*found.runs)
-        for run, others in zip(found.runs, before, strict=True):  # it may not have come to that
+        for run, others in zip(found.runs, superseded, strict=True):  # it may not have come to that
             if run.stop is not None:
                 self.cancel(run, run.stop)
             self._supersede(others, run)
@@ -271,12 +271,16 @@ class MasterLoop:
         else:
             acceptance.tell()
 
-    def _supersede(self, others: Sequence[Run], run: Run) -> None:
-        """Stop the ``others`` on the thread of ``run``, if that is its strategy."""
+    def _superseded(self, run: Run) -> Sequence[Run]:
+        """Return the runs on the thread of ``run`` that it stops once it is taken."""
         if run.multitask_strategy in (MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK):
-            for other in others:
-                if other.run_id in self._live:
-                    self.cancel(other, Ending(run.multitask_strategy))
+            return self.on_thread(run.thread_id)
+        return ()
+
+    def _supersede(self, others: Sequence[Run], run: Run) -> None:
+        for other in others:
+            if other.run_id in self._live:
+                self.cancel(other, Ending(run.multitask_strategy))
 
     def _reject(self, runs: Sequence[Run], error: BaseException) -> None:
         for run in runs:

@@ -1,6 +1,7 @@
 """The loop over hand-made fakes: turns, endings, drains, and a store that cannot write."""
 
 import asyncio
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -441,6 +442,19 @@ def test_what_follows_a_run_that_is_cancelled_while_it_waits_begins_once_that_ha
         assert newer.place is Place.WORKING
 
     play(main, Limits(concurrent_runs=10))
+
+
+def test_a_start_takes_as_much_for_each_of_many_runs_of_a_thread_as_for_one() -> None:
+    async def main(stage: Stage) -> int:
+        stage.store.unfinished = [new_run(f"r{number}", thread_id="t") for number in range(3_000)]
+        tracemalloc.start()
+        try:
+            await stage.loop.recover()
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert play(main) < 10_000_000
 
 
 def test_suspects_run_one_at_a_time() -> None:
