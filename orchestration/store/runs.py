@@ -179,9 +179,9 @@ class RunStore:
         Raises:
             StorageUnavailable: that could not be written; it ends all the same, if it lives.
         """
-        if run not in self._unwritten:
-            parameters = (run.ending, run.run_id, RunStatus.RUNNING, run.token)
-            await self._write(run, partial(change, _STOP, parameters))
+        self._unwritten.write_now(run)
+        parameters = (run.ending, run.run_id, RunStatus.RUNNING, run.token)
+        await self._write(run, partial(change, _STOP, parameters))
 
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Recovered]:
         """Return what is unfinished after a start; see the port."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from operations.database import DiskFull
-from orchestration.loop.run import Failure, Outcome, Run, RunStatus
+from orchestration.loop.run import Ending, Failure, Outcome, Run, RunStatus
 from orchestration.store.unwritten import HOLD, UnwrittenRuns
 from tests.agents.puppets import on_virtual_time
 from tests.store.shelf import Shelf, crash, new_run, open_shelf
@@ -169,6 +169,21 @@ async def test_a_run_that_worked_for_longer_outlives_a_crash(tmp_path: Path) -> 
     async with open_shelf(tmp_path) as shelf:
         (found,) = (await shelf.runs.recover(3, Failure("PoisonRun", "dead"))).runs
     assert (found.run_id, found.ephemeral, found.crashes) == ("a", True, 1)
+
+
+async def test_a_run_that_was_told_to_end_before_it_was_written_does_so_after_a_crash(
+    tmp_path: Path,
+) -> None:
+    async with open_shelf(tmp_path, hold=NEVER) as shelf:
+        run = await begun(shelf, quiet("a"))
+        run.ending = Ending.INTERRUPT
+        await shelf.runs.note_stop(run)
+        shelf.runs.write_all()
+        await shelf.database.settled()
+    await crash(tmp_path)
+    async with open_shelf(tmp_path) as shelf:
+        (found,) = (await shelf.runs.recover(3, Failure("PoisonRun", "dead"))).runs
+    assert found.stop is Ending.INTERRUPT
 
 
 async def test_a_run_for_which_there_is_no_room_works_and_ends_all_the_same(tmp_path: Path) -> None:
