@@ -117,6 +117,9 @@ async def list_runs(call: Call, query: RunList) -> Response:
 )
 async def get_run(call: Call) -> Response:
     """Return a run."""
+    run = _live(call)
+    if run is not None and not run.announced:  # nor written, perhaps
+        await call.backend.runs.announce(run)
     return json_response(run_document(_row(call)))
 
 

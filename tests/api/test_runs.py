@@ -1,6 +1,7 @@
 """Runs over HTTP: created, waited for, listed, explained, joined, cancelled, deleted."""
 
 import asyncio
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,19 @@ async def test_a_run_without_a_thread_leaves_nothing_unless_it_is_to_be_kept(
         there = await client.get(kept.headers["content-location"])
         threads = (await client.post("/threads/count")).json()
     assert (missing.status_code, there.json()["status"], threads) == (404, "success", 1)
+
+
+async def test_a_run_is_found_while_it_works_though_nobody_was_told_of_it(tmp_path: Path) -> None:
+    gate = plays.gates[str(tmp_path)]
+    asked = {"assistant_id": "holder", "input": {"text": str(tmp_path)}}
+    async with open_play(tmp_path, "holder") as service, client_of(service.app) as client:
+        waiting = asyncio.create_task(client.post("/runs/wait", json=asked))
+        await gate.reached.wait()
+        run = service.loop.all_live()[0]
+        found = await client.get(f"/threads/{run.thread_id}/runs/{run.run_id}")
+        gate.opened.set()
+        await waiting
+    assert (found.status_code, found.json().get("status")) == (HTTPStatus.OK, "running")
 
 
 async def test_a_run_can_create_its_thread(tmp_path: Path) -> None:
