@@ -26,6 +26,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.serde.base import SerializerProtocol
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
+from langgraph.checkpoint.serde.types import ERROR
 
 from operations.failpoints import failpoint
 from orchestration.store.checkpoint_rows import checkpoint_tuple, metadata_text
@@ -208,9 +209,15 @@ class RowSaver(BaseCheckpointSaver[str]):
     ) -> None:
         """Store what a task wrote at a checkpoint; return once it is durable.
 
+        Of one that was cancelled nothing is stored, as if the process had died.
+
         Raises:
             Fenced: its run has ended.
         """
+        # Its answers would be there twice: stored with it, and given anew to its question, which
+        # is still there. The second of them goes to the next question, which nobody has seen.
+        if any(_is_cancellation(*write) for write in writes):
+            return
         configurable = config.get("configurable", {})
         key = (
             str(configurable["thread_id"]),
@@ -302,6 +309,10 @@ def strict_serializer(
 ) -> SerializerProtocol:
     """Return LangGraph's serializer without pickles, and with no other types than those named."""
     return JsonPlusSerializer(pickle_fallback=False, allowed_msgpack_modules=allowed_types)
+
+
+def _is_cancellation(channel: str, value: Any) -> bool:
+    return channel == ERROR and isinstance(value, asyncio.CancelledError)
 
 
 def _run_id(config: RunnableConfig) -> str | None:
