@@ -31,7 +31,7 @@ from orchestration.graphs.node_tasks import enter_run, had_subgraph, saved
 from orchestration.graphs.node_threads import NodeExit
 from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.resumption import find_place, may_have_begun
-from orchestration.graphs.snapshots import thread_state, with_interrupts
+from orchestration.graphs.snapshots import read_state, thread_state, with_interrupts
 from orchestration.graphs.thread_events import MESSAGE_EVENTS, ThreadEvents
 from orchestration.graphs.users import namespace_for
 from orchestration.loop.errors import Drained
@@ -287,7 +287,7 @@ async def _settled(
     settle: Callable[[], Awaitable[None]] | None = getattr(graph.checkpointer, "settled", None)
     if settle is not None:
         await settle()
-    snapshot = await graph.aget_state(config)
+    snapshot = await read_state(graph, config)
     if snapshot.metadata is None or run_id not in (None, snapshot.metadata.get("run_id")):
         return None
     return thread_state(snapshot)

@@ -7,6 +7,7 @@ from langgraph.types import Command, Send, StateSnapshot
 
 from orchestration.graphs.arguments import Call, Graph, thread_config
 from orchestration.graphs.breakpoints import has_breakpoints, subgraphs
+from orchestration.graphs.snapshots import read_state
 from orchestration.loop.run import Run
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ async def find_place(run: Run, graph: Graph, call: Call) -> StateSnapshot | None
     Raises:
         StartGone: the checkpoint at which it is to begin is no longer there.
     """
-    snapshot = await graph.aget_state(thread_config(run))
+    snapshot = await read_state(graph, thread_config(run))
     if await _stopped_within(run, graph, graph, snapshot):
         return snapshot
     if (snapshot.metadata or {}).get("run_id") == run.run_id:
@@ -112,7 +113,7 @@ async def _stopped_within(run: Run, root: Graph, graph: Graph, snapshot: StateSn
         inner = inside.get(task.name)
         if inner is None or task.result is not None or not has_breakpoints(inner):
             continue
-        state = await root.aget_state(cast("RunnableConfig", task.state))
+        state = await read_state(root, cast("RunnableConfig", task.state))
         own = (state.metadata or {}).get("run_id") == run.run_id
         if own and await _at_breakpoint(root, state, _breakpoints(inner, {})):
             return True

@@ -1,14 +1,49 @@
 """What a thread shows, read off LangGraph's snapshot of its state."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
-from langgraph.types import Interrupt, StateSnapshot
+from langgraph.errors import InvalidUpdateError
+from langgraph.types import Interrupt, PregelTask, StateSnapshot
 
+from orchestration.graphs.arguments import Graph
 from orchestration.graphs.jsontext import dumps
 from orchestration.loop.run import ThreadState
 
+if TYPE_CHECKING:
+    from langchain_core.runnables import RunnableConfig
+    from langgraph.checkpoint.base import BaseCheckpointSaver
+
 INTERRUPT_KEY = "__interrupt__"
+
+
+async def read_state(
+    graph: Graph, config: "RunnableConfig", *, subgraphs: bool = False
+) -> StateSnapshot:
+    """Return the state at a checkpoint, the latest if none is named.
+
+    The latest has what its tasks have written so far, unless that cannot be put together, as when
+    two of them wrote what only one may: it is as it was before them then.
+    """
+    try:
+        return await graph.aget_state(config, subgraphs=subgraphs)
+    except InvalidUpdateError:
+        saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
+        saved = await saver.aget_tuple(config)
+        if saved is None:
+            raise
+    state = await graph.aget_state(saved.config)  # LangGraph adds no writes to one that is named
+    if subgraphs:
+        tasks = [await _with_state(graph, task) for task in state.tasks]
+        state = state._replace(tasks=tuple(tasks))
+    return state
+
+
+async def _with_state(graph: Graph, task: PregelTask) -> PregelTask:
+    if task.state is None:
+        return task
+    config = cast("RunnableConfig", task.state)
+    return task._replace(state=await read_state(graph, config, subgraphs=True))
 
 
 def thread_state(snapshot: StateSnapshot) -> ThreadState:

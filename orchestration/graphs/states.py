@@ -11,7 +11,7 @@ from orchestration.graphs.arguments import as_command, run_config
 from orchestration.graphs.factories import Graph
 from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.registry import GraphRegistry
-from orchestration.graphs.snapshots import thread_state
+from orchestration.graphs.snapshots import read_state, thread_state
 from orchestration.graphs.users import auth_configurable
 from orchestration.loop.run import Run, ThreadState
 
@@ -75,7 +75,7 @@ class ThreadStates:
         """Return the state of a thread, now or at a checkpoint."""
         config = self._config(thread_id, checkpoint)
         async with self._open(graph_id, config) as graph:
-            return state_document(await graph.aget_state(config, subgraphs=subgraphs))
+            return state_document(await read_state(graph, config, subgraphs=subgraphs))
 
     async def history(
         self,
@@ -118,7 +118,7 @@ class ThreadStates:
         """Return what the thread shows of its latest checkpoint."""
         config = self._config(thread_id, None)
         async with self._open(graph_id, config) as graph:
-            return thread_state(await graph.aget_state(config))
+            return thread_state(await read_state(graph, config))
 
     @asynccontextmanager
     async def _open(

@@ -146,6 +146,10 @@ async def _remember(state: State, runtime: Runtime[Any]) -> State:
     return {}
 
 
+async def _claim(_: State) -> State:
+    return {"text": "mine"}
+
+
 async def _answer(state: Talk) -> dict[str, Any]:
     return {"messages": [{"role": "ai", "content": f"{len(state['messages'])} so far"}]}
 
@@ -168,6 +172,8 @@ asking_later = _chain(
     ("hold", _hold), ("one", _echo), ("two", _echo), ("three", _echo), ("ask", _ask)
 )
 asking_both = _side_by_side(first=_ask_and_wait, second=_wait_and_ask)
+contradicting = _side_by_side(left=_claim, right=_claim)
+contradicting_within = _chain(("inner", contradicting.compile()))
 asking_within = _chain(("inner", asking_later.compile()))
 telling = _chain(("tell", _tell))
 knowing = _chain(("know", _know))

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import InvalidUpdateError
 from langgraph.types import interrupt
 
 from orchestration.loop.errors import Drained
@@ -142,6 +143,21 @@ async def test_a_fork_is_not_forked_again() -> None:
     await stage.play(fork)
     after = list(stage.saver.list({"configurable": {"thread_id": first.thread_id}}))
     assert (log, len(after)) == (["begin", "work"], count + 1)
+
+
+async def test_a_run_with_breakpoints_begins_where_two_tasks_contradicted_each_other() -> None:
+    claims = ["left", "right"]
+
+    async def claim(state: dict[str, str]) -> plays.State:
+        return {"text": state["name"]} if state["name"] in claims else {}
+
+    stage = Stage(claim=plays.fan("claim", claim, [{"name": "left"}, {"name": "right"}]))
+    first = new_run("claim", {"text": "x"})
+    with pytest.raises(InvalidUpdateError):
+        await stage.play(first)
+    claims.pop()
+    second = new_run("claim", {"text": "y"}, thread_id=first.thread_id, interrupt_before=["none"])
+    assert read((await stage.play(second)).values)["text"] == "left"
 
 
 async def asked(stage: Stage, graph_id: str) -> Run:
