@@ -19,6 +19,7 @@ _Breakpoints = tuple[str | Sequence[str], str | Sequence[str]]  # before these n
 # A write of our own beside LangGraph's: the interrupts that a run's answers were meant for.
 _ANSWERED = "masterloop:answered"
 _NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are a command's
+_RESUME = "__resume__"
 _ID_DIGITS = frozenset("0123456789abcdef")
 _ID_LENGTH = 32
 
@@ -163,6 +164,9 @@ async def _find_place_of_command(
     if not marks:
         call.input, answered = _addressed(command, pending, call)
         await saver.aput_writes(snapshot.config, [(_ANSWERED, answered)], run.run_id)
+        if answered and any(each[:2] == (_NO_TASK, _RESUME) for each in writes):
+            # A bare answer of an earlier run: the question after this one would be given it.
+            await saver.aput_writes(snapshot.config, [(_RESUME, None)], _NO_TASK)
         return None
     stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]
     unanswered = [each for each in marks[0] if each in pending]

@@ -13,7 +13,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.checkpoint.memory import InMemorySaver
 
-from orchestration.graphs.arguments import Graph
+from orchestration.graphs.arguments import Graph, thread_config
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.own_store import Namespace
 from orchestration.loop.run import Run, ThreadState
@@ -89,9 +89,18 @@ class Stage:
 
     async def state(self, run: Run) -> Any:
         """Return LangGraph's own view of the thread."""
+        return await self._graph(run).aget_state(thread_config(run))
+
+    async def edit(self, run: Run, values: Any, **checkpoint: str) -> None:
+        """Change the state of the thread, or that of a subgraph."""
+        config: Any = thread_config(run)
+        config["configurable"].update(checkpoint)
+        await self._graph(run).aupdate_state(config, values)
+
+    def _graph(self, run: Run) -> Graph:
         graph = self.shelf.fixed(run.graph_id, checkpointed=True, owner=())
         assert graph is not None
-        return await graph.aget_state({"configurable": {"thread_id": run.thread_id}})
+        return graph
 
 
 def new_run(graph_id: str, given: Any = None, **more: Any) -> Run:

@@ -98,3 +98,11 @@ async def test_a_question_whose_run_was_cancelled_takes_the_next_answer(
         await stage.play(reply(first, "no"))
         state = await stage.play(reply(first, "maybe"))
         assert read(state.values)["log"] == ["no", "maybe"]
+
+
+async def test_a_bare_answer_is_given_to_one_question_only(tmp_path: Path) -> None:
+    async with open_stage(tmp_path, plays.asking("first?", "second?", "third?")) as stage:
+        first = await asked(stage)
+        await stage.edit(first, {"text": "edited"})  # now no question is pending
+        await stage.play(reply(first, "yes"))
+        assert questions(await stage.play(reply(first, "no"))) == ["third?"]
