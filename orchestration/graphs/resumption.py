@@ -1,8 +1,10 @@
 """Where a run goes on that was cut off before, so that nothing committed is done twice."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from langgraph.pregel import Pregel
 from langgraph.types import Command, Send, StateSnapshot
 
 from orchestration.graphs.arguments import Call, Graph, thread_config
@@ -158,20 +160,56 @@ async def _find_place_of_command(
     saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
     saved = await saver.aget_tuple(thread_config(run))
     writes = (saved.pending_writes if saved else None) or []
-    marks = [value for task, channel, value in writes if (task, channel) == (run.run_id, _ANSWERED)]
+    marks = {task: value for task, channel, value in writes if channel == _ANSWERED}
     command = cast("Command[Any]", call.input)
     pending = [interrupt.id for interrupt in snapshot.interrupts]
-    if not marks:
+    answered = marks.get(run.run_id)
+    stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]
+    if answered is None:
         call.input, answered = _addressed(command, pending, call)
         await saver.aput_writes(snapshot.config, [(_ANSWERED, answered)], run.run_id)
-        if answered and any(each[:2] == (_NO_TASK, _RESUME) for each in writes):
-            # A bare answer of an earlier run: the question after this one would be given it.
-            await saver.aput_writes(snapshot.config, [(_RESUME, None)], _NO_TASK)
-        return None
-    stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]
-    unanswered = [each for each in marks[0] if each in pending]
-    call.input = _remaining(command, marks[0], unanswered, stored)
-    return snapshot if call.input is None and _only_questions(snapshot) else None
+    else:
+        unanswered = [each for each in answered if each in pending]
+        call.input = _remaining(command, answered, unanswered, stored)
+        if call.input is None and _only_questions(snapshot):
+            return snapshot
+    resume: Any = None if call.input is None else call.input.resume
+    first = all(each == pending for each in marks.values())
+    alone = _is_map(resume) and len(pending) == 1 and [*resume] == pending
+    if alone and await _asked_anew(graph, graph, snapshot, first=first):
+        call.input = _bare(cast("Command[Any]", call.input))
+    if any(channel == _RESUME for channel, _ in stored):
+        # A bare answer that was given before: whatever is asked after this would be given it.
+        await saver.aput_writes(snapshot.config, [(_RESUME, None)], _NO_TASK)
+    return None
+
+
+async def _asked_anew(root: Graph, graph: Graph, snapshot: StateSnapshot, *, first: bool) -> bool:
+    """Whether the one pending question has another id when its subgraph goes on and asks it.
+
+    The state of that was changed meanwhile, or it keeps none. One that keeps none begins anew: what
+    it asks then is what is pending only if it had no answer before, if this is the ``first``.
+    """
+    for task in snapshot.tasks:
+        if not task.interrupts:
+            continue
+        node = graph.nodes[task.name].bound
+        if isinstance(node, Pregel) and node.checkpointer is False:
+            return first
+        inner = subgraphs(graph).get(task.name)
+        if inner is None:
+            return False
+        state = await read_state(root, cast("RunnableConfig", task.state))
+        if state.interrupts:
+            return await _asked_anew(root, inner, state, first=first)
+        return (state.metadata or {}).get("source") == "update"
+    return False
+
+
+def _bare(command: "Command[Any]") -> "Command[Any]":
+    """Return a command with its one answer for whichever question comes next, if it can be."""
+    [answer] = cast("dict[str, Any]", command.resume).values()
+    return command if answer is None or _is_map(answer) else replace(command, resume=answer)
 
 
 def _addressed(

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
 import pytest
@@ -91,11 +91,16 @@ class Stage:
         """Return LangGraph's own view of the thread."""
         return await self._graph(run).aget_state(thread_config(run))
 
-    async def edit(self, run: Run, values: Any, **checkpoint: str) -> None:
-        """Change the state of the thread, or that of a subgraph."""
-        config: Any = thread_config(run)
-        config["configurable"].update(checkpoint)
-        await self._graph(run).aupdate_state(config, values)
+    async def edit(self, run: Run, values: Any) -> None:
+        """Change the state of the thread."""
+        await self._graph(run).aupdate_state(thread_config(run), values)
+
+    async def edit_within(self, run: Run, values: Any) -> None:
+        """Change the state of the innermost subgraph that waits."""
+        graph, config = self._graph(run), thread_config(run)
+        while tasks := [each for each in (await graph.aget_state(config)).tasks if each.state]:
+            config = cast("RunnableConfig", tasks[0].state)
+        await graph.aupdate_state(config, values)
 
     def _graph(self, run: Run) -> Graph:
         graph = self.shelf.fixed(run.graph_id, checkpointed=True, owner=())

@@ -106,3 +106,60 @@ async def test_a_bare_answer_is_given_to_one_question_only(tmp_path: Path) -> No
         await stage.edit(first, {"text": "edited"})  # now no question is pending
         await stage.play(reply(first, "yes"))
         assert questions(await stage.play(reply(first, "no"))) == ["third?"]
+
+
+def keeping_none(inner: Graph) -> Graph:
+    inner.checkpointer = False
+    return inner
+
+
+@pytest.mark.parametrize("around", [plays.nested, plays.calling])
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_a_subgraph_without_checkpoints_takes_an_answer(
+    tmp_path: Path, around: Any, *, by_id: bool
+) -> None:
+    graph = around(plays.nested(keeping_none(plays.asking("sure?"))))
+    async with open_stage(tmp_path, graph) as stage:
+        first = await asked(stage)
+        [question] = (await stage.state(first)).interrupts
+        state = await stage.play(reply(first, {question.id: "yes"} if by_id else "yes"))
+        assert read(state.values)["log"] == ["yes"]
+
+
+async def test_a_subgraph_without_checkpoints_takes_none_for_another_question(
+    tmp_path: Path,
+) -> None:
+    graph = plays.nested(keeping_none(plays.asking("first?", "second?")))
+    async with open_stage(tmp_path, graph) as stage:
+        first = await asked(stage)
+        assert questions(await stage.play(reply(first, "yes"))) == ["second?"]
+        assert questions(await stage.play(reply(first, "no"))) == ["first?"]
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_a_subgraph_whose_state_was_changed_takes_an_answer(
+    tmp_path: Path, depth: int
+) -> None:
+    graph = plays.asking("first?", "second?")
+    for _ in range(depth):
+        graph = plays.nested(graph)
+    async with open_stage(tmp_path, graph) as stage:
+        first = await asked(stage)
+        await stage.edit_within(first, {"text": "edited"})
+        assert questions(await stage.play(reply(first, "yes"))) == ["second?"]
+        state = await stage.play(reply(first, "no"))
+        assert read(state.values)["log"] == ["yes", "no"]
+
+
+async def test_an_answer_to_a_changed_subgraph_is_given_again_when_its_run_was_cut_off(
+    tmp_path: Path,
+) -> None:
+    gate = plays.Gate()
+    async with open_stage(tmp_path, plays.nested(node(gate))) as stage:
+        first = await asked(stage)
+        await stage.edit_within(first, {"text": "edited"})
+        run = reply(first, "yes")
+        await stage.cut_off(run, gate)
+        gate.opened.set()
+        assert questions(await stage.play(run)) == ["second?"]
+        assert read((await stage.play(reply(first, "no"))).values)["log"] == ["yes", "no"]
