@@ -162,6 +162,11 @@ async def _find_place_of_command(
     writes = (saved.pending_writes if saved else None) or []
     marks = {task: value for task, channel, value in writes if channel == _ANSWERED}
     command = cast("Command[Any]", call.input)
+    head = snapshot.config.get("configurable", {}).get("checkpoint_id")
+    if command.resume is not None and call.configurable.get("checkpoint_id") == head:
+        # The same to LangGraph as naming none; but begun again, it would be a fork.
+        for name in ("checkpoint_id", "checkpoint_map"):
+            call.configurable.pop(name, None)
     pending = [interrupt.id for interrupt in snapshot.interrupts]
     answered = marks.get(run.run_id)
     stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]

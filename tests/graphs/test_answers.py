@@ -48,6 +48,22 @@ def node(gate: plays.Gate) -> Graph:
     return plays.chain(("ask", ask))
 
 
+def stepwise(gate: plays.Gate) -> Graph:
+    """Return a graph that asks in its first and in its last step, and waits in the one between."""
+
+    async def ask(_: plays.State) -> plays.State:
+        return {"log": [interrupt("first?")]}
+
+    async def wait(_: plays.State) -> plays.State:
+        await gate.wait()
+        return {}
+
+    async def ask_again(_: plays.State) -> plays.State:
+        return {"log": [interrupt("second?")]}
+
+    return plays.chain(("ask", ask), ("wait", wait), ("ask_again", ask_again))
+
+
 GRAPHS = [function, nested_function, called_function, node]
 
 
@@ -64,10 +80,11 @@ async def asked(stage: Stage) -> Run:
     return run
 
 
-def reply(to: Run, resume: Any) -> Run:
+def reply(to: Run, resume: Any, **more: Any) -> Run:
     """Return a run that answers; with messages, LangGraph does each node in a task of its own."""
     command = {"resume": resume}
-    return new_run("ask", command=command, thread_id=to.thread_id, stream_mode="messages")
+    thread = {"thread_id": to.thread_id}
+    return new_run("ask", command=command, stream_mode="messages", **thread, **more)
 
 
 def questions(state: ThreadState) -> list[str]:
@@ -81,6 +98,17 @@ async def test_an_answer_is_given_to_no_other_question_once_its_run_was_cut_off(
     gate = plays.Gate()
     async with open_stage(tmp_path, graph(gate)) as stage:
         run = reply(await asked(stage), "yes")
+        await stage.cut_off(run, gate)
+        gate.opened.set()
+        assert questions(await stage.play(run)) == ["second?"]
+
+
+async def test_nor_is_one_that_names_the_latest_checkpoint(tmp_path: Path) -> None:
+    gate = plays.Gate()
+    async with open_stage(tmp_path, plays.nested(stepwise(gate))) as stage:
+        first = await asked(stage)
+        latest = (await stage.state(first)).config["configurable"]["checkpoint_id"]
+        run = reply(first, "yes", checkpoint_id=latest)
         await stage.cut_off(run, gate)
         gate.opened.set()
         assert questions(await stage.play(run)) == ["second?"]
