@@ -13,7 +13,7 @@ from orchestration.api.endpoint import Call, json_response
 from orchestration.api.following import place
 from orchestration.api.problems import problem, respond
 from orchestration.loop.errors import Draining, LoopError
-from orchestration.loop.run import Ending, Outcome, Run
+from orchestration.loop.run import Ending, Run
 
 _KEPT = "the service is stopping; join the run in a few seconds: this request would make another"
 
@@ -30,11 +30,9 @@ def waiting(
 
     ``again``: whether it is the same run that is waited for if the request is sent once more.
     """
-    if run.done is None:
-        raise RuntimeError("only a submitted run can be waited for")
     loop, runs = call.backend.loop, call.backend.runs
     return WaitResponse(
-        run.done,
+        run,
         announce=None if run.announced else (lambda: runs.announce(run)),
         headers={**place(run.thread_id, run.run_id, "join"), **(headers or {})},
         keep_alive=call.backend.settings.keep_alive,
@@ -43,23 +41,19 @@ def waiting(
     )
 
 
-def _wake(awake: asyncio.Future[None]) -> None:
-    if not awake.done():
-        awake.set_result(None)
-
-
 class WaitResponse(Response):
     """An ASGI response with the outcome of a run; white space keeps a long wait alive.
 
     A run that ends within ``keep_alive`` seconds is answered plainly; before anything is said of
-    one that has not, it is ``announce``d. ``leave`` is called when the client goes away first.
+    one that has not, it is ``announce``d. ``leave`` is called at once when the client goes away
+    first; where there is none, a client is looked after only from then on.
     Of a stop a client that cannot ask ``again`` is told in words, not by a status on which clients
     send the request once more by themselves: that would make another run.
     """
 
     def __init__(
         self,
-        done: "asyncio.Future[Outcome]",
+        run: Run,
         *,
         headers: Mapping[str, str],
         keep_alive: float,
@@ -67,26 +61,35 @@ class WaitResponse(Response):
         announce: Callable[[], Awaitable[None]] | None = None,
         again: bool = True,
     ) -> None:
+        if run.done is None:
+            raise RuntimeError("only a submitted run can be waited for")
         self.status_code = HTTPStatus.OK
-        self._done = done
+        self._done = run.done
+        self._waiters = run.waiters
         self._announce = announce
         self._head = headers
         self._keep_alive = keep_alive
         self._leave = leave
         self._again = again
+        self._awake: asyncio.Future[None] | None = None
+        self._gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Wait, then answer."""
         watch = asyncio.create_task(self._watch(receive)) if self._leave is not None else None
+        self._waiters.add(self._wake)
         try:
-            while not await self._ended():
+            while not await self._over():
+                watch = watch or asyncio.create_task(self._watch(receive))
                 if await self._announced():
                     await self._trickle(send)
                     return
-            answer = await self._plain(scope["path"])
-            self.status_code = answer.status_code
-            await answer(scope, receive, send)
+            if not self._gone:
+                answer = await self._plain(scope["path"])
+                self.status_code = answer.status_code
+                await answer(scope, receive, send)
         finally:
+            self._waiters.discard(self._wake)
             if watch is not None:
                 watch.cancel()
 
@@ -95,24 +98,24 @@ class WaitResponse(Response):
             pass
         if self._leave is not None and not self._done.done():
             self._leave()
+        self._gone = True
+        self._wake()
 
-    async def _ended(self) -> bool:
-        """Return whether the run has ended, ``keep_alive`` seconds from now at the latest."""
-        if not self._done.done():
+    def _wake(self) -> None:
+        if self._awake is not None and not self._awake.done():
+            self._awake.set_result(None)
+
+    async def _over(self) -> bool:
+        """Return whether the wait is over, ``keep_alive`` seconds from now at the latest."""
+        if not self._gone and not self._done.done():
             # Not awaited itself: to cancel this request must not cancel what others wait for.
-            awake = asyncio.get_running_loop().create_future()
-            timer = awake.get_loop().call_later(self._keep_alive, _wake, awake)
-
-            def ended(_: object) -> None:
-                _wake(awake)
-
-            self._done.add_done_callback(ended)
+            self._awake = asyncio.get_running_loop().create_future()
+            timer = self._awake.get_loop().call_later(self._keep_alive, self._wake)
             try:
-                await awake
+                await self._awake
             finally:
                 timer.cancel()
-                self._done.remove_done_callback(ended)
-        return self._done.done()
+        return self._gone or self._done.done()
 
     async def _announced(self) -> bool:
         """Return whether the client may be told of the run; if not, the store cannot write."""
@@ -145,8 +148,10 @@ class WaitResponse(Response):
         raw = [(name.encode(), value.encode()) for name, value in head.items()]
         await send({"type": "http.response.start", "status": 200, "headers": raw})
         await send({"type": "http.response.body", "body": b"\n", "more_body": True})
-        while not await self._ended():
+        while not await self._over():
             await send({"type": "http.response.body", "body": b"\n", "more_body": True})
+        if self._gone:
+            return
         try:
             body = self._done.result().answer
         except (LoopError, StorageUnavailable) as error:

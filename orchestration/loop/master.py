@@ -374,8 +374,7 @@ class MasterLoop:
         if run.log is not None:
             run.log.end(run, outcome)
         self.watchers.tell(run.thread_id, run_done(run.run_id))
-        if run.done is not None and not run.done.done():
-            run.done.set_result(outcome)
+        run.end(outcome)
         self._admission.finished()
         self._forget(run)
 

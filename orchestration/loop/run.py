@@ -1,7 +1,7 @@
 """A run: what was submitted, and where it is."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -137,6 +137,8 @@ class Run:
     says that the store has made its thread when it accepted the run, and had nothing of it before;
     ``recovered``, that it was there when the service started, and may have begun before.
     An attempt that has ``started`` may still wait for what executes it; ``began`` is when that did.
+    ``waiters`` are called once ``done`` is: to take back a callback of a future costs as much as
+    there are others.
     """
 
     run_id: str
@@ -179,10 +181,17 @@ class Run:
     stream: RunStream = field(default_factory=RunStream)
     log: "ThreadLog | None" = None
     done: "asyncio.Future[Outcome] | None" = None
+    waiters: set[Callable[[], None]] = field(default_factory=set)
     stopped: "asyncio.Future[None] | None" = None
     task: "asyncio.Task[ThreadState] | None" = None
     control: "Control | None" = None
     timer: asyncio.TimerHandle | None = None
+
+    def end(self, outcome: Outcome) -> None:
+        """Tell everybody who waits how it ended, unless they know already."""
+        if self.done is not None and not self.done.done():
+            self.done.set_result(outcome)
+            self._wake()
 
     def send_away(self, error: BaseException) -> None:
         """Tell those who wait now why they will not hear how the run ends; others may come."""
@@ -191,12 +200,18 @@ class Run:
         if done is not None and not done.done():
             self.done = done.get_loop().create_future()
             _fail(done, error)
+            self._wake()
 
     def break_off(self, error: BaseException) -> None:
         """Tell everybody who waits why they will not hear how the run ends, for good."""
         self.stream.close()
         if self.done is not None and not self.done.done():
             _fail(self.done, error)
+            self._wake()
+
+    def _wake(self) -> None:
+        for wake in self.waiters:
+            wake()
 
     @property
     def span(self) -> Span:

@@ -11,7 +11,9 @@ from operations.errors import StorageFull
 from orchestration.api.patience import WaitResponse
 from orchestration.loop.run import Outcome, RunStatus
 from tests.api import plays
-from tests.api.client import NOBODY, client_of, open_play, open_socket
+from tests.api.client import NOBODY, client_of, new_run, new_thread, open_play, open_socket
+from tests.loop import stage
+from tests.telemetry.sinks import until
 
 SCOPE = {"type": "http", "method": "POST", "path": "/runs/wait", "headers": []}
 
@@ -32,18 +34,20 @@ class Announcement:
 
 async def test_nothing_is_said_of_a_long_wait_before_its_run_is_announced() -> None:
     announcement = Announcement(failures=2)
-    done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+    run = stage.new_run("run")
+    run.done = asyncio.get_running_loop().create_future()
     said: list[bool] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:
         said.append(announcement.made.is_set())
         if len(said) == 2:  # the head, and the first sign of life
-            done.set_result(Outcome(RunStatus.SUCCESS, b"1"))
+            run.end(Outcome(RunStatus.SUCCESS, b"1"))
 
     async def receive() -> MutableMapping[str, Any]:
+        await run.done  # type: ignore[misc]
         return {"type": "http.disconnect"}
 
-    response = WaitResponse(done, headers={}, keep_alive=0.001, leave=None, announce=announcement)
+    response = WaitResponse(run, headers={}, keep_alive=0.001, leave=None, announce=announcement)
     await response(SCOPE, receive, send)
     assert said == [True] * 3
 
@@ -80,3 +84,16 @@ async def test_a_long_wait_has_its_run_announced(tmp_path: Path) -> None:
             (run,) = service.loop.all_live()
             assert run.announced
             plays.gates[name].opened.set()
+
+
+async def test_a_wait_ends_with_its_connection(tmp_path: Path) -> None:
+    name = "nobody waits any more"
+    async with open_socket(tmp_path, "holder", keep_alive=0.01) as (_, client):
+        path = await new_run(client, await new_thread(client), "holder", name)
+        await plays.gates[name].reached.wait()
+        before = asyncio.all_tasks()
+        for _ in range(3):
+            async with client.stream("GET", f"{path}/join"):  # entered with the head
+                assert asyncio.all_tasks() - before
+        await until(lambda: not asyncio.all_tasks() - before)
+        plays.gates[name].opened.set()
