@@ -99,7 +99,7 @@ class Command(TypedDict, total=False):
 
     resume: Any
     update: Any
-    goto: str | Goto | list[str | Goto] | None
+    goto: str | Goto | Annotated[list[str | Goto], Field(max_length=10_000)] | None
 
 
 @with_config(CLOSED)

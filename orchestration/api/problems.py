@@ -29,6 +29,7 @@ from orchestration.store.threads import ThreadExists
 
 _FULL = "there is no room left in the data folder; nothing was stored, reads go on"
 _LOCKED = "the data folder cannot be written to at the moment; nothing was stored"
+MANY = 10_000  # mistakes in one request; to list more would hold up the event loop
 _MISTAKES = 20  # told of one request
 _NAME = 64  # characters shown of a name that a client made up
 _ANSWERED = 1.0  # seconds after which a request is likely to be answered
@@ -126,8 +127,12 @@ def invalid(
 ) -> Problem:
     """Return the 422 for a request that does not fit its model, with its first mistakes.
 
-    ``unknown`` is asked what to say of a field that the model does not have, by its place.
+    ``unknown`` is asked what to say of a field that the model does not have, by its place. Of more
+    than ``MANY`` mistakes nothing but their number is told.
     """
+    if error.error_count() > MANY:
+        detail = f"the request has {error.error_count()} mistakes"
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
     mistakes = error.errors(include_url=False, include_context=False, include_input=False)
     found: list[dict[str, str]] = []
     for entry in mistakes[:_MISTAKES]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from orchestration.api.problems import Problem, invalid
+from orchestration.api.problems import MANY, Problem, invalid
 
 Place = Sequence[str | int]
 _SHOWN = 64  # characters of a name
@@ -18,21 +18,14 @@ def validated(adapter: TypeAdapter[Any], value: Any, *, ignore: bool) -> Any:
     """Return ``value`` as its declaration has it, without unknown fields if they are ignored.
 
     Raises:
-        Problem: 422, it does not fit; an unknown field is told the nearest known one.
+        Problem: 422, it does not fit, or has too much that is not known; an unknown field is told
+            the nearest known one.
     """
     while True:
         try:
             return adapter.validate_python(value)
         except ValidationError as error:
-            unknown = [
-                found["loc"]
-                for found in error.errors(
-                    include_url=False, include_context=False, include_input=False
-                )
-                if found["type"] == "extra_forbidden"
-            ]
-            # A union names a field once for each of its members; one of them is enough.
-            if not ignore or sum(_leave_out(value, place) for place in unknown) == 0:
+            if not ignore or not _leave_out_unknown(value, error):
                 raise invalid(
                     error, lambda place: _said(place[-1], known(adapter, place))
                 ) from error
@@ -54,6 +47,16 @@ def refuse(names: Iterable[str], known: Iterable[str]) -> None:
 def _said(name: str | int, known: Iterable[str]) -> str:
     near = get_close_matches(str(name)[:_SHOWN], sorted(known), 1)
     return f"there is no such field{f'; did you mean {near[0]!r}?' if near else ''}"
+
+
+def _leave_out_unknown(value: Any, error: ValidationError) -> bool:
+    """Remove the fields that are not known, unless too much is wrong; return whether any was."""
+    if error.error_count() > MANY:
+        return False
+    mistakes = error.errors(include_url=False, include_context=False, include_input=False)
+    unknown = [entry["loc"] for entry in mistakes if entry["type"] == "extra_forbidden"]
+    # A union names a field once for each of its members; one of them is enough.
+    return sum(_leave_out(value, place) for place in unknown) > 0
 
 
 def _leave_out(value: Any, place: Place) -> bool:

@@ -67,3 +67,31 @@ async def test_unknown_query_parameters_are_ignored_on_request(tmp_path: Path) -
         path = f"/threads/{await new_thread(client)}/runs"
         assert (await client.get(f"{path}?limits=5")).json() == []
         assert (await client.get(f"{path}?limit=x")).status_code == 422
+
+
+FLOODS: list[dict[str, Any]] = [
+    {f"key{n}": 1 for n in range(90_000)},
+    {"feedback_keys": [1] * 90_000},
+]
+
+
+@pytest.mark.parametrize("unknown_fields", ["refuse", "ignore"])
+@pytest.mark.parametrize("more", FLOODS, ids=["fields", "texts"])
+async def test_of_a_flood_of_mistakes_only_their_number_is_told(
+    tmp_path: Path, more: dict[str, Any], unknown_fields: str
+) -> None:
+    """To list them all held up everybody else's requests."""
+    async with open_client(tmp_path, "echo", unknown_fields=unknown_fields) as client:
+        answer = await client.post("/runs", json={"assistant_id": "echo", **more})
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+    assert answer.json()["detail"] == "the request has 90000 mistakes"
+
+
+async def test_of_places_to_go_to_no_more_are_looked_at_than_a_command_may_have(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        body = {"assistant_id": "echo", "command": {"goto": [{}] * 90_000}}
+        answer = await client.post("/runs", json=body)
+    assert answer.status_code == 422
+    assert "at most 10000 items" in answer.json()["detail"]
