@@ -3,10 +3,12 @@
 import asyncio
 import socket
 import struct
+import sys
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
+import httptools
 from starlette.responses import Response
 from starlette.types import Scope
 from uvicorn._types import ASGI3Application, ASGISendEvent
@@ -26,11 +28,14 @@ class Connection(HttpToolsProtocol):
 
     ``patience`` is how many seconds a client may take for the head of a request, for the next part
     of a body, and to take any more of an answer. Whom ``turn_away`` has an answer for gets that at
-    once, without a task, and the application never hears of it.
+    once, without a task, and the application never hears of it. Of other protocols it speaks only
+    WebSockets: a request for any other is read as if it had not asked (RFC 9110, 7.8).
     """
 
     _head = 0  # bytes of the head that is being read
     _unfinished = 0  # bytes of chunks that ended within it
+    _anew = b""  # a head that is to be read once more, without what its parser stopped at
+    _read = 0  # bytes of a chunk before it stopped
     _late: asyncio.TimerHandle | None = None  # set while the client owes us a part of a request
     _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
     _left = 0  # bytes of an answer that were not taken when that was set
@@ -54,6 +59,11 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         began = self._unfinished
         super().data_received(data)
+        while self._anew:
+            data, self._anew = self._anew + data[self._read :], b""
+            self.parser = httptools.HttpRequestParser(self)
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
+            super().data_received(data)
         if self._unfinished:  # the head is not at its end
             if began and self._unfinished == began:
                 self._unfinished += len(data)
@@ -82,12 +92,36 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unfinished = 0
+        if self._asks_in_vain():
+            self._anew = self._without_upgrade()
+            return
         super().on_headers_complete()
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.transport is not self.transport:
             return
         if cycle.scope["method"] != "HEAD":  # whose answer has no body to wait for
             cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
+
+    def on_message_complete(self) -> None:
+        if not self._anew:
+            super().on_message_complete()
+
+    def _unsupported_upgrade_warning(self) -> None:
+        self._read = cast("httptools.HttpParserUpgrade", sys.exception()).args[0]
+
+    def _asks_in_vain(self) -> bool:
+        """Return whether the parser took what follows this head for another protocol's."""
+        return (
+            self.parser.should_upgrade()
+            and not self._should_upgrade()
+            and self.parser.get_method() != b"CONNECT"  # nothing follows it
+        )
+
+    def _without_upgrade(self) -> bytes:
+        version = self.parser.get_http_version().encode()
+        fields = (b"%s: %s\r\n" % pair for pair in self.headers if pair[0] != b"upgrade")
+        head = (self.parser.get_method(), self.url, version, b"".join(fields))
+        return b"%s %s HTTP/%s\r\n%s\r\n" % head
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         answer = None if self._turn_away is None else self._turn_away(cast("Scope", cycle.scope))

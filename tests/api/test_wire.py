@@ -151,6 +151,36 @@ async def test_what_is_merely_unusual_is_answered(tmp_path: Path, chunks: list[b
     assert said.startswith((b"HTTP/1.1 200 ", b"HTTP/1.0 200 "))
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQ\r\n"
+UPGRADE = POST + H2C
+UPGRADES: dict[str, tuple[bytes, list[bytes]]] = {
+    "a body": (b"200", [UPGRADE + b'Content-Length: 12\r\n\r\n{"ttl":null}']),
+    "a head in pieces": (
+        b"200",
+        [UPGRADE[:30], UPGRADE[30:90], UPGRADE[90:] + b"Content-Length: 2\r\n", b"\r\n{", b"}"],
+    ),
+    "chunks": (b"200", [UPGRADE + CHUNKED, b"1\r\n{\r\n", b"1\r\n}\r\n0\r\n\r\n"]),
+    "a body like a request": (
+        b"400",
+        [UPGRADE + b"Content-Length: %d\r\n\r\n" % len(GET + b"\r\n"), GET + b"\r\n"],
+    ),
+    "many": (b"200", [(GET + H2C + b"\r\n") * 1_100]),
+}
+
+
+@pytest.mark.parametrize(("status", "chunks"), UPGRADES.values(), ids=UPGRADES.keys())
+async def test_a_request_for_another_protocol_is_answered_in_this_one(
+    tmp_path: Path, status: bytes, chunks: list[bytes]
+) -> None:
+    """With its body, which is not taken for the next request: Java asks for HTTP/2 like that."""
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        last = GET + b"Connection: close\r\n\r\n"
+        said = await answer(address, [*chunks, last], close=False)
+    requests = b"".join(chunks).count(H2C)
+    assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [*[status] * requests, b"200"]
+    assert said.endswith(b'{"ok":true}')
+
+
 async def test_half_a_request_keeps_nobody_else_waiting(tmp_path: Path) -> None:
     async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
         silent = [await asyncio.open_connection(*address) for _ in range(100)]
