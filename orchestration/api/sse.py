@@ -1,7 +1,7 @@
 """Server-sent events: a listener's events, written as they come, while the client reads."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -14,8 +14,8 @@ from starlette.types import Receive, Scope, Send
 from orchestration.api.alarm import Alarm
 from orchestration.api.revalidation import Revalidation
 from orchestration.loop.streams import StreamEvent
+from orchestration.store.events import PAGE, PAGE_BYTES
 
-_PAGE = 1_000  # events that are sent at once
 _HEARTBEAT = b": heartbeat\n\n"
 _SHUTDOWN = b"event: shutdown\nretry: 3000\ndata: null\n\n"
 _GAP = b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
@@ -166,8 +166,8 @@ class EventStream(Response):
             taken = self._listener.take()
             # Looked at right after all was taken: to one that is closed by then nothing is added.
             over = self._gone or self._listener.closed
-            for start in range(0, len(taken), _PAGE):
-                body = await self._turn(send, alarm, body, taken[start : start + _PAGE])
+            for page in _pages(taken):
+                body = await self._turn(send, alarm, body, page)
             if over:
                 break
             if body or self._silent:
@@ -215,6 +215,20 @@ class EventStream(Response):
         if self._of_thread:
             return f"{event.origin}:{event.number}" if event.origin else ""
         return str(event.number) if self._numbered else ""
+
+
+def _pages(events: Iterable[StreamEvent]) -> Iterator[Sequence[StreamEvent]]:
+    """Yield what is to be sent at once, as much as is read at once of what is kept."""
+    page: list[StreamEvent] = []
+    size = 0
+    for event in events:
+        page.append(event)
+        size += len(event.data)
+        if len(page) >= PAGE or size >= PAGE_BYTES:
+            yield page
+            page, size = [], 0
+    if page:
+        yield page
 
 
 def _frame(event: StreamEvent, event_id: str) -> bytes:

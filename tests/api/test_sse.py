@@ -156,6 +156,17 @@ async def test_many_events_that_wait_are_written_by_turns_with_what_others_do() 
     assert turns > 2
 
 
+async def test_of_large_events_that_wait_only_a_part_is_sent_at_once() -> None:
+    run, large = RunStream(), b"1" * 100_000
+    run.keep()
+    for _ in range(50):
+        run.publish("custom", large)
+    writing = Writing(run.listen(0))
+    run.close()
+    await writing.task
+    assert (writing.client.body.count(large), writing.client.most) == (50, 11)  # a mebibyte
+
+
 async def test_what_is_missed_is_read_as_the_client_takes_it() -> None:
     read: list[int] = []
 
