@@ -28,7 +28,7 @@ from orchestration.api.access import (
 )
 from orchestration.api.asked import Query, parameters
 from orchestration.api.backend import Backend
-from orchestration.api.idempotency import HEADER, Once
+from orchestration.api.idempotency import HEADER, Once, fingerprint
 from orchestration.api.ingress import parse_json, read_body
 from orchestration.api.problems import PROBLEMS, Problem, Wording
 from orchestration.api.unknown import known, refuse, validated
@@ -250,11 +250,13 @@ class Endpoint:
             _refuse_unknown(call, parameters(call.scope["query_string"]), ())
         if call.backend.runs.holding:
             await call.show(call.scope["path_params"], request)
+        once = self.once if HEADER in call.headers else None
+        asked = b"" if once is None else fingerprint(call.scope, request)
         if call.backend.authority is not None and self.access.resource is not None:
             call, arguments = await self._authorised(call, arguments)
-        if self.once is None or HEADER not in call.headers:
+        if once is None:
             return await self.handler(call, *arguments)
-        return await self.once.answer(call, request, lambda known: self.handler(known, *arguments))
+        return await once.answer(call, asked, lambda known: self.handler(known, *arguments))
 
     async def _authorised(self, call: Call, arguments: list[Any]) -> tuple[Call, list[Any]]:
         """Return the call with what it was granted, and the request as that left it."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 from starlette.responses import Response
+from starlette.types import Scope
 
 from orchestration.api.problems import Problem
 
@@ -41,11 +42,11 @@ class Once:
     run: Callable[[Any], str | None] = lambda _: None
 
     async def answer(
-        self, call: "Call", request: Any, go: Callable[["Call"], Awaitable[Response]]
+        self, call: "Call", asked: bytes, go: Callable[["Call"], Awaitable[Response]]
     ) -> Response:
         """Have a request with a key answered: by ``go`` the first time, from what it left later.
 
-        ``request`` is what was asked for, as JSON.
+        ``asked`` is the fingerprint of the request.
 
         Raises:
             Problem: 400, the key is none; 422, it was another request's.
@@ -55,12 +56,11 @@ class Once:
         principal = call.principal.identity
         keys = call.backend.keys
         with keys.answering(principal, key):
-            fingerprint = _fingerprint(call, request)
             kept = keys.find(principal, key)
             if kept is None:
-                receipt = keys.receipt(principal, key, fingerprint, self._kept)
+                receipt = keys.receipt(principal, key, asked, self._kept)
                 return await go(replace(call, receipt=receipt))
-        if kept["fingerprint"] != fingerprint:
+        if kept["fingerprint"] != asked:
             raise Problem(
                 HTTPStatus.UNPROCESSABLE_ENTITY,
                 "this Idempotency-Key was sent with another request; take a new key for a new one",
@@ -86,7 +86,7 @@ def _key(call: "Call") -> str:
     return text
 
 
-def _fingerprint(call: "Call", request: Any) -> bytes:
-    scope = call.scope
+def fingerprint(scope: Scope, request: Any) -> bytes:
+    """Return what tells a request, as JSON and before anybody has changed it, from all others."""
     asked = [scope["method"], scope["path"], scope["query_string"].decode("latin-1"), request]
     return sha256(orjson.dumps(asked, option=orjson.OPT_SORT_KEYS)).digest()

@@ -1,7 +1,7 @@
 """``Auth`` objects that the API's tests serve; a token is ``Bearer <name>``."""
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from langgraph_sdk import Auth
 from starlette.requests import Request
@@ -185,6 +185,16 @@ planning.authenticate(anybody)
 async def plan_run(ctx: Auth.types.AuthContext, value: Any) -> bool:
     await tell_run(ctx=ctx, value=value)
     return bool(value["assistant_id"] != UUID(default_assistant("failing")))
+
+
+# One that writes into the input of a run when it looked at it.
+stamping = Auth()
+stamping.authenticate(anybody)
+
+
+@stamping.on.threads.create_run
+async def stamp_input(ctx: Auth.types.AuthContext, value: Any) -> None:
+    value["kwargs"]["input"]["text"] += f" {uuid4()}"
 
 
 # One that looks threads and runs up by their ids.

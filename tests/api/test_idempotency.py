@@ -75,6 +75,14 @@ async def test_every_creation_answers_again_what_it_answered_first(
     assert len({answer.text for answer in (first, other, plain)}) == 3
 
 
+async def test_it_is_the_same_request_whatever_a_handler_makes_of_it(tmp_path: Path) -> None:
+    manifest = {"auth": {"path": "tests.api.guards:stamping", "disable_studio_auth": True}}
+    async with open_client(tmp_path, "echo", manifest=manifest) as client:
+        first, again = [await client.post("/runs/wait", json=ask(), headers=KEY) for _ in range(2)]
+    assert first.json()["text"].startswith("x ")
+    assert (again.status_code, again.json()) == (200, first.json())
+
+
 async def test_a_thread_is_copied_once(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo") as client:
         thread_id = await new_thread(client)
