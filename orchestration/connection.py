@@ -36,6 +36,7 @@ class Connection(HttpToolsProtocol):
     _unfinished = 0  # bytes of chunks that ended within it
     _anew = b""  # a head that is to be read once more, without what its parser stopped at
     _read = 0  # bytes of a chunk before it stopped
+    _answering: RequestResponseCycle | None = None  # the latest may wait its turn behind it
     _late: asyncio.TimerHandle | None = None  # set while the client owes us a part of a request
     _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
     _left = 0  # bytes of an answer that were not taken when that was set
@@ -55,6 +56,9 @@ class Connection(HttpToolsProtocol):
         self._expect_no_more()
         self._see_taken()
         super().connection_lost(exc)
+        if self._answering is not None and not self._answering.response_complete:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
         began = self._unfinished
@@ -126,6 +130,7 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         answer = None if self._turn_away is None else self._turn_away(cast("Scope", cycle.scope))
         if answer is None:
+            self._answering = cycle
             super()._start_asgi_task(cycle, app)
             return
         fields = [*cycle.default_headers, *answer.raw_headers]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from tests.api import plays
 from tests.api.client import open_play, serving
 
 POST = b"POST /threads HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -179,6 +180,23 @@ async def test_a_request_for_another_protocol_is_answered_in_this_one(
     requests = b"".join(chunks).count(H2C)
     assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [*[status] * requests, b"200"]
     assert said.endswith(b'{"ok":true}')
+
+
+@pytest.mark.parametrize("kind", ["wait", "stream"])
+async def test_who_goes_away_with_another_request_sent_already_takes_the_run_along(
+    tmp_path: Path, kind: str
+) -> None:
+    body = f'{{"assistant_id": "holder", "input": {{"text": "{kind} left"}}, '.encode()
+    body += b'"on_disconnect": "cancel"}'
+    async with open_play(tmp_path, "holder") as service, serving(service.app) as address:
+        _, writer = await asyncio.open_connection(*address)
+        head = POST.replace(b"/threads", b"/runs/" + kind.encode())
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body + GET + b"\r\n")
+        await plays.gates[f"{kind} left"].reached.wait()
+        (run,) = service.loop.all_live()
+        writer.close()
+        assert run.done is not None
+        assert (await run.done).status == "interrupted"
 
 
 async def test_half_a_request_keeps_nobody_else_waiting(tmp_path: Path) -> None:
