@@ -88,9 +88,12 @@ def with_receipt(
     return both
 
 
-def keep_output(connection: sqlite3.Connection, run_id: str, output: bytes) -> None:
-    """Keep what the waiters for a run are answered, for those who ask again with its key."""
-    connection.execute(KEEP_OUTPUT, (output.decode(), run_id))
+def keep_output(connection: sqlite3.Connection, run_id: str, output: bytes) -> bool:
+    """Keep what the waiters for a run are answered, for those who ask again with its key.
+
+    False if that is forgotten already.
+    """
+    return connection.execute(KEEP_OUTPUT, (output.decode(), run_id)).rowcount > 0
 
 
 class KeyStore:

@@ -43,10 +43,9 @@ def finish(
             return not run.announced  # it could not be written; nobody else knows of it
     elif not change(_FINISH, (outcome.status, error, at, *held), connection):
         return False
-    if run.repeatable:
-        keep_output(connection, run.run_id, outcome.answer)
+    kept = run.repeatable and keep_output(connection, run.run_id, outcome.answer)
     if run.ephemeral:
-        _clear(run, connection)
+        _clear(run, connection, events=not kept)
     elif state is not None:
         _settle(run, outcome, state, at, connection)
     elif outcome.failure is not None:
@@ -54,11 +53,11 @@ def finish(
     return True
 
 
-def _clear(run: Run, connection: sqlite3.Connection) -> None:
-    """Leave no thread of an ephemeral run, and events only if it may be asked for again."""
+def _clear(run: Run, connection: sqlite3.Connection, *, events: bool) -> None:
+    """Leave no thread of an ephemeral run; nor its ``events``, if it cannot be asked for again."""
     if run.kwargs.get("durability") is not None:
         delete_thread_checkpoints(connection, run.thread_id)
-    if run.resumable and not run.repeatable:
+    if run.resumable and events:
         connection.execute(_DELETE_EVENTS, (run.run_id,))
 
 

@@ -75,6 +75,30 @@ async def test_a_key_is_forgotten_after_a_day_with_the_events_kept_for_it(tmp_pa
         assert _count(shelf.database) == 0
 
 
+async def test_a_run_that_outlives_its_key_leaves_no_events(tmp_path: Path) -> None:
+    clock = Clock()
+    async with open_shelf(tmp_path) as shelf:
+        keys, events = KeyStore(shelf.database, clock), EventStore(shelf.database)
+        run = await shelf.claim(await accept(shelf, keys, "a", ephemeral=True, resumable=True))
+        events.append(run.run_id, StreamEvent(1, "values", b"{}"))
+        clock.at += timedelta(hours=24)
+        assert await keys.sweep() == 1
+        assert len(await events.after(run.run_id, 0)) == 1
+        await shelf.runs.finish(run, Outcome(RunStatus.SUCCESS), None)
+        assert await events.after(run.run_id, 0) == []
+
+
+async def test_a_run_that_a_key_only_made_leaves_no_events(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        events = EventStore(shelf.database)
+        receipt = KeyStore(shelf.database).receipt("me", "a", b"print", lambda _: (b"{}", None))
+        run = new_run("a", receipt=receipt, repeatable=True, ephemeral=True, resumable=True)
+        assert await shelf.runs.accept(run)
+        events.append(run.run_id, StreamEvent(1, "values", b"{}"))
+        await shelf.runs.finish(await shelf.claim(run), Outcome(RunStatus.SUCCESS), None)
+        assert await events.after(run.run_id, 0) == []
+
+
 async def test_a_key_can_be_taken_again_before_it_is_swept(tmp_path: Path) -> None:
     clock = Clock()
     async with open_shelf(tmp_path) as shelf:
