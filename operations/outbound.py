@@ -64,6 +64,7 @@ class Outbound:
         self._timeout = timeout
         self._tls = tls
         self._transport: httpx2.AsyncHTTPTransport | None = None
+        self._opening = anyio.Lock()
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
         """Send ``body`` to ``url`` and return the answer, of whatever status.
@@ -106,14 +107,14 @@ class Outbound:
         It is the one below the client: it knows no redirects, cookies or environment. A kept
         connection was verified for one name; another with the same address must not get it.
         """
-        transport = self._transport
-        if transport is None:
-            transport = self._transport = await anyio.to_thread.run_sync(
-                lambda: httpx2.AsyncHTTPTransport(
-                    verify=self._tls or True, limits=httpx2.Limits(max_keepalive_connections=0)
+        async with self._opening:
+            if self._transport is None:
+                self._transport = await anyio.to_thread.run_sync(
+                    lambda: httpx2.AsyncHTTPTransport(
+                        verify=self._tls or True, limits=httpx2.Limits(max_keepalive_connections=0)
+                    )
                 )
-            )
-        return transport
+            return self._transport
 
     async def _send(
         self, method: str, url: httpx2.URL, body: bytes, headers: Mapping[str, str]

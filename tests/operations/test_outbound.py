@@ -1,6 +1,7 @@
 """What the outbound client connects to, what it sends, and how much it takes."""
 
 import asyncio
+import gc
 import gzip
 import socket
 import ssl
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import httpx2
 import pytest
 
 from operations.egress import UrlPolicy, UrlRefused
@@ -108,6 +110,26 @@ async def test_the_next_address_is_tried_where_nothing_is_heard() -> None:
         with silent_address("127.0.0.2", receiver.port):
             answered = await outbound.post(f"http://{HOST}:{receiver.port}/", b"{}", {})
         assert answered.status == 200
+
+
+def transports() -> int:
+    return sum(isinstance(one, httpx2.AsyncHTTPTransport) for one in gc.get_objects())
+
+
+async def test_many_first_requests_load_the_system_s_certificates_once() -> None:
+    released = asyncio.Event()
+
+    async def hold(writer: asyncio.StreamWriter) -> None:
+        await released.wait()
+        writer.write(answer(200))
+
+    before = transports()
+    async with Receiver.open(hold) as receiver, open_outbound() as outbound:
+        posts = [asyncio.create_task(outbound.post(receiver.url, b"{}", {})) for _ in range(4)]
+        await receiver.arrived(len(posts))
+        assert transports() == before + 1
+        released.set()
+        await asyncio.gather(*posts)
 
 
 async def test_a_redirect_is_an_answer() -> None:
