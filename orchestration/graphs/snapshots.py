@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, cast
 
-from langgraph.errors import InvalidUpdateError
 from langgraph.types import Interrupt, PregelTask, StateSnapshot
 
 from orchestration.graphs.arguments import Graph
@@ -23,11 +22,11 @@ async def read_state(
     """Return the state at a checkpoint, the latest if none is named.
 
     The latest has what its tasks have written so far, unless that cannot be put together, as when
-    two of them wrote what only one may: it is as it was before them then.
+    two of them wrote what only one may, or a reducer fails: it is as it was before them then.
     """
     try:
         return await graph.aget_state(config, subgraphs=subgraphs)
-    except InvalidUpdateError:
+    except Exception:  # reducers are user code, and may raise anything
         saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
         saved = await saver.aget_tuple(config)
         if saved is None:

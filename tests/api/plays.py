@@ -150,6 +150,16 @@ async def _claim(_: State) -> State:
     return {"text": "mine"}
 
 
+def _refuse(_: str, text: str) -> str:
+    if text == "mine":
+        raise LookupError(text)
+    return text
+
+
+class Refusing(TypedDict):
+    text: Annotated[str, _refuse]
+
+
 async def _answer(state: Talk) -> dict[str, Any]:
     return {"messages": [{"role": "ai", "content": f"{len(state['messages'])} so far"}]}
 
@@ -173,6 +183,7 @@ asking_later = _chain(
 )
 asking_both = _side_by_side(first=_ask_and_wait, second=_wait_and_ask)
 contradicting = _side_by_side(left=_claim, right=_claim)
+refusing = _chain(("claim", _claim), state=Refusing)
 contradicting_within = _chain(("inner", contradicting.compile()))
 asking_within = _chain(("inner", asking_later.compile()))
 telling = _chain(("tell", _tell))

@@ -18,6 +18,17 @@ async def test_a_thread_shows_its_state_after_such_a_run(tmp_path: Path) -> None
     assert state.json()["next"] == ["left", "right"]
 
 
+async def test_so_does_one_whose_reducer_failed(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "refusing") as client:
+        thread_id = await new_thread(client)
+        run = await new_run(client, thread_id, "refusing", "x")
+        failed = (await client.get(f"{run}/join")).json()["__error__"]["error"]
+        thread = (await client.get(f"/threads/{thread_id}")).json()
+        state = await client.get(f"/threads/{thread_id}/state")
+    assert (failed, thread["values"]["text"]) == ("LookupError", "x")
+    assert (state.status_code, state.json()["values"]) == (200, thread["values"])
+
+
 async def test_so_does_a_subgraph(tmp_path: Path) -> None:
     async with open_client(tmp_path, "contradicting_within") as client:
         thread_id = await new_thread(client)
