@@ -24,6 +24,7 @@ from coordinator.spec import Step, Target, Workflow
 from operations.errors import nearest
 
 MOST_MISTAKES = 100  # that are looked for: what resembles a name takes a while to find
+_MANY = 10_000  # mistakes in the form, of which nothing but their number is told
 MOST_TEMPLATES = 2_000  # of one workflow
 MOST_TEMPLATE_TEXT = 256 * 1024  # characters of all of them
 _SHOWN = 20  # mistakes
@@ -109,6 +110,11 @@ def require_known(workflow: Workflow, known: Known) -> None:
 
 
 def _malformed(error: ValidationError, document: Any) -> Iterator[Mistake]:
+    if error.error_count() > _MANY:  # to list them would hold up the event loop
+        yield Mistake(
+            "", f"there are {error.error_count()} mistakes in it. Begin with a few steps."
+        )
+        return
     for entry in error.errors(include_url=False):
         if entry["type"] == "too_short" and entry["input"]:
             continue  # it is not: some of it is malformed, which is told besides

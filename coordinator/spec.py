@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -13,6 +14,7 @@ from pydantic import (
     Tag,
     model_validator,
 )
+from pydantic_core import PydanticKnownError
 
 from operations.sections import Count, Names, Positive, Section, mistake
 
@@ -30,6 +32,18 @@ def _identifier(value: str) -> str:
     if not _IDENTIFIER.fullmatch(value):
         raise mistake(f"{value[:80]!r} cannot be an id: expressions could not name it", _RULE)
     return value
+
+
+def _at_most(most: int) -> BeforeValidator:
+    """Refuse what is too long before each part of it is looked at, which may take seconds."""
+
+    def check(value: Any) -> Any:
+        if isinstance(value, list | tuple) and len(value) > most:
+            facts = {"field_type": "Tuple", "max_length": most, "actual_length": len(value)}
+            raise PydanticKnownError("too_long", facts)
+        return value
+
+    return BeforeValidator(check)
 
 
 def _form(value: Any) -> str:
@@ -125,10 +139,16 @@ class Step(Target):
     retry: Retry = Retry(attempts=1)
     timeout: Positive | None = None  # seconds of one attempt, or of one item
     fallbacks: Annotated[
-        tuple[Target, ...], Strict(strict=False), Field(max_length=MOST_CHOICES)
+        tuple[Target, ...],
+        Strict(strict=False),
+        Field(max_length=MOST_CHOICES),
+        _at_most(MOST_CHOICES),
     ] = ()
     variants: Annotated[
-        tuple[Variant, ...], Strict(strict=False), Field(max_length=MOST_CHOICES)
+        tuple[Variant, ...],
+        Strict(strict=False),
+        Field(max_length=MOST_CHOICES),
+        _at_most(MOST_CHOICES),
     ] = ()
     cache: Cache | None = None
     approval: bool | str = False  # true, or what to ask
@@ -177,5 +197,8 @@ class Workflow(Part):
     max_concurrency: Annotated[int, Field(ge=1, le=1_000)] = 8  # steps at a time
     budget: BudgetSection | None = None
     steps: Annotated[
-        tuple[Step, ...], Strict(strict=False), Field(min_length=1, max_length=MOST_STEPS)
+        tuple[Step, ...],
+        Strict(strict=False),
+        Field(min_length=1, max_length=MOST_STEPS),
+        _at_most(MOST_STEPS),
     ]

@@ -162,6 +162,21 @@ def test_a_workflow_has_its_bounds() -> None:
     assert mistakes(step("a", input=deep)) == ["/steps/0: it is more than 32 levels deep"]
 
 
+@pytest.mark.parametrize("within", ["steps", "fallbacks", "variants"])
+def test_where_there_are_too_many_none_is_looked_at(within: str) -> None:
+    wrong = [{"nonsense": 1}] * 1_000
+    document = {"steps": wrong} if within == "steps" else {"steps": [step("a", **{within: wrong})]}
+    with pytest.raises(WorkflowRefused) as refused:
+        checked({"name": "w", **document}, KNOWN)
+    [found] = refused.value.mistakes
+    assert "at most" in found.problem
+
+
+def test_of_a_flood_of_mistakes_only_their_number_is_told() -> None:
+    [found] = mistakes(step("a", needs=[1] * 20_000))
+    assert found.startswith("/: there are 2000")
+
+
 @pytest.mark.parametrize("texts", [["{{ input.x }}"] * 2_001, ["{{ " + "x" * 8_000] * 40])
 def test_what_would_take_long_to_read_is_not_read(texts: list[str]) -> None:
     (found,) = mistakes(step("a"), step("b", input=texts))
