@@ -1,8 +1,9 @@
 """What LangGraph is called with, made of what a client submitted."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from itertools import count
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -14,6 +15,7 @@ from orchestration.graphs.users import auth_configurable
 from orchestration.loop.run import Run
 
 Graph = Pregel[Any, Any, Any, Any]
+T = TypeVar("T")
 
 CLIENT_KEY = "masterloop"  # where nodes find what the service lends them
 RESERVED_KEYS = frozenset(
@@ -31,6 +33,7 @@ RESERVED_KEYS = frozenset(
 RESERVED_PREFIXES = ("__", "langgraph_auth", "langgraph_request")
 
 _PASSED_ON = ("tags", "recursion_limit", "max_concurrency", "run_name")
+_UNKNOWN = 20  # nodes or values of a command that a graph does not have, of which LangGraph is told
 _STRICT_RESUME = "__pregel_strict_resume"
 
 
@@ -111,7 +114,7 @@ def prepare(run: Run, graph: Graph, config: RunnableConfig) -> Call:
         ValueError: the command is not one that LangGraph knows.
     """
     kwargs = run.kwargs
-    call = Call(_input(kwargs), config)
+    call = Call(_input(kwargs, graph), config)
     options = call.options
     context = fitted(graph.context_schema, kwargs.get("context") or client_configurable(run))
     if context is not None:
@@ -136,20 +139,43 @@ def _checkpoint(kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return point
 
 
-def _input(kwargs: Mapping[str, Any]) -> Any:
+def _input(kwargs: Mapping[str, Any], graph: Graph) -> Any:
     command: Mapping[str, Any] | None = kwargs.get("command")
     if not command:
         return kwargs.get("input")
-    return as_command(command)
+    return as_command(command, graph)
 
 
-def as_command(command: Mapping[str, Any]) -> "Command[Any]":
-    """Return the command that a client has sent."""
-    return Command(
-        update=_update(command.get("update")),
-        resume=command.get("resume"),
-        goto=_goto(command.get("goto")),
-    )
+def as_command(command: Mapping[str, Any], graph: Graph) -> "Command[Any]":
+    """Return the command for ``graph`` that a client has sent.
+
+    Of what is for nodes and values that the graph does not have, most is left out where that is
+    much: LangGraph takes none of it, and logs each at every look at the state.
+    """
+    update, goto = _update(command.get("update")), _goto(command.get("goto"))
+    if isinstance(update, dict):
+        update = dict(_mostly(update.items(), lambda pair: pair[0] in graph.channels))
+    elif isinstance(update, list):
+        update = _mostly(update, lambda pair: not _is_pair(pair) or pair[0] in graph.channels)
+    if isinstance(goto, list):
+        goto = _mostly(goto, lambda target: _is_there(target, graph))
+    return Command(update=update, resume=command.get("resume"), goto=goto)
+
+
+def _mostly(given: Collection[T], is_known: Callable[[T], bool]) -> list[T]:
+    """Return all that is known of what is given, and the first of the rest."""
+    unknown = count()
+    return [each for each in given if is_known(each) or next(unknown) < _UNKNOWN]
+
+
+def _is_pair(update: Any) -> bool:
+    return isinstance(update, tuple) and len(update) == 2  # noqa: PLR2004 - a pair
+
+
+def _is_there(target: str | Send, graph: Graph) -> bool:
+    if isinstance(target, Send):
+        return target.node in graph.nodes
+    return f"branch:to:{target}" in graph.channels
 
 
 def _update(update: Any) -> Any:

@@ -109,8 +109,8 @@ class ThreadStates:
         """
         config = self._config(thread_id, checkpoint)
         config["metadata"] = {"graph_id": graph_id}
-        steps = [[_update(one) for one in step] for step in supersteps]
         async with self._open(graph_id, config, "threads.update") as graph:
+            steps = [[_update(one, graph) for one in step] for step in supersteps]
             updated = await graph.abulk_update_state(config, steps)
         return _checkpoint(updated)
 
@@ -155,9 +155,9 @@ class ThreadStates:
         return {"configurable": configurable}
 
 
-def _update(asked: Mapping[str, Any]) -> StateUpdate:
+def _update(asked: Mapping[str, Any], graph: Graph) -> StateUpdate:
     command = asked.get("command")
-    values: Any = asked.get("values") if command is None else as_command(command)
+    values: Any = asked.get("values") if command is None else as_command(command, graph)
     return StateUpdate(values, asked.get("as_node"))
 
 

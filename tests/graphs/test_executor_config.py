@@ -166,6 +166,28 @@ async def test_a_command_updates_and_directs(command: dict[str, Any], log: list[
     assert await directed(stage, first, command) == log
 
 
+MANY = range(1_000)
+
+
+@pytest.mark.parametrize(
+    ("flood", "log"),
+    [
+        ({"goto": [*(f"n{number}" for number in MANY), "b"]}, ["b"]),
+        ({"goto": [*({"node": f"n{number}", "input": {}} for number in MANY), "b"]}, ["b"]),
+        ({"update": {**{f"k{number}": 1 for number in MANY}, "log": ["u"]}}, ["u"]),
+        ({"update": [*([f"k{number}", 1] for number in MANY), ["log", ["u"]]]}, ["u"]),
+    ],
+)
+async def test_of_much_that_a_graph_does_not_have_langgraph_logs_little(
+    flood: dict[str, Any], log: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    stage = Stage(log=plays.logging("a", "b"))
+    first = new_run("log", {"log": []})
+    await stage.play(first)
+    assert await directed(stage, first, flood) == ["a", "b", *log]
+    assert 0 < len(caplog.records) < 200
+
+
 async def test_an_empty_command_is_none() -> None:
     state = await Stage(echo=plays.echo()).play(new_run("echo", {"text": "x"}, command={}))
     assert read(state.values)["reply"] == "echo:x"
