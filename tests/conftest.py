@@ -13,6 +13,9 @@ os.environ["LANGGRAPH_STRICT_MSGPACK"] = "true"
 # inherit that: Ctrl-C would do nothing to it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# So it is with nohup and the end of a terminal.
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 log_to_stderr()
 
