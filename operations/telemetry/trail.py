@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +13,25 @@ import orjson
 
 from operations.clock import iso_of
 from operations.json_text import dumps
-from operations.telemetry.record import Importance, Record
+from operations.telemetry.record import Importance, Record, make_record
 from operations.telemetry.segments import Segments, read_segments
 
 FOLDER = "audit"
 _SEGMENT = 16 * 1024**2  # bytes
 _ONE = 2**63 - 1  # bytes: whoever writes one event deletes nothing
-_LONG = 1_000  # characters of a text that are kept
+_LONG = 1_000  # characters of a text that are kept, where entries are longer than that on average
+_MOST = 256  # entries of a page: they are made while the event loop waits for the interpreter
+_LARGE = 256 * 1024  # bytes of a page, beyond which it is made into two
 _HEAD = ("writer", "number", "at", "event")  # what every entry begins with
-_NAMES: dict[type, Sequence[str]] = {}  # of the other fields of each type of event
+_Values = Callable[[Any], Sequence[Any]]  # of an event
 
 
 class Trail:
     """A writer that has what it is given on the disk before it returns.
 
-    Each entry has the id of who writes and a number that goes up by one: a gap is a loss.
+    Each entry has the id of who writes and a number that goes up by one: a gap is a loss. They are
+    written in pages, as JSON: what the entries have in common once, and of each its number, its
+    time, the type of its event, and the values of the fields that the page names for that type.
     """
 
     name = "audit"
@@ -35,8 +40,7 @@ class Trail:
         self._segments = Segments(folder, size=min(_SEGMENT, total // 4), total=total)
         self._writer = f"{time.time_ns():x}-{os.getpid()}"
         self._number = 0  # of the last entry that was made
-        self._common: Mapping[str, str] = {}
-        self._rest: Mapping[str, str] = {}  # of what is common, that is no part of the head
+        self._kinds: dict[type, tuple[Sequence[str], _Values]] = {}  # fields, and what reads them
         self._written = 0  # entries
         self._open = False
         self._heard: Callable[[bool], None] | None = None
@@ -61,8 +65,13 @@ class Trail:
         self._heard = heard
 
     def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
-        """Make the entries, with their numbers."""
-        return [record.telling(self._entry(record)) for record in batch]
+        """Number the entries."""
+        first = self._number + 1
+        self._number += len(batch)
+        return [
+            make_record(Record, (number, at, importance, event, common))
+            for number, (_, at, importance, event, common) in enumerate(batch, first)
+        ]
 
     def take(self, batch: Sequence[Record]) -> None:
         """Write entries.
@@ -74,7 +83,8 @@ class Trail:
             if not self._open:
                 self._segments.open()
                 self._open = True
-            self._segments.append([record.event for record in batch])
+            parts = (batch[begin : begin + _MOST] for begin in range(0, len(batch), _MOST))
+            self._segments.append([page for part in parts for page in self._pages(part)])
         except OSError:
             self._hear(failing=True)
             raise
@@ -91,26 +101,45 @@ class Trail:
                 self._heard(failing)
             self.failing = failing
 
-    def _entry(self, record: Record) -> bytes:
-        self._number += 1
-        event = record.event
-        kind = type(event)
-        if record.common is not self._common:
-            self._common = record.common
-            self._rest = {k: v for k, v in record.common.items() if k not in _HEAD}
-        entry: dict[str, Any] = {
-            "writer": self._writer,
-            "number": self._number,
-            "at": iso_of(record.at),
-            "event": kind.__name__,
-            **self._rest,
-        }
-        for name in _names(kind):
-            entry[name] = getattr(event, name)
-        line = dumps(entry)
-        if len(line) > _LONG:  # or no text in it can be too long
-            line = dumps({k: v[:_LONG] if isinstance(v, str) else v for k, v in entry.items()})
-        return line
+    def _pages(self, batch: Sequence[Record]) -> Iterator[bytes]:
+        page = self._page(batch)
+        if len(page) > _LONG * len(batch):
+            page = self._page(batch, cut=True)
+        if len(page) <= _LARGE or len(batch) == 1:
+            yield page
+            return
+        middle = len(batch) // 2
+        yield from self._pages(batch[:middle])
+        yield from self._pages(batch[middle:])
+
+    def _page(self, batch: Sequence[Record], *, cut: bool = False) -> bytes:
+        named: dict[str, Sequence[str]] = {}
+        entries: list[Sequence[Any]] = []
+        for number, at, _, event, _ in batch:
+            kind = type(event)
+            name = kind.__name__
+            names, values_of = self._kinds.get(kind) or self._learn(kind)
+            named[name] = names
+            values = values_of(event)
+            entries.append((number, at, name, _cut(values) if cut else values))
+        head = {"writer": self._writer, "common": batch[-1].common, "fields": named}
+        return dumps({**head, "entries": entries})
+
+    def _learn(self, kind: Any) -> tuple[Sequence[str], _Values]:
+        names = [one.name for one in fields(kind) if one.name not in _HEAD]
+        self._kinds[kind] = names, _reader(names)
+        return self._kinds[kind]
+
+
+def _reader(names: Sequence[str]) -> _Values:
+    """Return what reads these attributes; of two or more, `attrgetter` does at once."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda event: [getattr(event, name) for name in names]
+
+
+def _cut(values: Sequence[Any]) -> Sequence[Any]:
+    return [value[:_LONG] if isinstance(value, str) else value for value in values]
 
 
 def write_down(folder: Path, event: object) -> None:
@@ -130,12 +159,17 @@ def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
     Raises:
         PermissionError: some segments may not be read; the entries of all others were yielded.
     """
-    for entry in read_segments(folder):
+    for written in read_segments(folder):
         with suppress(orjson.JSONDecodeError):  # whole, but not of our making
-            yield orjson.loads(entry)
+            page = orjson.loads(written)
+            if "entries" in page:
+                yield from _entries(page)
+            else:  # from before there were pages: one entry
+                yield page
 
 
-def _names(kind: Any) -> Sequence[str]:
-    if kind not in _NAMES:
-        _NAMES[kind] = [one.name for one in fields(kind) if one.name not in _HEAD]
-    return _NAMES[kind]
+def _entries(page: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    common = {name: value for name, value in page["common"].items() if name not in _HEAD}
+    for number, at, kind, values in page["entries"]:
+        head = {"writer": page["writer"], "number": number, "at": iso_of(at), "event": kind}
+        yield {**head, **common, **dict(zip(page["fields"][kind], values, strict=True))}

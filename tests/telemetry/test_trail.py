@@ -272,3 +272,48 @@ def test_entries_are_json_whatever_an_event_holds(tmp_path: Path) -> None:
     assert entry["path"] == "/x"
     assert len(entry["text"]) == 1_000
     assert json.dumps(entry)
+
+
+def test_texts_are_cut_and_pages_are_short_enough_to_be_read(tmp_path: Path) -> None:
+    @dataclass
+    class Long:
+        text: str
+        other: str
+
+    trail = Trail(tmp_path, total=1024**3)
+    event = Long("\0" * 5_000, "z" * 5_000)  # what is written of the first is six times as long
+    records = [Record(n, 0.0, Importance.AUDIT, event, {}) for n in range(600)]
+    trail.take(trail.prepare(records))
+    entries = list(read_trail(tmp_path))
+    assert [entry["number"] for entry in entries] == list(range(1, 601))
+    assert all(entry["text"] == "\0" * 1_000 for entry in entries)
+    assert all(entry["other"] == "z" * 1_000 for entry in entries)
+
+
+def test_events_of_all_types_are_told_apart_and_one_may_say_nothing_more(tmp_path: Path) -> None:
+    @dataclass
+    class Nothing:
+        pass
+
+    trail = Trail(tmp_path, total=1024**2)
+    bare = Record(1, 0.0, Importance.AUDIT, Nothing(), {"service.name": "test", "number": "0"})
+    trail.take(trail.prepare([bare, *deeds(5), bare]))
+    entries = [dict(entry) for entry in read_trail(tmp_path)]
+    assert [(entry["number"], entry["event"], entry.get("what")) for entry in entries] == [
+        (1, "Nothing", None),
+        (2, "Deed", 5),
+        (3, "Nothing", None),
+    ]
+
+
+def test_what_was_written_before_there_were_pages_is_read(tmp_path: Path) -> None:
+    old = {"writer": "1-1", "number": 1, "at": "2026-11-01T00:00:00.000000+00:00", "event": "Deed"}
+    segments = Segments(tmp_path, size=1_024, total=10_240)
+    segments.open()
+    segments.append([json.dumps(old).encode()])
+    segments.close()
+    trail = Trail(tmp_path, total=1024**2)
+    trail.take(trail.prepare(deeds(9)))
+    first, second = read_trail(tmp_path)
+    assert first == old
+    assert second["what"] == 9
