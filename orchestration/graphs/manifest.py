@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -163,7 +164,7 @@ def apply_environment(manifest: Manifest) -> None:
         if folder not in sys.path:
             sys.path.append(folder)
     if isinstance(manifest.env, str):
-        load_dotenv(manifest.folder / manifest.env, override=False)
+        load_dotenv(stream=StringIO(_text(manifest.folder / manifest.env)), override=False)
     else:
         for name, value in manifest.env.items():
             os.environ.setdefault(name, value)
@@ -171,11 +172,24 @@ def apply_environment(manifest: Manifest) -> None:
 
 def _read(file: Path) -> object:
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
+        return json.loads(_text(file))
     except FileNotFoundError:
         raise ConfigurationError(
             str(file), "there is no such file", f"Create it: {EXAMPLE}"
         ) from None
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(
+            f"{file}:{error.lineno}:{error.colno}",
+            f"this is not JSON ({error.msg})",
+            "JSON has double quotes, no comments and no comma before a closing bracket.",
+        ) from None
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise ConfigurationError(
             str(file), f"it cannot be read ({error.strerror})", "Name a readable file."
@@ -183,12 +197,6 @@ def _read(file: Path) -> object:
     except UnicodeDecodeError as error:
         raise ConfigurationError(
             str(file), f"byte {error.start} is not UTF-8", "Save it as UTF-8."
-        ) from None
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(
-            f"{file}:{error.lineno}:{error.colno}",
-            f"this is not JSON ({error.msg})",
-            "JSON has double quotes, no comments and no comma before a closing bracket.",
         ) from None
 
 
@@ -212,7 +220,7 @@ def _refuse_settings(manifest: Manifest) -> None:
     """Refuse what is read before ``env`` is, unless the environment has it anyway."""
     if isinstance(manifest.env, str):
         file = manifest.folder / manifest.env
-        given = {name: f"{file}: {name}" for name in dotenv_values(file)}
+        given = {name: f"{file}: {name}" for name in dotenv_values(stream=StringIO(_text(file)))}
     else:
         given = {name: f"{manifest.file}: env.{name}" for name in manifest.env}
     for name, where in given.items():

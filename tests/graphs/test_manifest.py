@@ -208,6 +208,23 @@ def test_a_missing_env_file_is_refused(write: Write, tmp_path: Path) -> None:
     )
 
 
+def test_an_env_file_that_is_no_text_is_refused(write: Write, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"NAME=caf\xe9\n")
+    assert refusal(write(env=".env")) == (
+        f"{tmp_path / '.env'}: byte 8 is not UTF-8. Save it as UTF-8."
+    )
+
+
+def test_an_env_file_may_begin_with_a_mark_of_its_encoding(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FIRST_OF_ALL", raising=False)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / ".env").write_text("FIRST_OF_ALL=1\n", encoding="utf-8-sig")
+    apply_environment(load_manifest(write(env=".env")))
+    assert os.environ.pop("FIRST_OF_ALL") == "1"
+
+
 def test_a_missing_folder_among_the_dependencies_is_refused(write: Write) -> None:
     assert "dependencies.1: there is no folder" in refusal(
         write(dependencies=["langchain-openai", "./src"])
