@@ -110,10 +110,16 @@ def read_segments(folder: Path) -> Iterator[bytes]:
     What a writer is writing at this moment may be left out.
 
     Raises:
-        PermissionError: some segments may not be read; all others were.
+        PermissionError: some segments, or the folder, may not be read; all others were.
     """
     refused: list[str] = []
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+    try:
+        paths = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
+    except FileNotFoundError:
+        return
+    except PermissionError:
+        raise PermissionError(f"{folder} may not be read") from None
+    for path in paths:
         try:
             data = path.read_bytes()
         except FileNotFoundError:  # forgotten meanwhile

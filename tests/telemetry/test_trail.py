@@ -187,6 +187,19 @@ def test_what_may_not_be_read_is_told_after_all_that_may(monkeypatch: pytest.Mon
     )
 
 
+@pytest.mark.usefixtures("_no_privileges")
+def test_a_trail_that_may_not_be_looked_at_is_not_taken_for_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(f"{PREFIX}DATA_DIR", ".")
+    Path("audit").mkdir(mode=0)
+    result = CliRunner().invoke(app, ["audit"])
+    assert (result.exit_code, result.stderr) == (
+        1,
+        "Error: this is not all: audit may not be read\n",
+    )
+
+
 def test_beyond_its_size_the_oldest_goes(tmp_path: Path) -> None:
     segments = Segments(tmp_path, size=1_000, total=5_000)
     segments.open()
