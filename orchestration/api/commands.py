@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
@@ -266,14 +267,15 @@ async def _list_checkpoints(call: Call, thread: Thread, params: Document) -> Doc
     if graph_id is None:
         return {"checkpoints": []}
     await current_state(call, graph_id, thread.thread_id)
-    states = await call.states.history(
+    history = call.states.history(
         graph_id,
         thread.thread_id,
         limit=given.limit,
         before=given.before,
         checkpoint={"checkpoint_ns": "|".join(given.namespace)},
     )
-    return {"checkpoints": [_summary(state) for state in states]}
+    async with aclosing(history) as states:
+        return {"checkpoints": [_summary(state) async for state in states]}
 
 
 def _summary(state: Mapping[str, Any]) -> Document:

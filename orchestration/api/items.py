@@ -18,8 +18,8 @@ from orchestration.api.asked import Body, Query
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.fields import WHOLE, Json, Limit, Offset
 from orchestration.api.problems import Problem
+from orchestration.store.bounded import TooMuchFound
 from orchestration.store.item_filters import FilterRefused
-from orchestration.store.item_rows import TooMuchFound
 from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
 from orchestration.store.items import ItemStore
 

@@ -23,7 +23,7 @@ from orchestration.api.quota import rate_limit
 from orchestration.graphs.registry import GraphNotMade
 from orchestration.loop import errors
 from orchestration.store.assistants import AssistantExists
-from orchestration.store.bounded import SearchTooWide
+from orchestration.store.bounded import SearchTooWide, TooMuchFound
 from orchestration.store.terms import TooMuchMetadata
 from orchestration.store.threads import ThreadExists
 
@@ -66,6 +66,7 @@ _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     AssistantExists: HTTPStatus.CONFLICT,
     InvalidNamespaceError: HTTPStatus.UNPROCESSABLE_ENTITY,  # one that an authorisation made
     SearchTooWide: HTTPStatus.UNPROCESSABLE_ENTITY,
+    TooMuchFound: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooMuchMetadata: HTTPStatus.UNPROCESSABLE_ENTITY,
     GraphNotMade: HTTPStatus.FAILED_DEPENDENCY,
 }

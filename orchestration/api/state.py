@@ -1,6 +1,7 @@
 """The state of a thread: now, at a checkpoint, over time, changed from outside."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +28,7 @@ from orchestration.api.threads import patch_thread
 from orchestration.api.updates import graph_of, update_thread
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.states import EMPTY, Document
+from orchestration.store import bounded
 
 endpoint = Endpoints()
 
@@ -207,7 +209,7 @@ async def _history(call: Call, body: HistorySearch) -> Response:
         return json_response([])
     if call.backend.loop.on_thread(thread_id):
         await current_state(call, graph_id, thread_id)
-    states = await call.states.history(
+    history = call.states.history(
         graph_id,
         thread_id,
         limit=body.limit,
@@ -215,7 +217,26 @@ async def _history(call: Call, body: HistorySearch) -> Response:
         metadata=body.metadata,
         checkpoint=body.checkpoint,
     )
-    return json_response(dumps([selected_state(state, body.select) for state in states]))
+    async with aclosing(history) as states:
+        found = [text async for text in _texts(states, body.select)]
+    return json_response(b"[%b]" % b",".join(found))
+
+
+async def _texts(
+    states: AsyncGenerator[Document], fields: Sequence[str] | None
+) -> AsyncGenerator[bytes]:
+    """Yield states as JSON.
+
+    Raises:
+        TooMuchFound: there are several, and they are too large together.
+    """
+    characters = 0
+    async for state in states:
+        text = dumps(selected_state(state, fields))
+        if characters and characters + len(text) > bounded.MOST:
+            raise bounded.TooMuchFound
+        characters += len(text)
+        yield text
 
 
 def _before(before: str | Place | ConfiguredPlace | None) -> str | None:

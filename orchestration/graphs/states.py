@@ -86,15 +86,16 @@ class ThreadStates:
         before: str | None = None,
         metadata: Mapping[str, Any] | None = None,
         checkpoint: Mapping[str, Any] | None = None,
-    ) -> list[Document]:
-        """Return a thread's states, newest first."""
+    ) -> AsyncGenerator[Document]:
+        """Yield a thread's states, newest first."""
         config = self._config(thread_id, checkpoint)
         earlier = self._config(thread_id, {"checkpoint_id": before}) if before else None
         async with self._open(graph_id, config) as graph:
             states = graph.aget_state_history(
                 config, filter=dict(metadata) if metadata else None, before=earlier, limit=limit
             )
-            return [state_document(state) async for state in states]
+            async for state in states:
+                yield state_document(state)
 
     async def update(
         self,

@@ -9,10 +9,9 @@ from agents import errors as agents
 from agents.network import errors as messages
 from operations import database_errors as database
 from operations.surrogates import without_surrogates
-from orchestration.store.bounded import SearchTooWide
+from orchestration.store.bounded import SearchTooWide, TooMuchFound
 from orchestration.store.checkpoints import Fenced
 from orchestration.store.item_filters import FilterRefused
-from orchestration.store.item_rows import TooMuchFound
 from orchestration.store.item_vectors import EmbeddingFailed, TooManyTexts
 
 _PLAIN = (float, bool, type(None))

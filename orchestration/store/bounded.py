@@ -1,14 +1,17 @@
-"""Reads that may have to go through many rows, and are given up when they take too long."""
+"""Reads that are given up: there is too much to look through, or too much of what they find."""
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from orchestration.store.contains import add_json_contains
 
 PATIENCE = 5.0  # seconds
 STEPS = 2_000  # of SQLite's machine between two looks at the clock: some 0.1 ms
+
+MOST = 64 * 1024**2  # characters of what is found at once
 
 
 class SearchTooWide(Exception):
@@ -21,6 +24,13 @@ class SearchTooWide(Exception):
         )
 
 
+class TooMuchFound(ValueError):
+    """What was found is larger than one answer may be."""
+
+    def __init__(self) -> None:
+        super().__init__(f"what was found has more than {MOST} characters: ask for fewer at once")
+
+
 def fetch(
     connection: sqlite3.Connection, sql: str, parameters: Mapping[str, Any] | Sequence[Any]
 ) -> list[sqlite3.Row]:
@@ -30,6 +40,7 @@ def fetch(
 
     Raises:
         SearchTooWide: it took too long.
+        TooMuchFound: the rows are too large together.
     """
     deadline = time.monotonic() + PATIENCE
     if "json_contains(" in sql:
@@ -38,10 +49,27 @@ def fetch(
         connection.create_function("casefold", 1, str.casefold, deterministic=True)
     connection.set_progress_handler(lambda: time.monotonic() > deadline, STEPS)
     try:
-        return connection.execute(sql, parameters).fetchall()
+        with closing(connection.execute(sql, parameters)) as rows:
+            return gathered(rows)
     except sqlite3.OperationalError as error:
         if time.monotonic() > deadline:
             raise SearchTooWide from error
         raise
     finally:
         connection.set_progress_handler(None, 0)
+
+
+def gathered(rows: Iterable[sqlite3.Row]) -> list[sqlite3.Row]:
+    """Return rows, the first of them however large it is.
+
+    Raises:
+        TooMuchFound: there are several, and they are too large together.
+    """
+    found: list[sqlite3.Row] = []
+    characters = 0
+    for row in rows:
+        characters += sum(len(value) for value in row if isinstance(value, str | bytes))
+        if found and characters > MOST:
+            raise TooMuchFound
+        found.append(row)
+    return found

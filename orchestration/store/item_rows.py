@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from orchestration.store.bounded import fetch
+from orchestration.store.bounded import fetch, gathered
 from orchestration.store.item_filters import Condition, filter_conditions
 from orchestration.store.item_namespaces import Namespace, below
 
@@ -45,17 +45,7 @@ _BY_IDS = f"""
 SELECT {COLUMNS} FROM (SELECT value AS wanted FROM json_each(?))
 CROSS JOIN items ON item_id = wanted
 """  # noqa: S608 - constants
-_FOUND = 64 * 1024**2  # characters of the values of a page
 _NARROW = 1_000  # items that are quicker sorted than met among all of them
-
-
-class TooMuchFound(ValueError):
-    """The values of a page of items are larger than those of one page may be."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"the values of these items have more than {_FOUND} characters: ask for fewer at once"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,15 +118,8 @@ def by_ids(ids: Sequence[int], connection: sqlite3.Connection) -> list[sqlite3.R
     Raises:
         TooMuchFound: there are several, and their values are too large together.
     """
-    found: list[sqlite3.Row] = []
-    characters = 0
     with closing(connection.execute(_BY_IDS, (json.dumps(ids),))) as rows:
-        for row in rows:
-            characters += len(row["value"])
-            if found and characters > _FOUND:
-                raise TooMuchFound
-            found.append(row)
-    return found
+        return gathered(rows)
 
 
 @dataclass(frozen=True, slots=True)

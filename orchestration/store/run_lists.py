@@ -99,6 +99,12 @@ def of_all(
     return partial(fetch, sql=of_all_sql(run_id, status), parameters=parameters)
 
 
+def of_thread(thread_id: str, status: str | None, limit: int, offset: int) -> Read:
+    """Return what reads the runs of a thread, newest first."""
+    parameters = {**_page(limit, offset, None), "thread_id": thread_id, "status": status}
+    return partial(fetch, sql=of_thread_sql(status), parameters=parameters)
+
+
 def _page(limit: int, offset: int, visible: Visible) -> dict[str, bytes | int | None]:
     part = orjson.dumps(visible) if visible else None
     return {"part": part, "limit": min(limit, RUNS_PAGE), "offset": offset}

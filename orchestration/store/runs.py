@@ -30,10 +30,9 @@ from orchestration.store.run_ends import MINE, change, delete_finished, erase, f
 from orchestration.store.run_lists import (
     LATEST,
     RESUMABLE,
-    RUNS_PAGE,
     dead_letters,
     of_all,
-    of_thread_sql,
+    of_thread,
 )
 from orchestration.store.run_rows import columns, is_there, run_of
 from orchestration.store.terms import terms_of_names
@@ -227,15 +226,12 @@ class RunStore:
     async def of_thread(
         self, thread_id: str, status: str | None, limit: int, offset: int
     ) -> list[sqlite3.Row]:
-        """Return the runs of a thread, newest first."""
-        sql = of_thread_sql(status)
-        parameters = {
-            "thread_id": thread_id,
-            "status": status,
-            "limit": min(limit, RUNS_PAGE),
-            "offset": offset,
-        }
-        return await self._database.read(lambda c: c.execute(sql, parameters).fetchall())
+        """Return the runs of a thread, newest first.
+
+        Raises:
+            TooMuchFound: they are too large together.
+        """
+        return await self._database.read(of_thread(thread_id, status, limit, offset))
 
     async def resumable(self, thread_id: str, since: str | None) -> list[sqlite3.Row]:
         """Return the ids of the runs of a thread whose events are kept, in the order of their ends.

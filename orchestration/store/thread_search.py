@@ -58,7 +58,7 @@ class ThreadSearch:
             SELECT {_COLUMNS}, {self._values}, {SHOWN} AS shown_status
             FROM threads WHERE thread_id IN (SELECT value FROM json_each(?))
         """  # noqa: S608 - constants
-        rows = connection.execute(sql, (orjson.dumps(ids).decode(),)).fetchall()
+        rows = fetch(connection, sql, (orjson.dumps(ids).decode(),))
         by_id = {row["thread_id"]: row for row in rows}  # one may just have been deleted
         return [by_id[thread_id] for thread_id in ids if thread_id in by_id]
 

@@ -12,7 +12,7 @@ import pytest
 from langgraph.store.base import SearchItem
 
 from orchestration.api import items
-from orchestration.store import item_rows
+from orchestration.store import bounded
 from tests.api.client import PROBLEM, open_client
 
 ITEMS = "/store/items"
@@ -64,7 +64,7 @@ async def test_a_namespace_holds_its_own_items_and_not_those_of_longer_names(
 async def test_a_page_that_is_too_large_is_refused_with_what_would_help(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(item_rows, "_FOUND", 10)
+    monkeypatch.setattr(bounded, "MOST", 10)
     async with open_client(tmp_path, "echo") as client:
         for key in ("a", "b"):
             await client.put(ITEMS, json={"namespace": ["n"], "key": key, "value": {"v": 1}})

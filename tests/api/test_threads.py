@@ -262,3 +262,32 @@ async def test_deleting_a_thread_stops_what_works_and_waits_on_it(tmp_path: Path
         assert plays.cleaned.pop() == "deleted"
         for path in (f"/threads/{thread_id}", working, waiting):
             assert (await client.get(path)).status_code == 404
+
+
+async def test_what_is_too_large_for_one_answer_is_refused_and_less_of_it_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "MOST", 20_000)
+    async with open_client(tmp_path, "echo") as client:
+        ids = [await new_thread(client) for _ in range(2)]
+        for thread_id in ids:
+            for _ in range(2):
+                body = {"assistant_id": "echo", "input": {"text": "x" * 12_000}}
+                await client.post(f"/threads/{thread_id}/runs/wait", json=body)
+        one = f"/threads/{ids[0]}"
+        asked: list[tuple[str, dict[str, Any]]] = [
+            ("/threads/search", {}),
+            ("/threads/search", {"limit": 1}),
+            ("/threads/search", {"select": ["thread_id"]}),
+            (f"{one}/history", {}),
+            (f"{one}/history", {"limit": 1}),
+            (f"{one}/history", {"select": ["checkpoint"]}),
+        ]
+        posted = [await client.post(path, json=body) for path, body in asked]
+        listed = [await client.get(f"{one}/runs", params=params) for params in ({}, {"limit": 1})]
+    statuses = [answer.status_code for answer in (*posted, *listed)]
+    assert statuses == [422, 200, 200, 422, 200, 200, 422, 200]
+    assert posted[0].headers["content-type"] == PROBLEM
+    assert posted[0].json()["detail"] == (
+        "what was found has more than 20000 characters: ask for fewer at once"
+    )

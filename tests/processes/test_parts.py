@@ -37,8 +37,7 @@ from orchestration.processes.operations import (
 )
 from orchestration.processes.pulse import FLOOR, Pulse
 from orchestration.processes.server import Server
-from orchestration.store.bounded import SearchTooWide
-from orchestration.store.item_rows import TooMuchFound
+from orchestration.store.bounded import SearchTooWide, TooMuchFound
 from tests.graphs.stage import Stage as GraphStage
 from tests.graphs.stage import new_run
 from tests.processes.stage import open_stage

@@ -9,10 +9,10 @@ import pytest
 from langgraph.store.base import GetOp, InvalidNamespaceError, PutOp, SearchOp
 from langgraph.store.base.embed import ensure_embeddings
 
-from orchestration.store import bounded, item_rows
-from orchestration.store.bounded import SearchTooWide
+from orchestration.store import bounded
+from orchestration.store.bounded import SearchTooWide, TooMuchFound
 from orchestration.store.item_filters import FilterRefused
-from orchestration.store.item_rows import Search, TooMuchFound
+from orchestration.store.item_rows import Search
 from tests.store.items import open_items
 
 
@@ -169,14 +169,14 @@ async def test_a_search_that_has_too_much_to_look_through_is_given_up(
 async def test_a_page_whose_values_are_too_large_is_refused_and_fewer_items_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(item_rows, "_FOUND", 30)
+    monkeypatch.setattr(bounded, "MOST", 2_500)
     embeddings = ensure_embeddings(lambda texts: [[1.0, 0.0] for _ in texts])
     async with open_items(tmp_path, embeddings=embeddings) as shop:
         for number in range(3):
-            await shop.store.aput(("n",), str(number), {"a": "x" * 7})
-        await shop.store.aput(("large",), "k", {"a": "x" * 100})
+            await shop.store.aput(("n",), str(number), {"a": "x" * 1_000})
+        await shop.store.aput(("large",), "k", {"a": "x" * 3_000})
         for query in (None, "by meaning"):
-            with pytest.raises(TooMuchFound, match="more than 30 characters: ask for fewer"):
+            with pytest.raises(TooMuchFound, match="more than 2500 characters: ask for fewer"):
                 await shop.store.asearch(("n",), query=query)
             pages = [
                 await shop.store.asearch(("n",), query=query, limit=2, offset=offset)
