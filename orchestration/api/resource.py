@@ -16,6 +16,7 @@ from orchestration.api.events import Audited, RequestAnswered
 from orchestration.api.problems import PROBLEMS, Problem, Wording, problem
 
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_LONG = 1_000  # characters of a path that the audit is told: many wait for a disk that is full
 
 _log = structlog.get_logger(__name__)
 
@@ -127,6 +128,6 @@ def _audited(action: str, principal: Principal, scope: Scope, status: int) -> Au
         principal.user.get("key_id"),
         client[0] if client else None,
         scope["method"],
-        scope["path"],
+        scope["path"][:_LONG],
         status,
     )

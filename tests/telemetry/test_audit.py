@@ -59,6 +59,21 @@ async def test_the_trail_tells_who_created_cancelled_and_deleted_what_and_who_wa
     assert "ml_" not in str(found), "no key is written down"
 
 
+async def test_of_a_path_the_audit_is_told_as_much_as_it_can_keep_of_many(tmp_path: Path) -> None:
+    _, token = KeyFolder(tmp_path / "data").create("alice", "admin")
+    async with open_client(tmp_path, "echo") as client:
+        assert (await client.get(f"/threads/{'x' * 60_000}")).status_code == 401
+        client.headers["x-api-key"] = token
+
+        async def told() -> list[Any]:
+            found = await client.get("/ops/activity", params={"event": "audited"})
+            return list(found.json())
+
+        while not (refused := await told()):
+            pass
+    assert [len(one["path"]) for one in refused] == [1_000]
+
+
 async def test_while_the_trail_cannot_be_written_no_work_of_low_priority_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
