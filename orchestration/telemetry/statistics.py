@@ -39,10 +39,14 @@ class RunStatistics:
         self._guard = Guard[str](most - 1, _DAY, time.monotonic, self._forget)
         self._saved_at = time.monotonic()
         self._counted = False
+        self._given = False  # figures to be written, that are not yet
         self._load()
 
     def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
-        """Count the runs that ended; once a minute, give the figures to be written."""
+        """Count the runs that ended; once a minute, give the figures to be written.
+
+        Not while others wait for a disk that does not take them: they are large.
+        """
         # Counting into a sketch takes four times as long as finding out what is the same.
         # What was cancelled before it began went neither well nor badly, and took no time.
         runs = Counter(_alike(one.at, one.event) for one in batch if one.event.attempt)
@@ -52,9 +56,9 @@ class RunStatistics:
                 for rolling in (self._all, self._of(assistant)):
                     rolling.add(at, took, success=success, times=times)
         self._counted |= bool(runs)
-        if time.monotonic() - self._saved_at < SAVED_EVERY:
+        if self._given or time.monotonic() - self._saved_at < SAVED_EVERY:
             return ()
-        self._saved_at = time.monotonic()
+        self._saved_at, self._given = time.monotonic(), True
         last = batch[-1]
         return [Record(last.number, last.at, last.importance, self._dump(), last.common)]
 
@@ -65,6 +69,7 @@ class RunStatistics:
             OSError: they could not be written.
         """
         write_whole(self._path, batch[-1].event)
+        self._given = False
 
     def close(self, grace: float) -> None:  # noqa: ARG002 - one write
         """Write down what is new."""

@@ -67,12 +67,36 @@ def test_once_a_minute_they_are_given_to_be_written(
         clock["now"] = at
         return statistics.prepare([ended("a")])
 
-    given = [told(at) for at in (59.0, 60.0, 61.0, 120.0)]
-    assert [len(batch) for batch in given] == [0, 1, 0, 1]
+    given = [told(at) for at in (59.0, 60.0)]
+    assert [len(batch) for batch in given] == [0, 1]
     statistics.take(given[1])
     assert RunStatistics(tmp_path / "figures.json").summary()["runs"]["1d"]["count"] == 2
-    statistics.take(given[3])
+    given = [told(at) for at in (61.0, 120.0)]
+    assert [len(batch) for batch in given] == [0, 1]
+    statistics.take(given[1])
     assert RunStatistics(tmp_path / "figures.json").summary()["runs"]["1d"]["count"] == 4
+
+
+def test_while_they_cannot_be_written_no_others_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = {"now": 0.0}
+    monkeypatch.setattr(time, "monotonic", lambda: clock["now"])
+    folder = tmp_path / "missing"
+    statistics = RunStatistics(folder / "figures.json")
+
+    def told(at: float) -> Sequence[Record]:
+        clock["now"] = at
+        return statistics.prepare([ended("a")])
+
+    first = told(60.0)
+    with pytest.raises(FileNotFoundError):
+        statistics.take(first)
+    assert [len(told(at)) for at in (120.0, 180.0, 240.0)] == [0, 0, 0]
+    folder.mkdir()
+    statistics.take(first)
+    statistics.take(told(241.0))
+    assert RunStatistics(folder / "figures.json").summary()["runs"]["1d"]["count"] == 5
 
 
 def test_a_file_that_cannot_be_read_is_told_and_they_begin_anew(tmp_path: Path) -> None:
