@@ -11,6 +11,7 @@ from operations.database_errors import (
     DatabaseCorrupt,
     DatabaseInUse,
     DatabaseNotWritable,
+    DiskFailed,
     in_our_words,
 )
 from operations.migrations import Migration, migrate
@@ -29,9 +30,14 @@ class Hold:
         self.crashed = bool(os.pread(lock, 1, 0))
 
     def sign(self) -> None:
-        """Name this process as the holder."""
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        """Name this process as the holder.
+
+        Raises:
+            OSError: there is no room for it. What an earlier one that died has left is still there.
+        """
+        name = f"{os.getpid()}\n".encode()
+        os.pwrite(self._lock, name, 0)
+        os.ftruncate(self._lock, len(name))
 
     def leave(self) -> None:
         """Let the next holder know that this one left in order. It takes no room on the disk."""
@@ -48,6 +54,7 @@ def hold(path: Path) -> Generator[Hold]:
     Raises:
         DatabaseInUse: another server holds it.
         DatabaseNotWritable: the folder or the file cannot be made.
+        DiskFailed: the file cannot be written, as there is no room.
     """
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -61,7 +68,10 @@ def hold(path: Path) -> Generator[Hold]:
             holder = os.pread(lock, 20, 0).strip()
             raise DatabaseInUse(path, int(holder) if holder.isdigit() else None) from None
         held = Hold(lock)
-        held.sign()
+        try:
+            held.sign()
+        except OSError as error:
+            raise DiskFailed(f"{path}.lock cannot be written ({error.strerror})") from error
         yield held
     finally:
         os.close(lock)

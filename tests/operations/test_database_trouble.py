@@ -25,6 +25,7 @@ from operations.database import (
     DiskFull,
     open_database,
 )
+from operations.database_file import hold
 from operations.writer import Writer
 from tests.operations.notes import NOTES, Held, bodies, bodies_in, note
 
@@ -252,6 +253,22 @@ async def test_a_holder_that_has_not_written_its_number_yet_is_another_process(p
             async with open_database(path, [NOTES]):
                 pass
     assert refusal.value.pid is None
+
+
+def test_a_start_without_room_for_its_lock_is_refused_and_a_crash_before_it_is_still_known(
+    path: Path,
+) -> None:
+    with hold(path):
+        pass  # and died, for it did not leave
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limit[1]))
+    try:
+        with pytest.raises(DiskFailed, match="lock cannot be written"), hold(path):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with hold(path) as held:
+        assert held.crashed
 
 
 async def test_a_database_can_be_opened_again_after_it_was_closed(path: Path) -> None:
