@@ -20,6 +20,7 @@ from opentelemetry.trace import (
 )
 
 from operations.telemetry.events import LogLine
+from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Record
 from orchestration.telemetry.sending import NotSent
 
@@ -33,6 +34,7 @@ _SEVERITIES = {
 }
 _PLAIN = (str, bool, int, float)
 _IDS = re.compile(r"[0-9a-f]{32}-[0-9a-f]{16}")
+_REFUSED = LogLine('{"event": "the collector refused a line of the log", "level": "warning"}')
 _LARGEST = 2**63 - 1  # of whole numbers that are sent
 
 
@@ -57,20 +59,41 @@ class SentLogs:
     def __init__(self, exporter: Exporter, resource: Resource) -> None:
         self._exporter = exporter
         self._resource = resource
+        self._at_once = BATCH  # lines
+        self._last = -1  # the number of the last record that was sent
 
     def take(self, batch: Sequence[Record]) -> None:
-        """Send lines.
+        """Send lines: fewer at once the next time, if they are not taken.
+
+        One that is not taken alone, although others are, is left out: it is too long for the
+        collector, or what that calls bad.
 
         Raises:
             NotSent: the collector does not take them.
         """
-        lines = [self._line(record) for record in batch]
-        if self._exporter.export(lines) is not LogRecordExportResult.SUCCESS:
-            raise NotSent("the collector did not take the lines of the log")
+        left = [record for record in batch if record.number > self._last]
+        while left:
+            some, left = left[: self._at_once], left[self._at_once :]
+            self._send(some)
+            self._last = some[-1].number
+            self._at_once = min(BATCH, 2 * self._at_once)
 
     def close(self, grace: float) -> None:  # noqa: ARG002 - it takes as long as it takes, in its thread
         """Let go of the connection."""
         self._exporter.shutdown()
+
+    def _send(self, records: Sequence[Record]) -> None:
+        if self._taken(records):
+            return
+        self._at_once = max(1, len(records) // 2)
+        if len(records) == 1 and self._taken([records[0].telling(_REFUSED)]):
+            self._taken(records)  # it may have been away before
+            return
+        raise NotSent("the collector did not take the lines of the log")
+
+    def _taken(self, records: Sequence[Record]) -> bool:
+        lines = [self._line(record) for record in records]
+        return self._exporter.export(lines) is LogRecordExportResult.SUCCESS
 
     def _line(self, record: Record) -> ReadableLogRecord:
         said = _said(record.event.line)

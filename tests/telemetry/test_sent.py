@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from orchestration.graphs.steps import ToolEnded
 from orchestration.loop.events import RunEnded
 from orchestration.loop.run import RunStatus
 from orchestration.telemetry.gen_ai import BOUNDS, GenAi
+from orchestration.telemetry.sending import NotSent
 from orchestration.telemetry.sent_logs import SentLogs
 from tests.api.client import open_client
 from tests.logging_defaults import log_to_stderr
@@ -113,12 +115,15 @@ async def test_lines_of_the_log_are_sent_in_their_trace_and_without_secrets(
 
 
 class Kept:
-    """Keeps what is sent."""
+    """Keeps what is sent, unless a line of it is longer than it takes."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int = 1_000) -> None:
         self.lines: list[ReadableLogRecord] = []
+        self.longest = longest  # characters
 
     def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        if any(len(str(one.log_record.body)) > self.longest for one in batch):
+            return LogRecordExportResult.FAILURE
         self.lines.extend(batch)
         return LogRecordExportResult.SUCCESS
 
@@ -137,6 +142,45 @@ def test_a_line_that_cannot_be_read_is_sent_as_it_is_and_so_are_the_others() -> 
         (lines[0], 1_500_000_000),
         ("after it", 1_500_000_000),
     ]
+
+
+def taken_after(sink: SentLogs, batch: Sequence[Record]) -> int:
+    """Have a batch taken, as often as a lane would; return how often it was not."""
+    for tries in range(20):
+        with suppress(NotSent):
+            sink.take(batch)
+            return tries
+    raise AssertionError("it is never taken")
+
+
+def test_a_line_that_the_collector_refuses_holds_up_no_other() -> None:
+    kept = Kept()
+    sink = SentLogs(kept, Resource({}))
+    texts = [*map(str, range(100)), "x" * 2_000, *map(str, range(101, 256))]
+    batch = [
+        Record(n, 1.5, Importance.DETAIL, LogLine(f'{{"event": "{text}"}}'), {})
+        for n, text in enumerate(texts, 1)
+    ]
+    assert taken_after(sink, batch) < 20
+    assert [one.log_record.body for one in kept.lines] == [
+        *texts[:100],
+        "the collector refused a line of the log",
+        *texts[101:],
+    ]
+
+
+def test_of_a_collector_that_takes_nothing_no_line_is_left_out() -> None:
+    kept = Kept(longest=0)
+    sink = SentLogs(kept, Resource({}))
+    batch = [
+        Record(n, 1.5, Importance.DETAIL, LogLine(f'{{"event": "{n}"}}'), {}) for n in range(1, 9)
+    ]
+    for _ in range(20):
+        with pytest.raises(NotSent):
+            sink.take(batch)
+    kept.longest = 1_000
+    assert taken_after(sink, batch) == 0
+    assert [one.log_record.body for one in kept.lines] == [*map(str, range(1, 9))]
 
 
 async def test_each_is_sent_only_if_it_is_to_be(
