@@ -4,6 +4,8 @@ import sqlite3
 from contextlib import closing, suppress
 from pathlib import Path
 
+from operations.database_errors import DatabaseBusy, DatabaseError, DiskFailed, in_our_words
+
 _FAULTS = 20  # that are told
 
 SIDE_FILES = ("-wal", "-shm", "-journal")
@@ -40,7 +42,7 @@ def back_up(source: Path, target: Path) -> int:
         if faults := faults_of(fresh):
             raise BackupFailed(f"the copy is damaged, as {source} may be: {faults[0]}")
         fresh.replace(target)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, DatabaseError) as error:
         raise BackupFailed(f"{target}: {error}") from error
     finally:
         for suffix in ("", *SIDE_FILES):
@@ -50,7 +52,11 @@ def back_up(source: Path, target: Path) -> int:
 
 
 def faults_of(path: Path) -> list[str]:
-    """Return what is wrong with the database at ``path``: nothing, as a rule."""
+    """Return what is wrong with the database at ``path``: nothing, as a rule.
+
+    Raises:
+        DatabaseBusy, DiskFailed: it cannot be read now, or by this user, which says nothing of it.
+    """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             rows = connection.execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()
@@ -59,5 +65,8 @@ def faults_of(path: Path) -> list[str]:
                 for table, row, parent, _ in connection.execute("PRAGMA foreign_key_check")
             ]
     except sqlite3.Error as error:
+        ours = in_our_words(error, path)
+        if isinstance(ours, DatabaseBusy | DiskFailed):
+            raise ours from error
         return [str(error)]
     return [str(text) for (text,) in rows if text != "ok"][:_FAULTS]

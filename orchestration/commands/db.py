@@ -34,11 +34,16 @@ def check(
 ) -> None:
     """Read the whole of a database and say what is wrong with it."""
     from operations.backup import faults_of  # noqa: PLC0415 - sqlite3
+    from operations.database_errors import DatabaseError  # noqa: PLC0415 - as above
 
     path = file or _database()
     if not path.exists():
         give_up(f"there is no {path}")
-    if faults := faults_of(path):
+    try:
+        faults = faults_of(path)
+    except DatabaseError as error:
+        give_up(f"it is not known whether it is damaged: {error}")
+    if faults:
         give_up(f"{path} is damaged: " + "; ".join(faults))
     typer.echo(f"{path}: ok")
 

@@ -41,4 +41,7 @@ def test_what_is_wrong_is_told_with_an_exit_code(cli: CliRunner) -> None:
         1,
         "Error: text is damaged: file is not a database\n",
     )
+    Path("folder").mkdir()
+    unread = cli.invoke(app, ["db", "check", "folder"])
+    assert (unread.exit_code, "it is not known whether" in unread.stderr) == (1, True)
     assert cli.invoke(app, ["db", "check", "missing.db"]).exit_code == 1

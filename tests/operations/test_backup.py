@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from operations.backup import BackupFailed, back_up, faults_of
+from operations.database_errors import DiskFailed
 
 
 @pytest.fixture
@@ -74,3 +75,8 @@ def test_a_sound_database_has_no_faults_and_another_file_has(database: Path) -> 
     assert faults_of(database) == []
     (database.parent / "text").write_text("no database at all " * 100)
     assert faults_of(database.parent / "text") == ["file is not a database"]
+
+
+def test_what_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
+    with pytest.raises(DiskFailed, match="cannot be read"):
+        faults_of(tmp_path)
