@@ -17,6 +17,7 @@ from orchestration.api.problems import Problem
 from orchestration.loop.errors import LoopError
 from orchestration.loop.run import Failure, Outcome, Run, RunStatus
 from orchestration.mcp import results
+from orchestration.mcp.aside import Aside
 from orchestration.mcp.catalogue import AssistantTool
 from orchestration.mcp.client import Client, client_of, lacks_tasks
 from orchestration.mcp.farewell import Farewell
@@ -37,8 +38,9 @@ _TRIES = 3  # answers to one question that do not fit
 class AssistantCalls:
     """Answers calls of assistants. A call that takes long becomes a task, for clients that can."""
 
-    def __init__(self, runs: Runs, task_after: float, farewell: Farewell) -> None:
+    def __init__(self, runs: Runs, task_after: float, farewell: Farewell, aside: Aside) -> None:
         self._runs = runs
+        self._aside = aside
         self._task_after = task_after
         self._farewell = farewell
 
@@ -54,8 +56,10 @@ class AssistantCalls:
         if tool.support == "required" and not client.tasks:
             raise lacks_tasks()
         arguments = params.arguments or {}
-        if params.request_state is None and (mistakes := tool.input.mistakes(arguments)):
-            return results.invalid(tool, mistakes)
+        if params.request_state is None:
+            mistakes = await self._aside.of(arguments, tool.input.mistakes, arguments)
+            if mistakes:
+                return results.invalid(tool, mistakes)
         try:
             if params.request_state is None:
                 given = tool.input.of(arguments)
@@ -88,7 +92,11 @@ class AssistantCalls:
             task = await self._until_free(ctx, client, tool, thread_id)
             if task is not None:
                 return task
-            found = _known(reading, tool, await latest(reading, first), asked, said)
+            row = await latest(reading, first)
+            questions = pending_questions(reading.backend, thread_id)
+            if not questions:
+                return await self._came_of(reading, tool, row)
+            found = _known(row, questions, asked, said)
             if found is not None:
                 return found
             with suppress(Overtaken):
@@ -142,7 +150,7 @@ class AssistantCalls:
         # A run that failed, or was cancelled, shows the question still that it had the answer to.
         questions = questions_in(values) if outcome.status is RunStatus.SUCCESS else ()
         if not questions:
-            return ended(tool, run, outcome, values)
+            return await self._aside.of(values, ended, tool, run, outcome, values)
         if client.retries:
             return _ask(run.run_id, run.thread_id, questions)
         answers = await self._asked(ctx, questions) if client.pushed else None
@@ -155,6 +163,16 @@ class AssistantCalls:
             answers,
             seen=client.progress,
         )
+
+    async def _came_of(self, call: Call, tool: AssistantTool, row: sqlite3.Row) -> Result:
+        """Return what came of answers that were given before: how the thread's last run ended."""
+        ids = row["run_id"], row["thread_id"]
+        if row["status"] == RunStatus.INTERRUPTED or given_up(call.backend, row["thread_id"]):
+            return results.stopped(*ids)
+        if row["error"] is not None:
+            return results.failed(*ids, Failure(**orjson.loads(row["error"])))
+        values = values_of(call, row)
+        return await self._aside.of(values, results.finished, tool, *ids, values)
 
     async def _asked(self, ctx: Context, questions: Sequence[Question]) -> Mapping[str, Any] | None:
         """Ask the user, for as long as there is time; None if not everything is answered."""
@@ -178,16 +196,6 @@ def ended(tool: AssistantTool, run: Run, outcome: Outcome, values: Any) -> Resul
     return results.finished(tool, run.run_id, run.thread_id, values)
 
 
-def _came_of(call: Call, tool: AssistantTool, row: sqlite3.Row) -> Result:
-    """Return what came of answers that were given before: how the last run of the thread ended."""
-    ids = row["run_id"], row["thread_id"]
-    if row["status"] == RunStatus.INTERRUPTED or given_up(call.backend, row["thread_id"]):
-        return results.stopped(*ids)
-    if row["error"] is not None:
-        return results.failed(*ids, Failure(**orjson.loads(row["error"])))
-    return results.finished(tool, *ids, values_of(call, row))
-
-
 def _said(asked: Sequence[Question], params: CallToolRequestParams) -> Mapping[str, Answer | None]:
     """Return what the user said to each question; None where it is no answer, or missing."""
     given = params.input_responses or {}
@@ -200,20 +208,16 @@ def _said(asked: Sequence[Question], params: CallToolRequestParams) -> Mapping[s
 
 
 def _known(
-    call: Call,
-    tool: AssistantTool,
     row: sqlite3.Row,
+    questions: Sequence[Question],
     asked: Sequence[Question],
     said: Mapping[str, Answer | None],
 ) -> Result | None:
     """Return what is known without a run; None if one is to go on with what the user said.
 
-    ``row`` is the last run of the thread, ``asked`` what the user was asked.
+    ``row`` is the last run of the thread, which asks ``questions``; ``asked`` is what the user was.
     """
     ids = row["run_id"], row["thread_id"]
-    questions = pending_questions(call.backend, row["thread_id"])
-    if not questions:
-        return _came_of(call, tool, row)
     if {one.key: one for one in questions} != {one.key: one for one in asked}:
         return _ask(*ids, questions)
     if any(answer is not None and answer.declined for answer in said.values()):

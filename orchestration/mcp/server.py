@@ -14,6 +14,7 @@ from opentelemetry import trace
 
 from orchestration.api.backend import Backend
 from orchestration.mcp import results
+from orchestration.mcp.aside import Aside
 from orchestration.mcp.calls import AssistantCalls
 from orchestration.mcp.catalogue import Catalogue
 from orchestration.mcp.changes import Changes
@@ -68,9 +69,9 @@ class Tools:
 async def open_server(backend: Backend, farewell: Farewell) -> AsyncGenerator[Server[Any]]:
     """Open the server of the protocol that speaks for ``backend``, until ``farewell`` is said."""
     section = backend.manifest.masterloop.mcp
-    catalogue, changes = Catalogue(backend), Changes()
+    catalogue, changes, aside = Catalogue(backend), Changes(), Aside()
     runs = Runs(backend, section.on_disconnect)
-    calls = AssistantCalls(runs, section.task_after, farewell)
+    calls = AssistantCalls(runs, section.task_after, farewell, aside)
     tools = Tools(catalogue, calls, RunTools(runs, catalogue))
     resources, prompts = Resources(catalogue), Prompts(catalogue)
     server = _Server(
@@ -93,7 +94,7 @@ async def open_server(backend: Backend, farewell: Farewell) -> AsyncGenerator[Se
     server.add_notification_handler(
         "notifications/initialized", wire.NotificationParams, changes.initialized
     )
-    tasks = Tasks(runs, catalogue)
+    tasks = Tasks(runs, catalogue, aside)
     server.extensions[TASKS] = {}
     server.add_request_handler("tasks/get", TaskParams, tasks.get)
     server.add_request_handler("tasks/update", UpdateParams, tasks.update)

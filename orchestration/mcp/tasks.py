@@ -22,6 +22,7 @@ from orchestration.loop.errors import Draining
 from orchestration.loop.run import Failure, Run
 from orchestration.mcp import results
 from orchestration.mcp.answers import PartialAnswers
+from orchestration.mcp.aside import Aside
 from orchestration.mcp.catalogue import Catalogue
 from orchestration.mcp.client import client_of, lacks_tasks
 from orchestration.mcp.questions import Question
@@ -55,9 +56,10 @@ def created(run: Run) -> Result:
 class Tasks:
     """Answers ``tasks/get``, ``tasks/update`` and ``tasks/cancel``."""
 
-    def __init__(self, runs: Runs, catalogue: Catalogue) -> None:
+    def __init__(self, runs: Runs, catalogue: Catalogue, aside: Aside) -> None:
         self._runs = runs
         self._catalogue = catalogue
+        self._aside = aside
         self._answers = PartialAnswers()
 
     async def get(self, ctx: Context, params: TaskParams) -> Result:
@@ -157,7 +159,9 @@ class Tasks:
             return results.failed(*ids, Failure(**orjson.loads(row["error"])))
         tool = await self._catalogue.of(call, row["assistant_id"])
         values = values_of(call, row)
-        return results.finished(tool, *ids, values) if tool else results.bare(*ids, values)
+        if tool is None:
+            return results.bare(*ids, values)
+        return await self._aside.of(values, results.finished, tool, *ids, values)
 
     async def _resume(self, call: Call, row: sqlite3.Row, answers: Mapping[str, Any]) -> None:
         try:

@@ -1,11 +1,12 @@
 """JSON Schema, 2020-12: whether a value is as a schema says. Nothing is fetched for it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
+import orjson
 
 Schema = dict[str, Any]
 
@@ -30,7 +31,7 @@ class Validator:
     """Validates by one schema; one that is none itself lets everything pass."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._validator = jsonschema.Draft202012Validator(schema if is_schema(schema) else {})
+        self._validator = _Quick(schema if is_schema(schema) else {})
 
     def passes(self, value: Any) -> bool:
         """Return whether ``value`` is as the schema says."""
@@ -55,3 +56,45 @@ def is_schema(schema: Any) -> bool:
     except jsonschema.SchemaError:
         return False
     return True
+
+
+# The library collects all mistakes by each of the schemas before it says that there are some, and
+# compares items that it cannot sort each with each.
+
+
+def _any_of(
+    validator: Any, schemas: Iterable[Any], value: Any, _: Mapping[str, Any]
+) -> Iterator[Any]:
+    if not any(_fits(validator, value, one) for one in schemas):
+        yield _none_fits(value)
+
+
+def _one_of(
+    validator: Any, schemas: Iterable[Any], value: Any, _: Mapping[str, Any]
+) -> Iterator[Any]:
+    fitting = sum(_fits(validator, value, one) for one in schemas)
+    if not fitting:
+        yield _none_fits(value)
+    elif fitting > 1:
+        yield jsonschema.ValidationError(f"{value!r} is valid under {fitting} of the given schemas")
+
+
+def _unique(validator: Any, wanted: object, value: Any, _: Mapping[str, Any]) -> Iterator[Any]:
+    if wanted and validator.is_type(value, "array"):
+        different = {orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for one in value}
+        if len(different) < len(value):
+            yield jsonschema.ValidationError(f"{value!r} has non-unique elements")
+
+
+def _fits(validator: Any, value: Any, schema: Any) -> bool:
+    return next(validator.descend(value, schema), None) is None
+
+
+def _none_fits(value: Any) -> Any:
+    return jsonschema.ValidationError(f"{value!r} is not valid under any of the given schemas")
+
+
+_Quick = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    {"anyOf": _any_of, "oneOf": _one_of, "uniqueItems": _unique},
+)

@@ -47,6 +47,10 @@ class Deleted(Kept, Text):
     pass
 
 
+class Numbered(TypedDict):
+    numbers: list[int]
+
+
 class Texts(TypedDict, total=False):
     text: Annotated[str, operator.add]
 
@@ -165,6 +169,10 @@ async def _lie(_: Loose) -> Any:
     return {"number": "seven", "text": "true"}
 
 
+async def _number(state: Numbered) -> Any:
+    return {"numbers": state["numbers"]}
+
+
 @entrypoint()
 async def shout(topic: str) -> str:
     """Take no object, and give none."""
@@ -189,6 +197,7 @@ ask_twice = _one(_ask_twice, state=Greeting, given=Named)
 fail_between = _one(_fail_between, state=Greeting, given=Named)
 hold = _one(_hold, state=Greeting, given=Named)
 chat = _one(_chat, state=Chat, given=Chat, left=Chat)
+numbered = _one(_number, state=Numbered, given=Numbered, left=Numbered)
 lying = _one(_lie, state=Loose, given=Loose, left=Loose)
 
 SUITE = (
