@@ -1,9 +1,10 @@
 """The assistants as tools: which there are for a caller, and what they take and give."""
 
+import asyncio
 from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Literal
+from typing import Any, Literal
 
 import mcp_types as wire
 
@@ -55,7 +56,7 @@ class Catalogue:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._section = backend.manifest.masterloop.mcp
-        self._shapes: dict[tuple[str, str, int, str], tuple[Input, Output]] = {}
+        self._shapes: dict[tuple[Any, ...], tuple[Input, Output]] = {}
         self._ids: dict[str, str] = {}
 
     async def page(self, call: Call, start: int) -> tuple[list[AssistantTool], int | None]:
@@ -161,12 +162,7 @@ class Catalogue:
         )
 
     async def _shape(self, call: Call, assistant: Assistant) -> tuple[Input, Output]:
-        # What a factory makes may depend on who asks.
-        graphs = self._backend.graphs
-        fixed = graphs.fixed(assistant.graph_id, checkpointed=True, owner=()) is not None
-        whose = "" if fixed else call.principal.identity
-        # The versions of one that is made anew under the same id begin at 1 again.
-        key = (assistant.assistant_id, assistant.created_at, assistant.version, whose)
+        key = self._shape_key(call, assistant)
         known = self._shapes.get(key)
         if known is not None:
             return known
@@ -178,7 +174,18 @@ class Catalogue:
         if len(self._shapes) >= _REMEMBERED:
             self._shapes.clear()
         self._shapes[key] = found
+        await asyncio.sleep(0)  # there may be a hundred to look at
         return found
+
+    def _shape_key(self, call: Call, assistant: Assistant) -> tuple[Any, ...]:
+        """Return what the shapes of an assistant depend on."""
+        graph = assistant.graph_id
+        if self._backend.graphs.fixed(graph, checkpointed=True, owner=()) is not None:
+            return (graph,)
+        # What a factory makes may depend on who asks. The versions of an assistant that is made
+        # anew under the same id begin at 1 again.
+        whose = call.principal.identity
+        return (assistant.assistant_id, assistant.created_at, assistant.version, whose)
 
 
 def _names_one(allowed: Collection[str] | None, assistant: Assistant, *, own: bool) -> bool:

@@ -5,6 +5,7 @@ import operator
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.func import entrypoint
 from langgraph.graph import END, START, StateGraph
@@ -199,6 +200,11 @@ hold = _one(_hold, state=Greeting, given=Named)
 chat = _one(_chat, state=Chat, given=Chat, left=Chat)
 numbered = _one(_number, state=Numbered, given=Numbered, left=Numbered)
 lying = _one(_lie, state=Loose, given=Loose, left=Loose)
+
+
+def made(_: RunnableConfig) -> Any:
+    return greet
+
 
 SUITE = (
     "greet", "slow_compute", "failing_job", "protocol_error_job", "confirm_delete", "multi_input",

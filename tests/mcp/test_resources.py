@@ -8,6 +8,8 @@ import httpx
 import pytest
 from mcp_types import ResourceUpdatedNotification, ToolListChangedNotification
 
+from orchestration.mcp import catalogue
+from orchestration.mcp.schemas import shapes
 from tests.api.plays import gates
 from tests.mcp.client import NEWEST, OLDER, WIRES, client_of, open_tools, rpc
 
@@ -193,6 +195,34 @@ async def test_long_lists_come_in_pages(tmp_path: Path) -> None:
     assert (len(first["tools"]), len(names), len(set(names))) == (100, 106, 106)
     assert names[0] == "greet"
     assert wrong["message"] == "Unknown cursor: x"
+
+
+@pytest.mark.parametrize(("graph", "looks"), [("greet", 1), ("made", 11)])
+async def test_a_graph_is_looked_at_once_and_one_that_is_made_in_turn_with_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: str, looks: int
+) -> None:
+    turns, seen, ended = 0, list[int](), asyncio.Event()
+
+    async def turn() -> None:
+        nonlocal turns
+        while not ended.is_set():
+            turns += 1
+            await asyncio.sleep(0)
+
+    def look(graph: Any) -> Any:
+        seen.append(turns)
+        return shapes(graph)
+
+    monkeypatch.setattr(catalogue, "shapes", look)
+    async with open_tools(tmp_path, graph) as (_, http), asyncio.TaskGroup() as group:
+        for number in range(10):
+            body = {"graph_id": graph, "name": f"N{number}"}
+            assert (await http.post("/assistants", json=body)).is_success
+        group.create_task(turn())
+        listed = await rpc(http, "tools/list")
+        ended.set()
+    assert len(listed["tools"]) == 11 + 5
+    assert len(set(seen)) == len(seen) == looks
 
 
 async def test_an_assistant_that_is_made_anew_has_the_schemas_of_its_own_graph(
