@@ -129,14 +129,12 @@ async def _thread(call: Call, path: str) -> str:
 
 
 async def _graph(call: Call, path: str) -> str:
-    assistant_id, _, part = path.partition("/")
+    named, _, part = path.partition("/")
     if part != "graph":
         raise LookupError(path)
-    visible = None
-    if assistant_id not in call.backend.graphs:
-        asked = {"assistant_id": UUID(assistant_id)}
-        visible = (await call.may("assistants", "read", asked)).visible
-    assistant = find_assistant(call.backend, assistant_id, visible)
+    assistant_id = call.backend.assistant_id(named)
+    reading = await call.may("assistants", "read", {"assistant_id": UUID(assistant_id)})
+    assistant = find_assistant(call.backend, assistant_id, reading.visible)
     async with open_graph(call, assistant) as graph:
         return (await graph.aget_graph()).draw_mermaid()
 

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from operations.keys import KeyFolder, KeyScope
+from orchestration.store.assistants import default_assistant
 from tests.api.client import PROBLEM
 from tests.api.plays import gates
 from tests.mcp.client import ACCEPT, GREETING, OLDER, TASKS, client_of, open_tools, rpc, until
@@ -178,6 +179,22 @@ async def test_handlers_of_the_project_decide_here_too(tmp_path: Path, handlers:
         theirs = await rpc(http, "tools/call", {"name": "run_get", **run}, headers=bob)
     assert tools[0]["name"] == "greet"
     assert (own["isError"], theirs["isError"]) == (False, True)
+
+
+@pytest.mark.parametrize(("handlers", "status"), [("owners", 404), ("resources", 200)])
+async def test_a_graph_is_drawn_for_whom_it_is_over_http(
+    tmp_path: Path, handlers: str, status: int
+) -> None:
+    auth = {"auth": {"path": f"tests.api.guards:{handlers}"}}
+    bob = {"authorization": "Bearer bob"}
+    async with open_tools(tmp_path, "greet", manifest=auth) as (_, http):
+        found = await http.get("/assistants/greet/graph", headers=bob)
+        read = [
+            await rpc(http, "resources/read", {"uri": f"assistant://{name}/graph"}, headers=bob)
+            for name in ("greet", default_assistant("greet"))
+        ]
+    assert found.status_code == status
+    assert ["contents" in one for one in read] == [status == 200] * 2
 
 
 async def test_handlers_of_the_project_are_shown_ids_as_over_http(tmp_path: Path) -> None:
