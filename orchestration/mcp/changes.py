@@ -29,7 +29,9 @@ from orchestration.loop.run import Run
 from orchestration.mcp.visit import Context, visit_of
 
 _SESSIONS = 1_000  # that are told, the most recent ones
+_PATIENCE = 10.0  # seconds in which a session takes what it is told, or it is told no more
 _RUN = "run://"
+_GONE = (anyio.ClosedResourceError, anyio.BrokenResourceError, MCPError)
 
 
 class Changes:
@@ -40,6 +42,7 @@ class Changes:
         self._listening = ListenHandler(self._bus)
         self._sessions: OrderedDict[str, ServerSession] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
+        self._changed = self._going_round = False
 
     async def listen(
         self, ctx: Context, params: wire.SubscriptionsListenRequestParams
@@ -92,11 +95,14 @@ class Changes:
         return await _run_at(call, uri), _Told(key, uri, ctx.session, self._spawn)
 
     def assistants_changed(self) -> None:
-        """Tell everybody that there are other tools, prompts and graphs."""
-        for event in (ToolsListChanged(), PromptsListChanged(), ResourcesListChanged()):
-            self._tell(event)
-        for key, session in tuple(self._sessions.items()):
-            self._spawn(self._tell_session(key, session))
+        """Tell everybody that there are other tools, prompts and graphs.
+
+        One after the other: of what changes meanwhile all are told in one more round.
+        """
+        self._changed = True
+        if not self._going_round:
+            self._going_round = True
+            self._spawn(self._go_round())
 
     def close(self) -> None:
         """End all streams of those who listen."""
@@ -107,22 +113,36 @@ class Changes:
     def _tell(self, event: ServerEvent) -> None:
         self._spawn(self._bus.publish(event))
 
-    async def _tell_session(self, key: str, session: ServerSession) -> None:
+    async def _go_round(self) -> None:
         try:
-            await session.send_tool_list_changed()
-            await session.send_prompt_list_changed()
-            await session.send_resource_list_changed()
-        except (anyio.ClosedResourceError, anyio.BrokenResourceError, MCPError):
-            self._sessions.pop(key, None)
+            while self._changed:
+                self._changed = False
+                for event in (ToolsListChanged(), PromptsListChanged(), ResourcesListChanged()):
+                    await self._bus.publish(event)
+                for key, session in tuple(self._sessions.items()):
+                    if not await _told(session):
+                        self._sessions.pop(key, None)
+        finally:
+            self._going_round = False
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         async def told() -> None:
-            with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError, MCPError):
+            with suppress(*_GONE):
                 await work
 
         task = asyncio.create_task(told())
         self._telling.add(task)
         task.add_done_callback(self._telling.discard)
+
+
+async def _told(session: ServerSession) -> bool:
+    """Return whether a session was told that all lists have changed."""
+    with anyio.move_on_after(_PATIENCE), suppress(*_GONE):
+        await session.send_tool_list_changed()
+        await session.send_prompt_list_changed()
+        await session.send_resource_list_changed()
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
