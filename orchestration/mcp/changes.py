@@ -21,6 +21,7 @@ from mcp.server.subscriptions import (
     ToolsListChanged,
 )
 from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS
 
 from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import live_run
@@ -30,6 +31,7 @@ from orchestration.mcp.visit import Context, visit_of
 
 _SESSIONS = 1_000  # that are told, the most recent ones
 _PATIENCE = 10.0  # seconds in which a session takes what it is told, or it is told no more
+_RESOURCES = 1_000  # that one stream tells of: for each, somebody is asked whose it is
 _RUN = "run://"
 _GONE = (anyio.ClosedResourceError, anyio.BrokenResourceError, MCPError)
 
@@ -47,9 +49,16 @@ class Changes:
     async def listen(
         self, ctx: Context, params: wire.SubscriptionsListenRequestParams
     ) -> wire.SubscriptionsListenResult:
-        """Answer ``subscriptions/listen``, of the newest wire."""
+        """Answer ``subscriptions/listen``, of the newest wire.
+
+        Raises:
+            MCPError: it is to tell of too many resources.
+        """
         call = visit_of(ctx).call
         asked = dict.fromkeys(params.notifications.resource_subscriptions or ())
+        if len(asked) > _RESOURCES:
+            reason = f"a stream tells of {_RESOURCES:,} resources at most, not of {len(asked):,}"
+            raise MCPError(INVALID_PARAMS, reason)
         runs = {uri: run for uri in asked if (run := await _run_at(call, uri)) is not None}
         for uri, run in runs.items():
             if run.done is not None:

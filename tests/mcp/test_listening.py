@@ -81,3 +81,14 @@ async def test_the_end_of_a_run_is_told_once_to_each_whose_it_is_and_to_nobody_e
     assert first == [uri, uri]
     assert rest == [[TOOLS]] * 3
     assert (granted, nothing) == ([uri], [])
+
+
+async def test_a_stream_tells_of_so_many_resources_and_no_more(tmp_path: Path) -> None:
+    async with open_tools(tmp_path, "hold") as (_, http):
+        uris = [f"run://{number}" for number in range(1_001)]
+        asked = {"notifications": {"resourceSubscriptions": uris}}
+        refused = await rpc(http, "subscriptions/listen", asked)
+        async with listening(http, uris[1:], {}) as (granted, _):
+            pass
+    assert refused["message"] == "a stream tells of 1,000 resources at most, not of 1,001"
+    assert granted == []
