@@ -78,6 +78,7 @@ class Conductor:
             self._choosing = AdvisedWays(plan, around.advisor, agents, **of_run)
             self._pace = Pace(plan, around.advisor, agents, emit, most=self._most, **of_run)
         self._turns = Turns(plan.needs, self._ranks(), self._width)
+        self._one_by_one = asyncio.Lock()
         self._recalled: asyncio.Future[None] | None = None
         self._absent: set[str] = set()  # steps that are not part of this super-step
         self._place: dict[str, Any] | None = None  # of the checkpoint; known once a step begins
@@ -149,6 +150,11 @@ class Conductor:
         """Return who is to do a step."""
         unfinished = len(self.plan.order) - len(self.results)
         return self._choosing.choose(step, unfinished, max(1, self._turns.able))
+
+    async def breathe(self) -> None:
+        """Let others of the event loop work; at a time, this returns to one of the run only."""
+        async with self._one_by_one:
+            await asyncio.sleep(0)
 
     async def recorded_tasks(self) -> int:
         """Return how many tasks have left something in the checkpoint of this super-step."""

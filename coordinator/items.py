@@ -86,6 +86,8 @@ class Items:
 
     async def _in_turn(self, number: int) -> Item | None:
         async with self._places:
+            # For each task that is added, LangGraph looks at all that there are.
+            await self._conductor.breathe()
             if self._begins and self._runtime.drain_requested:
                 self._stops.append(GraphDrained(self._runtime.drain_reason or "shutdown"))
                 self._begins = False

@@ -225,3 +225,23 @@ async def test_an_item_for_which_nothing_is_left_takes_nothing() -> None:
     one = step("a", map=each, on_error="continue", budget={"steps": 2})
     result = (await Stage(workflow(one), Crew(tools=Tools(echo=echo))).play({}))["steps"]["a"]
     assert (result["status"], result["attempts"]) == ("failed", 2)
+
+
+async def test_items_that_begin_together_let_others_work_in_between() -> None:
+    turns, begun = 0, list[int]()
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def work(number: int, use: Use) -> None:
+        begun.append(turns)
+
+    each = {"over": list(range(50)), "concurrency": 50}
+    steps = [step(name, "work", map=each) for name in ("a", "b")]
+    beside = asyncio.create_task(others())
+    await Stage(workflow(*steps), Crew(tools=Tools(work=work))).play({})
+    beside.cancel()
+    assert len(set(begun)) == len(begun) == 100
