@@ -112,11 +112,19 @@ class Work:
         steps = {**self._conductor.results, self._step.id: failure}
         names = {**self._names, "steps": steps}
 
+        # What is recorded was for an earlier execution; this one may have left something, too,
+        # but for a map, of which no more is begun.
+        pending = self._step.map is None and self._budget.steps > 0
+
         async def compensation() -> StepResult:
+            nonlocal pending
+            pending = False
             return await Work(self._conductor, step, names, 0.0).result()
 
         try:
             ended: StepResult = await task_of(step, step.id)(compensation)()
+            while pending:
+                ended = await task_of(step, step.id)(compensation)()
         except StepFailed as failed:
             return str(failed)
         return None if ended["error"] is None else ended["error"]["message"]

@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from langgraph.types import Command
 
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
@@ -123,3 +124,38 @@ async def test_a_compensation_is_given_what_ended_while_the_other_step_worked(mo
         await Stage(workflow(*steps, mode=mode), Crew(tools=tools)).play({})
     assert str(failed.value) == "step 'a': ValueError: as it was told"
     assert undone == [7]
+
+
+@pytest.mark.parametrize("mode", ["parallel", "sequential"])
+async def test_what_is_done_again_and_fails_again_is_put_right_again(mode: str) -> None:
+    done: list[str] = []
+
+    async def fail(number: int, use: Use) -> None:
+        done.append(use.step)
+        raise ValueError("as it was told")
+
+    async def undo(arguments: Any, use: Use) -> None:
+        done.append(use.step)
+
+    steps = [step("a", "fail", on_error=UNDO), step("undo", "undo")]
+    stage = Stage(workflow(*steps, mode=mode), Crew(tools=Tools(fail=fail, undo=undo)))
+    for given in (dict[str, Any](), None, None):
+        with pytest.raises(StepFailed, match="as it was told"):
+            await stage.play(given)
+    assert done == ["a", "undo"] * 3
+
+
+async def test_what_was_not_done_again_is_not_put_right_again() -> None:
+    done: list[str] = []
+
+    async def undo(arguments: Any, use: Use) -> None:
+        done.append(use.step)
+
+    steps = [step("a", approval=True, on_error=UNDO), step("undo", "undo")]
+    stage = Stage(workflow(*steps), Crew(tools=Tools(undo=undo)))
+    await stage.play({})
+    reject: Any = Command(resume={"decision": "reject"})
+    for given in (reject, None):
+        with pytest.raises(StepFailed, match="it was not approved"):
+            await stage.play(given)
+    assert done == ["undo"]
