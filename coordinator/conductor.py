@@ -17,7 +17,7 @@ from coordinator.budget import Budget, Most
 from coordinator.caching import AnswerCache
 from coordinator.choosing import AdvisedWays, Choosing, FirstWay, Way
 from coordinator.crew import Crew
-from coordinator.errors import CoordinatorError, NeedsUnmet, StepFailed
+from coordinator.errors import CoordinatorError, NeedsUnmet, StepFailed, StepsAtOnce
 from coordinator.failures import Failures
 from coordinator.pace import Pace
 from coordinator.plan import Plan
@@ -104,9 +104,11 @@ class Conductor:
 
         Raises:
             GraphInterrupt, GraphDrained: the turn does not come in this execution.
-            NeedsUnmet: it does not come at all.
+            NeedsUnmet, StepsAtOnce: it does not come at all.
         """
         self._place = _place_of(runtime)
+        if not self.side_by_side and len(begun := _with_a_task(self.plan.order)) > 1:
+            raise StepsAtOnce(sorted(begun, key=self.plan.order.index))
         await self._recall(state, runtime)
         if not self.side_by_side:
             yield

@@ -48,6 +48,21 @@ class NeedsUnmet(CoordinatorError):
         self.needs = needs
 
 
+class StepsAtOnce(CoordinatorError):
+    """Steps of a sequential workflow are to begin together, and so it fails.
+
+    Each would go on to those after it, which would be done again and again.
+    """
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(
+            f"steps {', '.join(map(repr, steps))} are to begin at once, and their workflow is "
+            "sequential: this run was sent to several of them, or began with another workflow. "
+            "Begin anew, with an input."
+        )
+        self.steps = steps
+
+
 class StepTimeout(CoordinatorError):
     """What does a step took too long and was cancelled. It may have had effects."""
 

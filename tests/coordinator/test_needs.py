@@ -1,4 +1,4 @@
-"""Steps whose needs a run does not come to: it fails and says so, and does not wait for ever."""
+"""Steps to which a run does not come in their turn: it fails and says so, and waits for nobody."""
 
 import asyncio
 from typing import Any
@@ -7,7 +7,8 @@ import pytest
 from langgraph.types import Command, Send
 
 from coordinator.crew import Crew
-from coordinator.errors import NeedsUnmet
+from coordinator.errors import NeedsUnmet, StepsAtOnce
+from coordinator.toolbox import Use
 from tests.coordinator.stage import Stage, Tools, echo, step, workflow
 from tests.simulation.simloop import SimLoop, simulate
 
@@ -96,3 +97,41 @@ def test_a_run_that_is_sent_to_all_that_its_steps_need_does_them(
         assert chain.ended == ended
 
     simulate(0, main)
+
+
+def listed(mode: str, **of_a: Any) -> dict[str, Any]:
+    return workflow(step("c"), step("a", **of_a), step("b", needs=["a"]), mode=mode)
+
+
+async def test_a_run_that_began_side_by_side_does_no_step_in_sequence() -> None:
+    did: list[str] = []
+
+    async def note(arguments: Any, use: Use) -> None:
+        did.append(use.step)
+
+    stage = Stage(listed("parallel", approval=True), Crew(tools=Tools(echo=note)))
+    await stage.play({})
+    before, stage.document = stage.document, listed("sequential", approval=True)
+    answer = {"decision": "approve", "hash": stage.questions[0]["hash"]}
+    with pytest.raises(StepsAtOnce, match="steps 'c', 'a', 'b' are to begin at once"):
+        await stage.answer(answer)
+    stage.document = before
+    await stage.answer(answer)
+    assert did == ["c", "a", "b"]
+
+
+async def test_a_sequential_run_is_sent_to_one_step_at_most() -> None:
+    stage = Stage(listed("sequential"), Crew(tools=Tools(echo=echo)))
+    await stage.play({})
+    stage.updates.clear()
+    with pytest.raises(StepsAtOnce, match="steps 'a', 'b' are to begin at once"):
+        await stage.play(Command(goto=["a", "b"]))
+    assert stage.updates == []
+
+
+async def test_a_sequential_run_goes_on_from_the_step_that_it_is_sent_to() -> None:
+    stage = Stage(listed("sequential"), Crew(tools=Tools(echo=echo)))
+    await stage.play({})
+    stage.updates.clear()
+    await stage.play(Command(goto="a"))
+    assert [name for update in stage.updates for name in update] == ["a", "b"]
