@@ -50,8 +50,9 @@ def _calling(function: Callable[..., Any]) -> Work:
             if waits
             else asyncio.to_thread(function, *arguments, **named)
         )
-        orjson.dumps(found)  # or it is no JSON, and the tool has failed
-        return found
+        # As JSON, or others would be given what the thread and a cache do not show; what cannot be
+        # written so is an error of the tool.
+        return orjson.loads(orjson.dumps(found))
 
     return call
 

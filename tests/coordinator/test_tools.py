@@ -2,8 +2,10 @@
 
 import asyncio
 import threading
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -34,6 +36,7 @@ DIAMOND = {
 }
 BREAKER = {"failures": 2, "rest": 10}
 NO = ValueError("no")
+SINCE = "{{ input.name }} since {{ input.since }}"
 
 
 def now() -> float:
@@ -440,6 +443,26 @@ async def test_a_function_that_does_not_wait_works_in_a_thread_and_gives_json() 
     assert thread != threading.current_thread().name
     with pytest.raises(ToolFailed, match="tool 'b': TypeError: Type is not JSON serializable"):
         await bench.use("b", {})
+
+
+@pytest.mark.parametrize("more", [{}, {"cache": {}}])
+def test_what_a_function_gives_is_json_to_those_who_need_it(more: Any) -> None:
+    @dataclass
+    class Place:
+        name: str
+        since: date
+
+    async def found() -> Place:
+        return Place("Bonn", date(1949, 5, 10))
+
+    async def play(bench: Workbench) -> list[Any]:
+        return [await bench.use("told", {}) for _ in range(2)]
+
+    tools = {
+        "told": {"kind": "view", "needs": ["at"], "input": "{{ needs.at }}", "view": SINCE},
+        "at": function("found", **more),
+    }
+    assert working(tools, play, {"found": found}) == ["Bonn since 1949-05-10"] * 2
 
 
 @pytest.mark.parametrize(

@@ -97,10 +97,14 @@ def function(name: str, **more: Any) -> dict[str, Any]:
     return {"kind": "function", "function": f"test:{name}", **more}
 
 
-def working(tools: Mapping[str, Any], play: Callable[[Workbench], Coroutine[Any, Any, T]]) -> T:
+def working(
+    tools: Mapping[str, Any],
+    play: Callable[[Workbench], Coroutine[Any, Any, T]],
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+) -> T:
     """Return what ``play`` returns, on virtual time."""
 
     async def main(_: object) -> T:
-        return await play(Workbench(tools))
+        return await play(Workbench(tools, functions))
 
     return simulate(1, main)
