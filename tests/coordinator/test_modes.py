@@ -1,6 +1,7 @@
 """Each mode against its definition: made-up workflows on virtual time, seed by seed."""
 
 import asyncio
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -10,10 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from coordinator.checking import Known, checked
+from coordinator.compilation import picture
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
 from coordinator.toolbox import Use
-from tests.coordinator.stage import Stage, Tools
+from tests.coordinator.stage import Stage, Tools, step, workflow
 from tests.simulation.simloop import SimLoop, simulate
 
 MOST = 40  # steps
@@ -196,3 +199,12 @@ def test_adaptive_keeps_the_order_and_the_limit(
     expect_outcome(log, made, values, error)
     moments = {moment for spans in log.spans.values() for span in spans for moment in span}
     assert all(log.working(moment) <= width for moment in moments)
+
+
+async def test_a_picture_with_many_edges_is_drawn_at_once() -> None:
+    steps = [step(f"s{n}", needs=[f"s{m}" for m in range(n)]) for n in range(200)]
+    plan = checked(workflow(*steps), Known())
+    began = time.thread_time()
+    drawing = await picture(plan).aget_graph()
+    assert time.thread_time() - began < 3, "LangGraph takes ten seconds and more"
+    assert len(drawing.edges) == 200 * 199 // 2 + 2
