@@ -21,6 +21,7 @@ _SEGMENT = 16 * 1024**2  # bytes
 _ONE = 2**63 - 1  # bytes: whoever writes one event deletes nothing
 _LONG = 1_000  # characters of a text that are kept, where entries are longer than that on average
 _MOST = 256  # entries of a page: they are made while the event loop waits for the interpreter
+_INTEGERS = 2**63  # larger ones are told as texts, if they can be
 _LARGE = 256 * 1024  # bytes of a page, beyond which it is made into two
 _HEAD = ("writer", "number", "at", "event")  # what every entry begins with
 _Values = Callable[[Any], Sequence[Any]]  # of an event
@@ -102,7 +103,10 @@ class Trail:
             self.failing = failing
 
     def _pages(self, batch: Sequence[Record]) -> Iterator[bytes]:
-        page = self._page(batch)
+        try:
+            page = self._page(batch)
+        except (ValueError, RecursionError):  # a value goes round in circles, or down too deep
+            page = self._page(batch, cut=True)
         if len(page) > _LONG * len(batch):
             page = self._page(batch, cut=True)
         if len(page) <= _LARGE or len(batch) == 1:
@@ -139,7 +143,16 @@ def _reader(names: Sequence[str]) -> _Values:
 
 
 def _cut(values: Sequence[Any]) -> Sequence[Any]:
-    return [value[:_LONG] if isinstance(value, str) else value for value in values]
+    return [value if isinstance(value, bool | float | None) else _short(value) for value in values]
+
+
+def _short(value: Any) -> str | int:
+    if isinstance(value, int) and abs(value) < _INTEGERS:
+        return value
+    try:
+        return str(value)[:_LONG]
+    except (ValueError, RecursionError):
+        return f"a {type(value).__name__} that cannot be written"
 
 
 def write_down(folder: Path, event: object) -> None:

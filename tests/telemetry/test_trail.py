@@ -303,6 +303,28 @@ def test_texts_are_cut_and_pages_are_short_enough_to_be_read(tmp_path: Path) -> 
     assert all(entry["other"] == "z" * 1_000 for entry in entries)
 
 
+def test_what_cannot_be_written_of_an_event_holds_up_no_other(tmp_path: Path) -> None:
+    @dataclass
+    class Odd:
+        what: Any
+        other: str
+
+    circle: list[Any] = []
+    circle.append(circle)
+    deep: list[Any] = []
+    for _ in range(5_000):
+        deep = [deep]
+    large = {"a": "x" * 2 * 1024**2}
+    trail = Trail(tmp_path, total=1024**3)
+    for odd in (circle, deep, 10**5_000, large):
+        event = Record(1, 0.0, Importance.AUDIT, Odd(odd, "kept"), {})
+        trail.take(trail.prepare([*deeds(5), event, *deeds(6)]))
+    entries = list(read_trail(tmp_path))
+    assert [entry["number"] for entry in entries] == list(range(1, 13))
+    assert [entry["other"] for entry in entries[1::3]] == ["kept"] * 4
+    assert all(len(entry["what"]) <= 1_000 for entry in entries[1::3])
+
+
 def test_events_of_all_types_are_told_apart_and_one_may_say_nothing_more(tmp_path: Path) -> None:
     @dataclass
     class Nothing:
