@@ -3,10 +3,12 @@
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, cast
+from uuid import UUID, uuid5
 
 import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
+from langgraph_sdk.schema import RunCreateMetadata
 
 from agents.agent import Context, Lost, Task
 from agents.configuration import Limits, RemotePool
@@ -14,6 +16,7 @@ from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
 
 _CONNECT = 5.0  # seconds
 _INTERRUPTS = "__interrupt__"  # where values have the questions that the run ended with
+_GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space of assistants
 
 
 class RemoteAgent:
@@ -23,6 +26,7 @@ class RemoteAgent:
         self.limits: Limits = section.limits
         self.capabilities = frozenset(section.capabilities or (name,))
         self._assistant = section.assistant
+        self._looked_up = section.assistant  # by which the server finds it
         url = httpx.URL(section.url)
         # Built by hand: get_client would send whatever API keys it finds in the environment.
         self._http = httpx.AsyncClient(
@@ -62,7 +66,11 @@ class RemoteAgent:
 
     async def probe(self) -> None:
         """Ask the server for the assistant."""
-        answer = await self._http.get(f"/assistants/{self._assistant}")
+        answer = await self._http.get(f"/assistants/{self._looked_up}")
+        if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY:
+            # LangGraph's own server runs an assistant by the name of its graph, but shows it by id.
+            self._looked_up = str(uuid5(_GRAPHS, self._assistant))
+            answer = await self._http.get(f"/assistants/{self._looked_up}")
         if answer.is_error:
             raise AgentLost(f"the server answers {answer.status_code} for {self._assistant!r}")
 
@@ -72,6 +80,7 @@ class RemoteAgent:
 
     async def _follow(self, task: Task, context: Context) -> Any:
         result: Any = None
+        created: list[RunCreateMetadata] = []
         stream = self._client.runs.stream(
             None,
             self._assistant,
@@ -80,6 +89,7 @@ class RemoteAgent:
             on_disconnect="cancel",
             metadata={"task_id": task.task_id, "capability": task.capability},
             headers=context.trace,
+            on_run_created=created.append,
         )
         async with aclosing(cast("Any", stream)):
             async for part in stream:
@@ -94,7 +104,25 @@ class RemoteAgent:
                         return _judged(result)
                     case _:
                         pass
-        raise AgentLost("the stream of the run broke off")
+        if not created or not await self._is_over(created[0]):
+            raise AgentLost("the stream of the run broke off")
+        return _judged(result)
+
+    async def _is_over(self, run: RunCreateMetadata) -> bool:
+        """Ask for a run whose stream told no end; LangGraph's own server tells none.
+
+        That knows no run of this kind any more once it is over. One that stops, under the run, does
+        not answer.
+        """
+        thread_id = run["thread_id"]
+        place = "" if thread_id is None else f"/threads/{thread_id}"
+        try:
+            answer = await self._http.get(f"{place}/runs/{run['run_id']}")
+        except httpx.HTTPError:
+            return False
+        if answer.status_code == HTTPStatus.NOT_FOUND:
+            return True
+        return answer.is_success and answer.json()["status"] == "success"
 
 
 def _judged(values: Any) -> Any:

@@ -12,7 +12,8 @@ from agents.making import maker
 from agents.provisioning import Make
 from operations.keys import KeyFolder
 from tests.agents.kinds import GRAPH, Ear, free_port, started, task
-from tests.api.client import open_socket
+from tests.agents.players.langgraph_server import ASSISTANT, peer
+from tests.api.client import open_socket, serving
 from tests.process.server import Server
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,36 @@ async def test_a_server_that_is_gone_had_not_started_the_task(tmp_path: Path) ->
         await agent.invoke(task("echo"), ear.context)
     assert not caught.value.started
     await agent.aclose()
+
+
+@pytest.mark.parametrize("assistant", ["play", ASSISTANT])
+async def test_langgraphs_own_server_tells_no_end_of_a_run(tmp_path: Path, assistant: str) -> None:
+    async with serving(peer(over=True)) as (host, port):
+        make = remote(f"http://{host}:{port}", tmp_path, assistant=assistant)
+        async with started(make) as (agent, _):
+            ear = Ear()
+            result = await agent.invoke(task("echo", text="a"), ear.context)
+    assert result["said"] == "a"
+    assert ear.heard == [{"step": 0}]
+
+
+async def test_a_stream_without_an_end_of_a_run_that_goes_on_loses_the_task(tmp_path: Path) -> None:
+    async with (
+        serving(peer(over=False)) as (host, port),
+        started(remote(f"http://{host}:{port}", tmp_path)) as (agent, _),
+    ):
+        ear = Ear()
+        with pytest.raises(AgentLost, match="broke off"):
+            await agent.invoke(task("echo", text="a"), ear.context)
+    assert ear.context.started
+
+
+async def test_an_assistant_that_langgraphs_own_server_does_not_have_is_told(
+    tmp_path: Path,
+) -> None:
+    async with serving(peer(over=True)) as (host, port):
+        said = await refused(remote(f"http://{host}:{port}", tmp_path, assistant="paly"))
+    assert "the server answers 404 for 'paly'" in said
 
 
 @pytest.mark.process
