@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -23,6 +24,8 @@ from agents.lines import Lines, LineTooLong
 _UNREAD = 1_000  # messages that a server may be ahead
 _CONNECT = 5.0  # seconds
 _PAGES = 100  # of tools
+_SESSION = "mcp-session-id"  # the header of whatever belongs to one
+_FORGOTTEN = "the server knows its session no more"  # it has started anew, as a rule
 
 Incoming: TypeAlias = SessionMessage | Exception
 
@@ -38,6 +41,8 @@ class McpAgent:
         self._client: Client | None = None
         self._closing = asyncio.Event()
         self._working = False
+        self._forgotten = False
+        self._lost: Lost = lambda _: None
         self._life: asyncio.Task[None] | None = None
         self._pipe: _Pipe | None = None
 
@@ -53,9 +58,10 @@ class McpAgent:
         if missing := sorted(self.capabilities - tools):
             raise StartFailed(f"the server has no tool {missing[0]!r}; it has {sorted(tools)}")
         self.capabilities = self.capabilities or tools
-        life.add_done_callback(lambda life: self._tell(lost, self._reason(life)))
+        self._lost = lost
+        life.add_done_callback(lambda life: self._tell(self._reason(life)))
         if self._pipe is not None:
-            self._pipe.broke = lambda reason: self._tell(lost, reason)
+            self._pipe.broke = self._tell
 
     async def invoke(self, task: Task, context: Context) -> Any:
         """Call the tool that the capability names; progress becomes events."""
@@ -74,6 +80,9 @@ class McpAgent:
         except MCPError as error:
             if error.code == wire.CONNECTION_CLOSED:
                 raise AgentLost(self._reason(self._life), self._stderr) from error
+            if self._forgotten:
+                context.started = False
+                raise AgentLost(_FORGOTTEN, started=False) from error
             raise TaskFailed(error.message) from error
         finally:
             self._working = False
@@ -82,7 +91,11 @@ class McpAgent:
     async def probe(self) -> None:
         """Have the server answer something that every one answers; not while it works."""
         if not self._working:
-            await self._connected.list_tools(cache_mode="bypass")
+            try:
+                await self._connected.list_tools(cache_mode="bypass")
+            finally:
+                if self._forgotten:  # no other probe can be answered
+                    self._tell(_FORGOTTEN)
         elif self._pipe is not None and self._pipe.stands_still:
             raise AgentLost("it was stopped")
 
@@ -131,14 +144,21 @@ class McpAgent:
                 auth=(url.username, url.password) if url.userinfo else None,
                 timeout=httpx2.Timeout(None, connect=_CONNECT),
                 trust_env=False,
+                event_hooks={"response": [self._look]},
             ) as http,
             Client(streamable_http_client(bare, http_client=http)) as client,
         ):
             yield client
 
-    def _tell(self, lost: Lost, reason: str) -> None:
+    async def _look(self, response: httpx2.Response) -> None:
+        """Notice that what was asked for in a session has found none, as the protocol has it."""
+        request = response.request
+        if response.status_code == HTTPStatus.NOT_FOUND and request.method == "POST":
+            self._forgotten = self._forgotten or _SESSION in request.headers
+
+    def _tell(self, reason: str) -> None:
         if not self._closing.is_set():
-            lost(AgentLost(reason, self._stderr))
+            self._lost(AgentLost(reason, self._stderr))
 
     def _reason(self, life: "asyncio.Task[None] | None") -> str:
         """Return why the client has ended."""

@@ -1,14 +1,21 @@
 """The kind `mcp`, with a server from PyPI that knows nothing of us."""
 
 import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from mcp.server.mcpserver import MCPServer
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agents.agent import Task
-from agents.errors import StartFailed, TaskFailed, TaskRejected
+from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
 from agents.making import maker
-from tests.agents.kinds import Ear, mcp, started
+from tests.agents.kinds import Ear, mcp, started, task
+from tests.api.client import serving
 
 SERVER = {"argv": (sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC")}
 
@@ -56,3 +63,53 @@ async def test_a_server_that_writes_nonsense_is_given_up(tmp_path: Path) -> None
     with pytest.raises(StartFailed, match="it wrote what is no JSON-RPC message"):
         await agent.start(lambda _: None)
     await agent.aclose()
+
+
+class Sessions:
+    """Has a server speak the protocol of before 2026, which goes by sessions; and start anew."""
+
+    def __init__(self) -> None:
+        self.app: ASGIApp
+
+    @asynccontextmanager
+    async def started(self) -> AsyncGenerator[None]:
+        server = MCPServer("play", log_level="CRITICAL")
+
+        @server.tool()
+        def play(do: str, text: str, count: int) -> str:
+            return text
+
+        self.app = server.streamable_http_app()
+        async with server.session_manager.run():
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = await Request(scope, receive).body()
+        if b'"server/discover"' in body:
+            await JSONResponse({"detail": "Missing session ID"}, 400)(scope, receive, send)
+            return
+        read: list[Message] = [{"type": "http.request", "body": body}]
+
+        async def again() -> Message:
+            return read.pop() if read else await receive()
+
+        await self.app(scope, again, send)
+
+
+async def test_a_server_that_has_forgotten_the_session_is_lost_before_anything_is_done(
+    tmp_path: Path,
+) -> None:
+    server = Sessions()
+    async with serving(server) as (host, port):
+        make = maker("play", mcp(url=f"http://{host}:{port}/mcp"), tmp_path, {})
+        async with server.started(), started(make) as (agent, losses):
+            assert (await agent.invoke(task("echo", text="a"), Ear().context))["result"] == "a"
+            async with server.started():
+                ear = Ear()
+                with pytest.raises(AgentLost, match="knows its session no more") as caught:
+                    await agent.invoke(task("echo", text="b"), ear.context)
+                assert not caught.value.started
+                assert not ear.context.started
+                with pytest.raises(Exception, match="Session not found"):
+                    await agent.probe()
+                assert [lost.reason for lost in losses] == ["the server knows its session no more"]
