@@ -1,6 +1,7 @@
 """Messages: sent, looked at, given up, put back; and the mailboxes that they are in."""
 
 import sqlite3
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
@@ -9,6 +10,7 @@ from starlette.responses import Response
 
 from agents.network.delivery import Delivery
 from agents.network.message import Draft, Origin, sender_of
+from agents.network.port import Rank
 from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.endpoint import Call, Endpoints, json_response
@@ -95,14 +97,14 @@ async def list_dead_messages(call: Call, query: DeadLetterList) -> Response:
 async def requeue_messages(call: Call, body: Requeue) -> Response:
     """Have dead letters delivered again, oldest first, as many as there is room for."""
     delivery = call.backend.network[call.path("mailbox")]
-    revived = await call.backend.messages.revive(
+    revived = call.backend.messages.revive(
         delivery.name,
         "dead",
         capacity=delivery.section.capacity,
         offsets=body.offsets,
         visible=call.visible,
     )
-    return _revived(delivery, revived)
+    return await _revived(delivery, revived)
 
 
 @endpoint(
@@ -117,14 +119,14 @@ async def requeue_messages(call: Call, body: Requeue) -> Response:
 async def replay_messages(call: Call, body: Replay) -> Response:
     """Have what was delivered delivered again, from an offset on, as much as there is room for."""
     delivery = call.backend.network[call.path("mailbox")]
-    revived = await call.backend.messages.revive(
+    revived = call.backend.messages.revive(
         delivery.name,
         "delivered",
         capacity=delivery.section.capacity,
         after=body.after,
         visible=call.visible,
     )
-    return _revived(delivery, revived)
+    return await _revived(delivery, revived)
 
 
 def _origin(call: Call) -> Origin:
@@ -142,10 +144,12 @@ async def _page(call: Call, after: int, limit: int, status: str | None) -> Respo
     return json_response([_document(row) for row in rows])
 
 
-def _revived(delivery: Delivery, revived: Any) -> Response:
-    for sender, rank in revived:
+async def _revived(delivery: Delivery, revived: AsyncIterator[tuple[str, Rank]]) -> Response:
+    requeued = 0
+    async for sender, rank in revived:
         delivery.arrived(sender, rank)
-    return json_response({"requeued": len(revived)})
+        requeued += 1
+    return json_response({"requeued": requeued})
 
 
 def _document(row: sqlite3.Row) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What people see and do of the messages in SQLite: pages, counts, dead letters."""
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,8 +10,7 @@ import orjson
 from agents.network.port import Rank
 from operations.database import Database
 from orchestration.store.bounded import fetch
-from orchestration.store.contains import add_json_contains
-from orchestration.store.messages import waiting
+from orchestration.store.messages import PART, waiting
 from orchestration.store.visibility import Visible
 
 PAGE = 1_000  # rows a caller may ask for at once
@@ -24,11 +23,13 @@ SELECT mailbox, status, count(*) AS messages, min(sent_at) AS oldest FROM messag
 WHERE {conditions} GROUP BY mailbox, status
 """
 _DEEPEST = "SELECT max(waiting) FROM mailboxes"
+_OVER = """
+SELECT number FROM messages WHERE {conditions} ORDER BY number LIMIT :limit
+"""
 _REVIVE = """
 UPDATE messages SET status = 'pending', attempts = 0, due_at = NULL, ended_at = NULL,
     error = NULL, expires_at = NULL
-WHERE number IN (
-    SELECT number FROM messages WHERE {conditions} ORDER BY number LIMIT :limit)
+WHERE number IN (SELECT value FROM json_each(:part) LIMIT :room) AND status = :status
 RETURNING number, sender, priority
 """
 
@@ -83,18 +84,30 @@ class MessageLog:
         after: int = 0,
         offsets: Collection[int] | None = None,
         visible: Visible = None,
-    ) -> Sequence[tuple[str, Rank]]:
+    ) -> AsyncGenerator[tuple[str, Rank]]:
         """Let messages that are over wait again, oldest first, as many as the mailbox has room for.
 
-        They do not expire any more. Return the sender and rank of each.
+        They do not expire any more. Yield the sender and rank of each once it waits.
+
+        Raises:
+            SearchTooWide: it took too long to find what is ``visible``; none waits again.
         """
         chosen = None if offsets is None else orjson.dumps(list(offsets)).decode()
-        values = _values(mailbox, visible, after=after, status=status, offsets=chosen)
+        values = _values(
+            mailbox, visible, after=after, status=status, offsets=chosen, limit=capacity
+        )
         conditions = _conditions(status=True, visible=bool(visible))
         if offsets is not None:
             conditions += " AND number IN (SELECT value FROM json_each(:offsets))"
-        sql = _REVIVE.format(conditions=conditions)
-        return await self._database.write(partial(_revive, sql, values, capacity))
+        sql = _OVER.format(conditions=conditions)
+        # Looked for by a reader, and put back in parts: everybody's writes wait for each other.
+        rows = await self._database.read(lambda connection: fetch(connection, sql, values))
+        found = [row["number"] for row in rows]
+        for start in range(0, len(found), PART):
+            part = orjson.dumps(found[start : start + PART]).decode()
+            how = {"status": status, "part": part}
+            for one in await self._database.write(partial(_revive, mailbox, how, capacity)):
+                yield one
 
 
 def page_sql(*, status: bool, visible: bool) -> str:
@@ -116,9 +129,8 @@ def _values(mailbox: str, visible: Visible, **more: Any) -> dict[str, Any]:
 
 
 def _revive(
-    sql: str, values: Mapping[str, Any], capacity: int, connection: sqlite3.Connection
+    mailbox: str, how: Mapping[str, Any], capacity: int, connection: sqlite3.Connection
 ) -> list[tuple[str, Rank]]:
-    add_json_contains(connection)
-    room = max(0, capacity - waiting(connection, values["mailbox"]))
-    rows = connection.execute(sql, {**values, "limit": room}).fetchall()
+    room = max(0, capacity - waiting(connection, mailbox))
+    rows = connection.execute(_REVIVE, {**how, "room": room}).fetchall()
     return [(row["sender"], Rank(row["priority"], row["number"])) for row in rows]
