@@ -2,7 +2,7 @@
 
 import asyncio
 import contextvars
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from random import Random
 
@@ -31,16 +31,29 @@ from operations.errors import nearest
 
 DEFAULT_PRIORITY = 5
 
+Idle = Callable[[frozenset[str]], None]
+
 
 class AgentPool:
     """Lends agents. A seat is free only while nobody waits whom it would fit."""
 
-    def __init__(self, name: str, section: AnyPool, make: Make, emit: Emit, rng: Random) -> None:
+    def __init__(
+        self,
+        name: str,
+        section: AnyPool,
+        make: Make,
+        emit: Emit,
+        rng: Random,
+        *,
+        idle: Idle = lambda _: None,
+    ) -> None:
+        """Make a pool; ``idle`` is told what an agent can do for whom nobody waits."""
         self.name = name
         self.capabilities: frozenset[str] | None = frozenset(section.capabilities) or None
         self.lease_timeout = section.lease_timeout
         self._section = section
         self._emit = emit
+        self._idle = idle
         self._loop = asyncio.get_running_loop()
         self.known: asyncio.Future[None] = self._loop.create_future()  # what its agents can do
         self._provisioner = Provisioner(name, make, section, emit, rng)
@@ -298,6 +311,8 @@ class AgentPool:
             request = self._waiting.take(lambda request: _fits(seat, request))
             if request is None:
                 self._free[seat] = None
+                if seat.agent is not None:
+                    self._idle(seat.agent.capabilities | {self.name})
             else:
                 self._lend(seat)
                 request.granted.set_result(seat)

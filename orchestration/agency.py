@@ -45,7 +45,14 @@ class Agency:
         )
         self.pools = AgentPools(
             {
-                name: AgentPool(name, section, self._maker(name, section), self._heard, Random())
+                name: AgentPool(
+                    name,
+                    section,
+                    self._maker(name, section),
+                    self._heard,
+                    Random(),
+                    idle=self.network.somebody_is_idle,
+                )
                 for name, section in manifest.masterloop.agents.items()
             }
         )

@@ -33,7 +33,7 @@ _log = structlog.get_logger("masterloop")
 class Sender:
     """One sender's messages in one mailbox, as far as delivery has to know of them."""
 
-    __slots__ = ("away", "first", "fresh", "misses", "name", "offered", "serving")
+    __slots__ = ("first", "fresh", "misses", "name", "offered", "serving")
 
     def __init__(self, name: str, first: Rank) -> None:
         self.name = name
@@ -41,7 +41,6 @@ class Sender:
         self.offered: Rank | None = None  # with which it has its turn
         self.serving = False
         self.fresh = False  # something came while it was served
-        self.away = False  # nobody was there to receive
         self.misses = 0  # in a row
 
 
@@ -73,6 +72,7 @@ class Delivery:
         self._rng = rng
         self._clock = clock
         self._senders: dict[str, Sender] = {}
+        self._unheard: dict[Sender, None] = {}  # those for whom nobody was there
         self._ready: list[tuple[Rank, str]] = []
         self._resting: Resting[Sender] = Resting(self._offer)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -90,13 +90,13 @@ class Delivery:
             known = self._senders[sender] = Sender(sender, first)
         known.first = min(known.first, first)
         known.fresh = True
-        if not known.serving and not known.away:
+        if not known.serving and known not in self._unheard:
             self._offer(known)
 
     def somebody_is_back(self) -> None:
         """Try at once what found nobody."""
-        for sender in self._senders.values():
-            if sender.away and not sender.serving:
+        for sender in tuple(self._unheard):
+            if not sender.serving:
                 self._offer(sender)
 
     async def aclose(self, grace: float) -> None:
@@ -113,7 +113,7 @@ class Delivery:
 
     def _offer(self, sender: Sender) -> None:
         self._resting.discard(sender)
-        sender.away = False
+        self._unheard.pop(sender, None)
         if sender.offered != sender.first:
             sender.offered = sender.first
             heapq.heappush(self._ready, (sender.first, sender.name))
@@ -151,7 +151,7 @@ class Delivery:
             pause = STORE_PAUSE
         finally:
             sender.serving = False
-            if sender.fresh and not sender.away and pause != STORE_PAUSE:
+            if sender.fresh and sender not in self._unheard and pause != STORE_PAUSE:
                 pause = 0.0  # what came may be due, or more urgent
             if pause is None:
                 del self._senders[sender.name]
@@ -180,7 +180,7 @@ class Delivery:
 
     def _missed(self, sender: Sender) -> float:
         sender.misses += 1
-        sender.away = True
+        self._unheard[sender] = None
         retry = self.section.retry
         return backoff(sender.misses, first=retry.first, most=retry.most, rng=self._rng)
 

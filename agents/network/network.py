@@ -1,7 +1,7 @@
 """The network: takes messages for mailboxes and topics, and has them delivered."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from random import Random
@@ -106,6 +106,12 @@ class AgentNetwork:
         """Try at once what found nobody to receive it."""
         for delivery in self:
             delivery.somebody_is_back()
+
+    def somebody_is_idle(self, abilities: Collection[str]) -> None:
+        """Try at once what found nobody of those who can do that, as all were at work."""
+        for delivery in self:
+            if delivery.capability in abilities:
+                delivery.somebody_is_back()
 
     async def _sent(self, letter: Letter, places: Sequence[Place]) -> Receipt:
         receipt = await self._store.append(letter, places)

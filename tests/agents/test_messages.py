@@ -143,6 +143,24 @@ async def test_messages_outlive_the_service_and_a_drained_pool(tmp_path: Path) -
     assert received(tmp_path) == ['"waits"', '"is held"']
 
 
+async def test_what_found_all_at_work_is_received_when_one_has_nothing_else_to_do(
+    tmp_path: Path,
+) -> None:
+    slow = {"agent": "post", "retry": {"first": 100_000, "most": 100_000}}
+    given = manifest(tmp_path, {"first": slow, "post": slow})
+    given["masterloop"]["agents"]["postmen"]["lease_timeout"] = 0.1
+    async with open_client(tmp_path, manifest=given) as client:
+        await send(client, "hold", to="first")
+        while not (tmp_path / "round").exists():  # noqa: ASYNC110 - another process makes it
+            await asyncio.sleep(0.01)
+        await send(client, "waits")
+        while (await client.get("/messages")).json()[1]["trouble"] is None:  # noqa: ASYNC110 - over HTTP
+            await asyncio.sleep(0.01)
+        (tmp_path / "round.go").touch()
+        await until(client, over)
+    assert received(tmp_path) == ['"hold"', '"waits"']
+
+
 async def test_one_that_receives_and_ignores_sigterm_ends_in_time_with_the_service(
     tmp_path: Path,
 ) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 
 def write_down(*words: object) -> None:
@@ -23,6 +24,8 @@ def receive(message: dict[str, object]) -> dict[str, object]:
         write_down("pid", os.getpid())
         time.sleep(3600)
     write_down("begun", *place)
+    while message["content"] == "hold" and not Path(os.environ["ROUND"] + ".go").exists():
+        time.sleep(0.01)
     if isinstance(message["content"], dict) and "send" in message["content"]:
         ask = {"jsonrpc": "2.0", "id": "s", "method": "send", "params": message["content"]["send"]}
         sys.stdout.write(json.dumps(ask) + "\n")
