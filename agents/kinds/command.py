@@ -1,6 +1,7 @@
 """The kind ``command``: a subprocess for each task. No shell ever sees its arguments."""
 
 import asyncio
+import codecs
 import os
 import re
 from collections.abc import Mapping
@@ -82,16 +83,23 @@ class _Output:
         self.stdout = Captured(limit)
         self.exit_code: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._context = context
+        # What is read at once may end within a character.
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def wrote(self, data: bytes) -> None:
         self.stdout.append(data)
-        self._context.publish(data.decode("utf-8", "replace"))
+        self._publish(self._decoder.decode(data))
 
     def fell_silent(self) -> None:
         pass
 
     def ended(self, exit_code: int) -> None:
+        self._publish(self._decoder.decode(b"", final=True))
         self.exit_code.set_result(exit_code)
+
+    def _publish(self, text: str) -> None:
+        if text:
+            self._context.publish(text)
 
 
 def _judged(output: _Output, child: Child, error_limit: int) -> dict[str, Any]:

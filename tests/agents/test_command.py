@@ -26,6 +26,18 @@ async def test_its_result_is_what_it_wrote(tmp_path: Path) -> None:
     assert result == {"stdout": "bravo, 3 times", "stderr": "", "cut": {"stdout": 0, "stderr": 0}}
 
 
+async def test_no_character_is_cut_in_two_between_its_events(tmp_path: Path) -> None:
+    text = "x" + "é" * 200_000  # pipes are read by pages: each ends within a character
+    async with started(maker("tool", command("read", "-", stdin="{text}"), tmp_path, {})) as (
+        agent,
+        _,
+    ):
+        ear = Ear()
+        await agent.invoke(given(text=text), ear.context)
+    assert len(ear.heard) > 1
+    assert "".join(ear.heard) == text
+
+
 async def test_of_much_output_the_beginning_and_the_end_are_kept(tmp_path: Path) -> None:
     section = command("flood", "the beginning", limits={"output": 1000})
     async with started(maker("tool", section, tmp_path, {})) as (agent, _):
