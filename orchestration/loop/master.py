@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from operator import attrgetter
 from random import Random
 
 from operations.errors import StorageUnavailable
@@ -175,14 +176,15 @@ class MasterLoop:
         self._scheduler.enable(able=able)
 
     async def recover(self) -> int:
-        """Take up every unfinished run that the store knows, oldest first; return their number."""
+        """Take up every unfinished run that the store knows; return their number."""
         found = await self._store.recover(self.limits.crash_limit, POISON)
-        superseded: list[Sequence[Run]] = []
-        for run in found.runs:
-            superseded.append(self._superseded(run))
+        superseded: list[tuple[Run, Sequence[Run]]] = []
+        # A run stops those that were there when it came, whichever of them goes on first.
+        for run in sorted(found.runs, key=attrgetter("created_at")):
+            superseded.append((run, self._superseded(run)))
             self._enter(run)
         self._scheduler.add(*found.runs)
-        for run, others in zip(found.runs, superseded, strict=True):  # it may not have come to that
+        for run, others in superseded:  # it may not have come to that
             if run.stop is not None:
                 self.cancel(run, run.stop)
             self._supersede(others, run)

@@ -10,10 +10,11 @@ from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
 
 @dataclass(frozen=True, slots=True)
 class Recovered:
-    """What a start found: the runs that go on, oldest first, and those that are dead letters now.
+    """What a start found: the runs that go on, and those that are dead letters now.
 
-    Of them all so many were ``working``, for the service died (``crashed``) or for they could not
-    be put back at its end.
+    Those that go on are in the order in which they do: what may have begun, then by since when each
+    has waited, or will. Of all so many were ``working``, for the service died (``crashed``) or for
+    they could not be put back at its end.
     """
 
     runs: Sequence[Run]

@@ -15,7 +15,8 @@ from orchestration.store.thread_rows import fail_thread, failure_text
 # SQLite uses an index of some of the runs only for its very condition.
 _UNFINISHED = "status IN ('pending', 'running')"
 _CRASHED = f"""
-UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + ?, attempt = attempt - ?
+UPDATE runs SET status = 'pending', token = NULL, crashes = crashes + ?, attempt = attempt - ?,
+    updated_at = ?
 WHERE {_UNFINISHED} AND status = 'running'
 """  # noqa: S608 - constants
 _POISON = f"""
@@ -28,8 +29,10 @@ UPDATE runs SET status = 'pending', token = NULL, crashes = ?, updated_at = ?
 WHERE run_id = ? AND status = 'running' AND token IS ?
 """
 _DEAD = "UPDATE runs SET dead_letter = 'poison', crashes = ? WHERE run_id = ?"
+# What was claimed once has been updated: it goes before the others of its thread, which it keeps.
 _PENDING = f"""
-SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending' ORDER BY created_at, run_id
+SELECT * FROM runs WHERE {_UNFINISHED} AND status = 'pending'
+ORDER BY updated_at = created_at, coalesce(due_at, created_at), run_id
 """  # noqa: S608 - constants
 
 
@@ -46,7 +49,7 @@ def recover(
     crashes, and less attempts.
     """
     at, error = iso_now(), failure_text(failure)
-    working = connection.execute(_CRASHED, charge).rowcount
+    working = connection.execute(_CRASHED, (*charge, at)).rowcount
     dead: list[Run] = []
     for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():
         if row["repeatable"]:

@@ -25,7 +25,7 @@ def new_run(run_id: str, thread_id: str | None = None, **given: Any) -> Run:
         graph_id=given.pop("graph_id", "graph"),
         kwargs={},
         metadata={},
-        created_at="",
+        created_at=given.pop("created_at", ""),
         **given,
     )
 

@@ -419,6 +419,30 @@ def test_a_run_that_another_had_to_stop_does_not_go_on_after_a_crash(
     play(main, Limits(concurrent_runs=slots))
 
 
+def test_a_run_that_goes_on_later_stops_only_what_was_there_when_it_came() -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unfinished = [
+            new_run("newest", attempt=1, thread_id="t", created_at="3"),
+            new_run(
+                "newer",
+                thread_id="t",
+                created_at="2",
+                multitask_strategy=MultitaskStrategy.INTERRUPT,
+            ),
+            new_run("older", thread_id="t", created_at="1", delay=1.0),
+        ]
+        await stage.loop.recover()
+        await stage.quiet()
+        stage.end("newest")
+        await stage.quiet()
+        stage.end("newer")
+        await stage.quiet()
+        assert stage.executor.order == ["newest", "newer"]
+        assert stage.store.status["older"] is RunStatus.INTERRUPTED
+
+    play(main)
+
+
 @pytest.mark.parametrize(
     ("ending", "written"), [(Ending.INTERRUPT, "finish"), (Ending.ROLLBACK, "erase")]
 )

@@ -1,5 +1,9 @@
 """Which run goes first, and which has to end, as clients of a real server see it."""
 
+import signal
+
+import pytest
+
 from tests.process.server import Server, until
 
 
@@ -46,3 +50,22 @@ def test_a_run_ends_at_its_own_deadline(server: Server) -> None:
     run = server.submit("counter", {"name": "long", "steps": 1}, timeout=0.2)
     assert run.join()["__error__"]
     assert (run.status, run.thread_status) == ("timeout", "error")
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGTERM])
+def test_a_delayed_run_that_falls_due_is_behind_what_works_after_a_restart_too(
+    server: Server, end: signal.Signals
+) -> None:
+    server.start(drain_grace=0.1)
+    server.effects.gate("works", 1)
+    late = server.submit("counter", {"name": "late", "steps": 1, "done": 0}, after_seconds=1)
+    given = {"name": "works", "steps": 3}
+    works = server.submit("counter", given, late.thread_id, durability="sync")
+    until(lambda: server.effects.holds("works", 2))
+    until(lambda: server.http.get(f"/runs/{late.run_id}/why").json()["place"] == "line")
+    server.stop(end)
+    server.effects.open_gate("works")
+    server.start()
+    for run in (works, late):
+        run.join()
+    assert done_in_order(server) == ["works", "works", "works", "late"]

@@ -263,7 +263,7 @@ async def test_only_a_run_that_has_ended_can_be_deleted(tmp_path: Path) -> None:
         assert (shelf.run("a"), await shelf.checkpoints()) == ({}, 0)
 
 
-async def test_a_start_finds_what_is_unfinished_in_the_order_of_its_acceptance(
+async def test_a_start_finds_what_is_unfinished_what_has_begun_first_then_as_it_came(
     tmp_path: Path,
 ) -> None:
     async with open_shelf(tmp_path) as shelf:
@@ -287,12 +287,14 @@ async def test_a_start_finds_what_is_unfinished_in_the_order_of_its_acceptance(
         found = (await shelf.runs.recover(3, Failure("PoisonRun", "dead"))).runs
         row = shelf.run("a")
     assert [(run.run_id, run.attempt, run.crashes) for run in found] == [
-        ("c", 0, 0), ("a", 1, 1), ("b", 0, 0),
+        ("a", 1, 1), ("c", 0, 0), ("b", 0, 0),
     ]  # fmt: skip
     assert (row["status"], row["token"]) == ("pending", None)
     names = ("thread_id", "kwargs", "metadata", "tenant", "priority", "timeout", "resumable")
     more = ("multitask_strategy", "created_at", "assistant_id", "graph_id", "ephemeral")
-    for before, after in zip(accepted, found, strict=True):
+    by_id = {run.run_id: run for run in accepted}
+    for after in found:
+        before = by_id[after.run_id]
         assert [getattr(after, name) for name in names + more] == [
             getattr(before, name) for name in names + more
         ]
