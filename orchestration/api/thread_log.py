@@ -42,6 +42,7 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     # them, which they start only once they watch.
     watch = body.namespaces is None and frozenset(body.channels) == _WATCH
     listener = log.listen(since, unseen=watch)
+    logs.settle(thread_id)
     backend.streams.replayed += listener.waiting
     if (
         log.empty

@@ -1,7 +1,8 @@
 """The log of a thread: what its runs did, event by event, for those who follow the thread.
 
 A log lives for as long as a run writes to it or somebody reads it, and a while longer, for
-those who come late or back. Its events are numbered on from run to run.
+those who come late or back. Its events are numbered on from run to run. Those of threads on which
+nothing happens are given up, the oldest first, where they take too much room together.
 """
 
 import asyncio
@@ -65,9 +66,9 @@ class ThreadLog:
     _closed: bool = False
 
     @property
-    def idle(self) -> bool:
-        """Whether nobody writes and nobody reads."""
-        return not self._runs and not self._listeners
+    def written(self) -> bool:
+        """Whether a run writes, or is to."""
+        return bool(self._runs)
 
     @property
     def read(self) -> bool:
@@ -215,6 +216,11 @@ class ThreadLog:
         """Forget a listener."""
         self._listeners.remove(listener)
 
+    def clear(self) -> None:
+        """Keep none of the events; who reads has been given them."""
+        self._events.clear()
+        self.size = 0
+
     def close(self) -> None:
         """Let all readers take what is left and then see the end, as does who comes later."""
         self._closed = True
@@ -290,23 +296,28 @@ class ThreadLogs:
             log.enter(run)
 
     def settle(self, thread_id: str) -> None:
-        """Keep the log of a thread for a while longer if nobody writes or reads it now."""
+        """Keep the log of a thread for a while longer if no run writes it now, or for its readers.
+
+        All those together have so much room; where that is over, the longest idle are emptied.
+        """
         log = self._logs.get(thread_id)
-        if log is None or not log.idle or thread_id in self._idle:
+        if log is None or log.written:
             return
+        self._wake(thread_id, log)
         if log.empty or self._closed:
-            del self._logs[thread_id]
+            if not log.read:
+                del self._logs[thread_id]
             return
         loop = asyncio.get_running_loop()
         self._idle[thread_id] = loop.call_later(LINGER, self.forget, thread_id)
         self._idle_bytes += log.size
         while self._idle_bytes > IDLE_BYTES:
-            self.forget(next(iter(self._idle)))
+            self._empty(next(iter(self._idle)))
 
     def forget(self, thread_id: str) -> None:
         """Drop the log of a thread, if nobody writes or reads it."""
         log = self._logs.get(thread_id)
-        if log is not None and log.idle:
+        if log is not None and not log.written and not log.read:
             self._wake(thread_id, log)
             del self._logs[thread_id]
 
@@ -324,6 +335,13 @@ class ThreadLogs:
             timer.cancel()
         for log in self._logs.values():
             log.close()
+
+    def _empty(self, thread_id: str) -> None:
+        log = self._logs[thread_id]
+        self._wake(thread_id, log)
+        log.clear()
+        if not log.read:
+            del self._logs[thread_id]
 
     def _wake(self, thread_id: str, log: ThreadLog) -> None:
         timer = self._idle.pop(thread_id, None)

@@ -110,6 +110,41 @@ async def test_the_longest_idle_logs_make_room(monkeypatch: pytest.MonkeyPatch) 
     logs.close()
 
 
+async def test_logs_that_are_read_make_room_too_and_are_followed_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threadlog, "IDLE_BYTES", 500)
+    logs = ThreadLogs()
+    listeners = {}
+    for name in ("first", "second", "third"):
+        log = logs.open(name)
+        log.publish("custom", (), b'"%s"' % (b"x" * 100))
+        listeners[name] = log.listen()
+        logs.settle(name)
+    first, third = logs.find("first"), logs.find("third")
+    assert first is not None
+    assert third is not None
+    assert (first.empty, first.size, third.empty) == (True, 0, False)
+    first.publish("custom", (), b"2")
+    assert [event.number for event in listeners["first"].take()][-1] == first.number
+    logs.close()
+
+
+async def test_an_emptied_log_is_given_up_with_its_last_reader(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(threadlog, "IDLE_BYTES", 0)
+    logs = ThreadLogs()
+    log = logs.open("thread")
+    log.publish("custom", (), b"1")
+    listener = log.listen()
+    logs.settle("thread")
+    assert (logs.find("thread"), log.empty) == (log, True)
+    log.unlisten(listener)
+    logs.settle("thread")
+    assert logs.find("thread") is None
+
+
 async def test_a_log_that_is_opened_again_is_idle_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     logs = ThreadLogs()
     log = logs.open("thread")
