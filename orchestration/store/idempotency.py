@@ -15,6 +15,7 @@ from orchestration.loop.errors import AskedTwice
 
 KEPT = timedelta(hours=24)
 AT_ONCE = 500  # keys that one write of the sweeper forgets
+EVENTS_AT_ONCE = 1_000  # events that were kept for them, likewise
 
 Document = Callable[[Any], tuple[bytes, str | None]]
 
@@ -32,8 +33,10 @@ EXPIRED = "SELECT principal, key, run_id FROM idempotency_keys WHERE expires_at 
 _FORGET = "DELETE FROM idempotency_keys WHERE principal = ? AND key = ?"
 # The events of a run that was deleted when it ended were kept for the key alone.
 _FORGET_EVENTS = """
-DELETE FROM run_events
-WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = run_events.run_id)
+DELETE FROM run_events WHERE (run_id, number) IN (
+    SELECT run_id, number FROM run_events
+    WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run_id = run_events.run_id)
+    LIMIT ?)
 """
 NEXT_EXPIRY = "SELECT min(expires_at) FROM idempotency_keys"
 
@@ -129,7 +132,7 @@ class KeyStore:
             self._under_way.discard(slot)
 
     async def sweep(self) -> int:
-        """Forget some of the keys that are too old; return how many, 0 when there are no more."""
+        """Forget some of what is too old; return of how many keys, 0 when there are no more."""
         return await self._database.write(partial(_sweep, iso(self._clock())))
 
     def next_sweep(self) -> float:
@@ -142,8 +145,11 @@ class KeyStore:
 
 def _sweep(at: str, connection: sqlite3.Connection) -> int:
     expired = connection.execute(EXPIRED, (at, AT_ONCE)).fetchall()
-    for principal, key, run_id in expired:
-        connection.execute(_FORGET, (principal, key))
+    left = EVENTS_AT_ONCE
+    for number, (principal, key, run_id) in enumerate(expired, 1):
         if run_id is not None:
-            connection.execute(_FORGET_EVENTS, (run_id,))
+            left -= connection.execute(_FORGET_EVENTS, (run_id, left)).rowcount
+            if left == 0:  # there may be more of them, which the key still tells of
+                return number
+        connection.execute(_FORGET, (principal, key))
     return len(expired)

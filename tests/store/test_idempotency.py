@@ -124,6 +124,26 @@ async def test_many_old_keys_are_forgotten_a_few_at_a_time(tmp_path: Path) -> No
         assert [await keys.sweep() for _ in range(2)] == [AT_ONCE, 1]
 
 
+async def test_what_long_streams_told_is_forgotten_a_part_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "EVENTS_AT_ONCE", 4)
+    clock, left = Clock(), list[int]()
+    async with open_shelf(tmp_path) as shelf:
+        keys, events = KeyStore(shelf.database, clock), EventStore(shelf.database)
+        for key in "ab":
+            run = await accept(
+                shelf, keys, key, thread_id=f"thread {key}", ephemeral=True, resumable=True
+            )
+            for number in range(6):
+                events.append(run.run_id, StreamEvent(number, "values", b"{}"))
+            await shelf.runs.finish(await shelf.claim(run), Outcome(RunStatus.SUCCESS), None)
+        clock.at += timedelta(hours=24)
+        while await keys.sweep():
+            left.append(_count(shelf.database, "run_events"))
+        assert (left, _count(shelf.database)) == ([8, 4, 0, 0], 0)
+
+
 async def test_old_keys_and_those_of_a_run_are_found_by_an_index(tmp_path: Path) -> None:
     async with open_shelf(tmp_path) as shelf:
         for sql in (idempotency.EXPIRED, idempotency.KEEP_OUTPUT, idempotency.NEXT_EXPIRY):
@@ -133,7 +153,7 @@ async def test_old_keys_and_those_of_a_run_are_found_by_an_index(tmp_path: Path)
             assert "idempotency_keys_" in step["detail"]
 
 
-def _count(database: Database) -> int:
-    row = database.get("SELECT count(*) FROM idempotency_keys")
+def _count(database: Database, table: str = "idempotency_keys") -> int:
+    row = database.get(f"SELECT count(*) FROM {table}")  # noqa: S608 - constants
     assert row is not None
     return int(row[0])
