@@ -117,7 +117,11 @@ class Scheduler:
                 return Standing(run.place, ahead, f"{ahead} of its thread go before it")
             case Place.PARKED:
                 limit = self._queue.reached(run)
-                return Standing(run.place, 0, f"{limit} has all the runs working that it may have")
+                if limit is None:  # there was room, which was offered to the first who waits there
+                    why = "others that wait at its limit go before it, and wait for a slot"
+                else:
+                    why = f"{limit} has all the runs working that it may have"
+                return Standing(run.place, 0, why)
             case _ if not self._able:
                 return Standing(run.place, 0, "no worker process is there to execute it")
             case _:

@@ -541,3 +541,19 @@ def test_each_place_has_its_sentence() -> None:
         assert stage.loop.live("working") is None
 
     play(main, Limits(concurrent_runs=2, assistant_runs={"graph": 1}))
+
+
+def test_who_waits_at_a_limit_where_there_is_room_is_told_of_those_before_it() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("working", graph_id="limited")
+        first = await stage.submit("first", graph_id="limited")
+        second = await stage.submit("second", graph_id="limited")
+        await stage.submit("other", priority=0)
+        await stage.submit("another", priority=0)
+        stage.end("working")
+        await stage.quiet()
+        assert stage.loop.standing(first).why == "0 ahead of it in priority 5; 2 of 2 slots busy"
+        why = "others that wait at its limit go before it, and wait for a slot"
+        assert stage.loop.standing(second).why == why
+
+    play(main, Limits(concurrent_runs=2, assistant_runs={"limited": 1}))
