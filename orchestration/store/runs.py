@@ -13,13 +13,7 @@ from operations.database import Database
 from operations.failpoints import failpoint
 from operations.writer import Operation
 from orchestration.loop.ports import Recovered
-from orchestration.loop.run import (
-    Failure,
-    Outcome,
-    Run,
-    RunStatus,
-    ThreadState,
-)
+from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
 from orchestration.store.checkpoint_rows import has_checkpoints
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.deliveries import Ended, with_delivery
@@ -36,7 +30,12 @@ from orchestration.store.run_lists import (
 )
 from orchestration.store.run_rows import columns, is_there, run_of
 from orchestration.store.terms import terms_of_names
-from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
+from orchestration.store.thread_metadata import (
+    insert_thread,
+    name_thread,
+    named_after,
+    read_metadata,
+)
 from orchestration.store.ttl import Ttl
 from orchestration.store.unwritten import HOLD, UnwrittenRuns, leaves_a_thread, leaves_nothing
 from orchestration.store.unwritten_threads import UnwrittenThreads
@@ -49,10 +48,6 @@ INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, token, atte
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _GET = f"SELECT * FROM runs WHERE run_id = ? AND {OF_NO_GONE_THREAD}"  # noqa: S608 - constants
-_THREAD = """
-SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
-FROM threads WHERE thread_id = ?
-"""
 _WORKFLOW = """
 SELECT json_extract(kwargs, '$.config.configurable.workflow') FROM runs INDEXED BY runs_of_thread
 WHERE thread_id = ? AND NOT ephemeral
@@ -129,7 +124,7 @@ class RunStore:
         if run in self._unwritten:
             return self._nothing_to_write
         written = self._unwritten.writing(run) is None  # or not, if its acceptance failed
-        claim = partial(_claim, run.run_id, token, written)
+        claim = partial(_claim, run, token, written)
         if self._threads.keep(run.thread_id, claim):
             return self._nothing_to_write
         return self._write(run, claim, synced=run.announced)
@@ -330,7 +325,7 @@ def _place(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     run.new_thread = False
     if run.create_thread and run.firing is None and _make(run, ttl, connection):
         return True
-    named = connection.execute(_THREAD, (run.thread_id,)).fetchone()
+    named = named_after(connection, run.thread_id)
     if named is None and not run.create_thread:
         return False
     if named is not None and run.visible and not _is_own(run, connection):
@@ -339,9 +334,8 @@ def _place(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
         return False
     if named is None:
         _make(run, ttl, connection)
-    elif tuple(named) != (run.graph_id, run.assistant_id):
-        metadata = read_metadata(connection, run.thread_id) or {}
-        write_metadata(connection, run.thread_id, {**metadata, **_names(run)})
+    elif run.token is not None or named[0] is None:  # else it is when the run is claimed
+        name_thread(connection, run.thread_id, _names(run), named)
     return True
 
 
@@ -374,15 +368,18 @@ def _keep(
 
 
 def _claim(
-    run_id: str,
+    run: Run,
     token: str,
     written: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
     connection: sqlite3.Connection,
 ) -> bool:
     """Mark a pending run as running; one held back that could not be ``written``, all the same."""
-    if change(_CLAIM, (token, iso_now(), run_id), connection):
-        return True
-    return not written and not is_there(connection, run_id)
+    if not change(_CLAIM, (token, iso_now(), run.run_id), connection):
+        return not written and not is_there(connection, run.run_id)
+    named = None if run.ephemeral else named_after(connection, run.thread_id)
+    if named is not None:
+        name_thread(connection, run.thread_id, _names(run), named)
+    return True
 
 
 def _is_own(run: Run, connection: sqlite3.Connection) -> bool:

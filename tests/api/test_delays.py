@@ -65,3 +65,16 @@ async def test_a_delayed_run_that_is_followed_hides_nothing_of_the_latest(tmp_pa
         await to_the_end(client, thread)
         await start(client, thread, "echo", {"text": "later"}, after_seconds=LATER)
         assert lives(await to_the_end(client, thread)) == ["running", "completed"]
+
+
+async def test_an_answer_goes_to_who_asked_not_to_who_comes_later(tmp_path: Path) -> None:
+    thread = str(uuid4())
+    async with open_socket(tmp_path, "asking", "echo") as (_, client):
+        await run(client, thread, "asking", {"text": "really?"})
+        [question] = (await questions(client, thread)).values()
+        later = await new_run(client, thread, "echo", "later", after_seconds=LATER)
+        assert (await client.get(f"/threads/{thread}/state")).json()["next"] == ["ask"]
+        await send(client, thread, "input.respond", interrupt_id=question, response="yes")
+        await to_the_end(client, thread)
+        assert (await values(client, thread))["log"] == ["yes"]
+        assert (await client.get(later)).json()["status"] == "pending"

@@ -1,6 +1,5 @@
 """The run store on a real database: what is kept, who may change it, what a start finds."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +85,9 @@ async def test_a_thread_is_named_after_the_graph_that_ran_on_it_last(tmp_path: P
     async with open_shelf(tmp_path) as shelf:
         await shelf.threads.create("thread", {"owner": "ada", "graph_id": {"odd": 1}})
         await shelf.accept("a", create_thread=False)
-        await shelf.accept("b", graph_id="other", assistant_id="else")
+        run = await shelf.accept("b", graph_id="other", assistant_id="else")
+        assert "else" not in shelf.thread()["metadata"], "that waits still"
+        await shelf.claim(run)
         metadata = shelf.thread()["metadata"]
     assert metadata == '{"owner":"ada","graph_id":"other","assistant_id":"else"}'
 
@@ -330,17 +331,6 @@ async def test_a_run_found_running_too_often_is_a_dead_letter(tmp_path: Path) ->
     assert (thread["shown_status"], thread["error"]) == (
         "error", '{"error":"PoisonRun","message":"dead"}',
     )  # fmt: skip
-
-
-async def test_a_delayed_run_starts_when_it_was_due_whatever_the_restarts(tmp_path: Path) -> None:
-    async with open_shelf(tmp_path) as shelf:
-        long_ago = (datetime.now(UTC) - timedelta(seconds=90)).isoformat(timespec="microseconds")
-        await shelf.accept("soon", delay=100.0, created_at=long_ago)
-        await shelf.accept("overdue", delay=10.0, created_at=long_ago)
-        recovered = await shelf.runs.recover(3, Failure("x", "y"))
-        found = {run.run_id: run.delay for run in recovered.runs}
-    assert 5 < found["soon"] <= 10
-    assert found["overdue"] == 0.0
 
 
 async def test_a_run_cut_off_in_a_live_server_is_pending_and_charged(tmp_path: Path) -> None:
