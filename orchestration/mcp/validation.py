@@ -1,12 +1,13 @@
 """JSON Schema, 2020-12: whether a value is as a schema says. Nothing is fetched for it."""
 
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
-import orjson
+from jsonschema import validators
 
 Schema = dict[str, Any]
 
@@ -81,7 +82,7 @@ def _one_of(
 
 def _unique(validator: Any, wanted: object, value: Any, _: Mapping[str, Any]) -> Iterator[Any]:
     if wanted and validator.is_type(value, "array"):
-        different = {orjson.dumps(one, option=orjson.OPT_SORT_KEYS) for one in value}
+        different = {json.dumps(one, sort_keys=True) for one in value}
         if len(different) < len(value):
             yield jsonschema.ValidationError(f"{value!r} has non-unique elements")
 
@@ -94,7 +95,7 @@ def _none_fits(value: Any) -> Any:
     return jsonschema.ValidationError(f"{value!r} is not valid under any of the given schemas")
 
 
-_Quick = jsonschema.validators.extend(
+_Quick = validators.extend(
     jsonschema.Draft202012Validator,
     {"anyOf": _any_of, "oneOf": _one_of, "uniqueItems": _unique},
 )

@@ -72,6 +72,8 @@ def test_items_that_cannot_be_sorted_are_compared_as_fast() -> None:
     different: list[Any] = [*range(MANY), *map(str, range(MANY))]
     assert Validator(schema).passes(different)
     assert not Validator(schema).passes([*different, "0"])
+    assert Validator(schema).passes([2**64, 2**64 + 1])
+    assert not Validator(schema).passes([{"a": 2**64, "b": 1}, {"b": 1, "a": 2**64}])
 
 
 async def test_a_call_with_many_values_is_held_to_its_schemas_elsewhere(
