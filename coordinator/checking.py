@@ -26,6 +26,7 @@ from operations.errors import nearest
 MOST_MISTAKES = 100  # that are looked for: what resembles a name takes a while to find
 _MANY = 10_000  # mistakes in the form, of which nothing but their number is told
 MOST_TEMPLATES = 2_000  # of one workflow
+MOST_OF_STEP = 200  # which are compiled as it begins, for a millisecond or two each
 MOST_TEMPLATE_TEXT = 256 * 1024  # characters of all of them
 _SHOWN = 20  # mistakes
 _RESULT = frozenset({"status", "output", "error"})  # what there is of a step
@@ -152,7 +153,11 @@ def _too_much(workflow: Workflow) -> Iterator[Mistake]:
     count = length = 0
     for number, step in enumerate(workflow.steps):
         with suppress(ExpressionRefused):  # which is told later
-            for _, text in expressions(step):
+            for own, (_, text) in enumerate(expressions(step), 1):
+                if own > MOST_OF_STEP:
+                    problem = f"a step has at most {MOST_OF_STEP} expressions. Make two of it."
+                    yield Mistake(f"/steps/{number}", problem)
+                    return
                 count += 1
                 length += len(text)
                 if count > MOST_TEMPLATES or length > MOST_TEMPLATE_TEXT:

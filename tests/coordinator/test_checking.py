@@ -177,10 +177,18 @@ def test_of_a_flood_of_mistakes_only_their_number_is_told() -> None:
     assert found.startswith("/: there are 2000")
 
 
-@pytest.mark.parametrize("texts", [["{{ input.x }}"] * 2_001, ["{{ " + "x" * 8_000] * 40])
+@pytest.mark.parametrize("texts", [["{{ input.x }}"] * 190, ["{{ " + "x" * 8_000] * 40])
 def test_what_would_take_long_to_read_is_not_read(texts: list[str]) -> None:
+    found = mistakes(*(step(f"s{number}", input=texts) for number in range(11)))
+    assert len(found) == 1
+    assert ": a workflow has at most 2000 expressions" in found[0]
+
+
+def test_what_would_take_long_to_begin_is_refused() -> None:
+    texts = [f"{{{{ input.x + {number} }}}}" for number in range(201)]
+    checked({"name": "w", "steps": [step("a", input=texts[:200])]}, Known())
     (found,) = mistakes(step("a"), step("b", input=texts))
-    assert found.startswith("/steps/1: a workflow has at most 2000 expressions")
+    assert found == "/steps/1: a step has at most 200 expressions. Make two of it."
 
 
 @pytest.mark.parametrize(
