@@ -3,24 +3,57 @@
 import signal
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
 import typer
 from watchfiles import Change, DefaultFilter, watch
 
+from operations.errors import ConfigurationError
+from operations.settings import load_settings
+from orchestration.graphs.manifest import load_manifest
+
 SUFFIXES = (".py", ".json", ".toml", ".env")
 QUIET = 200  # milliseconds without a further change before one counts
 
 
 class Sources(DefaultFilter):
-    """What is watched: sources and configuration, and no folder of a tool or of data."""
+    """What is watched: sources and configuration, and no folder of a tool or of data.
+
+    Nor is what is in the folders of ``written``.
+    """
 
     ignore_dirs = (*DefaultFilter.ignore_dirs, ".masterloop")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: Collection[Path] = ()
+
     def __call__(self, change: Change, path: str) -> bool:
-        return path.endswith(SUFFIXES) and super().__call__(change, path)
+        return (
+            path.endswith(SUFFIXES)
+            and super().__call__(change, path)
+            and not any(Path(path).resolve().is_relative_to(folder) for folder in self.written)
+        )
+
+
+def written_folders(config: Path) -> Collection[Path]:
+    """Return where the service of ``config`` writes, as far as that can be read.
+
+    A folder that has all the sources in it is none of them: no change would be seen.
+    """
+    folders: list[Path] = []
+    with suppress(ConfigurationError):
+        folders.append(load_settings().data_dir)
+    with suppress(ConfigurationError):
+        manifest = load_manifest(config)
+        if (named := manifest.masterloop.manifests) is not None:
+            folders.append(manifest.folder / named)
+    watched = config.resolve().parent
+    resolved = (folder.resolve() for folder in folders)
+    return [folder for folder in resolved if not watched.is_relative_to(folder)]
 
 
 class Supervisor:
@@ -50,25 +83,29 @@ class Supervisor:
             self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
-def supervise(command: Sequence[str], folder: Path) -> int:
+def supervise(
+    command: Sequence[str], folder: Path, written: Callable[[], Collection[Path]] = tuple
+) -> int:
     """Run ``command``, again on each change below ``folder``; return its last exit code.
 
+    What it changes itself, in the folders that ``written`` returns at each start, is no change.
     A process that ends by itself is started again at the next change: it may have been stopped
     by an error that the change puts right.
 
     Raises:
         OSError: the folder cannot be watched; no process is left.
     """
-    supervisor = Supervisor(command)
+    supervisor, sources = Supervisor(command), Sources()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, supervisor.pass_on)
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as it is under nohup
         signal.signal(signal.SIGHUP, supervisor.pass_on)
+    sources.written = written()
     process = supervisor.start()
     try:
         for changes in watch(
             folder,
-            watch_filter=Sources(),
+            watch_filter=sources,
             stop_event=supervisor.signalled,
             step=QUIET,
             raise_interrupt=False,
@@ -77,6 +114,7 @@ def supervise(command: Sequence[str], folder: Path) -> int:
             typer.echo(f"Changed: {names}. Starting again.", err=True)
             process.terminate()
             process.wait()
+            sources.written = written()
             process = supervisor.start()
         code = process.wait()
     finally:

@@ -3,6 +3,7 @@
 import gc
 import ipaddress
 import sys
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -68,7 +69,7 @@ def dev(
     if not reload:
         _print_banner(host, chosen, config)
         _serve(config, host, chosen, jobs, for_people=True)
-    from orchestration.commands.reloading import supervise  # noqa: PLC0415 - watchfiles
+    from orchestration.commands import reloading  # noqa: PLC0415 - watchfiles
 
     command = [sys.executable, "-m", "orchestration", "dev", "--host", host, "--port", str(chosen)]
     command += ["--config", str(config)]
@@ -77,7 +78,8 @@ def dev(
     folder = config.resolve().parent
     out.print(f"Watching {folder} for changes.")
     try:
-        raise typer.Exit(supervise(command, folder))
+        written = partial(reloading.written_folders, config)
+        raise typer.Exit(reloading.supervise(command, folder, written))
     except OSError as error:
         give_up(f"{folder} cannot be watched: {error}")
 

@@ -19,7 +19,9 @@ SUPERVISES = """
 import sys
 from pathlib import Path
 from orchestration.commands.reloading import supervise
-print('code', supervise([sys.executable, '-c', sys.argv[1]], Path(sys.argv[2])), flush=True)
+folder = Path(sys.argv[2])
+command = [sys.executable, '-c', sys.argv[1]]
+print('code', supervise(command, folder, lambda: [folder / 'data']), flush=True)
 """
 
 
@@ -43,12 +45,13 @@ def line(stream: "IO[str] | None") -> str:
     return stream.readline().strip()
 
 
-def change_until_restarted(process: "subprocess.Popen[str]", file: Path) -> None:
-    """Change a file again and again: nothing tells when the watching has begun."""
+def change_until_restarted(process: "subprocess.Popen[str]", *files: Path) -> None:
+    """Change files again and again: nothing tells when the watching has begun."""
     number = 0
     assert process.stdout is not None
     while not select.select([process.stdout], [], [], 0.1)[0]:
-        file.write_text(f"{(number := number + 1)}")
+        for file in files:
+            file.write_text(f"{(number := number + 1)}")
     assert line(process.stdout) == "started"
 
 
@@ -79,6 +82,15 @@ def test_a_change_starts_it_again(tmp_path: Path) -> None:
         assert line(process.stderr) == "Changed: graph.py. Starting again."
 
 
+def test_what_it_writes_itself_does_not_start_it_again(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    with supervised(WAITS, tmp_path) as process:
+        assert line(process.stdout) == "started"
+        change_until_restarted(process, data / "status.json", tmp_path / "graph.py")
+        assert line(process.stderr) == "Changed: graph.py. Starting again."
+
+
 def test_a_change_starts_one_again_that_had_ended_by_itself(tmp_path: Path) -> None:
     with supervised(ENDS, tmp_path) as process:
         assert line(process.stdout) == "started"
@@ -97,6 +109,34 @@ def test_what_is_no_source_changes_nothing() -> None:
         if sources(Change.modified, path)
     ]
     assert seen == ["/a/x.py", "/a/.env"]
+
+
+def test_what_a_service_writes_itself_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from watchfiles import Change
+
+    from orchestration.commands.reloading import Sources, written_folders
+
+    config = tmp_path / "langgraph.json"
+    config.write_text('{"graphs": {"g": "./g.py:g"}, "masterloop": {"manifests": "kept/runs"}}')
+    (tmp_path / "g.py").touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MASTERLOOP_DATA_DIR", "data")
+    sources = Sources()
+    sources.written = written_folders(config)
+    names = ["data/status.json", "kept/runs/1.json", "kept/x.json", "data.json", "langgraph.json"]
+    seen = [name for name in names if sources(Change.modified, str(tmp_path / name))]
+    assert seen == ["kept/x.json", "data.json", "langgraph.json"]
+
+
+def test_a_project_is_watched_also_where_all_of_it_is_the_data_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestration.commands.reloading import written_folders
+
+    monkeypatch.setenv("MASTERLOOP_DATA_DIR", str(tmp_path))
+    assert not written_folders(tmp_path / "langgraph.json")
 
 
 def test_dev_reload_hands_its_arguments_to_the_process_it_watches(tmp_path: Path) -> None:
