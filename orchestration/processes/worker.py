@@ -81,6 +81,7 @@ class WorkerProcess:
         self._timer: asyncio.Handle | None = None
         self._beats_at = 0.0  # uvloop's handle of a timer that is due at once does not tell
         self._quiet = True  # whether nothing was heard since a run was sent, or the last beat
+        self._doubted = False  # whether it had not answered in time at the last beat
         self._process: asyncio.subprocess.Process | None = None
         self.abandoned = 0  # threads in it that work though nobody waits
         self._why: str | None = None  # it was ended; None if it does that by itself
@@ -255,14 +256,17 @@ class WorkerProcess:
         self._timer = None
         now = self._loop.time()
         patience = self._patience if self.ready.done() else max(self._patience, START)
-        if self._pulse.silence(now) > patience:
+        late = self._pulse.silence(now) > patience
+        # Looked at twice: where the server itself was held up, the answer is there, unread.
+        if late and self._doubted:
             self.kill(f"it did not answer for {patience:g} s")
             return
+        self._doubted = late
         if (self._quiet or not self._errands) and not self._pulse.asked:
             self._pulse.ask(now)
             self._wire.send("ping")
         self._quiet = True
-        if self._errands or not self.ready.done():
+        if self._errands or late or not self.ready.done():
             self._beat_at(now + BEAT)
 
     # What it says.

@@ -108,6 +108,13 @@ async def block(state: State) -> Any:
     return state.get("given")
 
 
+async def stall(state: State) -> None:
+    """Hold up the event loop until the test makes a file."""
+    marker(state).touch()
+    while not Path(state["given"]).exists():  # noqa: ASYNC240 - this is the point of it
+        time.sleep(TICK)  # noqa: ASYNC251 - as above
+
+
 async def die(state: State) -> None:
     """Take the process along, the first time; without a marker, every time."""
     if "marker" in state:
@@ -198,7 +205,7 @@ def marker(state: State) -> Path:
 PLAYS: dict[str, Callable[[State], Awaitable[Any]]] = {
     each.__name__: each
     for each in (
-        *(remember, ask, tell, fail, leave, hang, wait, defy, block, die),
+        *(remember, ask, tell, fail, leave, hang, wait, defy, block, stall, die),
         *(fork_and_die, lease, lease_in_vain, send_in_vain),
         *(lease_and_choke, lease_for_a_failure, say_odd),
     )

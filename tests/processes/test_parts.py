@@ -1,6 +1,8 @@
 """The parts of which worker processes are made, by themselves."""
 
 import asyncio
+import socket
+import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -194,3 +196,33 @@ def test_runs_begin_on_a_process_that_is_about_to_be_looked_after(
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         assert runner.run(main()) == list(range(5))
+
+
+def test_a_process_that_answered_while_the_server_was_held_up_is_not_taken_for_hung(
+    tmp_path: Path,
+) -> None:
+    marker, gate = tmp_path / "stalls", tmp_path / "gate"
+
+    def asked(workers: dict[str, Any]) -> bool:
+        return any(one["delay"] > 0.1 for one in workers["figures"]["each"])
+
+    def hold_up(end: socket.socket) -> None:
+        asyncio.get_running_loop().remove_reader(end)
+        gate.touch()
+        time.sleep(1.5)
+
+    async def main() -> tuple[list[str], int]:
+        async with open_stage(tmp_path, workers=1, worker_timeout=1.0) as stage:
+            path = await stage.begin(do="stall", marker=str(marker), given=str(gate))
+            await stage.until_exists(marker)
+            await stage.until(asked)
+            near, far = socket.socketpair()
+            with near, far:
+                # What can be read after this was no news before: timers that are due come first.
+                asyncio.get_running_loop().add_reader(near, hold_up, near)
+                far.send(b"now")
+                ends = await stage.ends(path)
+            return ends, (await stage.workers())["figures"]["restarts"]
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        assert runner.run(main()) == (["success"], 0)
