@@ -15,6 +15,13 @@ _GIVEN_UP = 0.5  # seconds for an opening that is cancelled
 _log = structlog.get_logger("masterloop")
 
 
+class GuestExit(RuntimeError):
+    """What was open asked for the end of the process as it was closed, which ends by itself."""
+
+    def __init__(self, error: SystemExit) -> None:
+        super().__init__(f"it raised {error!r} as it was closed")
+
+
 class Guests:
     """Keeps contexts open, each in a task of its own.
 
@@ -86,12 +93,19 @@ class _Guest(Generic[T]):
             async with context as given:
                 self._given.set_result(given)
                 await self._closing.wait()
+        except SystemExit as error:
+            if not self._given.done():
+                raise
+            self._fail(GuestExit(error))
         except Exception as error:  # noqa: BLE001 - theirs, whatever it is
             if self._given.done():
-                self._error = error
-                _log.exception("what was open beside the service has failed", part=self._name)
+                self._fail(error)
             else:
                 self._given.set_exception(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._error = error
+        _log.error("what was open beside the service has failed", part=self._name, exc_info=error)
 
     def _over(self, life: asyncio.Task[None]) -> None:
         self._given.cancel()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from operations.guests import Guests
+from operations.guests import GuestExit, Guests
 
 
 class Visit:
@@ -67,6 +67,22 @@ async def test_an_opening_that_is_cancelled_is_over() -> None:
     with pytest.raises(asyncio.CancelledError):
         await using
     assert visit.cancelled.is_set()
+
+
+def test_an_exit_at_its_closing_is_an_error_of_it_and_ends_nothing() -> None:
+    @asynccontextmanager
+    async def leaves() -> AsyncGenerator[None]:
+        yield
+        raise SystemExit(5)
+
+    async def main() -> str:
+        guests = Guests(1)
+        async with guests.open("visit", leaves()):
+            with pytest.raises(GuestExit, match=r"SystemExit\(5\)"):
+                await guests.closings["visit"]()
+        return "goes on"
+
+    assert asyncio.run(main()) == "goes on"
 
 
 @pytest.mark.parametrize("closed_before", [True, False])
