@@ -76,7 +76,8 @@ async def _service(
     place = urlsplit(url)
     if place.hostname not in _LOCAL or config is None:
         give_up(f"no service answers at {url}, and there is no --config to start one", FAILED)
-    command = [sys.executable, "-m", "orchestration", "serve", "--config", str(config)]
+    # -P: a folder of where the host starts us may be called as one of our packages, agents say.
+    command = [sys.executable, "-P", "-m", "orchestration", "serve", "--config", str(config)]
     command += ["--host", place.hostname or "", "--port", str(place.port or 80)]
     # Its output goes where a host expects what is for people.
     service = await asyncio.create_subprocess_exec(

@@ -71,8 +71,9 @@ def dev(
         _serve(config, host, chosen, jobs, for_people=True)
     from orchestration.commands import reloading  # noqa: PLC0415 - watchfiles
 
-    command = [sys.executable, "-m", "orchestration", "dev", "--host", host, "--port", str(chosen)]
-    command += ["--config", str(config)]
+    # -P: a folder of the project may be called as one of our packages, agents say.
+    command = [sys.executable, "-P", "-m", "orchestration", "dev", "--host", host]
+    command += ["--port", str(chosen), "--config", str(config)]
     command += ["--n-jobs-per-worker", str(jobs)] if jobs else []
     command += ["--insecure-open"] if known_open else []
     folder = config.resolve().parent

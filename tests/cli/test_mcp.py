@@ -76,6 +76,26 @@ async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None
             await http.get(f"{url}/ok")
 
 
+@pytest.mark.process
+@pytest.mark.timeout(60)
+async def test_where_the_host_starts_it_is_not_where_our_packages_come_from(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "operations").mkdir()
+    (tmp_path / "operations" / "__init__.py").touch()
+    (tmp_path / "langgraph.json").touch()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "orchestration", "mcp", "--stdio"),
+        *("--url", "http://127.0.0.1:1"),
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(Path.cwd()), "MASTERLOOP_DATA_DRI": "x"},
+        stdin=asyncio.subprocess.DEVNULL,
+        stderr=PIPE,
+    )
+    _, said = await process.communicate()
+    assert b"MASTERLOOP_DATA_DRI" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -169,6 +169,25 @@ def test_dev_reload_hands_its_arguments_to_the_process_it_watches(tmp_path: Path
     assert any("/docs" in text for text in said)
 
 
+def test_a_folder_of_the_project_is_not_taken_for_one_of_our_packages(tmp_path: Path) -> None:
+    (tmp_path / "operations").mkdir()
+    (tmp_path / "operations" / "__init__.py").touch()
+    # The watched process says so, and ends.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "MASTERLOOP_DATA_DRI": "x"}
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "orchestration", "dev", "--reload"],
+        cwd=tmp_path,
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        ends = ("Error:", "ModuleNotFoundError:")
+        said = next(text for text in process.stderr if text.startswith(ends))
+        process.terminate()
+    assert "MASTERLOOP_DATA_DRI" in said
+
+
 def test_where_nothing_can_be_watched_the_process_ends_and_an_error_says_so(
     tmp_path: Path,
 ) -> None:
