@@ -174,9 +174,10 @@ async def _find_place_of_command(
         call.input, answered = _addressed(command, pending, call)
         await saver.aput_writes(snapshot.config, [(_ANSWERED, answered)], run.run_id)
     else:
-        unanswered = [each for each in answered if each in pending]
+        asked = await _asked_within(graph, graph, snapshot)
+        unanswered = [each for each in answered if each in asked]
         call.input = _remaining(command, answered, unanswered, stored)
-        if call.input is None and _only_questions(snapshot):
+        if call.input is None and asked == pending and _only_questions(snapshot):
             return snapshot
     resume: Any = None if call.input is None else call.input.resume
     first = all(each == pending for each in marks.values())
@@ -187,6 +188,23 @@ async def _find_place_of_command(
         # A bare answer that was given before: whatever is asked after this would be given it.
         await saver.aput_writes(snapshot.config, [(_RESUME, None)], _NO_TASK)
     return None
+
+
+async def _asked_within(root: Graph, graph: Graph, snapshot: StateSnapshot) -> list[str]:
+    """Return the pending questions as the subgraphs know them that have asked them.
+
+    What is around one is told of its next question later, and may not have been.
+    """
+    asked: list[str] = []
+    for task in snapshot.tasks:
+        inner = subgraphs(graph).get(task.name) if task.interrupts and task.state else None
+        if inner is not None:
+            state = await read_state(root, cast("RunnableConfig", task.state))
+            if state.interrupts:
+                asked += await _asked_within(root, inner, state)
+                continue
+        asked += [interrupt.id for interrupt in task.interrupts]
+    return asked
 
 
 async def _asked_anew(root: Graph, graph: Graph, snapshot: StateSnapshot, *, first: bool) -> bool:

@@ -114,6 +114,30 @@ async def test_nor_is_one_that_names_the_latest_checkpoint(tmp_path: Path) -> No
         assert questions(await stage.play(run)) == ["second?"]
 
 
+@pytest.mark.parametrize("around", [plays.nested, plays.calling])
+@pytest.mark.parametrize("depth", [1, 2])
+async def test_an_answer_is_given_to_no_other_question_of_which_only_its_subgraph_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, around: Any, depth: int
+) -> None:
+    graph = plays.asking("first?", "second?")
+    for _ in range(depth):
+        graph = around(graph)
+    async with open_stage(tmp_path, graph) as stage:
+        run = reply(await asked(stage), "yes")
+        put = stage.saver.rows.put_writes
+
+        async def put_within(key: Any, writes: Any, run_id: Any, *, again: bool) -> None:
+            if key[1] or all(channel != "__interrupt__" for _, channel, *_ in writes):
+                await put(key, writes, run_id, again=again)
+
+        with monkeypatch.context() as death:
+            # As if it came after what the subgraph wrote, and before what was to follow around it.
+            death.setattr(stage.saver.rows, "put_writes", put_within)
+            await stage.play(run)
+        assert questions(await stage.play(run)) == ["second?"]
+        assert read((await stage.play(reply(run, "no"))).values)["log"] == ["yes", "no"]
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 async def test_a_question_whose_run_was_cancelled_takes_the_next_answer(
     tmp_path: Path, graph: Any
