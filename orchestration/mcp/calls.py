@@ -8,7 +8,9 @@ from uuid import UUID
 
 import anyio
 import orjson
+from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolRequestParams
+from pydantic import ValidationError
 
 from operations.errors import StorageUnavailable
 from orchestration.api.endpoint import Call
@@ -245,22 +247,28 @@ def _ask(run_id: str, thread_id: str, questions: Sequence[Question]) -> Result:
 
 
 async def _asked(ctx: Context, questions: Sequence[Question]) -> Mapping[str, Any] | None:
-    """Ask the user one question after the other; None as soon as one is not answered.
-
-    Raises:
-        MCPError: the client could not ask.
-    """
+    """Ask the user one question after the other; None as soon as one is not answered."""
     answers: dict[str, Any] = {}
     for one in questions:
         answer: Answer | None = None
         for _ in range(_TRIES):
-            response = await ctx.session.elicit_form(
-                one.message, dict(one.schema), related_request_id=ctx.request_id
-            )
-            answer = one.answer(response.model_dump(by_alias=True, exclude_none=True))
+            answer = await _put(ctx, one)
             if answer is not None:
                 break
         if answer is None or answer.declined:
             return None
         answers[one.key] = answer.value
     return answers
+
+
+async def _put(ctx: Context, question: Question) -> Answer | None:
+    """Put a question to the user; None if what comes back is no answer to it."""
+    try:
+        response = await ctx.session.elicit_form(
+            question.message, dict(question.schema), related_request_id=ctx.request_id
+        )
+    except MCPError:  # the client could not ask, whatever it said when it connected
+        return Answer(declined=True)
+    except ValidationError:
+        return None
+    return question.answer(response.model_dump(by_alias=True, exclude_none=True))
