@@ -101,8 +101,8 @@ class Tasks:
         if any(one.key not in answers for one in questions):
             self._answers.keep(row["run_id"], answers)
             return {}
-        self._answers.forget(row["run_id"])
         await self._resume(visit_of(ctx).call, row, answers)
+        self._answers.forget(row["run_id"])
         return {}
 
     async def cancel(self, ctx: Context, params: TaskParams) -> Result:

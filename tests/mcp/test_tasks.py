@@ -157,6 +157,28 @@ async def test_a_task_that_asks_goes_on_once_it_has_every_answer(tmp_path: Path)
     assert done["result"]["structuredContent"] == {"text": "a is x;b is x;"}
 
 
+async def test_a_task_keeps_its_answers_where_the_run_that_goes_on_is_refused(
+    tmp_path: Path,
+) -> None:
+    answer = {"action": "accept", "content": {"name": "x"}}
+    room: dict[str, Any] = {"max_concurrent_runs": 1, "queue_capacity": 1}
+    async with open_tools(tmp_path, "multi_input", "hold", mcp=AT_ONCE, **room) as (_, http):
+        task = await _call(http, "multi_input")
+        first, second = (await _settled(http, task))["inputRequests"]
+        await _update(http, task, **{first: answer})
+        others = [await _call(http, "hold", name="full queue") for _ in range(2)]
+        refused = await _update(http, task, **{second: answer})
+        still = await _get(http, task)
+        gates["full queue"].opened.set()
+        for other in others:
+            await _settled(http, other)
+        await _update(http, task, **{second: answer})
+        done = await _settled(http, task)
+    assert "queue is full" in refused["message"]
+    assert list(still["inputRequests"]) == [second]
+    assert done["result"]["structuredContent"] == {"text": "a is x;b is x;"}
+
+
 async def test_a_task_takes_all_answers_at_once_where_some_are_too_long_to_wait(
     tmp_path: Path,
 ) -> None:
