@@ -8,11 +8,14 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 from jsonschema import validators
+from referencing import Registry
+from referencing.exceptions import Unresolvable
 
 Schema = dict[str, Any]
 
 _MOST = 100  # mistakes that are looked for
 _TEXT = 500  # characters of one: it repeats the value that is wrong
+_NOTHING: Registry[Any] = Registry()  # that could be fetched; of itself the library would
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,20 +32,30 @@ class Mistake:
 
 
 class Validator:
-    """Validates by one schema; one that is none itself lets everything pass."""
+    """Validates by one schema. What cannot be told lets everything pass.
+
+    That is so of one that is none itself, and of one that refers to what is not in it, or to itself
+    for ever.
+    """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._validator = _Quick(schema if is_schema(schema) else {})
+        self._validator = _Quick(schema if is_schema(schema) else {}, registry=_NOTHING)
 
     def passes(self, value: Any) -> bool:
         """Return whether ``value`` is as the schema says."""
-        return bool(self._validator.is_valid(value))
+        return not self._errors(value, 1)
 
     def mistakes(self, value: Any) -> list[Mistake]:
         """Return what is wrong with ``value``, in the order of its parts."""
-        errors: Iterable[Any] = islice(self._validator.iter_errors(value), _MOST)
+        errors = self._errors(value, _MOST)
         found = [Mistake(tuple(one.path), _short(one.message), one.validator) for one in errors]
         return sorted(found, key=lambda one: tuple(map(str, one.path)))
+
+    def _errors(self, value: Any, most: int) -> list[Any]:
+        try:
+            return list(islice(self._validator.iter_errors(value), most))
+        except (Unresolvable, RecursionError):
+            return []
 
 
 def _short(text: str) -> str:
