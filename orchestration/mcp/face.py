@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
+import anyio
 import orjson
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
@@ -24,14 +25,16 @@ from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
 from orchestration.api.ingress import parse_json, read_body, replayed
 from orchestration.api.problems import Problem, problem, respond
+from orchestration.api.revalidation import Revalidation
 from orchestration.loop.errors import Draining
-from orchestration.mcp.farewell import Farewell
+from orchestration.mcp.farewell import Answer, Farewell
 from orchestration.mcp.neighbours import Neighbours
 from orchestration.mcp.oauth import ProtectedResource
 from orchestration.mcp.server import open_server
 from orchestration.mcp.visit import Visit
 
 _SESSION, _VERSION = b"mcp-session-id", b"mcp-protocol-version"
+_LISTEN = "subscriptions/listen"
 # Hosts and origins are looked at here, before anything else is.
 _LOOKED_AT = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 
@@ -98,6 +101,9 @@ class Face:
             await self._refuse(error, scope)(scope, receive, send)
             return
         visit = Visit(call)
+        if scope["method"] == "GET":
+            await self._stream(self._sessions, call, visit.watching(receive), send)
+            return
         if scope["method"] != "POST":
             await self._sessions(scope, visit.watching(receive), send)
             return
@@ -110,7 +116,26 @@ class Face:
             await _unreadable(refused)(scope, receive, send)
             return
         app = self._single if _is_single(message, headers) else self._sessions
-        await app(scope, visit.watching(replayed(body, receive)), send)
+        receive = visit.watching(replayed(body, receive))
+        if isinstance(message, dict) and message.get("method") == _LISTEN:
+            await self._stream(app, call, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    async def _stream(self, app: ASGIApp, call: Call, receive: Receive, send: Send) -> None:
+        """Have ``app`` answer with a stream that has no end, until its caller is known no more."""
+        answer = Answer(send)
+        with anyio.CancelScope() as cut:
+            seconds = self._backend.settings.keep_alive
+            revalidation = call.known and Revalidation(call.known, seconds, cut.cancel)
+            try:
+                await app(call.scope, receive, answer)
+            finally:
+                if revalidation:
+                    revalidation.stop()
+        if cut.cancel_called:
+            gone = Problem(HTTPStatus.UNAUTHORIZED, "the key or token is none any more")
+            await answer.end(gone, call.scope, receive)
 
     async def _known(
         self, scope: Scope, receive: Receive, headers: Mapping[bytes, bytes]

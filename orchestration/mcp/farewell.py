@@ -41,7 +41,7 @@ class Farewell:
         """
         if self._said:
             raise Draining
-        answer = _Answer(send)
+        answer = Answer(send)
         with anyio.CancelScope() as cut:
             self._open.add(cut)
             try:
@@ -55,7 +55,7 @@ class Farewell:
                 if not self._open:
                     self._quiet.set()
         if cut.cancel_called:
-            await answer.end(scope, receive)
+            await answer.end(Draining(), scope, receive)
 
     async def say(self) -> None:
         """Return once nobody is being answered any more."""
@@ -70,7 +70,7 @@ class Farewell:
             cut.cancel()
 
 
-class _Answer:
+class Answer:
     """What is sent of one answer, and whether that is all of it."""
 
     def __init__(self, send: Send) -> None:
@@ -82,9 +82,9 @@ class _Answer:
         self._begun = True
         self._whole = message["type"] == "http.response.body" and not message.get("more_body")
 
-    async def end(self, scope: Scope, receive: Receive) -> None:
-        """Let it end where it is."""
+    async def end(self, why: Exception, scope: Scope, receive: Receive) -> None:
+        """Let it end where it is; say ``why`` if that is before its beginning."""
         if not self._begun:
-            await respond(problem(Draining()), scope["path"])(scope, receive, self._send)
+            await respond(problem(why), scope["path"])(scope, receive, self._send)
         elif not self._whole:
             await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from operations.keys import KeyFolder, KeyScope
 from tests.api.client import parts
 from tests.api.plays import gates
-from tests.mcp.client import ACCEPT, NEWEST, open_tools, rpc
+from tests.mcp.client import ACCEPT, GREETING, NEWEST, open_tools, rpc
 
 TOOLS = "notifications/tools/list_changed"
 
@@ -92,3 +93,22 @@ async def test_a_stream_tells_of_so_many_resources_and_no_more(tmp_path: Path) -
             pass
     assert refused["message"] == "a stream tells of 1,000 resources at most, not of 1,001"
     assert granted == []
+
+
+@pytest.mark.parametrize("what", ["listen", "session"])
+async def test_a_stream_ends_once_its_key_is_revoked(tmp_path: Path, what: str) -> None:
+    keys = KeyFolder(tmp_path / "data")
+    made, token = keys.create("alice", "run")
+    alice = {"x-api-key": token}
+    async with open_tools(tmp_path, "hold", keep_alive=0.05) as (_, http), asyncio.timeout(15):
+        if what == "listen":
+            async with listening(http, [], alice) as (_, told):
+                keys.revoke(made.key_id)
+                assert [one async for one in told] == []
+        else:
+            began = await http.post("/mcp", json=GREETING, headers={**ACCEPT, **alice})
+            session = {**ACCEPT, **alice, "mcp-session-id": began.headers["mcp-session-id"]}
+            async with http.stream("GET", "/mcp", headers=session) as answer:
+                keys.revoke(made.key_id)
+                assert answer.status_code == 200
+                assert [part async for part in parts(answer) if part.data] == []
