@@ -27,10 +27,12 @@ from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import live_run
 from orchestration.api.problems import Problem
 from orchestration.loop.run import Run
+from orchestration.mcp.shares import Shares
 from orchestration.mcp.visit import Context, visit_of
 
 _SESSIONS = 1_000  # that are told, the most recent ones
 _PATIENCE = 10.0  # seconds in which a session takes what it is told, or it is told no more
+_STREAMS = 1_024  # of the newest wire, at once
 _RESOURCES = 1_000  # that one stream tells of: for each, somebody is asked whose it is
 _RUN = "run://"
 _GONE = (anyio.ClosedResourceError, anyio.BrokenResourceError, MCPError)
@@ -41,7 +43,8 @@ class Changes:
 
     def __init__(self) -> None:
         self._bus = InMemorySubscriptionBus()
-        self._listening = ListenHandler(self._bus)
+        self._listening = ListenHandler(self._bus, max_subscriptions=_STREAMS)
+        self._streams = Shares(_STREAMS)
         self._sessions: OrderedDict[str, ServerSession] = OrderedDict()
         self._telling: set[asyncio.Task[None]] = set()
         self._changed = self._going_round = False
@@ -52,9 +55,15 @@ class Changes:
         """Answer ``subscriptions/listen``, of the newest wire.
 
         Raises:
-            MCPError: it is to tell of too many resources.
+            MCPError: it is to tell of too many resources, or the caller has too many streams.
         """
         call = visit_of(ctx).call
+        with self._streams.counted(call):
+            return await self._listen(ctx, call, params)
+
+    async def _listen(
+        self, ctx: Context, call: Call, params: wire.SubscriptionsListenRequestParams
+    ) -> wire.SubscriptionsListenResult:
         asked = dict.fromkeys(params.notifications.resource_subscriptions or ())
         if len(asked) > _RESOURCES:
             reason = f"a stream tells of {_RESOURCES:,} resources at most, not of {len(asked):,}"

@@ -31,10 +31,12 @@ from orchestration.mcp.farewell import Answer, Farewell
 from orchestration.mcp.neighbours import Neighbours
 from orchestration.mcp.oauth import ProtectedResource
 from orchestration.mcp.server import open_server
+from orchestration.mcp.sessions import Sessions
 from orchestration.mcp.visit import Visit
 
 _SESSION, _VERSION = b"mcp-session-id", b"mcp-protocol-version"
 _LISTEN = "subscriptions/listen"
+_SESSIONS = 10_000  # that are open at once
 # Hosts and origins are looked at here, before anything else is.
 _LOOKED_AT = TransportSecuritySettings(enable_dns_rebinding_protection=False)
 
@@ -45,8 +47,11 @@ async def open_face(backend: Backend, resource: ProtectedResource) -> AsyncGener
     limit = backend.settings.max_body
     farewell = Farewell()
     async with open_server(backend, farewell) as server:
-        sessions = StreamableHTTPSessionManager(
-            server, security_settings=_LOOKED_AT, max_request_body_size=limit
+        sessions = Sessions(
+            server,
+            security_settings=_LOOKED_AT,
+            max_request_body_size=limit,
+            max_sessions=_SESSIONS,
         )
         single = StreamableHTTPSessionManager(
             server, security_settings=_LOOKED_AT, max_request_body_size=limit, stateless=True

@@ -1,0 +1,23 @@
+"""The sessions of the older wires: so many, of which no caller takes those of all others."""
+
+from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
+from mcp.server.streamable_http import StreamableHTTPServerTransport
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+
+from orchestration.mcp.shares import has_share
+
+
+class Sessions(StreamableHTTPSessionManager):
+    """Refuses a session to who has their share, as it does where there is no room at all.
+
+    Where nobody is asked who they are, there is nobody's share.
+    """
+
+    def _admit_session(
+        self, requestor: AuthorizationContext | None
+    ) -> StreamableHTTPServerTransport | None:
+        if requestor is not None and self.max_sessions is not None:
+            own = sum(owner == requestor for owner in self._session_owners.values())
+            if has_share(own, len(self._server_instances), self.max_sessions):
+                return None
+        return super()._admit_session(requestor)
