@@ -11,6 +11,8 @@ from jsonschema import validators
 from referencing import Registry
 from referencing.exceptions import Unresolvable
 
+from orchestration.mcp.patterns import occurs
+
 Schema = dict[str, Any]
 
 _MOST = 100  # mistakes that are looked for
@@ -34,12 +36,15 @@ class Mistake:
 class Validator:
     """Validates by one schema. What cannot be told lets everything pass.
 
-    That is so of one that is none itself, and of one that refers to what is not in it, or to itself
-    for ever.
+    That is so of one that is none itself, of one that refers to what is not in it, or to itself for
+    ever, and of a pattern that looks around itself.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._validator = _Quick(schema if is_schema(schema) else {}, registry=_NOTHING)
+        schema = schema if is_schema(schema) else {}
+        # What has no say of its own in which keys are known would have to look for patterns.
+        kind = _OfPatterns if "patternProperties" in repr(schema) else _Quick
+        self._validator = kind(schema, registry=_NOTHING)
 
     def passes(self, value: Any) -> bool:
         """Return whether ``value`` is as the schema says."""
@@ -72,8 +77,8 @@ def is_schema(schema: Any) -> bool:
     return True
 
 
-# The library collects all mistakes by each of the schemas before it says that there are some, and
-# compares items that it cannot sort each with each.
+# The library collects all mistakes by each of the schemas before it says that there are some,
+# compares items that it cannot sort each with each, and has Python look for patterns.
 
 
 def _any_of(
@@ -100,6 +105,37 @@ def _unique(validator: Any, wanted: object, value: Any, _: Mapping[str, Any]) ->
             yield jsonschema.ValidationError(f"{value!r} has non-unique elements")
 
 
+def _pattern(validator: Any, pattern: str, value: Any, _: Mapping[str, Any]) -> Iterator[Any]:
+    if validator.is_type(value, "string") and occurs(pattern, value) is False:
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any, schemas: Mapping[str, Any], value: Any, _: Mapping[str, Any]
+) -> Iterator[Any]:
+    if not validator.is_type(value, "object"):
+        return
+    for pattern, schema in schemas.items():
+        for key, item in value.items():
+            if occurs(pattern, key):
+                yield from validator.descend(item, schema, path=key, schema_path=pattern)
+
+
+def _additional_properties(
+    validator: Any, wanted: Any, value: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    patterns = schema.get("patternProperties")
+    if patterns and validator.is_type(value, "object"):
+        known = [key for key in value if any(occurs(one, key) is not False for one in patterns)]
+        schema = {name: part for name, part in schema.items() if name != "patternProperties"}
+        value = {key: item for key, item in value.items() if key not in known}
+    yield from _SLOW["additionalProperties"](validator, wanted, value, schema)
+
+
+def _passes(*_: Any) -> Iterator[Any]:
+    return iter(())
+
+
 def _fits(validator: Any, value: Any, schema: Any) -> bool:
     return next(validator.descend(value, schema), None) is None
 
@@ -108,7 +144,16 @@ def _none_fits(value: Any) -> Any:
     return jsonschema.ValidationError(f"{value!r} is not valid under any of the given schemas")
 
 
+_SLOW = jsonschema.Draft202012Validator.VALIDATORS
 _Quick = validators.extend(
     jsonschema.Draft202012Validator,
-    {"anyOf": _any_of, "oneOf": _one_of, "uniqueItems": _unique},
+    {
+        "anyOf": _any_of,
+        "oneOf": _one_of,
+        "uniqueItems": _unique,
+        "pattern": _pattern,
+        "patternProperties": _pattern_properties,
+        "additionalProperties": _additional_properties,
+    },
 )
+_OfPatterns = validators.extend(_Quick, {"unevaluatedProperties": _passes})
