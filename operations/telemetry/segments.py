@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import struct
 import time
 import zlib
@@ -12,13 +13,15 @@ from pathlib import Path
 SUFFIX = ".segment"
 _FRAME = struct.Struct(">II")  # how long an entry is, and its CRC-32
 _LONGEST = 1024**2  # bytes of an entry; more is a torn frame
+_TIME = re.compile(r"[0-9]{20}")  # nanoseconds since 1970
 
 
 class Segments:
     """A folder of segments, of which each process that writes has one of its own at a time.
 
-    Its name begins with the time when it was begun, so that names sort by age. All methods raise
-    OSError when the disk does not do its part; nothing was appended then.
+    Its name begins with the time when it was begun, or that of the one before it if the clock was
+    set back meanwhile, so that names sort by age. All methods raise OSError when the disk does not
+    do its part; nothing was appended then.
     """
 
     def __init__(self, folder: Path, *, size: int, total: int) -> None:
@@ -76,7 +79,9 @@ class Segments:
 
     def _begin(self) -> None:
         self.close()
-        path = self._folder / f"{time.time_ns():020d}-{os.getpid()}{SUFFIX}"
+        newest = max((_begun(path) for path in self._folder.glob(f"*{SUFFIX}")), default=0)
+        begun = max(time.time_ns(), newest + 1)
+        path = self._folder / f"{begun:020d}-{os.getpid()}{SUFFIX}"
         # A write returns once it is on the disk: one call, where a sync of its own would be two,
         # and after each a thread waits for the interpreter.
         how = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_DSYNC
@@ -142,6 +147,12 @@ def _entries(data: bytes) -> Iterator[bytes]:
             return
         yield entry
         at += _FRAME.size + length
+
+
+def _begun(path: Path) -> int:
+    """Return when a segment was begun, in nanoseconds since 1970; 0 if its name does not say."""
+    begun, _, _ = path.stem.partition("-")
+    return int(begun) if _TIME.fullmatch(begun) else 0
 
 
 def _write(file: int, data: bytes) -> None:

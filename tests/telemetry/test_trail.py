@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -209,6 +210,22 @@ def test_beyond_its_size_the_oldest_goes(tmp_path: Path) -> None:
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 5_000
     assert [int(entry[:3]) for entry in entries] == list(range(100 - len(entries), 100))
     assert len(entries) > 10
+
+
+def test_a_clock_that_was_set_back_changes_neither_the_order_nor_which_goes_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = count(2 * 10**18, -(10**15))
+    monkeypatch.setattr(time, "time_ns", lambda: next(clock))
+    (tmp_path / f"copy-of-1{SUFFIX}").touch()
+    written: list[bytes] = []
+    for number in range(20):
+        segments = Segments(tmp_path, size=1_000, total=5_000)
+        segments.open()
+        written.append(b"%03d" % number + b"." * 900)
+        segments.append(written[-1:])
+        segments.close()
+    assert list(read_segments(tmp_path)) == written[-5:]
 
 
 @pytest.fixture
