@@ -113,9 +113,12 @@ class FolderLock:
             return None  # there is none, or nobody can say who
 
     def _lives(self, holder: _Holder) -> bool:
-        if self._now() - holder.at >= TTL:
+        age = self._now() - holder.at
+        if age >= TTL:
             return False
-        return holder.host != socket.gethostname() or _began(holder.pid) == holder.began
+        if holder.host == socket.gethostname():
+            return _began(holder.pid) == holder.began
+        return age > -TTL  # that far ahead, it is no sign of now: a clock was set since
 
     @contextmanager
     def _alone(self) -> Generator[None]:

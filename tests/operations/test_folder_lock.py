@@ -87,6 +87,21 @@ def test_a_holder_on_another_machine_is_dead_after_its_ttl(tmp_path: Path) -> No
     lock(tmp_path, wall).take()
 
 
+def test_one_dated_far_ahead_of_now_is_dead_unless_its_process_is_seen_to_live(
+    tmp_path: Path,
+) -> None:
+    wall = Wall()
+    lock(tmp_path, wall).take()
+    wall.now -= 10 * TTL  # the clock is set back
+    with pytest.raises(FolderLocked, match=f"process {os.getpid()} on"):
+        lock(tmp_path, wall).take()
+    forge(tmp_path, host="elsewhere", pid=1, at=wall.now + TTL / 2)
+    with pytest.raises(FolderLocked, match="process 1 on elsewhere"):
+        lock(tmp_path, wall).take()
+    forge(tmp_path, at=wall.now + TTL)
+    lock(tmp_path, wall).take()
+
+
 def test_one_that_slept_past_its_ttl_finds_that_it_has_lost_the_folder(tmp_path: Path) -> None:
     wall = Wall()
     first, second = lock(tmp_path, wall), lock(tmp_path, wall)
