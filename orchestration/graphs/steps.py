@@ -10,6 +10,7 @@ from langchain_core.callbacks import BaseCallbackHandler
 from langgraph.errors import GraphBubbleUp
 
 from operations.excerpt import excerpt
+from operations.surrogates import without_surrogates
 
 _STEP = "graph:step:"  # the tag of what is a node, and not a part of one
 OUTPUT = 512  # characters of what comes of a step
@@ -124,8 +125,11 @@ class StepWatch(BaseCallbackHandler):
         **given: Any,
     ) -> None:
         """Note that a tool begins."""
-        name = str(given.get("name") or (serialized or {}).get("name") or "tool")
-        call_id = given.get("tool_call_id")
+        named = str(given.get("name") or (serialized or {}).get("name") or "tool")
+        asked = given.get("tool_call_id")
+        # Both are others' words, and a collector takes UTF-8 only.
+        name = without_surrogates(named)
+        call_id = None if asked is None else without_surrogates(str(asked))
         self._begin(run_id, parent_run_id, lambda call: _Call(name, *call, call_id=call_id))
 
     def on_tool_end(self, output: Any, *, run_id: UUID, **_: Any) -> None:

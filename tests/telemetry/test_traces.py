@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from langchain_core.messages import AIMessage
-from langchain_core.tools import tool
+from langchain_core.tools import StructuredTool, tool
 from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from prometheus_client import CollectorRegistry
@@ -31,6 +31,25 @@ from tests.telemetry.sinks import until
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
 WORKER = [sys.executable, str(PLAYERS / "worker.py")]
+
+# As a server of MCP may call one.
+odd = StructuredTool(
+    name="find\ud800",
+    description="Find something.",
+    args_schema={"title": "find", "type": "object", "properties": {}},
+    func=lambda: "found",
+)
+
+
+def _find(state: MessagesState) -> dict[str, Any]:
+    call = {"name": odd.name, "args": {}, "id": "1\ud800", "type": "tool_call"}
+    return {"messages": odd.invoke(call)}
+
+
+finding = StateGraph(MessagesState)
+finding.add_node("find", _find)
+finding.add_edge(START, "find")
+finding.add_edge("find", END)
 
 
 @pytest.fixture
@@ -176,6 +195,16 @@ async def test_a_collector_that_refuses_for_a_while_gets_each_span_once(
         await client.post("/runs/wait", json={"assistant_id": "echo", "input": {}})
         await until(lambda: len(collector.spans) == 6)
     assert len({span.span_id for span in collector.spans}) == 6
+
+
+async def test_a_tool_whose_name_is_no_unicode_holds_up_no_other_span(
+    tmp_path: Path, collector: Collector
+) -> None:
+    manifest = {"graphs": {"finding": "tests.telemetry.test_traces:finding"}}
+    async with open_client(tmp_path, manifest=manifest) as client:
+        await client.post("/runs/wait", json={"assistant_id": "finding", "input": {"messages": []}})
+        await until(lambda: len(collector.spans) == 4)
+    assert attributes(collector.named("execute_tool find?"))["gen_ai.tool.call.id"] == "1?"
 
 
 @pytest.mark.parametrize("dead", [False, True])
