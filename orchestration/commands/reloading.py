@@ -1,5 +1,6 @@
 """``masterloop dev --reload``: the service in a subprocess that starts again on changes."""
 
+import os
 import signal
 import subprocess
 import threading
@@ -57,17 +58,23 @@ def written_folders(config: Path) -> Collection[Path]:
 
 
 class Supervisor:
-    """Keeps one process running, and passes signals on to it."""
+    """Keeps one process running, and passes signals on to it.
+
+    It is given a pipe to follow, which closes however this process ends.
+    """
 
     def __init__(self, command: Sequence[str]) -> None:
-        self._command = command
+        self._pipe, self._kept = os.pipe()
+        self._command = [*command, "--follow", str(self._pipe)]
         self._process: subprocess.Popen[bytes] | None = None
         self.signalled = threading.Event()
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the process, and return it."""
         # In a group of its own: a Ctrl-C in the terminal must reach it once, through us.
-        self._process = subprocess.Popen(self._command, process_group=0)  # noqa: S603 - our own
+        self._process = subprocess.Popen(  # noqa: S603 - our own
+            self._command, process_group=0, pass_fds=[self._pipe]
+        )
         if self.signalled.is_set():  # just before there was a process to pass it on to
             self._process.terminate()
         return self._process

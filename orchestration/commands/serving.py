@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from operations.ports import DEFAULT_PORT, LAST_PORT, PortTaken, choose_port
+from orchestration.commands.following import end_with
 from orchestration.commands.terminal import (
     MISUSED,
     configuration_errors_told,
@@ -57,10 +58,15 @@ def dev(
         bool,
         typer.Option("--allow-blocking", help="Accepted; blocking code is named, not refused."),
     ] = False,
+    follow: Annotated[
+        int | None, typer.Option(hidden=True, help="End once nobody has the other end of a pipe.")
+    ] = None,
     known_open: Open = False,
 ) -> None:
     """Serve the graphs of a langgraph.json while you work on them."""
     del no_browser, allow_blocking
+    if follow is not None:
+        end_with(follow)
     _refuse_strangers(host, config, known_open=known_open)
     chosen = _free_port(host, port)
     out = console(stderr=True)

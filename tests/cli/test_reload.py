@@ -169,6 +169,29 @@ def test_dev_reload_hands_its_arguments_to_the_process_it_watches(tmp_path: Path
     assert any("/docs" in text for text in said)
 
 
+def test_who_watches_is_killed_and_the_service_ends_with_it(tmp_path: Path) -> None:
+    config = tmp_path / "langgraph.json"
+    config.write_text('{"graphs": {"g": "./graph.py:g"}}')
+    (tmp_path / "graph.py").write_text(
+        "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestration", "dev", "--reload", "--config", str(config)],
+        cwd=ROOT,
+        env={**os.environ, "MASTERLOOP_DATA_DIR": str(tmp_path / "data")},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        service = int(line(process.stdout))
+        try:
+            process.kill()
+            assert process.stdout.read() == ""  # all who could write to it have ended
+        except BaseException:
+            os.kill(service, signal.SIGKILL)
+            raise
+
+
 def test_a_folder_of_the_project_is_not_taken_for_one_of_our_packages(tmp_path: Path) -> None:
     (tmp_path / "operations").mkdir()
     (tmp_path / "operations" / "__init__.py").touch()
