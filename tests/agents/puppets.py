@@ -1,6 +1,7 @@
 """Agents that do as the test says, in a pool on virtual time."""
 
 import asyncio
+import functools
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from random import Random
@@ -14,6 +15,7 @@ from agents.pool import AgentPool
 from tests.simulation.simloop import SimLoop, simulate
 
 T = TypeVar("T")
+Test = Callable[[], Coroutine[Any, Any, None]]
 
 
 class Puppet:
@@ -112,3 +114,24 @@ def on_virtual_time(main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return await main()
 
     return simulate(1, in_order)
+
+
+def virtual(test: Test) -> Callable[[], None]:
+    """Run a test on virtual time."""
+
+    @functools.wraps(test)
+    def run() -> None:
+        on_virtual_time(test)
+
+    del run.__wrapped__
+    return run
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def probes(pool: AgentPool, count: int) -> None:
+    """Return once the first seat was probed so often."""
+    while len(pool.snapshot().seats[0].probes) < count:  # noqa: ASYNC110 - virtual time
+        await asyncio.sleep(0.1)

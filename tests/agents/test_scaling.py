@@ -1,0 +1,71 @@
+"""Pools that grow and shrink with what there is to do."""
+
+import asyncio
+from typing import Any
+
+from tests.agents.puppets import Stage, now, virtual
+
+
+@virtual
+async def test_a_pool_grows_by_several_under_load_and_shrinks_when_it_is_over() -> None:
+    stage = Stage(
+        seats={"min": 1, "max": 8},
+        scaling={"wait": 1, "smoothing": 2, "shrink_cooldown": 20, "grow_cooldown": 2},
+    )
+    stage.starts_in = 0.5
+    async with stage.open() as pool:
+        tasks = [asyncio.create_task(stage.work(4)) for _ in range(40)]
+        await asyncio.sleep(4)
+        assert len(pool.snapshot().seats) == 8, "several at once"
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(60)
+        assert len(pool.snapshot().seats) == 1
+        assert now() < 110
+
+
+@virtual
+async def test_a_steady_load_does_not_make_a_pool_flap() -> None:
+    stage = Stage(seats={"min": 1, "max": 10})
+    sizes: list[int] = []
+
+    async def ask() -> None:
+        while now() < 600:
+            await stage.work(1.0)
+            await asyncio.sleep(0.5)
+
+    async with stage.open() as pool:
+        tasks = [asyncio.create_task(ask()) for _ in range(4)]
+        while now() < 600:
+            await asyncio.sleep(5)
+            sizes.append(len(pool.snapshot().seats))
+        await asyncio.gather(*tasks)
+    assert len(set(sizes[len(sizes) // 2 :])) == 1, sizes
+
+
+@virtual
+async def test_nothing_looks_at_a_pool_that_is_at_rest() -> None:
+    stage = Stage(seats={"min": 1, "max": 4}, probe={"period": 10_000})
+    async with stage.open():
+        await stage.work()
+        await asyncio.sleep(100)
+        loop: Any = asyncio.get_running_loop()
+        due = [handle.when() for handle in loop._scheduled if not handle.cancelled()]  # noqa: SLF001
+        assert len(due) == 1, "the probe's"
+
+
+@virtual
+async def test_a_pool_all_of_whose_agents_are_to_go_grows_when_others_have_come() -> None:
+    stage = Stage(seats={"min": 1, "max": 2})
+    broken: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: broken.append(context))
+    async with stage.open() as pool:
+        tasks = [asyncio.create_task(stage.work(10)) for _ in range(2)]
+        await asyncio.sleep(5)
+        pool.drain()
+        pool.restart()
+        assert pool.snapshot().in_flight == 2
+        tasks += [asyncio.create_task(stage.work(10)) for _ in range(8)]
+        await asyncio.sleep(20)
+        assert broken == []
+        assert pool.snapshot().in_flight == 2
+        await asyncio.gather(*tasks)
