@@ -1,13 +1,18 @@
 """What the documents say is what the code does."""
 
 import re
+import tomllib
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import pytest
 
 from operations.ports import DEFAULT_PORT
 from operations.settings import Settings
+from orchestration.api.app import ENDPOINTS
 from orchestration.loop.transitions import diagram
+from orchestration.mcp.oauth import WELL_KNOWN
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
@@ -26,6 +31,24 @@ def test_the_table_of_settings_names_every_setting_and_no_other() -> None:
     assert [name.lower() for name in named] == list(Settings.model_fields)
 
 
+def test_the_tables_of_dependencies_name_each_direct_one_and_no_other() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    page, further = (ROOT / "docs/dependencies.md").read_text().split("## Extras")
+    cells = re.findall(r"^\| `.*?` \| (.*?) \|", further, re.MULTILINE)
+    assert sorted(re.findall(r"^\| ([a-z].*?) \|", page, re.MULTILINE)) == _names(
+        project["dependencies"]
+    )
+    assert sorted(chain(*(cell.split(", ") for cell in cells))) == _names(chain(*extras))
+
+
+def test_what_is_said_to_be_public_is_and_nothing_else() -> None:
+    page = (ROOT / "docs/auth.md").read_text()
+    said = page.split("Public are ")[1].split(";")[0]
+    public = {one.path for one in ENDPOINTS if one.access.public}
+    assert set(re.findall(r"`(/.*?)`", said)) == {*public, f"{WELL_KNOWN}/mcp"}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
     missing = [link for link in LINK.findall(page.read_text()) if not (page.parent / link).exists()]
@@ -41,3 +64,7 @@ def test_whoever_follows_an_example_finds_the_service_there(page: Path) -> None:
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def _names(requirements: Iterable[str]) -> list[str]:
+    return sorted({re.split("[>=]", one)[0] for one in requirements})
