@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.config import get_config
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
@@ -17,7 +17,13 @@ from coordinator.budget import Budget, Most
 from coordinator.caching import AnswerCache
 from coordinator.choosing import AdvisedWays, Choosing, FirstWay, Way
 from coordinator.crew import Crew
-from coordinator.errors import CoordinatorError, NeedsUnmet, StepFailed, StepsAtOnce
+from coordinator.errors import (
+    CoordinatorError,
+    NeedsUnmet,
+    StepFailed,
+    StepsAtOnce,
+    StepsLeftOut,
+)
 from coordinator.failures import Failures
 from coordinator.pace import Pace
 from coordinator.plan import Plan
@@ -81,6 +87,7 @@ class Conductor:
         self._one_by_one = asyncio.Lock()
         self._recalled: asyncio.Future[None] | None = None
         self._absent: set[str] = set()  # steps that are not part of this super-step
+        self._left_out: list[str] = []  # those of them that are to be done all the same
         self._place: dict[str, Any] | None = None  # of the checkpoint; known once a step begins
         self.now = asyncio.get_running_loop().time
 
@@ -104,7 +111,7 @@ class Conductor:
 
         Raises:
             GraphInterrupt, GraphDrained: the turn does not come in this execution.
-            NeedsUnmet, StepsAtOnce: it does not come at all.
+            NeedsUnmet, StepsAtOnce, StepsLeftOut: it does not come at all.
         """
         self._place = _place_of(runtime)
         if not self.side_by_side and len(begun := _with_a_task(self.plan.order)) > 1:
@@ -115,6 +122,8 @@ class Conductor:
             return
         if missing := self.plan.needs[step] & self._absent:
             raise NeedsUnmet(step, sorted(missing))
+        if self._left_out:
+            raise StepsLeftOut(self._left_out)
         self._turns.draining = lambda: runtime.drain_requested
         try:
             await self._turns.wait(step)
@@ -160,7 +169,8 @@ class Conductor:
 
     async def recorded_tasks(self) -> int:
         """Return how many tasks have left something in the checkpoint of this super-step."""
-        return len({task for task, _, _ in await self._pending()})
+        saved = await self._saved()
+        return len({task for task, _, _ in _pending(saved)})
 
     def learn(self, way: Way, took: float, *, success: bool) -> None:
         """Take note of how somebody did a step."""
@@ -226,9 +236,13 @@ class Conductor:
         self._recalled = asyncio.get_running_loop().create_future()
         try:
             if self.side_by_side:
-                found = await self._recorded()
+                saved = await self._saved()
+                found = _recorded(saved)
                 self._turns.end(*found)
-                self._absent = self.plan.steps.keys() - _with_a_task(self.plan.order)
+                begun = _with_a_task(self.plan.order)
+                self._absent = self.plan.steps.keys() - begun
+                if saved is not None and begun <= _begun_by(saved):  # not by a `goto`
+                    self._left_out = [step for step in self.plan.order if step not in begun]
             else:
                 found = self._before(state, runtime)
             self.results.update(found)
@@ -252,21 +266,32 @@ class Conductor:
         kept: Results = state.get(RESULTS) or {}
         return {step: kept[step] for step in earlier if step in kept}
 
-    async def _recorded(self) -> Results:
-        """Return what the steps of this super-step have left in the checkpoint."""
-        found: Results = {}
-        for _, channel, value in await self._pending():
-            if channel == RESULTS:
-                found |= {step: result for step, result in value.items() if result is not None}
-        return found
-
-    async def _pending(self) -> Sequence[tuple[str, str, Any]]:
-        """Return what tasks have left in the checkpoint: whose, the channel, and the value."""
+    async def _saved(self) -> CheckpointTuple | None:
+        """Return the checkpoint that the steps of this super-step begin with, if it is kept."""
         saver, place = self.around.saver, self._place
         if saver is None or place is None or place["thread_id"] is None:
-            return ()
-        saved = await saver.aget_tuple({"configurable": place})
-        return (saved.pending_writes if saved else None) or ()
+            return None
+        return await saver.aget_tuple({"configurable": place})
+
+
+def _recorded(saved: CheckpointTuple | None) -> Results:
+    """Return what steps have left in a checkpoint."""
+    found: Results = {}
+    for _, channel, value in _pending(saved):
+        if channel == RESULTS:
+            found |= {step: result for step, result in value.items() if result is not None}
+    return found
+
+
+def _pending(saved: CheckpointTuple | None) -> Sequence[tuple[str, str, Any]]:
+    """Return what tasks have left in a checkpoint: whose, the channel, and the value."""
+    return (saved.pending_writes if saved else None) or ()
+
+
+def _begun_by(saved: CheckpointTuple) -> set[str]:
+    """Return the steps that begin with a checkpoint; a `goto` comes on top of it."""
+    channels = saved.checkpoint["channel_values"]
+    return {name.removeprefix(_BEGINS) for name in channels if name.startswith(_BEGINS)}
 
 
 def _place_of(runtime: Runtime[Any]) -> dict[str, Any] | None:

@@ -63,6 +63,20 @@ class StepsAtOnce(CoordinatorError):
         self.steps = steps
 
 
+class StepsLeftOut(CoordinatorError):
+    """A run goes on with a workflow with steps that are no part of it, and so it fails.
+
+    They would never be done, and nobody told.
+    """
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(
+            f"this run does not come to steps {', '.join(map(repr, steps))}: it began with another "
+            "workflow. Begin anew, with an input."
+        )
+        self.steps = steps
+
+
 class StepTimeout(CoordinatorError):
     """What does a step took too long and was cancelled. It may have had effects."""
 

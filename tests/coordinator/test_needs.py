@@ -7,7 +7,7 @@ import pytest
 from langgraph.types import Command, Send
 
 from coordinator.crew import Crew
-from coordinator.errors import NeedsUnmet, StepsAtOnce
+from coordinator.errors import NeedsUnmet, StepsAtOnce, StepsLeftOut
 from coordinator.toolbox import Use
 from tests.coordinator.stage import Stage, Tools, echo, step, workflow
 from tests.simulation.simloop import SimLoop, simulate
@@ -103,6 +103,10 @@ def listed(mode: str, **of_a: Any) -> dict[str, Any]:
     return workflow(step("c"), step("a", **of_a), step("b", needs=["a"]), mode=mode)
 
 
+def asking(mode: str, *added: Any) -> dict[str, Any]:
+    return workflow(step("before"), step("asks", approval=True), step("after"), *added, mode=mode)
+
+
 async def test_a_run_that_began_side_by_side_does_no_step_in_sequence() -> None:
     did: list[str] = []
 
@@ -118,6 +122,48 @@ async def test_a_run_that_began_side_by_side_does_no_step_in_sequence() -> None:
     stage.document = before
     await stage.answer(answer)
     assert did == ["c", "a", "b"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("durability", DURABILITIES)
+async def test_a_run_that_began_in_sequence_leaves_out_no_step_side_by_side(
+    mode: str, durability: str
+) -> None:
+    stage = Stage(asking("sequential"), Crew(tools=Tools(echo=echo)), durability=durability)
+    await stage.play({})
+    before, stage.document = stage.document, asking(mode)
+    answer = {"decision": "approve", "hash": stage.questions[0]["hash"]}
+    with pytest.raises(StepsLeftOut, match="does not come to steps 'before', 'after': it began"):
+        await stage.answer(answer)
+    stage.document = before
+    values = await stage.answer(answer)
+    assert set(values["steps"]) == {"before", "asks", "after"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("durability", DURABILITIES)
+async def test_a_run_leaves_out_no_step_that_was_added_while_it_asked(
+    mode: str, durability: str
+) -> None:
+    stage = Stage(asking(mode), Crew(tools=Tools(echo=echo)), durability=durability)
+    await stage.play({})
+    stage.document = asking(mode, step("added"))
+    answer = {"decision": "approve", "hash": stage.questions[0]["hash"]}
+    with pytest.raises(StepsLeftOut, match="does not come to steps 'added'"):
+        await stage.answer(answer)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("durability", DURABILITIES)
+async def test_a_run_that_was_sent_to_a_step_is_answered_there(mode: str, durability: str) -> None:
+    stage = Stage(asking(mode), Crew(tools=Tools(echo=echo)), durability=durability)
+    await stage.play({})
+    answer = {"decision": "approve", "hash": stage.questions[0]["hash"]}
+    await stage.answer(answer)
+    stage.updates.clear()
+    await stage.play(Command(goto="asks"))
+    await stage.answer(answer)
+    assert [name for update in stage.updates for name in update] == ["__interrupt__", "asks"]
 
 
 async def test_a_sequential_run_is_sent_to_one_step_at_most() -> None:

@@ -102,6 +102,28 @@ async def test_a_question_is_answered_on_the_thread_by_whoever_knows_only_the_ru
     assert values["steps"]["second"]["output"]["said"] == "hi!"
 
 
+@pytest.mark.parametrize("durability", ["sync", "async", "exit"])
+async def test_a_question_of_a_workflow_that_was_made_parallel_meanwhile_fails_its_run(
+    durability: str, tmp_path: Path
+) -> None:
+    steps = [{**FIRST, "approval": True}, SECOND]
+    spec = {**HELLO, "mode": "sequential", "steps": steps}
+    async with service(tmp_path) as client:
+        made = (await client.post("/workflows", json={"workflow": spec})).json()
+        thread = (await client.post("/threads", json={})).json()["thread_id"]
+        body = {"assistant_id": made["assistant_id"], "durability": durability}
+        path, given = f"/threads/{thread}/runs/wait", {"input": {"text": "hi"}}
+        (asked,) = (await client.post(path, json={**body, **given})).json()["__interrupt__"]
+        answer = {"command": {"resume": {"decision": "approve", "hash": asked["value"]["hash"]}}}
+        found: list[Any] = []
+        for mode in ("parallel", "sequential"):
+            changed = {"workflow": {**spec, "mode": mode}, "assistant_id": made["assistant_id"]}
+            await client.post("/workflows", json={**changed, "if_exists": "replace"})
+            found.append((await client.post(path, json={**body, **answer})).json())
+    assert found[0]["__error__"]["error"] == "StepsLeftOut"
+    assert found[1]["steps"]["second"]["output"]["said"] == "hi!"
+
+
 async def test_an_interrupt_of_a_graph_within_a_workflow_is_answered_there(tmp_path: Path) -> None:
     async with service(tmp_path) as client:
         run = await submitted(client, input={"text": "hi", "do": "ask"})
