@@ -24,6 +24,7 @@ _SETPRIV = shutil.which("setpriv")
 _WITH_US = (_SETPRIV, "--pdeathsig", "KILL", "--") if _SETPRIV else ()
 _STANDING_STILL = (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP, psutil.STATUS_ZOMBIE)
 _LAST_WORDS = 1.0  # seconds after its end until its pipes are given up: somebody else holds them
+UNREAD = 2  # of the longest lines that an agent is sent may wait for it to read: a task, answers
 
 _STDIN, _STDOUT, _STDERR = range(3)
 
@@ -70,17 +71,20 @@ class Child(asyncio.SubprocessProtocol):
         except psutil.NoSuchProcess:
             return True
 
+    @property
+    def unread(self) -> int:
+        """How many bytes wait here until it reads what was written to its stdin before."""
+        return 0 if self._stdin is None else self._stdin.get_write_buffer_size()
+
     def write(self, data: bytes) -> None:
         """Have ``data`` written to its stdin; if nobody reads there any more, nothing happens."""
-        stdin = cast("asyncio.WriteTransport | None", self._running.get_pipe_transport(_STDIN))
-        if stdin is not None and not stdin.is_closing():
-            stdin.write(data)
+        if self._stdin is not None and not self._stdin.is_closing():
+            self._stdin.write(data)
 
     def close_stdin(self) -> None:
         """Let it read the end of its stdin once it has read the rest."""
-        stdin = cast("asyncio.WriteTransport | None", self._running.get_pipe_transport(_STDIN))
-        if stdin is not None:
-            stdin.close()
+        if self._stdin is not None:
+            self._stdin.close()
 
     async def end(self, grace: float) -> None:
         """End the group: SIGTERM, so many seconds of grace, SIGKILL; at once if cancelled."""
@@ -108,6 +112,10 @@ class Child(asyncio.SubprocessProtocol):
         if self._transport is None:
             raise RuntimeError("the subprocess was never started")
         return self._transport
+
+    @property
+    def _stdin(self) -> asyncio.WriteTransport | None:
+        return cast("asyncio.WriteTransport | None", self._running.get_pipe_transport(_STDIN))
 
     def _signal(self, number: signal.Signals) -> None:
         with suppress(ProcessLookupError, PermissionError):

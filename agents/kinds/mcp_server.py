@@ -16,7 +16,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
 
 from agents.agent import Context, Lost, Task
-from agents.child import Child, spawn
+from agents.child import UNREAD, Child, spawn
 from agents.configuration import Limits, McpPool, Subprocess
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
 from agents.lines import Lines, LineTooLong
@@ -215,9 +215,17 @@ class _Pipe:
             await self._child.end(self._section.end_grace)
 
     async def _send(self, child: Child, sent: Any) -> None:
+        longest = self._limits.line
         async for outgoing in sent:
+            if self.broken is not None:
+                continue
             text = outgoing.message.model_dump_json(by_alias=True, exclude_unset=True)
-            child.write(text.encode() + b"\n")
+            line = text.encode() + b"\n"
+            if isinstance(outgoing.message, wire.JSONRPCRequest):  # ours, however long
+                longest = max(longest, len(line))
+            child.write(line)
+            if child.unread > UNREAD * longest:
+                self._break(f"it did not read {child.unread} bytes that it was answered")
 
     def wrote(self, data: bytes) -> None:
         if self.broken is not None or self._incoming is None:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from agents.agent import Context, Lost, Task
-from agents.child import Child, spawn
+from agents.child import UNREAD, Child, spawn
 from agents.configuration import Limits, ProcessPool
 from agents.errors import AgentLost, AgentsError, StartFailed, TaskFailed, TaskRejected
 from agents.lines import Lines, LineTooLong
@@ -196,6 +196,8 @@ class ProcessAgent:
             answer = {"error": {"code": _REFUSED, "message": str(error)}}
         with suppress(AgentsError):  # it may have ended meanwhile
             self._send({"id": number, **answer})
+            if self._running.unread > UNREAD * self.limits.line:
+                self._break(f"it did not read {self._running.unread} bytes that it was answered")
 
     def _break(self, reason: str) -> None:
         if self._broken is not None:

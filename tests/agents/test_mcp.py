@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agents.agent import Task
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
 from agents.making import maker
-from tests.agents.kinds import Ear, mcp, started, task
+from tests.agents.kinds import PLAYERS, Ear, mcp, started, task
 from tests.api.client import serving
 
 SERVER = {"argv": (sys.executable, "-m", "mcp_server_time", "--local-timezone", "UTC")}
@@ -63,6 +63,14 @@ async def test_a_server_that_writes_nonsense_is_given_up(tmp_path: Path) -> None
     with pytest.raises(StartFailed, match="it wrote what is no JSON-RPC message"):
         await agent.start(lambda _: None)
     await agent.aclose()
+
+
+async def test_a_server_that_reads_no_answers_is_given_up(tmp_path: Path) -> None:
+    deaf = {"argv": (sys.executable, str(PLAYERS / "mcp_deaf.py"))}
+    async with started(maker("play", mcp(server=deaf), tmp_path, {})) as (agent, losses):
+        with pytest.raises(AgentLost, match=r"it did not read 2\d{6} bytes that it was answered"):
+            await agent.invoke(task("echo", text="x" * 100), Ear().context)
+        assert len(losses) == 1
 
 
 class Sessions:

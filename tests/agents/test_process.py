@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -78,6 +79,18 @@ async def test_a_line_without_end_takes_no_memory(tmp_path: Path) -> None:
         await lost(agent, "long_line")  # a gigabyte, if anybody let it
         used = psutil.Process().memory_info().rss - before
     assert used < 16 * 2**20
+
+
+@pytest.mark.parametrize("size", [1, 500_000])
+async def test_one_that_reads_no_answers_is_ended_before_they_take_memory(
+    size: int, tmp_path: Path
+) -> None:
+    before = psutil.Process().memory_info().rss
+    async with started(maker("play", process(), tmp_path, {})) as (agent, losses):
+        error = await lost(agent, "send_unread", count=size)
+        assert psutil.Process().memory_info().rss - before < 16 * 2**20
+    assert re.fullmatch(r"it did not read 2\d{6} bytes that it was answered", error.reason)
+    assert [one.reason for one in losses] == [error.reason]
 
 
 async def test_an_error_has_the_beginning_and_the_end_of_stderr(tmp_path: Path) -> None:

@@ -64,6 +64,11 @@ def long_line(given: dict[str, Any]) -> Any:
         os.write(1, b"x" * 2**20)
 
 
+def send_unread(given: dict[str, Any]) -> Any:
+    while True:
+        say(method="send", id="x" * given["count"], params={})
+
+
 def binary(given: dict[str, Any]) -> Any:
     os.write(1, bytes(range(256)) * 16 + b"\n")
 
@@ -110,7 +115,7 @@ DEEDS = {
     deed.__name__: deed
     for deed in (
         echo, events, fail, hang, sleep, die, stop, long_line, binary, partial, close_stdout, fork,
-        fork_and_die, ignore_term, look, pid, trace,
+        fork_and_die, ignore_term, look, pid, send_unread, trace,
     )
 }  # fmt: skip
 

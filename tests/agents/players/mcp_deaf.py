@@ -1,0 +1,36 @@
+"""An MCP server that asks without end while a tool is called, and reads none of the answers."""
+
+import json
+import sys
+from typing import Any
+
+TOOL = {"name": "play", "inputSchema": {"type": "object"}}
+
+
+def say(**message: Any) -> None:
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def hello(params: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "protocolVersion": params["protocolVersion"],
+        "capabilities": {"tools": {}},
+        "serverInfo": {"name": "deaf", "version": "1"},
+    }
+
+
+for line in sys.stdin:
+    asked = json.loads(line)
+    if "id" not in asked:
+        continue
+    match asked["method"]:
+        case "initialize":
+            say(id=asked["id"], result=hello(asked["params"]))
+        case "tools/list":
+            say(id=asked["id"], result={"tools": [TOOL]})
+        case "tools/call":
+            while True:
+                say(id="x" * 100_000, method="ping")
+        case _:
+            say(id=asked["id"], error={"code": -32601, "message": "it knows no such method"})
