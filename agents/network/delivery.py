@@ -173,10 +173,10 @@ class Delivery:
         return self._until(message)
 
     def _until(self, message: Message) -> float:
-        now = self._clock()
-        if message.due_at is None or (message.expires_at and message.expires_at <= now):
+        if message.due_at is None:
             return 0.0
-        return max(0.0, (message.due_at - now).total_seconds())
+        over = message.due_at if message.expires_at is None else message.expires_at
+        return max(0.0, (min(message.due_at, over) - self._clock()).total_seconds())
 
     def _missed(self, sender: Sender) -> float:
         sender.misses += 1

@@ -247,6 +247,22 @@ def test_what_has_expired_is_not_delivered() -> None:
     assert simulate(1, main) == ["delivered", "expired", "delivered"]
 
 
+def test_what_expires_before_it_is_tried_again_holds_up_what_is_behind_it_no_longer() -> None:
+    async def main(sim: SimLoop) -> float:
+        async def handle(message: Message) -> None:
+            if message.content == "bad":
+                raise TaskFailed("no")
+
+        retry = {"first": 1e6, "most": 1e6}
+        postal = Postal(sim, handle, mailboxes={"box": {"retry": retry}})
+        await postal.send("bad", ttl=5.0)
+        await postal.send("behind it")
+        assert await postal.settled() == ["expired", "delivered"]
+        return sim.time()
+
+    assert 5 <= simulate(1, main) < 6
+
+
 def test_what_is_urgent_overtakes_and_the_rest_keeps_its_order() -> None:
     async def main(sim: SimLoop) -> list[str]:
         async def slow(_: Message) -> None:
