@@ -1,5 +1,6 @@
 """The kind ``remote``: an assistant of another server with LangGraph's API."""
 
+import asyncio
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, cast
@@ -49,20 +50,27 @@ class RemoteAgent:
             raise StartFailed(f"{self._http.base_url}: {_why(error)}") from error
 
     async def invoke(self, task: Task, context: Context) -> Any:
-        """Stream a run; its custom events are the task's, its last values the result."""
-        context.started = True
-        try:
-            return await self._follow(task, context)
-        except httpx.HTTPStatusError as error:
-            status = error.response.status_code
-            refused = status < HTTPStatus.INTERNAL_SERVER_ERROR
-            context.started = not refused and status != HTTPStatus.SERVICE_UNAVAILABLE
-            if refused:
-                raise TaskRejected(f"the server says: {_why(error)}") from error
-            raise AgentLost(_why(error), started=context.started) from error
-        except httpx.HTTPError as error:
-            context.started = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
-            raise AgentLost(_why(error), started=context.started) from error
+        """Stream a run; its custom events are the task's, its last values the result.
+
+        A server that is busy, and says for how long, is asked again then.
+        """
+        while True:
+            context.started = True
+            try:
+                return await self._follow(task, context)
+            except httpx.HTTPStatusError as error:
+                status = error.response.status_code
+                refused = status < HTTPStatus.INTERNAL_SERVER_ERROR
+                context.started = not refused and status != HTTPStatus.SERVICE_UNAVAILABLE
+                if refused:
+                    raise TaskRejected(f"the server says: {_why(error)}") from error
+                wait = _asked_wait(error.response)
+                if wait is None:
+                    raise AgentLost(_why(error), started=context.started) from error
+            except httpx.HTTPError as error:
+                context.started = not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+                raise AgentLost(_why(error), started=context.started) from error
+            await asyncio.sleep(min(wait, self.limits.task_timeout))
 
     async def probe(self) -> None:
         """Ask the server for the assistant."""
@@ -129,6 +137,14 @@ def _judged(values: Any) -> Any:
     if isinstance(values, dict) and _INTERRUPTS in values:
         raise TaskFailed("the assistant waits for a human, whom an agent does not have")
     return values
+
+
+def _asked_wait(response: httpx.Response) -> float | None:
+    """Return in how many seconds a server that is busy is to be asked again, None if it is not."""
+    asked = response.headers.get("retry-after", "")
+    if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE or not asked.isdecimal():
+        return None
+    return max(float(asked), 1.0)
 
 
 async def _forget_where_to_reconnect(response: httpx.Response) -> None:

@@ -70,6 +70,49 @@ async def test_a_server_that_is_gone_had_not_started_the_task(tmp_path: Path) ->
     await agent.aclose()
 
 
+async def test_a_server_that_is_busy_is_asked_again_when_it_says(tmp_path: Path) -> None:
+    busy = [{"retry-after": "0"}, {"retry-after": "1"}]
+    async with (
+        serving(peer(over=True, busy=busy)) as (host, port),
+        started(remote(f"http://{host}:{port}", tmp_path)) as (agent, _),
+    ):
+        began = asyncio.get_running_loop().time()
+        result = await agent.invoke(task("echo", text="a"), Ear().context)
+        assert asyncio.get_running_loop().time() - began >= 2
+    assert result["said"] == "a"
+
+
+async def test_a_task_ends_at_once_that_is_cancelled_while_its_server_is_busy(
+    tmp_path: Path,
+) -> None:
+    async with (
+        serving(peer(over=True, busy=[{"retry-after": "9" * 400}])) as (host, port),
+        started(remote(f"http://{host}:{port}", tmp_path)) as (agent, _),
+    ):
+        ear = Ear()
+        work = asyncio.create_task(agent.invoke(task("echo"), ear.context))
+        while not ear.context.started:  # noqa: ASYNC110 - it has no event
+            await asyncio.sleep(0)
+        while ear.context.started:  # noqa: ASYNC110 - until it is refused
+            await asyncio.sleep(0)
+        work.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await work
+
+
+@pytest.mark.parametrize("headers", [{}, {"retry-after": "soon"}])
+async def test_a_server_that_is_not_there_for_nobody_knows_how_long_loses_the_task(
+    headers: dict[str, str], tmp_path: Path
+) -> None:
+    async with (
+        serving(peer(over=True, busy=[headers])) as (host, port),
+        started(remote(f"http://{host}:{port}", tmp_path)) as (agent, _),
+    ):
+        with pytest.raises(AgentLost) as caught:
+            await agent.invoke(task("echo"), Ear().context)
+    assert not caught.value.started
+
+
 @pytest.mark.parametrize("assistant", ["play", ASSISTANT])
 async def test_langgraphs_own_server_tells_no_end_of_a_run(tmp_path: Path, assistant: str) -> None:
     async with serving(peer(over=True)) as (host, port):

@@ -1,7 +1,7 @@
 """A server that answers as LangGraph's own does (0.16.7): its streams tell no end of a run."""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +14,20 @@ ASSISTANT = "641b8109-198d-57fd-bf05-5deff033ab7e"  # of the graph `play`, there
 RUN = "01a22950-e01f-762f-ac51-35e2655e8444"
 
 
-def peer(*, over: bool) -> Starlette:
-    """Make one whose run is over when its stream ends, or else goes on elsewhere."""
+def peer(*, over: bool, busy: Sequence[Mapping[str, str]] = ()) -> Starlette:
+    """Make one whose run is over when its stream ends, or else goes on elsewhere.
+
+    At first it is ``busy``: once for each of these headers.
+    """
+    refusals = [Response("busy", 503, dict(headers)) for headers in busy]
+
+    async def stream(request: Request) -> Response:
+        return refusals.pop(0) if refusals else await _stream(request)
+
     return Starlette(
         routes=[
             Route("/assistants/{assistant_id}", _assistant),
-            Route("/runs/stream", _stream, methods=["POST"]),
+            Route("/runs/stream", stream, methods=["POST"]),
             Route(f"/runs/{RUN}", _gone if over else _under_way),
         ]
     )
