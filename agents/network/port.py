@@ -64,5 +64,8 @@ class Mailboxes(Protocol):
         ...
 
     async def settle(self, offset: int, verdict: Verdict) -> None:
-        """Keep what came of an attempt, if the message still waits."""
+        """Keep what came of an attempt, if the message still waits.
+
+        One that was dropped meanwhile, and is delivered all the same, was not dropped.
+        """
         ...

@@ -48,7 +48,7 @@ ORDER BY priority, number LIMIT 1
 _SETTLE = """
 UPDATE messages SET status = ?, due_at = ?, ended_at = ?, error = ?,
     attempts = attempts + (? IS NOT NULL)
-WHERE number = ? AND status = 'pending' RETURNING mailbox
+WHERE number = ? AND status IN ('pending', ?) RETURNING mailbox
 """
 _FORGET_BEYOND = """
 DELETE FROM messages WHERE number IN (
@@ -193,6 +193,8 @@ def _settle(offset: int, verdict: Verdict, kept: int, connection: sqlite3.Connec
         verdict.error,
         verdict.error,
         offset,
+        # Dropped while it was being received, and yet taken: it must not be told as lost.
+        "dropped" if verdict.status == "delivered" else "pending",
     )
     found = connection.execute(_SETTLE, row).fetchall()
     if not found:

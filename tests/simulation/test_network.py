@@ -22,6 +22,12 @@ async def take(message: Message) -> None:
     """Receive at once."""
 
 
+async def take_good(message: Message) -> None:
+    """Receive at once what is not bad."""
+    if message.content == "bad":
+        raise TaskFailed("no")
+
+
 class Moody:
     """Receives after a while, fails, or is away, as chance has it; crashes are told to it."""
 
@@ -167,12 +173,8 @@ def test_retries_wait_by_chance_below_a_limit_that_doubles() -> None:
 
 def test_a_dead_letter_lets_the_next_one_through_and_holds_up_nobody_else() -> None:
     async def main(sim: SimLoop) -> list[tuple[str, str]]:
-        async def handle(message: Message) -> None:
-            if message.content == "bad":
-                raise TaskFailed("no")
-
         retry = {"first": 10.0, "attempts": 3}
-        postal = Postal(sim, handle, mailboxes={"box": {"retry": retry}})
+        postal = Postal(sim, take_good, mailboxes={"box": {"retry": retry}})
         await postal.send("bad")
         await postal.send("after it")
         await postal.send("beside it", "b")
@@ -249,12 +251,8 @@ def test_what_has_expired_is_not_delivered() -> None:
 
 def test_what_expires_before_it_is_tried_again_holds_up_what_is_behind_it_no_longer() -> None:
     async def main(sim: SimLoop) -> float:
-        async def handle(message: Message) -> None:
-            if message.content == "bad":
-                raise TaskFailed("no")
-
         retry = {"first": 1e6, "most": 1e6}
-        postal = Postal(sim, handle, mailboxes={"box": {"retry": retry}})
+        postal = Postal(sim, take_good, mailboxes={"box": {"retry": retry}})
         await postal.send("bad", ttl=5.0)
         await postal.send("behind it")
         assert await postal.settled() == ["expired", "delivered"]
@@ -300,6 +298,26 @@ def test_a_full_mailbox_does_what_it_says(full: str) -> None:
 
     dropped = ["dropped", "pending"] if full == "drop-oldest" else ["pending"]
     assert simulate(1, main) == ["expired", *dropped, "pending"]
+
+
+@pytest.mark.parametrize("taken", [True, False])
+def test_what_is_dropped_while_it_is_received_is_delivered_if_taken(taken: bool) -> None:
+    async def main(sim: SimLoop) -> list[str]:
+        async def slow(message: Message) -> None:
+            await asyncio.sleep(10)
+            await take_good(message)
+
+        postal = Postal(sim, slow, mailboxes={"box": {"capacity": 1, "full": "drop-oldest"}})
+        await postal.send("good" if taken else "bad")
+        await asyncio.sleep(5)
+        await postal.send("second")
+        assert postal.statuses() == ["dropped", "pending"]
+        await postal.settled()
+        counts = postal.memory.connection.execute("SELECT waiting, ended FROM mailboxes").fetchone()
+        assert (*counts, len(postal.begun)) == (0, 2, 2)
+        return postal.statuses()
+
+    assert simulate(1, main) == ["delivered" if taken else "dropped", "delivered"]
 
 
 def test_a_topic_goes_to_all_of_its_mailboxes_or_to_none() -> None:
