@@ -167,10 +167,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        answer = respond(Problem(status, detail), "")
-        fields = [*answer.raw_headers, (b"connection", b"close")]
-        self.transport.write(_written(answer, fields))
-        self.transport.close()
+        _leave(self.transport, status, detail)
 
     def _count(self, size: int) -> None:
         self._head += size
@@ -231,13 +228,30 @@ class Connection(HttpToolsProtocol):
 class WebSocketConnection(WebSocketsSansIOProtocol):
     """uvicorn's, but one that is refused with an answer has had its handshake.
 
-    uvicorn logs it as an error of the application, which had not answered at all.
+    uvicorn logs it as an error of the application, which had not answered at all; and it leaves
+    one open, without an answer and for ever, that begins with what is no handshake.
     """
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        wrong = self.conn.handshake_exc
+        if wrong is not None and not self.handshake_initiated:
+            self.handshake_complete = self.close_sent = True
+            detail = f"this begins no WebSocket: {wrong.__cause__ or wrong}"
+            _leave(self.transport, HTTPStatus.BAD_REQUEST, detail)
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
         if self.close_sent:
             self.handshake_complete = True
+
+
+def _leave(transport: asyncio.Transport, status: HTTPStatus, detail: str) -> None:
+    """Refuse what is no request, and close the connection."""
+    answer = respond(Problem(status, detail), "")
+    fields = [*answer.raw_headers, (b"connection", b"close")]
+    transport.write(_written(answer, fields))
+    transport.close()
 
 
 def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:

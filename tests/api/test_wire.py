@@ -19,6 +19,10 @@ from tests.api.client import open_play, serving
 POST = b"POST /threads HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
 GET = b"GET /ok HTTP/1.1\r\nHost: x\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+WEBSOCKET = (
+    b"GET /ops/stream HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+)
 
 
 async def answer(address: tuple[str, int], chunks: Iterable[bytes], *, close: bool = True) -> bytes:
@@ -68,6 +72,10 @@ WRONG: dict[str, tuple[tuple[int, ...], list[bytes]]] = {
     # more of the kind
     "a NUL in a header": ((400,), [GET + b"X: a\0b\r\n\r\n"]),
     "a path without a slash": ((400,), [b"GET ok HTTP/1.1\r\nHost: x\r\n\r\n"]),
+    "a WebSocket with a body": ((400,), [WEBSOCKET + b"Content-Length: 2\r\n\r\n{}"]),
+    "a WebSocket with chunks": ((400,), [WEBSOCKET + CHUNKED + b"0\r\n\r\n"]),
+    "a WebSocket with a long header": ((400,), [WEBSOCKET + b"X: " + b"a" * 9_000 + b"\r\n\r\n"]),
+    "a WebSocket with 129 headers": ((400,), [WEBSOCKET + b"X: a\r\n" * 129 + b"\r\n"]),
     "TLS": ((400,), [b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"]),
 }
 
