@@ -2,15 +2,21 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.to_thread
 import httpx
 import pytest
+from langgraph_sdk import Auth
+from starlette.types import Message, Scope
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from operations.errors import ConfigurationError
+from orchestration.api.auth.handlers import Handlers
 from tests.api.client import PROBLEM, client_of, new_thread, open_client, open_play, serving
 
 ALICE = {"authorization": "Bearer alice"}
@@ -29,6 +35,34 @@ async def test_nobody_known_is_told_so(tmp_path: Path) -> None:
         assert answer.headers["www-authenticate"].startswith("Bearer")
         assert answer.json()["detail"] == "Invalid token"
         assert (await client.get("/ok")).status_code == 200
+
+
+async def test_callers_who_are_asked_for_long_hold_up_no_other_thread() -> None:
+    loop = asyncio.get_running_loop()
+    asked, answers = asyncio.Semaphore(0), threading.Event()
+    slow = Auth()
+
+    @slow.authenticate  # type: ignore[type-var]
+    def ask() -> str:
+        loop.call_soon_threadsafe(asked.release)
+        answers.wait()
+        return "alice"
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    scope: Scope = {"type": "http"}
+    authority = Handlers(slow, "here", max_body=1)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(40):
+            tasks.start_soon(authority.authenticate, scope, receive)
+        for _ in range(40):
+            await asked.acquire()
+        try:
+            with anyio.fail_after(5):
+                await anyio.to_thread.run_sync(int)
+        finally:
+            answers.set()
 
 
 async def test_one_global_handler_keeps_everybody_apart(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from copy import deepcopy
 from http import HTTPStatus
 from typing import Any, cast
 
+import anyio
 import anyio.to_thread
 import orjson
 import structlog
@@ -37,6 +38,7 @@ _OFFERED = frozenset(
 )  # fmt: skip
 _RUN = Access("threads", "create_run")
 _NEED_BODY = frozenset({"request", "body"})
+_THREADS = 40  # in which callers are asked at once who they are
 _RAISED = (Auth.exceptions.HTTPException, HTTPException)
 
 
@@ -64,6 +66,7 @@ class Handlers:
         self._global = auth._global_handlers  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         self._max_body = max_body
         self._bodies = Bodies(max_body * BODIES)  # of whoever calls, known or not
+        self._threads = anyio.CapacityLimiter(_THREADS)  # not those that all others wait for, too
 
     async def authenticate(self, scope: Scope, receive: Receive) -> tuple[Principal, Receive]:
         """Ask the project who calls; see the port.
@@ -149,7 +152,7 @@ class Handlers:
         authenticate: Callable[..., Any] = self._authenticate
         if inspect.iscoroutinefunction(authenticate):
             return await authenticate(**given)
-        return await anyio.to_thread.run_sync(lambda: authenticate(**given))
+        return await anyio.to_thread.run_sync(lambda: authenticate(**given), limiter=self._threads)
 
 
 def _namespace(principal: Principal, found: Filter) -> tuple[str, ...]:
