@@ -130,8 +130,9 @@ class RunStream:
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._listeners: list[Listener] = []
-        self._taps: list[Tap] = []
+        # Dictionaries for their order: thousands may leave at once, none searched for among all.
+        self._listeners: dict[Listener, None] = {}
+        self._taps: dict[Tap, None] = {}
         self._history: deque[StreamEvent] | None = None
         self._keeper: Keeper | None = None
         self._origin = ""
@@ -178,12 +179,12 @@ class RunStream:
 
     def tap(self, tap: Tap) -> None:
         """Call ``tap`` with every event."""
-        self._taps.append(tap)
+        self._taps[tap] = None
         self._tell_watcher()
 
     def untap(self, tap: Tap) -> None:
         """Call ``tap`` no more."""
-        self._taps.remove(tap)
+        del self._taps[tap]
         self._tell_watcher()
 
     def publish(self, name: str, data: bytes) -> None:
@@ -209,7 +210,7 @@ class RunStream:
         if self._closed:
             listener.close()
         else:
-            self._listeners.append(listener)
+            self._listeners[listener] = None
             self._tell_watcher()
         return listener
 
@@ -222,7 +223,7 @@ class RunStream:
     def leave(self, listener: Listener) -> None:
         """Forget a listener."""
         if listener in self._listeners:
-            self._listeners.remove(listener)
+            del self._listeners[listener]
             self._tell_watcher()
 
     def _tell_watcher(self) -> None:

@@ -59,7 +59,7 @@ class ThreadLog:
     answered: set[str] = field(default_factory=set)
     size: int = 0
     _events: deque[ThreadEvent] = field(default_factory=deque)
-    _listeners: list[Listener] = field(default_factory=list)
+    _listeners: dict[Listener, None] = field(default_factory=dict)
     _runs: list[Run] = field(default_factory=list)
     _origin: int = 0
     _began: int = 0
@@ -209,12 +209,12 @@ class ThreadLog:
         listener.give(event for event in self._events if event.number > origin)
         if self._closed:
             listener.close()
-        self._listeners.append(listener)
+        self._listeners[listener] = None
         return listener
 
     def unlisten(self, listener: Listener) -> None:
         """Forget a listener."""
-        self._listeners.remove(listener)
+        del self._listeners[listener]
 
     def clear(self) -> None:
         """Keep none of the events; who reads has been given them."""

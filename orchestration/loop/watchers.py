@@ -14,7 +14,7 @@ class Watchers:
 
     def __init__(self, on_thread: Callable[[str], Iterable[Run]]) -> None:
         self._on_thread = on_thread
-        self._of: dict[str, list[Listener]] = {}
+        self._of: dict[str, dict[Listener, None]] = {}
         self._closed = False
 
     def watch(self, thread_id: str) -> Listener:
@@ -22,17 +22,17 @@ class Watchers:
         listener = Listener()
         if self._closed:
             listener.close()
-        self._of.setdefault(thread_id, []).append(listener)
+        self._of.setdefault(thread_id, {})[listener] = None
         for run in self._on_thread(thread_id):
             run.stream.tap(listener.put_nowait)
         return listener
 
     def unwatch(self, thread_id: str, listener: Listener) -> None:
         """Forget a listener that ``watch`` returned, unless it was already, with its thread."""
-        watching = self._of.get(thread_id, [])
+        watching = self._of.get(thread_id, {})
         if listener not in watching:
             return
-        watching.remove(listener)
+        del watching[listener]
         if not watching:
             del self._of[thread_id]
         for run in self._on_thread(thread_id):

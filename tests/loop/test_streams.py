@@ -1,12 +1,17 @@
 """The events of a run, and those who listen now, later, or too slowly."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 
 from orchestration.loop import streams
 from orchestration.loop.streams import Listener, RunStream, StreamEvent
+from orchestration.loop.threadlog import ThreadLog
+from orchestration.loop.watchers import Watchers
+from tests.loop.stage import new_run
 
 
 def numbers(listener: Listener) -> list[int]:
@@ -30,6 +35,34 @@ def test_every_listener_sees_what_comes_after_it_came() -> None:
     stream.publish("b", b"2")
     assert [event.name for event in first.take()] == ["a", "b"]
     assert [event.name for event in second.take()] == ["b"]
+
+
+def _of_a_run() -> tuple[Callable[[], Listener], Callable[[Listener], None]]:
+    stream = RunStream()
+    return stream.listen, stream.leave
+
+
+def _of_a_thread() -> tuple[Callable[[], Listener], Callable[[Listener], None]]:
+    run = new_run("run", "thread")
+    watchers = Watchers(lambda _: [run])
+    return partial(watchers.watch, "thread"), partial(watchers.unwatch, "thread")
+
+
+def _of_a_log() -> tuple[Callable[[], Listener], Callable[[Listener], None]]:
+    log = ThreadLog()
+    return log.listen, log.unlisten
+
+
+@pytest.mark.parametrize("of", [_of_a_run, _of_a_thread, _of_a_log])
+def test_each_of_many_listeners_leaves_at_once(
+    of: Callable[[], tuple[Callable[[], Listener], Callable[[Listener], None]]],
+) -> None:
+    listen, leave = of()
+    listeners = [listen() for _ in range(20_000)]
+    began = time.process_time()
+    for listener in reversed(listeners):
+        leave(listener)
+    assert time.process_time() - began < 2, "searched for among all others, it takes far more"
 
 
 def test_what_is_kept_can_be_read_from_any_number_on() -> None:
