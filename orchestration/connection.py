@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
+import structlog
 from starlette.responses import Response
 from starlette.types import Scope
 from uvicorn._types import ASGI3Application, ASGISendEvent
@@ -19,17 +20,42 @@ from orchestration.api.door import TurnAway
 from orchestration.api.problems import Problem, respond
 
 PATIENCE = 30.0  # seconds
+_FILES = 256  # that are left for what is no connection
 _HEAD_BYTES = 64 * 1024
 _NO_LINGER = struct.pack("ii", 1, 0)
+_AGAIN = {"retry-after": "5"}  # seconds
+
+_log = structlog.get_logger("masterloop")
+
+
+class Places:
+    """How many connections there may be at once, of as many files as the process may have open.
+
+    Some are left for the others: a graph that can open none fails, and with it what it has done.
+    """
+
+    def __init__(self, files: int) -> None:
+        # No limit at all is given as a negative number on some systems.
+        self._most = sys.maxsize if files < 0 else files - min(_FILES, files // 2)
+        self._full = False
+
+    def exceeded(self, connections: int) -> bool:
+        """Return whether there are too many; said in the log when it begins."""
+        full = connections > self._most
+        if full and not self._full:
+            _log.warning("no room for another connection", connections=self._most)
+        self._full = full
+        return full
 
 
 class Connection(HttpToolsProtocol):
     """uvicorn's, but a client can neither make it keep nor make it wait without end.
 
     ``patience`` is how many seconds a client may take for the head of a request, for the next part
-    of a body, and to take any more of an answer. Whom ``turn_away`` has an answer for gets that at
-    once, without a task, and the application never hears of it. Of other protocols it speaks only
-    WebSockets: a request for any other is read as if it had not asked (RFC 9110, 7.8).
+    of a body, and to take any more of an answer. Who comes when ``places`` are exceeded is refused.
+    Whom ``turn_away`` has an answer for gets that at once, without a task, and the application
+    never hears of it. Of other protocols it speaks only WebSockets: a request for any other is
+    read as if it had not asked (RFC 9110, 7.8).
     """
 
     _head = 0  # bytes of the head that is being read
@@ -42,14 +68,24 @@ class Connection(HttpToolsProtocol):
     _left = 0  # bytes of an answer that were not taken when that was set
 
     def __init__(
-        self, *, patience: float = PATIENCE, turn_away: TurnAway | None = None, **given: Any
+        self,
+        *,
+        patience: float = PATIENCE,
+        turn_away: TurnAway | None = None,
+        places: Places | None = None,
+        **given: Any,
     ) -> None:
         super().__init__(**given)
+        self._places = places
         self._patience = patience
         self._turn_away = turn_away
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # uvicorn's
         super().connection_made(transport)
+        if self._places is not None and self._places.exceeded(len(self.connections)):
+            detail = "there are as many connections as there may be; try again"
+            _leave(transport, Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=_AGAIN))
+            return
         self._late = self.loop.call_later(self._patience, self._give_up)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,7 +203,7 @@ class Connection(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        _leave(self.transport, status, detail)
+        _leave(self.transport, Problem(status, detail))
 
     def _count(self, size: int) -> None:
         self._head += size
@@ -238,7 +274,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         if wrong is not None and not self.handshake_initiated:
             self.handshake_complete = self.close_sent = True
             detail = f"this begins no WebSocket: {wrong.__cause__ or wrong}"
-            _leave(self.transport, HTTPStatus.BAD_REQUEST, detail)
+            _leave(self.transport, Problem(HTTPStatus.BAD_REQUEST, detail))
 
     async def send(self, message: ASGISendEvent) -> None:
         await super().send(message)
@@ -246,9 +282,9 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-def _leave(transport: asyncio.Transport, status: HTTPStatus, detail: str) -> None:
+def _leave(transport: asyncio.Transport, refused: Problem) -> None:
     """Refuse what is no request, and close the connection."""
-    answer = respond(Problem(status, detail), "")
+    answer = respond(refused, "")
     fields = [*answer.raw_headers, (b"connection", b"close")]
     transport.write(_written(answer, fields))
     transport.close()

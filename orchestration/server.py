@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import socket
 import threading
@@ -24,7 +25,7 @@ from operations.logs import configure_logs
 from operations.settings import Settings
 from operations.shutdown import Shutdown, Step, Tier
 from orchestration.api.door import TurnAway
-from orchestration.connection import PATIENCE, Connection, WebSocketConnection
+from orchestration.connection import PATIENCE, Connection, Places, WebSocketConnection
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.graphs.node_tasks import whereabouts
 from orchestration.loop.master import MasterLoop
@@ -154,7 +155,8 @@ async def _serve(
     with contextlib.closing(listen(host, port)) as listener:
         async with _opened(manifest, settings, start.take_up) as service:
             patience = settings.send_timeout
-            server = Server(uvicorn_config(service.app, patience, service.turn_away))
+            places = Places(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+            server = Server(uvicorn_config(service.app, patience, service.turn_away, places))
             stop = _Stop(server, service.loop, service.shutdown)
             tune_the_collector(settings.max_concurrent_runs)
             with _signals_to(stop.hear):  # before anybody is told that it serves
@@ -238,17 +240,21 @@ class _Stop:
 
 
 def uvicorn_config(
-    app: ASGIApp, patience: float = PATIENCE, turn_away: TurnAway | None = None
+    app: ASGIApp,
+    patience: float = PATIENCE,
+    turn_away: TurnAway | None = None,
+    places: Places | None = None,
 ) -> uvicorn.Config:
     """Return how ``app`` is served: our parser, our signals and logs, no lifespan of uvicorn's.
 
     ``patience`` is how many seconds a client may make us wait; ``turn_away`` answers those who are
-    not let in.
+    not let in; without ``places`` there is one for everybody.
     """
     return uvicorn.Config(
         app,
         http=cast(
-            "type[asyncio.Protocol]", partial(Connection, patience=patience, turn_away=turn_away)
+            "type[asyncio.Protocol]",
+            partial(Connection, patience=patience, turn_away=turn_away, places=places),
         ),
         ws=WebSocketConnection,
         ws_max_size=_MESSAGE_BYTES,

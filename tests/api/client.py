@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 
 from operations.settings import Settings
 from orchestration.api.door import TurnAway
-from orchestration.connection import PATIENCE
+from orchestration.connection import PATIENCE, Places
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.server import Server, listen, several, uvicorn_config
 from orchestration.service import Service, open_service
@@ -65,11 +65,14 @@ async def open_client(
 
 @asynccontextmanager
 async def serving(
-    app: ASGIApp, patience: float = PATIENCE, turn_away: TurnAway | None = None
+    app: ASGIApp,
+    patience: float = PATIENCE,
+    turn_away: TurnAway | None = None,
+    places: Places | None = None,
 ) -> AsyncGenerator[tuple[str, int]]:
     """Serve an application on a free port of the loopback interface, as the command does."""
     with closing(listen("127.0.0.1", 0)) as listener:
-        server = Server(uvicorn_config(app, patience, turn_away))
+        server = Server(uvicorn_config(app, patience, turn_away, places))
         task = asyncio.create_task(server.serve(sockets=several(listener)))
         try:
             yield listener.getsockname()[:2]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from starlette.types import Receive, Scope, Send
 
+from orchestration.connection import Places
 from tests.api import plays
 from tests.api.client import open_play, serving
 
@@ -240,6 +241,34 @@ async def test_who_sends_half_a_request_and_no_more_is_told_so_and_left(
 async def test_who_connects_and_says_nothing_is_left(tmp_path: Path) -> None:
     async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
         assert await answer(address, [], close=False) == b""
+
+
+async def test_whom_there_is_no_place_for_is_refused_until_another_has_gone(tmp_path: Path) -> None:
+    alone = GET + b"Connection: close\r\n\r\n"
+    async with (
+        open_play(tmp_path, "echo") as service,
+        serving(service.app, places=Places(files=4)) as address,
+    ):
+        there = [await asyncio.open_connection(*address) for _ in range(2)]
+        head, _, body = (await answer(address, [], close=False)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"retry-after: 5" in head.split(b"\r\n")
+        assert json.loads(body)["detail"].startswith("there are as many connections as")
+        reader, writer = there[0]
+        writer.write(alone)
+        assert (await reader.read()).endswith(b'{"ok":true}')
+        assert (await answer(address, [alone])).endswith(b'{"ok":true}')
+        for _, writer in there:
+            writer.close()
+
+
+@pytest.mark.parametrize(
+    ("files", "most"), [(100, 50), (1_024, 768), (20_000, 19_744), (-1, 1_000_000)]
+)
+def test_files_are_left_for_what_is_no_connection(files: int, most: int) -> None:
+    places = Places(files)
+    assert not places.exceeded(most)
+    assert places.exceeded(most + 1) is (files > 0)
 
 
 async def test_a_slow_body_is_waited_for_while_it_comes(tmp_path: Path) -> None:
