@@ -38,6 +38,7 @@ from orchestration.api.door import Door
 from orchestration.api.endpoint import Call, Endpoint
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document, secured
+from orchestration.api.pages import AllowedPages
 from orchestration.api.paths import Paths
 from orchestration.api.prefix import Below
 from orchestration.api.problems import PROBLEMS, not_found, respond
@@ -118,6 +119,11 @@ def build_app(
     # needed: it would wrap every request twice more.
     faces = {path: Counted(app, path, backend.emit) for path, app in (beside or {}).items()}
     nowhere = Counted(_not_found, NOWHERE, backend.emit)
+    if backend.manifest.http.cors is not None:
+        cors = CORSMiddleware(nowhere, **_cors(backend))
+        resources = {
+            path: AllowedPages(app, cors, path, backend.emit) for path, app in resources.items()
+        }
     paths = Paths({**resources, **faces}, otherwise=nowhere)
     ours = Sockets(backend, paths)
     app: ASGIApp = ours if custom is None else BesideOurs(custom, ours, backend.emit)

@@ -1,5 +1,6 @@
 """What the service says of itself, and how it answers what it does not know."""
 
+import json
 import re
 from pathlib import Path
 from urllib.parse import quote
@@ -106,6 +107,32 @@ async def test_pages_of_other_origins_may_call_unless_the_manifest_says_otherwis
     assert [answer.headers.get(name) for answer in (everybody, stranger, mine)] == [
         "*", None, "https://mine.example",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("origin", "site", "status"),
+    [
+        ("https://evil.example", "cross-site", 403),
+        ("https://evil.mine.example", "same-site", 403),
+        ("null", "cross-site", 403),
+        ("https://mine.example", "cross-site", 200),
+        ("https://service.example", "same-origin", 200),
+        (None, "none", 200),
+        ("https://no-browser.example", None, 200),
+    ],
+)
+async def test_a_page_that_may_not_call_begins_no_run_either(
+    tmp_path: Path, origin: str | None, site: str | None, status: int
+) -> None:
+    """Of a body without a type, a browser asks nobody whether it may be sent."""
+    manifest = {"http": {"cors": {"allow_origins": ["https://mine.example"]}}}
+    named = {"origin": origin, "sec-fetch-site": site}
+    headers = {name: value for name, value in named.items() if value is not None}
+    async with open_client(tmp_path, "echo", manifest=manifest) as client:
+        run = {"assistant_id": "echo", "input": {"text": 1}}
+        begun = await client.post("/runs", headers=headers, content=json.dumps(run))
+        looked = await client.get("/info", headers=headers)
+    assert (begun.status_code, looked.status_code) == (status, 200)
 
 
 async def test_a_graph_that_cannot_be_made_is_told_without_its_traceback(tmp_path: Path) -> None:

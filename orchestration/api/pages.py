@@ -1,0 +1,41 @@
+"""Pages of other origins: what a browser sends for them without asking first."""
+
+from http import HTTPStatus
+
+from starlette.middleware.cors import CORSMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from orchestration.api.counted import Counted
+from orchestration.api.events import Emit
+from orchestration.api.problems import Problem, respond
+
+_LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
+_ELSEWHERE = frozenset({b"cross-site", b"same-site"})
+
+
+class AllowedPages:
+    """An ASGI application that is another one, but for pages of origins that ``http.cors`` lacks.
+
+    They cannot read its answers. But a browser asks first neither about a body without a type nor
+    about none, and sends cookies along: a run would begin all the same. It is the browser that says
+    of a page whether it is from elsewhere; that holds behind a proxy under another name, too.
+    """
+
+    def __init__(self, app: ASGIApp, cors: CORSMiddleware, route: str, emit: Emit) -> None:
+        self._app = app
+        self._cors = cors
+        self._route = route
+        self._emit = emit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it."""
+        app = self._app
+        if scope["method"] not in _LOOKING and not self._allows(dict(scope["headers"])):
+            refused = Problem(HTTPStatus.FORBIDDEN, "a page of another origin cannot do that")
+            app = Counted(respond(refused, scope["path"]), self._route, self._emit)
+        await app(scope, receive, send)
+
+    def _allows(self, headers: dict[bytes, bytes]) -> bool:
+        if headers.get(b"sec-fetch-site") not in _ELSEWHERE:
+            return True
+        return self._cors.is_allowed_origin(headers.get(b"origin", b"").decode("latin-1"))
