@@ -7,17 +7,20 @@ import orjson
 from starlette.responses import Response
 
 from orchestration.api.access import Access
+from orchestration.api.backend import Backend
 from orchestration.api.delays import status_now
 from orchestration.api.endpoint import EVENTS, Call, Endpoints
 from orchestration.api.following import last_event_id
 from orchestration.api.protocol import WORDING, EventsBody
 from orchestration.api.sse import EventStream
 from orchestration.loop.errors import ThreadNotFound
+from orchestration.loop.run import Failure
 from orchestration.loop.streams import StreamEvent
 from orchestration.loop.threadlog import ThreadEvent, ThreadLog
 
 endpoint = Endpoints()
 _WATCH = frozenset({"lifecycle", "input"})
+_ENDED = {"idle": "completed", "error": "failed"}
 
 
 @endpoint(
@@ -44,13 +47,8 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     listener = log.listen(since, unseen=watch)
     logs.settle(thread_id)
     backend.streams.replayed += listener.waiting
-    if (
-        log.empty
-        and since is None
-        and row is not None
-        and status_now(backend, row) == "interrupted"
-    ):
-        log.remind(listener, _questions(row))
+    if row is not None and log.lacks(since):
+        log.remind(listener, _reminders(backend, row, back=since is not None))
 
     def leave(_: bool) -> None:  # noqa: FBT001 - a callback with one fact
         log.unlisten(listener)
@@ -69,8 +67,28 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     )
 
 
+def _reminders(
+    backend: Backend, row: sqlite3.Row, *, back: bool
+) -> Iterator[tuple[str, str, bytes]]:
+    """Return what a thread shows whose log does not go back to how it came to that.
+
+    How its last run ended is for those who come ``back``: who is new waits for the next.
+    """
+    thread_id, status = row["thread_id"], status_now(backend, row)
+    if status == "interrupted":
+        yield from _questions(row)
+    elif back and status in _ENDED and not backend.loop.on_thread(thread_id):
+        metadata = orjson.loads(row["metadata"])
+        if "assistant_id" in metadata:  # something ran here
+            told = {"event": _ENDED[status], "graph_name": metadata.get("graph_id")}
+            if row["error"] is not None:
+                failure = Failure(**orjson.loads(row["error"]))
+                told["error"] = failure.message or failure.error
+            yield "lifecycle", "lifecycle", orjson.dumps(told)
+
+
 def _questions(row: sqlite3.Row) -> Iterator[tuple[str, str, bytes]]:
-    """Return what a thread waits for, whose log does not go back to where that was asked."""
+    """Return what a thread waits for."""
     for asked in orjson.loads(row["interrupts"]).values():
         for each in asked:
             value = each["value"]

@@ -63,6 +63,7 @@ class ThreadLog:
     _runs: list[Run] = field(default_factory=list)
     _origin: int = 0
     _began: int = 0
+    _given_up: int = 0
     _closed: bool = False
 
     @property
@@ -79,6 +80,10 @@ class ThreadLog:
     def empty(self) -> bool:
         """Whether there is nothing to be read."""
         return not self._events
+
+    def lacks(self, after: int | None) -> bool:
+        """Whether what happened past ``after``, or of late, was given up and nothing came since."""
+        return self.empty and (after is None or after < self._given_up)
 
     @property
     def unanswered(self) -> set[str]:
@@ -220,6 +225,7 @@ class ThreadLog:
         """Keep none of the events; who reads has been given them."""
         self._events.clear()
         self.size = 0
+        self._given_up = self.number
 
     def close(self) -> None:
         """Let all readers take what is left and then see the end, as does who comes later."""
@@ -278,7 +284,7 @@ class ThreadLogs:
         log = self._logs.get(thread_id)
         if log is None:
             begin = 0 if new_thread else time.time_ns() // 1_000_000
-            log = self._logs[thread_id] = ThreadLog(begin, _origin=begin)
+            log = self._logs[thread_id] = ThreadLog(begin, _origin=begin, _given_up=begin)
             if self._closed:
                 log.close()
         self._wake(thread_id, log)
