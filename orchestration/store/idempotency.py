@@ -22,10 +22,12 @@ Document = Callable[[Any], tuple[bytes, str | None]]
 _INSERT = """
 INSERT INTO idempotency_keys (principal, key, fingerprint, expires_at, answer, run_id)
 VALUES (?, ?, ?, ?, ?, ?)
-ON CONFLICT (principal, key) DO UPDATE SET fingerprint = excluded.fingerprint,
-    expires_at = excluded.expires_at, answer = excluded.answer, run_id = excluded.run_id,
-    output = NULL
-WHERE expires_at <= ?
+ON CONFLICT (principal, key) DO NOTHING
+"""
+# As no request can name it: the sweeper is to find what was kept for it.
+_SET_ASIDE = """
+UPDATE idempotency_keys SET key = key || char(10) || expires_at
+WHERE principal = ? AND key = ? AND expires_at <= ?
 """
 _FIND = "SELECT * FROM idempotency_keys WHERE principal = ? AND key = ? AND expires_at > ?"
 KEEP_OUTPUT = "UPDATE idempotency_keys SET output = ? WHERE run_id = ?"
@@ -69,10 +71,12 @@ class Receipt:
             iso(self.at + KEPT),
             answer.decode(),
             run_id,
-            iso(self.at),
         )
         if connection.execute(_INSERT, parameters).rowcount == 0:
-            raise AskedTwice
+            old = (self.principal, self.key, iso(self.at))
+            if connection.execute(_SET_ASIDE, old).rowcount == 0:
+                raise AskedTwice
+            connection.execute(_INSERT, parameters)
 
 
 def with_receipt(

@@ -112,6 +112,25 @@ async def test_a_key_can_be_taken_again_before_it_is_swept(tmp_path: Path) -> No
     assert (found["fingerprint"], found["run_id"]) == (b"other", "again")
 
 
+async def test_a_key_that_is_taken_again_leaves_nothing_of_the_run_before(tmp_path: Path) -> None:
+    clock = Clock()
+    async with open_shelf(tmp_path) as shelf:
+        keys, events = KeyStore(shelf.database, clock), EventStore(shelf.database)
+        for run_id in ("first", "second", "third"):
+            receipt = keys.receipt("me", "a", b"print", kept)
+            run = new_run(run_id, receipt=receipt, repeatable=True, ephemeral=True, resumable=True)
+            assert await shelf.runs.accept(run)
+            events.append(run.run_id, StreamEvent(1, "values", b"{}"))
+            await shelf.runs.finish(await shelf.claim(run), Outcome(RunStatus.SUCCESS), None)
+            clock.at += timedelta(hours=25)
+        clock.at -= timedelta(hours=25)
+        assert await keys.sweep() == 2
+        assert [len(await events.after(run_id, 0)) for run_id in ("first", "third")] == [0, 1]
+        found = keys.find("me", "a")
+    assert found is not None
+    assert (found["run_id"], found["output"]) == ("third", "null")
+
+
 async def test_many_old_keys_are_forgotten_a_few_at_a_time(tmp_path: Path) -> None:
     clock = Clock()
     async with open_shelf(tmp_path) as shelf:
