@@ -69,10 +69,14 @@ FROM checkpoints AS child JOIN checkpoints AS parent
     AND parent.checkpoint_id = child.parent_checkpoint_id
 WHERE child.thread_id = ? AND child.checkpoint_ns = ? AND child.checkpoint_id = ?
 """
-_DELETE_BUT = tuple(
+_HAVING_ANY = " UNION ".join(
+    f"SELECT checkpoint_id FROM {table} WHERE thread_id = ?1 AND checkpoint_ns = ?2"  # noqa: S608 - constants
+    for table in ("checkpoints", *_AT_CHECKPOINTS)
+)
+_DELETE_SOME = tuple(
     f"""
-    DELETE FROM {table} WHERE thread_id = ? AND checkpoint_ns = ?
-    AND checkpoint_id NOT IN (SELECT value FROM json_each(?))
+    DELETE FROM {table} WHERE (thread_id, checkpoint_ns, checkpoint_id) IN (
+        SELECT ?, value ->> 0, value ->> 1 FROM json_each(?))
     """  # noqa: S608 - constants
     for table in (*_AT_CHECKPOINTS, "checkpoints")
 )
@@ -125,22 +129,32 @@ def copy_thread_checkpoints(connection: sqlite3.Connection, source: str, target:
     connection.execute(_COPY_WRITES, (target, source))
 
 
-def prune_thread_checkpoints(
+def superfluous_checkpoints(
     connection: sqlite3.Connection, thread_id: str, serde: SerializerProtocol
-) -> None:
-    """Keep the latest checkpoint of each namespace, and the ancestors that its values stand on.
+) -> list[tuple[str, str]]:
+    """Return all namespaces and ids but those of the latest, and of the ancestors it stands on.
 
     Those are needed by a `DeltaChannel`: back to where each of its kind is stored in full.
     """
+    found: list[tuple[str, str]] = []
     for checkpoint_ns, latest, metadata in connection.execute(_LATEST, (thread_id,)).fetchall():
-        kept = [latest]
+        kept = {latest}
         deltas = set(orjson.loads(metadata or "{}").get("counters_since_delta_snapshot", ()))
         ancestors = _ancestors(connection, (thread_id, checkpoint_ns, latest), serde)
         while deltas and (ancestor := next(ancestors, None)):
-            kept.append(ancestor[0])
+            kept.add(ancestor[0])
             deltas -= ancestor[1]["channel_values"].keys()
-        for sql in _DELETE_BUT:
-            connection.execute(sql, (thread_id, checkpoint_ns, orjson.dumps(kept).decode()))
+        having_any = connection.execute(_HAVING_ANY, (thread_id, checkpoint_ns))
+        found += [(checkpoint_ns, row[0]) for row in having_any if row[0] not in kept]
+    return found
+
+
+def delete_checkpoints(
+    connection: sqlite3.Connection, thread_id: str, places: Sequence[tuple[str, str]]
+) -> None:
+    """Delete the checkpoints with these namespaces and ids, and what is kept beside them."""
+    for sql in _DELETE_SOME:
+        connection.execute(sql, (thread_id, orjson.dumps(places).decode()))
 
 
 def threads_of_runs(connection: sqlite3.Connection, run_ids: Sequence[str]) -> list[sqlite3.Row]:

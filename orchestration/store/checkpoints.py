@@ -15,14 +15,16 @@ from operations.writer import Operation
 from orchestration.store.checkpoint_rows import (
     WRITES,
     copy_thread_checkpoints,
+    delete_checkpoints,
     delete_run_checkpoints,
     delete_thread_checkpoints,
     delta_history,
-    prune_thread_checkpoints,
+    superfluous_checkpoints,
     threads_of_runs,
 )
 from orchestration.store.checkpoint_saver import RowSaver, strict_serializer
 from orchestration.store.checkpoint_search import Found, Row, Search
+from orchestration.store.gone_threads import PART
 from orchestration.store.resumptions import Resumption, keep_writes
 from orchestration.store.unwritten_threads import UnwrittenThreads
 
@@ -186,6 +188,7 @@ class CheckpointSaver(RowSaver):
         serde = strict_serializer(allowed_types)
         super().__init__(self.rows, serde=serde, on_subgraph=on_subgraph)
         self._database = database
+        self._pruning = asyncio.Lock()
 
     def fence(self, run_id: str) -> Callable[[], None]:
         """Refuse what a run puts from now on; return what lifts the fence."""
@@ -221,7 +224,7 @@ class CheckpointSaver(RowSaver):
         """Delete checkpoints: all of them (``delete``), or all that the latest does not need.
 
         ``keep_latest`` keeps the latest of each namespace, and what its `DeltaChannel` values
-        stand on.
+        stand on. The others go in small parts, the oldest first.
 
         Raises:
             ValueError: there is no such strategy.
@@ -233,8 +236,19 @@ class CheckpointSaver(RowSaver):
             if strategy == "delete":
                 await self.adelete_thread(thread_id)
             else:
-                prune = partial(prune_thread_checkpoints, thread_id=thread_id, serde=self.serde)
-                await self._database.write(prune)
+                await self._keep_latest(thread_id)
+
+    async def _keep_latest(self, thread_id: str) -> None:
+        async with self._pruning:  # parts that wait together would make one long transaction
+            await self._database.settled()
+            left = await self._database.read(
+                partial(superfluous_checkpoints, thread_id=thread_id, serde=self.serde)
+            )
+            for start in range(0, len(left), PART):
+                part = partial(
+                    delete_checkpoints, thread_id=thread_id, places=left[start : start + PART]
+                )
+                await self._database.write(part, synced=start + PART >= len(left))
 
     async def aget_delta_channel_history(
         self, *, config: RunnableConfig, channels: Sequence[str]

@@ -85,6 +85,24 @@ async def test_no_write_waits_for_more_than_a_part_of_the_threads_that_are_delet
     assert max(before - after for before, after in pairwise(left)) <= PART
 
 
+async def test_no_write_waits_for_more_than_a_part_of_the_threads_that_are_pruned(
+    tmp_path: Path,
+) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        threads = [f"thread {number}" for number in range(4)]
+        for thread_id in threads:
+            await shelf.checkpoints_at(thread_id, 3 * PART)
+        pruning = asyncio.gather(*(shelf.saver.aprune([thread_id]) for thread_id in threads))
+        left = [12 * PART]
+        while not pruning.done():
+            left.append(await shelf.database.write(_count_checkpoints))
+        await pruning
+        left.append(await shelf.database.write(_count_checkpoints))
+        oldest = shelf.database.get("SELECT min(checkpoint_id) FROM checkpoints")
+    assert (left[-1], oldest and oldest[0]) == (4, f"{3 * PART - 1:08}")
+    assert max(before - after for before, after in pairwise(left)) <= PART
+
+
 def _count_checkpoints(connection: sqlite3.Connection) -> int:
     return int(connection.execute("SELECT count(*) FROM checkpoints").fetchone()[0])
 
