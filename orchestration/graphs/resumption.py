@@ -10,6 +10,7 @@ from langgraph.types import Command, Send, StateSnapshot
 from orchestration.graphs.arguments import Call, Graph, thread_config
 from orchestration.graphs.breakpoints import has_breakpoints, subgraphs
 from orchestration.graphs.snapshots import read_state
+from orchestration.graphs.trial import try_writes
 from orchestration.loop.run import Run
 
 if TYPE_CHECKING:
@@ -171,6 +172,7 @@ async def _find_place_of_command(
     answered = marks.get(run.run_id)
     stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]
     if answered is None:
+        await _try_command(graph, call, snapshot)
         call.input, answered = _addressed(command, pending, call)
         await saver.aput_writes(snapshot.config, [(_ANSWERED, answered)], run.run_id)
     else:
@@ -188,6 +190,19 @@ async def _find_place_of_command(
         # A bare answer that was given before: whatever is asked after this would be given it.
         await saver.aput_writes(snapshot.config, [(_RESUME, None)], _NO_TASK)
     return None
+
+
+async def _try_command(graph: Graph, call: Call, snapshot: StateSnapshot) -> None:
+    """Refuse an update that cannot be applied where the command begins, before it is stored."""
+    command = cast("Command[Any]", call.input)
+    if not command.update or call.configurable.get("checkpoint_ns"):
+        return
+    head = snapshot.config.get("configurable", {})
+    place = {"thread_id": head["thread_id"], "checkpoint_ns": ""}
+    place["checkpoint_id"] = call.configurable.get("checkpoint_id", head["checkpoint_id"])
+    writes = [(_NO_TASK, *write) for write in _writes(command)]
+    saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
+    await try_writes(graph, saver, {"configurable": place}, writes)
 
 
 async def _asked_within(root: Graph, graph: Graph, snapshot: StateSnapshot) -> list[str]:
