@@ -138,17 +138,18 @@ class Database:
         """
         return self._fetch(sql, parameters, limit)
 
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, query: Callable[[sqlite3.Connection], T], *, wide: bool = False) -> T:
         """Return what a longer read returns.
 
-        It runs on one of four threads, each with a connection of its own, which cannot write.
+        It runs on one of four threads, each with a connection of its own, which cannot write. Those
+        that are ``wide``, as they may look through very much, have three of them at most.
 
         Raises:
             DatabaseClosed: the database is closing.
             DatabaseError: SQLite could not read, or the closing interrupted it.
             Exception: whatever else the query raised.
         """
-        return await self._readers.read(query)
+        return await self._readers.read(query, wide=wide)
 
     async def refusal(self) -> DatabaseError | None:
         """Return why nothing can be written at the moment; None if it can.

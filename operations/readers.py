@@ -36,7 +36,10 @@ def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
 
 
 class Readers:
-    """A few threads that read, each on a connection of its own. Made and used on the event loop."""
+    """A few threads that read, each on a connection of its own. Made and used on the event loop.
+
+    One of them is never with a read that is ``wide``: that may take seconds.
+    """
 
     def __init__(self, path: Path, *, size: int, timeout: float) -> None:
         self._path = path
@@ -46,22 +49,29 @@ class Readers:
             self._idle.put(connection)
         self._threads = ThreadPoolExecutor(size, thread_name_prefix="database-reader")
         self._reading: set[Future[Any]] = set()
+        self._room = asyncio.Semaphore(size - 1)  # for wide reads
         self._closed = False
         self.durations = Durations()  # of reads that have begun
         self.busy = 0  # reads that found the file locked by another process
 
-    async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    async def read(self, query: Callable[[sqlite3.Connection], T], *, wide: bool = False) -> T:
         """Return what ``query`` returns, or raise what it raises, on one of the threads.
 
         Raises:
             DatabaseClosed: the readers are closed, or were before the query was done.
             DatabaseError: SQLite could not read.
         """
-        if self._closed:
-            raise DatabaseClosed(f"{self._path} is closed")
-        reading = self._threads.submit(self._use_one, query)
-        self._reading.add(reading)
-        reading.add_done_callback(self._reading.discard)
+        if wide:
+            await self._room.acquire()
+        try:
+            reading = self._begin(query)
+        except BaseException:
+            if wide:
+                self._room.release()
+            raise
+        if wide:  # who waits may go before it is done
+            loop = asyncio.get_running_loop()
+            reading.add_done_callback(lambda _: loop.call_soon_threadsafe(self._room.release))
         try:
             return await asyncio.wrap_future(reading)
         except sqlite3.Error as error:
@@ -70,6 +80,14 @@ class Readers:
             ours = in_our_words(error, self._path)
             self.busy += isinstance(ours, DatabaseBusy)
             raise ours from error
+
+    def _begin(self, query: Callable[[sqlite3.Connection], T]) -> "Future[T]":
+        if self._closed:
+            raise DatabaseClosed(f"{self._path} is closed")
+        reading = self._threads.submit(self._use_one, query)
+        self._reading.add(reading)
+        reading.add_done_callback(self._reading.discard)
+        return reading
 
     def close(self) -> None:
         """Interrupt what is being read, and close the connections."""

@@ -173,7 +173,9 @@ class AssistantStore:
         """
         where, parameters = query.where()
         sql = f"SELECT count(*) FROM assistants WHERE {where}"  # noqa: S608 - made of constants
-        rows = await self._database.read(lambda connection: fetch(connection, sql, parameters))
+        rows = await self._database.read(
+            lambda connection: fetch(connection, sql, parameters), wide=True
+        )
         return int(rows[0][0])
 
     async def versions(
@@ -193,7 +195,9 @@ class AssistantStore:
         return await self._read(sql, parameters)
 
     async def _read(self, sql: str, parameters: list[Any]) -> list[Assistant]:
-        rows = await self._database.read(lambda connection: fetch(connection, sql, parameters))
+        rows = await self._database.read(
+            lambda connection: fetch(connection, sql, parameters), wide=True
+        )
         return [_assistant(row) for row in rows]
 
     async def _change(self, assistant_id: str, operation: Operation[bool]) -> bool:

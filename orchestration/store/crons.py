@@ -131,7 +131,9 @@ class CronStore:
         order = f"{query.sort_by} {'DESC' if query.descending else 'ASC'}, cron_id"
         sql = f"SELECT * FROM crons WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - made of constants
         parameters += [query.limit, query.offset]
-        rows = await self._database.read(lambda connection: fetch(connection, sql, parameters))
+        rows = await self._database.read(
+            lambda connection: fetch(connection, sql, parameters), wide=True
+        )
         return [_cron(row) for row in rows]
 
     async def count(self, query: CronQuery) -> int:
@@ -142,7 +144,9 @@ class CronStore:
         """
         where, parameters = query.where()
         sql = f"SELECT count(*) FROM crons WHERE {where}"  # noqa: S608 - made of constants
-        rows = await self._database.read(lambda connection: fetch(connection, sql, parameters))
+        rows = await self._database.read(
+            lambda connection: fetch(connection, sql, parameters), wide=True
+        )
         return int(rows[0][0])
 
     async def due(self, at: datetime, *, without: Collection[str], limit: int) -> list[Cron]:

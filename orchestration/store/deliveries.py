@@ -180,7 +180,9 @@ class DeliveryStore:
             "offset": offset,
         }
         sql = page_sql(one_run=run_id is not None, visible=bool(visible))
-        return await self._database.read(lambda connection: fetch(connection, sql, parameters))
+        return await self._database.read(
+            lambda connection: fetch(connection, sql, parameters), wide=True
+        )
 
 
 def page_sql(*, one_run: bool, visible: bool) -> str:

@@ -114,16 +114,16 @@ class ItemStore(LoopBoundStore):
             vector = await self._index.of_query(op.query)
             async with self._ranking:
                 ranking = partial(_nearest, search, op, self._index, vector)
-                found, items = await self._database.read(ranking)
+                found, items = await self._database.read(ranking, wide=True)
         else:
-            found, items = await self._database.read(partial(_page, search, op))
+            found, items = await self._database.read(partial(_page, search, op), wide=True)
         if op.refresh_ttl:
             self._refresh(found)
         return items
 
     async def _list_namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
         async with self._listing:
-            return await self._database.read(partial(list_namespaces, op, self._clock()))
+            return await self._database.read(partial(list_namespaces, op, self._clock()), wide=True)
 
     async def _put(self, puts: Mapping[tuple[str, str], PutOp]) -> None:
         kept = {name: op for name, op in puts.items() if op.value is not None}

@@ -56,7 +56,9 @@ class MessageLog:
         """
         values = _values(mailbox, visible, after=after, limit=min(limit, PAGE), status=status)
         sql = page_sql(status=status is not None, visible=bool(visible))
-        return await self._database.read(lambda connection: fetch(connection, sql, values))
+        return await self._database.read(
+            lambda connection: fetch(connection, sql, values), wide=True
+        )
 
     async def counts(self, visible: Visible = None) -> Mapping[tuple[str, str], sqlite3.Row]:
         """Return how many messages there are, by mailbox and status, counted now.
@@ -66,7 +68,9 @@ class MessageLog:
         """
         conditions = "json_contains(metadata, :visible)" if visible else "TRUE"
         sql, values = _COUNTS.format(conditions=conditions), _values("", visible)
-        rows = await self._database.read(lambda connection: fetch(connection, sql, values))
+        rows = await self._database.read(
+            lambda connection: fetch(connection, sql, values), wide=True
+        )
         return {(row["mailbox"], row["status"]): row for row in rows}
 
     @property
@@ -101,7 +105,9 @@ class MessageLog:
             conditions += " AND number IN (SELECT value FROM json_each(:offsets))"
         sql = _OVER.format(conditions=conditions)
         # Looked for by a reader, and put back in parts: everybody's writes wait for each other.
-        rows = await self._database.read(lambda connection: fetch(connection, sql, values))
+        rows = await self._database.read(
+            lambda connection: fetch(connection, sql, values), wide=True
+        )
         found = [row["number"] for row in rows]
         for start in range(0, len(found), PART):
             part = orjson.dumps(found[start : start + PART]).decode()

@@ -241,7 +241,7 @@ class RunStore:
         self, limit: int, offset: int, visible: Visible = None
     ) -> list[sqlite3.Row]:
         """Return the runs that were given up, newest first."""
-        return await self._database.read(dead_letters(limit, offset, visible))
+        return await self._database.read(dead_letters(limit, offset, visible), wide=True)
 
     async def of_all(
         self,
@@ -256,7 +256,7 @@ class RunStore:
         Raises:
             SearchTooWide: it took too long to look through so many.
         """
-        return await self._database.read(of_all(run_id, status, limit, offset, visible))
+        return await self._database.read(of_all(run_id, status, limit, offset, visible), wide=True)
 
     async def delete(self, thread_id: str, run_id: str) -> bool:
         """Delete a run that has ended, with its checkpoints; False if there is none."""

@@ -163,7 +163,7 @@ class ThreadStore:
         Raises:
             SearchTooWide: it took too long.
         """
-        return await self._database.read((await self._search(query)).page)
+        return await self._database.read((await self._search(query)).page, wide=True)
 
     async def count(self, query: ThreadQuery) -> int:
         """Return how many threads match.
@@ -171,7 +171,7 @@ class ThreadStore:
         Raises:
             SearchTooWide: it took too long.
         """
-        return await self._database.read((await self._search(query)).count)
+        return await self._database.read((await self._search(query)).count, wide=True)
 
     async def _delete_part(self, thread_id: str) -> bool:
         async with self._deleting:  # parts that wait together would make one long transaction

@@ -7,12 +7,13 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from operations.database import DatabaseClosed, DatabaseError, Migration, open_database
+from operations.database import Database, DatabaseClosed, DatabaseError, Migration, open_database
 from tests.operations.notes import NOTES, Held, bodies, bodies_in, note, refuse
 
 
@@ -252,6 +253,38 @@ async def test_longer_reads_run_side_by_side(path: Path) -> None:
         assert sorted(await asyncio.gather(*reads)) == [0, 1, 2, 3]
 
 
+async def test_wide_reads_leave_a_thread_to_the_others_even_if_nobody_waits_for_them(
+    path: Path,
+) -> None:
+    gate = threading.Event()
+    async with open_database(path, [NOTES]) as database:
+        wide = partial(database.read, lambda _: gate.wait(), wide=True)
+        left = [asyncio.ensure_future(wide()) for _ in range(6)]
+        try:
+            assert await read_twice(database) == ["read"] * 2
+            for one in left:
+                one.cancel()
+            await asyncio.wait(left)
+            more = [asyncio.ensure_future(wide()) for _ in range(6)]
+            assert await read_twice(database) == ["read"] * 2
+        finally:
+            gate.set()
+        assert await asyncio.gather(*more) == [True] * 6
+
+
+async def read_twice(database: Database) -> list[str]:
+    """Read, let everybody else begin meanwhile, and read again."""
+    return [await database.read(lambda _: "read") for _ in range(2)]
+
+
+async def test_a_wide_read_that_fails_makes_room_for_the_next(path: Path) -> None:
+    async with open_database(path, [NOTES]) as database:
+        for _ in range(4):
+            with pytest.raises(DatabaseError):
+                await database.read(lambda c: c.execute("SELECT * FROM absent"), wide=True)
+        assert await database.read(lambda _: "read", wide=True) == "read"
+
+
 async def test_a_reader_cannot_write(path: Path) -> None:
     async with open_database(path, [NOTES]) as database:
         with pytest.raises(DatabaseError, match="readonly"):
@@ -266,7 +299,8 @@ async def test_a_read_in_wrong_sql_is_a_database_error(path: Path) -> None:
             database.all("SELECT * FROM absent")
 
 
-async def test_closing_interrupts_a_read_that_would_never_end(path: Path) -> None:
+@pytest.mark.parametrize("wide", [False, True])
+async def test_closing_interrupts_a_read_that_would_never_end(path: Path, *, wide: bool) -> None:
     begun = asyncio.Event()
     loop = asyncio.get_running_loop()
 
@@ -276,8 +310,8 @@ async def test_closing_interrupts_a_read_that_would_never_end(path: Path) -> Non
         return connection.execute(sql).fetchone()
 
     async with open_database(path, [NOTES]) as database:
-        # Six for four threads: two of them never begin.
-        reads = [asyncio.ensure_future(database.read(endless)) for _ in range(6)]
+        # Six for four threads, or three: the others never begin.
+        reads = [asyncio.ensure_future(database.read(endless, wide=wide)) for _ in range(6)]
         await begun.wait()
     outcomes = await asyncio.gather(*reads, return_exceptions=True)
     assert [type(outcome) for outcome in outcomes] == [DatabaseClosed] * 6
