@@ -84,7 +84,7 @@ async def make_core(ground: Ground) -> Core:
     here = LangGraphExecutor(graphs, saver.fence, agency.client, watch)
     crew = _crew(ground, saver, agency, steps=watch is not None) if settings.workers else None
     limits = limits_of(manifest, settings)
-    executor = here if crew is None else CrewExecutor(crew, here, graphs.names, limits)
+    executor = here if crew is None else CrewExecutor(crew, here, graphs.names)
     loop = MasterLoop(runs, executor, limits, ground.telemetry.emit, Random())
     if crew is not None:
         crew.tell(lambda ready: loop.enable(able=ready))

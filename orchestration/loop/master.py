@@ -303,38 +303,40 @@ class MasterLoop:
         task.add_done_callback(self._tasks.discard)
 
     async def _attempt(self, run: Run, claimed: Awaitable[bool]) -> None:
-        left: Exception | None = None
-        outcome = None
+        left = outcome = None
         try:
             outcome = await self._outcome(run, claimed)
-        except StorageUnavailable as error:
+        except (StorageUnavailable, WorkerLost) as error:
             left = error
         finally:
-            self._scheduler.release(run, put_back=self._draining and outcome is None)
             # Both have the run: such a circle, and all that hangs on it, waits for the collector.
             run.task = run.control = None
-        if outcome is None:
-            self._leave(run, left or Draining())
-        else:
+            put_back = outcome is None and (self._draining or isinstance(left, WorkerLost))
+            self._scheduler.release(run, put_back=put_back)
+        if outcome is not None:
             self._end(run, outcome)
+        elif run.place is Place.GONE:
+            self._leave(run, left or Draining())
 
     async def _outcome(self, run: Run, claimed: Awaitable[bool]) -> Outcome | None:
         try:
             return await self._work(run, claimed)
-        except StorageUnavailable:
+        except (StorageUnavailable, WorkerLost):
             raise
         except Exception as error:  # noqa: BLE001 - whatever breaks, the run ends and frees its slot
             return await self._worker.give_up(run, error)
 
     async def _work(self, run: Run, claimed: Awaitable[bool]) -> Outcome | None:
         # A run that cannot be claimed keeps its slot: no other could be claimed in its place, and
-        # none of its thread may go before it. So does one that is to be executed once more.
+        # none of its thread may go before it. So does one that is executed again, but no suspect.
         loop = asyncio.get_running_loop()
         begun, pause = loop.time(), None
         while run.run_id in self._live:
             try:
                 return await self._worker.attempt(run, claimed)
             except WorkerLost:
+                if self.limits.suspects(run) and run.ending is None and not self._draining:
+                    raise
                 begun, pause = loop.time(), None
             except StorageUnavailable as error:
                 pause = None if error.lasting else _CLAIM_PAUSE

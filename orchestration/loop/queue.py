@@ -80,6 +80,11 @@ class RunQueue:
         if not put_back:
             self._advance(run.thread_id)
 
+    def put_first(self, run: Run) -> None:
+        """Let a run that was ``put_back`` wait once more, before the others of its thread."""
+        self._waiting += 1
+        self._push(run)
+
     def hold(self, thread_id: str) -> bool:
         """Occupy a thread without a run; False if it is occupied."""
         if thread_id in self._lines:

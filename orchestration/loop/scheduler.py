@@ -66,10 +66,14 @@ class Scheduler:
     def release(self, run: Run, *, put_back: bool = False) -> None:
         """Take back the slot and the limits of a run that was started, and its thread.
 
-        One that is ``put_back`` keeps that: nothing is to change there before it goes on.
+        One that is ``put_back`` keeps that: nothing is to change there before it goes on. It waits
+        for that by the limits that are its own now, unless nothing more is started.
         """
         self.working -= 1
         self._queue.release(run, put_back=put_back)
+        if put_back and not self._closed:
+            run.limits = self._limits.keys(run)
+            self._queue.put_first(run)
         self._dispatch()
 
     def hold(self, thread_id: str) -> bool:

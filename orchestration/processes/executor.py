@@ -1,11 +1,8 @@
 """The loop's executor port, over worker processes."""
 
-import asyncio
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
 
 from orchestration.graphs.executor import LangGraphExecutor
-from orchestration.loop.admission import Limits
 from orchestration.loop.ports import Control
 from orchestration.loop.run import Failure, Run, ThreadState
 from orchestration.processes.crew import Crew
@@ -15,14 +12,10 @@ from orchestration.processes.worker import RunFailed
 class CrewExecutor:
     """Has the runs of the graphs of ``names`` executed by worker processes, others here."""
 
-    def __init__(
-        self, crew: Crew, here: LangGraphExecutor, names: Collection[str], limits: Limits
-    ) -> None:
+    def __init__(self, crew: Crew, here: LangGraphExecutor, names: Collection[str]) -> None:
         self._crew = crew
         self._here = here
         self._names = frozenset(names)
-        self._limits = limits
-        self._suspects = asyncio.Lock()
 
     async def execute(
         self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
@@ -30,20 +23,6 @@ class CrewExecutor:
         """Execute a run; see the port."""
         if run.graph_id not in self._names:
             return await self._here.execute(run, control, begun)
-        if not self._limits.suspects(run):
-            return await self._shared(run, control, begun)
-        # One at a time, so that the next crash tells which of them is the poison. One whose code
-        # does not stop has ended for the loop, and keeps nobody waiting.
-        await self._suspects.acquire()
-        with ExitStack() as turn:
-            turn.callback(self._suspects.release)
-            if run.stopped is not None:
-                run.stopped.add_done_callback(lambda _: turn.close())
-            return await self._shared(run, control, begun)
-
-    async def _shared(
-        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
-    ) -> ThreadState:
         worker = await self._crew.choose()
         begun(run)
         return await worker.execute(run, control)

@@ -7,7 +7,7 @@ import pytest
 from orchestration.loop.admission import Limits
 from orchestration.loop.errors import WorkerLost
 from orchestration.loop.events import RunCrashed, RunEnded, StopRequested
-from orchestration.loop.run import Ending, Run, RunStatus
+from orchestration.loop.run import Ending, Place, Run, RunStatus
 from tests.loop.stage import Stage, play
 
 LIMITS = Limits(concurrent_runs=1, crash_limit=3)
@@ -107,6 +107,63 @@ def test_a_run_that_is_found_to_be_poison_is_not_told_to_end() -> None:
         assert stage.kinds(StopRequested) == []
 
     play(main, Limits(concurrent_runs=1, crash_limit=1))
+
+
+def test_suspects_wait_for_their_turn_without_a_slot() -> None:
+    async def main(stage: Stage) -> None:
+        first, second = await stage.submit("a"), await stage.submit("b", "t")
+        await stage.quiet()
+        await stage.submit("c")
+        behind = await stage.submit("d", "t")
+        await _lose(stage, "a", "b")
+        assert stage.executor.order == ["a", "b", "a", "c"]
+        assert (second.status, second.place) == (RunStatus.PENDING, Place.PARKED)
+        stage.end("a")
+        await stage.quiet()
+        assert (ending(first), second.status) == ((RunStatus.SUCCESS, None), RunStatus.RUNNING)
+        stage.end("b")
+        await stage.quiet()
+        assert ending(second) == (RunStatus.SUCCESS, None)
+        assert (stage.executor.order[4:], behind.status) == (["b", "d"], RunStatus.RUNNING)
+
+    play(main, Limits(concurrent_runs=2, crash_limit=2))
+
+
+def test_a_suspect_that_waits_for_its_turn_can_be_cancelled_and_frees_its_thread() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("a")
+        run, following = await stage.submit("b", "t"), await stage.submit("c", "t")
+        await stage.quiet()
+        await _lose(stage, "a", "b")
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await stage.quiet()
+        assert ending(run) == (RunStatus.INTERRUPTED, None)
+        assert (stage.executor.order, stage.executor.settled) == (["a", "b", "a", "c"], ["b"])
+        assert following.status is RunStatus.RUNNING
+
+    play(main, Limits(concurrent_runs=2, crash_limit=2))
+
+
+def test_a_suspect_that_waits_for_its_turn_goes_on_after_the_next_start() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("a")
+        await stage.submit("b")
+        await stage.quiet()
+        await _lose(stage, "a", "b")
+        stage.loop.close_intake()
+        stage.end("a")
+        await stage.loop.drain()
+        assert stage.store.status == {"a": RunStatus.SUCCESS, "b": RunStatus.PENDING}
+        assert stage.loop.all_live() == ()
+
+    play(main, Limits(concurrent_runs=2, crash_limit=2))
+
+
+async def _lose(stage: Stage, *run_ids: str) -> None:
+    """Have the workers of runs die, one after the other."""
+    for run_id in run_ids:
+        stage.end(run_id, WorkerLost("killed"))
+        await stage.quiet()
 
 
 async def _lost(stage: Stage, run: Run) -> None:

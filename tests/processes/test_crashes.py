@@ -166,6 +166,25 @@ async def test_a_suspect_whose_code_does_not_stop_holds_up_no_other(tmp_path: Pa
 
 
 @pytest.mark.timeout(60)
+async def test_suspects_that_wait_for_their_turn_leave_their_slots_to_others(
+    tmp_path: Path,
+) -> None:
+    settings = {"workers": 1, "crash_limit": 2, "max_concurrent_runs": 2}
+    async with open_stage(tmp_path, **settings) as stage:
+        gate, paths = tmp_path / "gate", []
+        for name in "ab":
+            marker = tmp_path / name
+            paths.append(await stage.begin(do="wait", marker=str(marker), given=str(gate)))
+            await stage.until_exists(marker)
+        (worker,) = (await stage.workers())["figures"]["each"]
+        os.kill(worker["pid"], signal.SIGKILL)
+        await stage.until(lambda workers: workers["figures"]["restarts"] == 1)
+        assert (await stage.wait(given=1))["answer"] == 1
+        gate.touch()
+        assert [await stage.ends(path) for path in paths] == [["success"]] * 2
+
+
+@pytest.mark.timeout(60)
 async def test_a_process_that_has_ended_takes_no_runs_while_its_last_words_are_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

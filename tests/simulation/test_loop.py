@@ -86,15 +86,18 @@ class Scenario:
         live = loop.all_live()
         working = [run for run in live if run.place is Place.WORKING]
         queued = [run for run in live if run.place not in (Place.WORKING, Place.GONE)]
+        suspects = [run for run in live if LIMITS.suspects(run)]
         running = Counter(
             row.run.thread_id for row in self.disk.rows.values() if row.status is RunStatus.RUNNING
         )
         broken = {
             "more runs than slots": loop.working > LIMITS.concurrent_runs,
             "the queue is above its bound": loop.waiting
-            > LIMITS.queue_capacity + process.recovered,
+            > LIMITS.queue_capacity + process.recovered + sum(r in queued for r in suspects),
             "a waiting run is in no place, or in two": len(queued) != loop.waiting,
             "a limit is exceeded": sum(r.graph_id == "limited" for r in working) > 1,
+            "two suspects at once": sum(run.run_id in process.executor.working for run in suspects)
+            > 1,
             "two runs of a thread": any(n > 1 for n in running.values()),
             "two terminal writes": any(n > 1 for n in self.disk.terminal_writes.values()),
             "two at once on one thread": len({r.thread_id for r in working}) < len(working),
