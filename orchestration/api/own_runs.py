@@ -2,17 +2,15 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
 from orchestration.loop.errors import Draining
-from orchestration.loop.run import Ending, Place, Run, RunStatus
+from orchestration.loop.run import Ending, Run, RunStatus
 from orchestration.store.visibility import sees
-
-_SOON = 0.02  # seconds
 
 
 def live_run(call: Call, run_id: str, thread_id: str | None = None) -> Run | None:
@@ -65,20 +63,23 @@ async def cancel(call: Call, run: Run, ending: Ending) -> None:
     loop.cancel(run, ending)
     if loop.draining and not run.ends:
         raise Draining
-    await note_stops(call, [run])
+    await noted([run])
 
 
-async def note_stops(call: Call, runs: Sequence[Run]) -> None:
-    """Have those of ``runs`` that work, and were told to end, do so after a crash too.
+async def noted(runs: Iterable[Run]) -> None:
+    """Return once those of ``runs`` that work, and were told to end, do so after a crash too.
 
     Raises:
         StorageUnavailable: that could not be written.
     """
-    # Most end at once, which is written anyway; a note before it would only hold that up.
-    if waited := {run.done for run in runs if run.place is Place.WORKING and run.done is not None}:
-        await asyncio.wait(waited, timeout=_SOON)
-    working = [run for run in runs if run.place is Place.WORKING]
-    await asyncio.gather(*map(call.backend.runs.note_stop, working))
+    await asyncio.gather(*(_noted(run) for run in runs if run.noted is not None))
+
+
+async def _noted(run: Run) -> None:
+    waited = {future for future in (run.noted, run.done) if future is not None}
+    await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+    if run.noted is not None and run.noted.done():
+        run.noted.result()
 
 
 def is_own(

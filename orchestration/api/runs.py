@@ -20,7 +20,7 @@ from orchestration.api.own_runs import (
     is_own,
     left_waiting,
     live_run,
-    note_stops,
+    noted,
     own_runs,
     run_row,
     unfinished,
@@ -65,7 +65,7 @@ async def cancel_runs(call: Call, body: RunsCancel, how: CancelHow) -> Response:
         raise Draining
     if not found:
         raise Problem(HTTPStatus.NOT_FOUND, "No runs found to cancel")
-    await note_stops(call, found)
+    await noted(found)
     for run in found:
         if how.wait or run.place is Place.GONE:
             await _ended(run)

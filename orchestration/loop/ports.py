@@ -62,6 +62,10 @@ class RunStore(Protocol):
         """Put a running run back to pending, with the crashes that it has by now."""
         ...
 
+    def note_stop(self, run: Run) -> Awaitable[bool]:
+        """Have a running run be told as it was (``ending``) by `recover` too, as its ``stop``."""
+        ...
+
     def erase(self, run: Run) -> Awaitable[bool]:
         """Delete a pending or running run with the checkpoints it wrote (rollback)."""
         ...

@@ -132,7 +132,8 @@ class Run:
     (``user``, and the ``namespace`` before all of theirs in the store), None if nobody was asked.
     A run that is not ``announced`` is one of which no client is told anything before it has ended,
     nor of its thread if it is to create one.
-    ``stop`` is what it was told before the service died, and had not done.
+    ``stop`` is what it was told before the service died, and had not done; ``noted`` is done once
+    it is known whether it would be told so after the next death, or has ended.
     ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
     says that the store has made its thread when it accepted the run, and had nothing of it before;
     ``recovered``, that it was there when the service started, and may have begun before.
@@ -183,6 +184,7 @@ class Run:
     done: "asyncio.Future[Outcome] | None" = None
     waiters: set[Callable[[], None]] = field(default_factory=set)
     stopped: "asyncio.Future[None] | None" = None
+    noted: "asyncio.Future[bool] | None" = None
     task: "asyncio.Task[ThreadState] | None" = None
     control: "Control | None" = None
     timer: asyncio.TimerHandle | None = None

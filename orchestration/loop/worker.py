@@ -24,12 +24,13 @@ from orchestration.loop.events import (
     WriteFailed,
     ZombieLeft,
 )
-from orchestration.loop.ports import Control, Executor, RunStore
-from orchestration.loop.run import Ending, Failure, Outcome, Run, RunStatus, ThreadState
+from orchestration.loop.ports import Control, Executor, RunStore, called
+from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus, ThreadState
 from orchestration.loop.transitions import Step, after
 
 _RETRY_FIRST = 0.1  # seconds
 _RETRY_MOST = 5.0  # seconds
+_SOON = 0.02  # seconds
 POISON = Failure("PoisonRun", "the server died too often while this run was working")
 PATIENCE = 60.0  # seconds that those who wait for a run are kept waiting for the store
 
@@ -100,6 +101,10 @@ class Worker:
 
         A drain is no such reason: what is cancelled after it ends, and does not go on later.
         """
+        if ending in (Ending.INTERRUPT, Ending.ROLLBACK) and (not run.noted or run.noted.done()):
+            run.noted = asyncio.get_running_loop().create_future()
+            # Most end at once, which is written anyway; a note before would only hold that up.
+            run.noted.get_loop().call_later(_SOON, self._note, run, run.noted)
         if run.ends or run.ending is ending or self._is_over(run, ending):
             return
         told, run.ending = run.ending is not None, ending
@@ -213,6 +218,13 @@ class Worker:
             return False
         lost = not run.task.cancelled() and isinstance(run.task.exception(), WorkerLost)
         return not lost or ending is Ending.DRAIN or run.crashes >= self._limits.crash_limit
+
+    def _note(self, run: Run, noted: "asyncio.Future[bool]") -> None:
+        """Have a run that was told to end do so after a crash too, if it has not yet."""
+        if run.ends and run.place is Place.WORKING:
+            called(self._store.note_stop, run).add_done_callback(partial(_pass_on, noted))
+        else:
+            noted.set_result(False)
 
     def _cancel(self, run: Run, task: asyncio.Task[ThreadState]) -> None:
         if run.timer is not None:
@@ -354,6 +366,15 @@ class Worker:
 def _resolve(future: "asyncio.Future[None] | None") -> None:
     if future is not None and not future.done():
         future.set_result(None)
+
+
+def _pass_on(noted: "asyncio.Future[bool]", written: "asyncio.Future[bool]") -> None:
+    error = written.exception()
+    if error is None:
+        noted.set_result(written.result())
+    else:
+        noted.set_exception(error)
+        noted.exception()  # marked as seen: there may be nobody who waits
 
 
 def _answer(state: ThreadState | None) -> bytes | None:

@@ -167,15 +167,11 @@ class RunStore:
             return self._write(run, end)
         return self._end_and_tell(end, run, Ended("rollback", iso_now()))
 
-    async def note_stop(self, run: Run) -> None:
-        """Have a working run that was told to end do so after a crash too.
-
-        Raises:
-            StorageUnavailable: that could not be written; it ends all the same, if it lives.
-        """
+    def note_stop(self, run: Run) -> Awaitable[bool]:
+        """Have a working run that was told to end do so after a crash too; see the port."""
         self._unwritten.write_now(run)
         parameters = (run.ending, run.run_id, RunStatus.RUNNING, run.token)
-        await self._write(run, partial(change, _STOP, parameters))
+        return self._write(run, partial(change, _STOP, parameters))
 
     def recover(self, crash_limit: int, failure: Failure) -> Awaitable[Recovered]:
         """Return what is unfinished after a start; see the port."""

@@ -107,6 +107,9 @@ class Store:
 
         return self._write("crash", run, operation)
 
+    def note_stop(self, run: Run) -> Awaitable[bool]:
+        return self._write("note_stop", run, lambda: self._mine(run))
+
     def erase(self, run: Run) -> Awaitable[bool]:
         def operation() -> bool:
             return self._mine(run) and self.status.pop(run.run_id) in UNFINISHED

@@ -288,6 +288,39 @@ def test_a_drain_does_not_wait_for_runs_that_cannot_be_claimed() -> None:
     play(main)
 
 
+def test_that_a_run_is_to_end_is_noted_unless_it_does_at_once() -> None:
+    async def main(stage: Stage) -> None:
+        stage.executor.stubborn.add("stubborn")
+        await stage.submit("stubborn")
+        await stage.submit("docile")
+        await stage.quiet()
+        for run in stage.loop.all_live():
+            stage.loop.cancel(run, Ending.INTERRUPT)
+        await asyncio.sleep(1)
+        noted = [whose for what, whose in stage.store.writes if what == "note_stop"]
+        assert noted == ["stubborn"]
+
+    play(main)
+
+
+def test_who_waits_for_the_note_is_told_of_a_store_that_cannot_write_and_may_ask_again() -> None:
+    async def main(stage: Stage) -> None:
+        stage.executor.stubborn.add("a")
+        run = await stage.submit("a")
+        await stage.quiet()
+        stage.store.full = StorageFull("no room")
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        assert run.noted is not None
+        with pytest.raises(StorageFull):
+            await run.noted
+        stage.store.full = None
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        assert await run.noted
+        assert len(stage.kinds(StopRequested)) == 1
+
+    play(main)
+
+
 def test_a_run_cancelled_while_it_cannot_be_claimed_never_begins() -> None:
     async def main(stage: Stage) -> None:
         run = await stage.submit("a", delay=1.0)

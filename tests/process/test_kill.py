@@ -194,6 +194,22 @@ def test_what_was_cancelled_does_not_go_on_after_a_kill(server: Server) -> None:
     assert integrity(server.database) == "ok"
 
 
+@pytest.mark.parametrize("path", ["/threads/{}/runs/stream", "/runs/stream"])
+def test_what_its_client_has_left_does_not_go_on_after_a_kill(server: Server, path: str) -> None:
+    server.start(cancel_grace=60)
+    thread_id = server.http.post("/threads", json={}).json()["thread_id"]
+    path = path.format(thread_id)
+    body = {"assistant_id": "stubborn", "input": {"name": "left"}, "on_disconnect": "cancel"}
+    with server.http.stream("POST", path, json=body):
+        until(lambda: server.effects.of("left") == ["began"])
+    until(lambda: [*map(tuple, rows(server.database, "SELECT stop FROM runs"))] == [("interrupt",)])
+    server.kill9()
+
+    server.start()
+    until(lambda: not rows(server.database, "SELECT run_id FROM runs WHERE status = 'running'"))
+    assert server.effects.of("left") == ["began"]
+
+
 def test_a_queue_of_runs_survives_a_kill_in_its_order(server: Server) -> None:
     server.start(max_concurrent_runs=1)
     server.effects.gate("0")

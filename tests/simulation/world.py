@@ -10,7 +10,7 @@ from typing import Any
 from operations.errors import StorageFull
 from orchestration.loop.errors import Drained, WorkerLost
 from orchestration.loop.ports import Control, Recovered
-from orchestration.loop.run import Failure, Outcome, Place, Run, RunStatus, ThreadState
+from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus, ThreadState
 from orchestration.loop.transitions import TERMINAL, UNFINISHED
 
 
@@ -22,6 +22,7 @@ class Row:
     attempt: int = 0
     crashes: int = 0
     steps: int = 0
+    stop: Ending | None = None
 
 
 @dataclass
@@ -140,6 +141,16 @@ class SimStore:
 
         return self.write(operation)
 
+    def note_stop(self, run: Run) -> Awaitable[bool]:
+        def operation() -> bool:
+            row = self._mine(run)
+            if row is None:
+                return False
+            row.stop = run.ending
+            return True
+
+        return self.write(operation)
+
     def erase(self, run: Run) -> Awaitable[bool]:
         def operation() -> bool:
             if self._mine(run) is None:
@@ -192,6 +203,7 @@ def fresh(row: Row) -> Run:
         timeout=run.timeout,
         attempt=row.attempt,
         crashes=row.crashes,
+        stop=row.stop,
     )
 
 
@@ -226,6 +238,8 @@ class SimExecutor:
         if behaviour.drains:
             control(asked)
         row = self._store.disk.rows[run.run_id]
+        if row.stop is not None:
+            self.violations.append(f"{run.run_id} goes on, which was told to end")
         self.working.add(run.run_id)
         try:
             for step in range(row.steps, behaviour.steps):
