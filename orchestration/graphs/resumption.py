@@ -175,6 +175,11 @@ async def _find_place_of_command(
         await _try_command(graph, call, snapshot)
         call.input, answered = _addressed(command, pending, call)
         await saver.aput_writes(snapshot.config, [(_ANSWERED, answered)], run.run_id)
+        if any(each in before for before in marks.values() for each in answered):
+            # LangGraph takes the id of a task's first question for that of any: also of the next.
+            asked = await _asked_within(graph, graph, snapshot)
+            unanswered = [each for each in answered if each in asked]
+            call.input = _remaining(call.input, answered, unanswered, stored=())
     else:
         asked = await _asked_within(graph, graph, snapshot)
         unanswered = [each for each in answered if each in asked]

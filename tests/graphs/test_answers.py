@@ -91,6 +91,19 @@ def questions(state: ThreadState) -> list[str]:
     return [each["value"] for each in read(state.output)["__interrupt__"]]
 
 
+async def cut_off_within(stage: Stage, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut a run off after what a subgraph wrote, and before what was to follow around it."""
+    put = stage.saver.rows.put_writes
+
+    async def put_within(key: Any, writes: Any, run_id: Any, *, again: bool) -> None:
+        if key[1] or all(channel != "__interrupt__" for _, channel, *_ in writes):
+            await put(key, writes, run_id, again=again)
+
+    with monkeypatch.context() as death:
+        death.setattr(stage.saver.rows, "put_writes", put_within)
+        await stage.play(run)
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 async def test_an_answer_is_given_to_no_other_question_once_its_run_was_cut_off(
     tmp_path: Path, graph: Any
@@ -124,18 +137,41 @@ async def test_an_answer_is_given_to_no_other_question_of_which_only_its_subgrap
         graph = around(graph)
     async with open_stage(tmp_path, graph) as stage:
         run = reply(await asked(stage), "yes")
-        put = stage.saver.rows.put_writes
-
-        async def put_within(key: Any, writes: Any, run_id: Any, *, again: bool) -> None:
-            if key[1] or all(channel != "__interrupt__" for _, channel, *_ in writes):
-                await put(key, writes, run_id, again=again)
-
-        with monkeypatch.context() as death:
-            # As if it came after what the subgraph wrote, and before what was to follow around it.
-            death.setattr(stage.saver.rows, "put_writes", put_within)
-            await stage.play(run)
+        await cut_off_within(stage, run, monkeypatch)
         assert questions(await stage.play(run)) == ["second?"]
         assert read((await stage.play(reply(run, "no"))).values)["log"] == ["yes", "no"]
+
+
+@pytest.mark.parametrize("around", [plays.nested, plays.calling])
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_nor_is_the_answer_of_another_run_to_the_question_that_is_shown_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, around: Any, depth: int, *, by_id: bool
+) -> None:
+    graph = plays.asking("first?", "second?")
+    for _ in range(depth):
+        graph = around(graph)
+    async with open_stage(tmp_path, graph) as stage:
+        run = reply(await asked(stage), "yes")
+        await cut_off_within(stage, run, monkeypatch)
+        [shown] = (await stage.state(run)).interrupts
+        assert shown.value == "first?"
+        again = reply(run, {shown.id: "again"} if by_id else "again")
+        assert questions(await stage.play(again)) == ["second?"]
+        assert read((await stage.play(reply(run, "no"))).values)["log"] == ["yes", "no"]
+
+
+@pytest.mark.parametrize("around", [lambda graph: graph, plays.nested, plays.calling])
+async def test_an_answer_that_comes_twice_is_not_given_to_the_next_question(
+    tmp_path: Path, around: Any
+) -> None:
+    async with open_stage(tmp_path, around(plays.asking("first?", "second?"))) as stage:
+        first = await asked(stage)
+        [question] = (await stage.state(first)).interrupts
+        for _ in range(2):
+            state = await stage.play(reply(first, {question.id: "yes"}))
+            assert questions(state) == ["second?"]
+        assert read((await stage.play(reply(first, "no"))).values)["log"] == ["yes", "no"]
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
