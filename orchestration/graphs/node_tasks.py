@@ -136,6 +136,9 @@ class _Contained(Coroutine[Any, Any, T]):
         finally:
             del given  # the error's traceback has this frame: a circle, left to the collector
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)  # anyio cancels by `cr_frame` and the like
+
     def close(self) -> None:
         self._inner.close()
 

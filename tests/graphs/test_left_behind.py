@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
 from orchestration.graphs.arguments import Graph
@@ -108,6 +109,21 @@ async def test_a_node_that_asks_for_the_end_of_the_process_ends_its_run_alone(
     assert (left.status, left.failure.error) == (RunStatus.ERROR, "NodeExit")
     assert "SystemExit(3)" in left.failure.message
     assert quick.status is RunStatus.SUCCESS
+
+
+async def call_off(_: Any) -> plays.State:
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(anyio.sleep_forever)
+        tasks.cancel_scope.cancel()
+    return {"log": ["called off"]}
+
+
+async def test_a_node_may_cancel_tasks_of_anyio_that_have_not_begun(tmp_path: Path) -> None:
+    contain_exits(asyncio.get_running_loop())
+    graph = plays.chain(("call_off", call_off))
+    async with open_house(tmp_path, calling_off=graph) as house:
+        outcome = await ended(await house.submit("calling_off"))
+    assert (outcome.status, outcome.failure) == (RunStatus.SUCCESS, None)
 
 
 async def test_a_sync_node_that_works_on_after_its_run_was_undone_puts_nothing(
