@@ -10,7 +10,7 @@ from orchestration.agency import Agency
 from orchestration.coordination import Coordination, cause
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.manifest import Manifest
-from orchestration.graphs.node_tasks import contain_exits, note_subgraph
+from orchestration.graphs.node_tasks import note_subgraph
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import GraphRegistry, load_graphs
 from orchestration.graphs.workflows import WORKFLOW, WorkflowSource
@@ -65,7 +65,6 @@ async def make_core(ground: Ground) -> Core:
     unwritten = UnwrittenThreads(database)
     saver = CheckpointSaver(database, unwritten, on_subgraph=note_subgraph)
     graphs = await load_graphs(manifest, checkpointer=saver, store=ground.items)
-    contain_exits(asyncio.get_running_loop())
     mailboxes = MessageStore(database, manifest.masterloop.network)
     agency = Agency(manifest, graphs, mailboxes, ground.emit)
     threads = _node_threads(settings)

@@ -1,5 +1,6 @@
 """What a service stands on: its files, its connections, and what it tells of itself."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from orchestration.api.access import Authority
 from orchestration.api.auth.opening import open_authority
 from orchestration.api.custom import CustomRoutes, open_custom_routes
 from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.node_tasks import contain_exits
 from orchestration.loop.events import harmless
 from orchestration.shared_store import open_shared_store
 from orchestration.stopping import PART_GRACE
@@ -76,6 +78,7 @@ async def open_ground(
     metrics = Metrics()
     trail = Trail(folder / FOLDER, total=settings.audit_size)
     guests = Guests(PART_GRACE)
+    contain_exits(asyncio.get_running_loop())
     async with (
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         open_manifests(manifest, database) as manifests,

@@ -17,6 +17,7 @@ from orchestration.api.events import Emit
 from orchestration.api.problems import problem, respond
 from orchestration.api.sockets import Sockets
 from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.node_tasks import apart
 from orchestration.graphs.targets import load_target
 
 # What a FastAPI application has by itself. The service's own pages are there.
@@ -56,7 +57,8 @@ class CustomRoutes:
                 return
             scope["user"] = principal.user
             scope["auth"] = AuthCredentials(principal.permissions)
-        await self._app(scope, receive, send)
+        with apart():
+            await self._app(scope, receive, send)
 
 
 class BesideOurs:
@@ -100,5 +102,12 @@ async def open_custom_routes(
             "Name a Starlette or FastAPI application.",
         )
     guard = None if manifest.http.enable_custom_route_auth is False else authority
-    async with guests.open("routes", app.router.lifespan_context(app)) as state:
+    async with guests.open("routes", _lifespan(app)) as state:
         yield CustomRoutes(app, dict(state or {}), guard)
+
+
+@asynccontextmanager
+async def _lifespan(app: Starlette) -> AsyncGenerator[Mapping[str, Any] | None]:
+    with apart():
+        async with app.router.lifespan_context(app) as state:
+            yield state

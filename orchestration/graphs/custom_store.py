@@ -14,6 +14,7 @@ from langgraph.store.base import BaseStore
 
 from operations.errors import ConfigurationError
 from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.node_tasks import apart
 from orchestration.graphs.targets import load_target
 
 _KINDS = "a function that yields a BaseStore, as an (async) context manager, or a BaseStore"
@@ -29,6 +30,7 @@ async def open_custom_store(manifest: Manifest, reference: str) -> AsyncGenerato
     where = f"{manifest.file}: store.path"
     target = load_target(reference, folder=manifest.folder, where=where)
     async with AsyncExitStack() as stack:
+        stack.enter_context(apart())
         try:
             store = await _entered(stack, target)
         except Exception as error:

@@ -1,7 +1,8 @@
-"""The tasks of a run. None of them ends the process."""
+"""The tasks of a run, and of what is open beside the service. None of them ends the process."""
 
 import asyncio
 from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import CoroutineType
@@ -36,6 +37,7 @@ class Work(Protocol):
 
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
+_apart: ContextVar[bool] = ContextVar("apart", default=False)
 _saves: ContextVar[set[asyncio.Task[Any]]] = ContextVar("saves")
 _seen: ContextVar["_Seen"] = ContextVar("seen")
 # The tasks in which LangGraph puts checkpoints and what nodes wrote; a limit on concurrency is
@@ -48,9 +50,29 @@ class _Seen:
     subgraph: bool = False
 
 
+class GuestTaskExit(RuntimeError):
+    """A task of what is open beside the service asked for the end of the process."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"{error!r} was raised, which cannot end the service")
+
+
 def contain_exits(loop: asyncio.AbstractEventLoop) -> None:
-    """Have `sys.exit` in a task of a run fail that task; asyncio would end the server with it."""
+    """Have `sys.exit` in a task of a run fail that task; asyncio would end the server with it.
+
+    So also in one that was made `apart`.
+    """
     loop.set_task_factory(_make_task)
+
+
+@contextmanager
+def apart() -> Generator[None]:
+    """Have all tasks that are made in here, and by those, end alone."""
+    token = _apart.set(True)
+    try:
+        yield
+    finally:
+        _apart.reset(token)
 
 
 def enter_run(work: Work) -> None:
@@ -101,8 +123,13 @@ def _make_task(
     code: Coroutine[Any, Any, T] | Generator[Any, None, T],
     **given: Any,
 ) -> asyncio.Task[T]:
-    if _work.get() is None or not (type(code) is CoroutineType or isinstance(code, Coroutine)):
+    of_run = _work.get() is not None
+    if not (of_run or _apart.get()) or not (
+        type(code) is CoroutineType or isinstance(code, Coroutine)
+    ):
         return asyncio.Task(code, loop=loop, **given)
+    if not of_run:
+        return asyncio.Task(_ContainedGuest(code), loop=loop, **given)
     task = asyncio.Task(_Contained(code), loop=loop, **given)
     if getattr(code, "__name__", None) in _SAVING:
         saves = _saves.get()
@@ -118,6 +145,8 @@ class _Contained(Coroutine[Any, Any, T]):
     """
 
     __slots__ = ("_inner",)
+    _exits: tuple[type[BaseException], ...] = (SystemExit, KeyboardInterrupt)
+    _error: type[Exception] = NodeExit
 
     def __init__(self, inner: Coroutine[Any, Any, T]) -> None:
         self._inner = inner
@@ -125,14 +154,14 @@ class _Contained(Coroutine[Any, Any, T]):
     def send(self, value: Any) -> Any:
         try:
             return self._inner.send(value)
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise NodeExit(error) from error
+        except self._exits as error:
+            raise self._error(error) from error
 
     def throw(self, *given: Any) -> Any:
         try:
             return self._inner.throw(*given)
-        except (SystemExit, KeyboardInterrupt) as error:
-            raise NodeExit(error) from error
+        except self._exits as error:
+            raise self._error(error) from error
         finally:
             del given  # the error's traceback has this frame: a circle, left to the collector
 
@@ -144,3 +173,11 @@ class _Contained(Coroutine[Any, Any, T]):
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._inner.__await__()
+
+
+class _ContainedGuest(_Contained[T]):
+    """One of what is open beside the service; a signal at the start is none of its own."""
+
+    __slots__ = ()
+    _exits = (SystemExit,)
+    _error = GuestTaskExit

@@ -138,6 +138,66 @@ def test_what_the_project_has_opened_ends_in_time_and_alone(
         assert (server.data / "masterloop.db.lock").read_bytes() == b"", "found crashed"
 
 
+LEAVING = """
+import asyncio, sys
+from contextlib import asynccontextmanager
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+
+called = asyncio.Event()
+
+async def leave():
+    await called.wait()
+    sys.exit(3)
+
+@asynccontextmanager
+async def lifespan(app):
+    waiting = asyncio.create_task(leave())
+    yield
+    await asyncio.wait({waiting})
+
+async def task(request):
+    called.set()
+    leaving = asyncio.create_task(leave())
+    await asyncio.wait({leaving})
+    return PlainTextResponse(str(leaving.exception()))
+
+async def now(request):
+    sys.exit(3)
+
+async def passed(request, call_next):
+    return await call_next(request)
+
+app = Starlette(
+    routes=[Route("/task", task), Route("/now", now)],
+    middleware=[Middleware(BaseHTTPMiddleware, dispatch=passed)],
+    lifespan=lifespan,
+)
+"""
+
+
+@pytest.mark.timeout(60)
+def test_the_project_s_own_routes_cannot_end_the_service(tmp_path: Path) -> None:
+    document = {
+        "graphs": {"asker": "tests.agents.players.asker:asker"},
+        "dependencies": [str(Path(__file__).parents[2])],
+        "http": {"app": "./project.py:app"},
+    }
+    (tmp_path / "project.py").write_text(LEAVING)
+    (tmp_path / "langgraph.json").write_text(json.dumps(document))
+    with closing(Server(tmp_path, tmp_path / "langgraph.json")) as server:
+        server.start()
+        told = server.http.get("/task").text
+        assert told == "SystemExit(3) was raised, which cannot end the service"
+        assert server.http.get("/now").status_code == httpx.codes.INTERNAL_SERVER_ERROR
+        assert httpx.get(f"{server.url}/readyz").is_success
+        assert server.stop() == SIGTERM_CODE, server.log
+        assert set(steps_of(server).values()) == {"done"}
+
+
 @pytest.mark.timeout(60)
 def test_during_the_delay_it_is_not_ready_and_takes_runs(server: Server) -> None:
     server.start(drain_delay=30)
