@@ -19,9 +19,9 @@ import structlog
 from operations.telemetry.events import LoopBlocked, LoopTurned
 
 BLOCKED = 0.25  # seconds without a turn of the event loop that count as a block
-PERIOD = 0.1  # seconds between two looks
-_TOLD_TOGETHER = 10  # looks: each that is told wakes the threads that take it
-_KEPT = 600  # looks, a minute of them
+PERIOD = 0.1  # seconds between two turns that are told
+_TOLD_TOGETHER = 10  # turns: what is told wakes the threads that take it
+_KEPT = 600  # turns, a minute of them
 _LINES = 100  # lines that hold up the loop of which it is known when they were told
 _QUIET = 60.0  # seconds for which the same line is not told again
 _DEPTH = 12  # frames of the stack that are told
@@ -49,9 +49,11 @@ class Lag:
 
 
 class Watchdog:
-    """Asks the event loop for a turn ten times a second; when none comes, it says why.
+    """Has the event loop tell ten times a second that it turns; when it does not, it says why.
 
-    A line that holds up the loop is told once a minute, and counted each time.
+    A line that holds up the loop is told once a minute, and counted each time. A thread looks for
+    it, which sleeps for as long as the loop cannot be late: each time it wakes, it has to wait for
+    the interpreter, and every turn of a busy loop wakes who waits for that, mostly for nothing.
     """
 
     def __init__(
@@ -67,10 +69,12 @@ class Watchdog:
         self._lags: deque[float] = deque(maxlen=_KEPT)
         self._untold: list[float] = []
         self._told: OrderedDict[str, float] = OrderedDict()
-        self._turn = threading.Event()
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._due = 0.0  # when the loop is to tell again, in monotonic time
+        self._line: str | None = None  # that holds up the loop
         self._watched = 0
         self.blocks = 0
         self.last_block: Block | None = None
@@ -79,6 +83,7 @@ class Watchdog:
         """Watch the running event loop from now on."""
         self._loop = asyncio.get_running_loop()
         self._watched = threading.get_ident()
+        self._tell_again()
         self._thread.start()
         return self
 
@@ -89,8 +94,9 @@ class Watchdog:
         traceback: TracebackType | None,
     ) -> None:
         """Watch no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
         self._closing.set()
-        self._turn.set()
         self._thread.join(self._period)
 
     @property
@@ -100,40 +106,40 @@ class Watchdog:
         last = self._lags[-1] if self._lags else 0.0
         return Lag(last=last, p99=lags[min(len(lags) - 1, int(len(lags) * 0.99))], most=lags[-1])
 
-    def _watch(self) -> None:
-        while not self._closing.wait(self._period):
-            self._turn.clear()
-            asked = time.monotonic()
-            if not self._ask():
-                return
-            line = None
-            if not self._turn.wait(self._blocked_after):
-                line = self._name_the_line()
-                self._turn.wait()
-            took = time.monotonic() - asked
-            self._lags.append(took)
-            self._untold.append(took)
-            if line is not None:
-                self.last_block = Block(line, took, time.time())
-            self._tell(line, took)
+    def _tell_again(self) -> None:
+        if self._loop is not None:
+            self._due = time.monotonic() + self._period
+            self._timer = self._loop.call_later(self._period, self._turned)
 
-    def _tell(self, line: str | None, took: float) -> None:
+    def _turned(self) -> None:
+        """Say, in the loop, that it turns: by how much too late."""
+        late = max(0.0, time.monotonic() - self._due)
+        line, self._line = self._line, None
+        if late < self._blocked_after:
+            line = None  # it was found just as the loop went on
+        self._tell_again()
+        self._lags.append(late)
+        self._untold.append(late)
+        if line is not None:
+            self.last_block = Block(line, late, time.time())
         if self._emit is None:
             return
         if line is not None:
-            self._emit(LoopBlocked(line, took))
+            self._emit(LoopBlocked(line, late))
         if line is not None or len(self._untold) >= _TOLD_TOGETHER:
             self._emit(LoopTurned(tuple(self._untold)))
             self._untold.clear()
 
-    def _ask(self) -> bool:
-        """Ask the loop for a turn; return whether it can still make one."""
-        try:
-            if self._loop is not None:
-                self._loop.call_soon_threadsafe(self._turn.set)
-        except RuntimeError:  # it is closed
-            return False
-        return True
+    def _watch(self) -> None:
+        named = 0.0  # when the loop was to tell, where it was found not to have
+        while self._loop is not None and not self._loop.is_closed():
+            due = self._due
+            early = due + self._blocked_after - time.monotonic()
+            if early <= 0 and due != named:
+                named = due
+                self._line = self._name_the_line()
+            elif self._closing.wait(early if early > 0 else self._blocked_after):
+                return
 
     def _name_the_line(self) -> str:
         # There is no other way to see what another thread is at.

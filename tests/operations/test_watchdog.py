@@ -1,6 +1,7 @@
 """What holds up the event loop is named and counted, and costs nobody else a turn."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from functools import partial
@@ -87,3 +88,19 @@ def test_it_ends_with_its_event_loop(closed: bool) -> None:
         watchdog._thread.join(5)  # noqa: SLF001 - as above
         loop.close()
     assert not watchdog._thread.is_alive()  # noqa: SLF001 - as above
+
+
+async def test_the_thread_sleeps_for_as_long_as_the_loop_cannot_be_late() -> None:
+    woken = 0
+
+    class Closing(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            nonlocal woken
+            woken += 1
+            return super().wait(timeout)
+
+    watchdog = Watchdog(blocked_after=60, period=0.001)
+    watchdog._closing = Closing()  # noqa: SLF001 - to count is to see how often it wakes
+    async with watchdog:
+        await until(lambda: len(watchdog._lags) >= 100)  # noqa: SLF001 - turns of the loop
+    assert woken == 1
