@@ -124,7 +124,8 @@ class Lane:
                 self._in_hand = batch[0].at
                 self._deliver(batch)
                 self._in_hand = None
-                time.sleep(0)  # let the event loop have the interpreter, if it waits for it
+                if self._backlog:
+                    time.sleep(0)  # let the event loop have the interpreter, if it waits for it
             if closing:
                 break
         self._attempt(lambda: self._sink.close(max(0.0, self._deadline - time.monotonic())))
