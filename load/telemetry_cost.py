@@ -6,23 +6,26 @@ One service, with the telemetry that is on by default (no collector), started an
 two processes of one program differ by up to a tenth for as long as they live. A signal has it drop
 what it is told, unseen, before anything is kept. Runs are waited for, one, ten and fifty at a time,
 and made in bursts in the background on fresh threads: in pairs of windows with telemetry and
-without it, in random order, for the machine is not as fast from one second to the next. Told are
-the medians, and the median of the ratios of all pairs, with how sure that is.
+without it, in random order, for the machine is not as fast from one second to the next. The clients
+keep to one processor, as those of `load/bench`: else they and the service push each other around.
+Told are the medians, and the median of the ratios of all pairs, with how sure that is.
 """
 
 import asyncio
+import os
 import random
 import signal
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Generator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from load.bench.api import TERMINAL, Api, said
-from load.service import open_service
+from load.service import Service, open_service
 
 WINDOW = 1.0  # seconds
 PAIRS = 12  # of each workload in a round
@@ -103,23 +106,40 @@ WORKLOADS: Mapping[str, Callable[[Api], Awaitable[float]]] = {
 Pair = Mapping[signal.Signals, float]  # runs a second
 
 
+@contextmanager
+def clients_on_one_processor() -> Generator[None]:
+    """Keep this process to one processor; one that it has started before has all of them."""
+    usable = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(usable)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, usable)
+
+
 async def measure_round(found: Mapping[str, list[Pair]], work: Path) -> None:
     """Start a service, and add what it does to what was found of each workload."""
     program = work / "switched.py"
     program.write_text(PROGRAM)
     async with open_service({}, work / "log", program=(str(program),)) as service:
-        api = Api(service.port, stateless=True)
-        for what, measure in WORKLOADS.items():
-            for _ in range(2):
-                await measure(api)
-            for _ in range(PAIRS):
-                pair: dict[signal.Signals, float] = {}
-                for which in random.sample((WITH, WITHOUT), 2):
-                    service.process.send_signal(which)
-                    await asyncio.sleep(TAKEN)
-                    pair[which] = await measure(api)
-                found[what].append(pair)
-        api.close()
+        with clients_on_one_processor():
+            await measure_pairs(found, service)
+
+
+async def measure_pairs(found: Mapping[str, list[Pair]], service: Service) -> None:
+    """Add what a service does in all workloads, in pairs, to what was found of each."""
+    api = Api(service.port, stateless=True)
+    for what, measure in WORKLOADS.items():
+        for _ in range(2):
+            await measure(api)
+        for _ in range(PAIRS):
+            pair: dict[signal.Signals, float] = {}
+            for which in random.sample((WITH, WITHOUT), 2):
+                service.process.send_signal(which)
+                await asyncio.sleep(TAKEN)
+                pair[which] = await measure(api)
+            found[what].append(pair)
+    api.close()
 
 
 def tell(what: str, pairs: list[Pair]) -> None:
