@@ -21,7 +21,7 @@ from agents.configuration import Limits, McpPool, Subprocess
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
 from agents.lines import Lines, LineTooLong
 
-_UNREAD = 1_000  # messages that a server may be ahead
+_AHEAD = 1_000  # messages that a server may be ahead
 _CONNECT = 5.0  # seconds
 _PAGES = 100  # of tools
 _SESSION = "mcp-session-id"  # the header of whatever belongs to one
@@ -196,7 +196,7 @@ class _Pipe:
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Any]:
         """Start the server and yield the two streams that the SDK's client works with."""
-        self._incoming, incoming = anyio.create_memory_object_stream[Incoming](_UNREAD)
+        self._incoming, incoming = anyio.create_memory_object_stream[Incoming](_AHEAD)
         outgoing, sent = anyio.create_memory_object_stream[SessionMessage](0)
         limit = self._limits.error_output
         self._child = await spawn(self._section, self, root=self._root, error_limit=limit)
@@ -239,7 +239,7 @@ class _Pipe:
         except ValueError:
             self._break("it wrote what is no JSON-RPC message")
         except anyio.WouldBlock:
-            self._break(f"it wrote {_UNREAD} messages faster than they could be read")
+            self._break(f"it wrote {_AHEAD} messages faster than they could be read")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # the client has left
 
