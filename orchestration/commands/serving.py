@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -75,20 +75,10 @@ def dev(
     if not reload:
         _print_banner(host, chosen, config)
         _serve(config, host, chosen, jobs, for_people=True)
-    from orchestration.commands import reloading  # noqa: PLC0415 - watchfiles
-
-    # -P: a folder of the project may be called as one of our packages, agents say.
-    command = [sys.executable, "-P", "-m", "orchestration", "dev", "--host", host]
-    command += ["--port", str(chosen), "--config", str(config)]
-    command += ["--n-jobs-per-worker", str(jobs)] if jobs else []
-    command += ["--insecure-open"] if known_open else []
-    folder = config.resolve().parent
-    out.print(f"Watching {folder} for changes.")
-    try:
-        written = partial(reloading.written_folders, config)
-        raise typer.Exit(reloading.supervise(command, folder, written))
-    except OSError as error:
-        give_up(f"{folder} cannot be watched: {error}")
+    arguments = ["--host", host, "--port", str(chosen), "--config", str(config)]
+    arguments += ["--n-jobs-per-worker", str(jobs)] if jobs else []
+    arguments += ["--insecure-open"] if known_open else []
+    _reload(config, arguments)
 
 
 def serve(
@@ -108,6 +98,21 @@ def serve(
     """Serve the graphs of a langgraph.json."""
     _refuse_strangers(host, config, known_open=known_open)
     _serve(config, host, _free_port(host, port), jobs, workers=workers)
+
+
+def _reload(config: Path, arguments: list[str]) -> NoReturn:
+    """Serve in a process of its own, which starts again on changes."""
+    from orchestration.commands import reloading  # noqa: PLC0415 - watchfiles
+
+    # -P: a folder of the project may be called as one of our packages, agents say.
+    command = [sys.executable, "-P", "-m", "orchestration", "dev", *arguments]
+    folder = config.resolve().parent
+    console(stderr=True).print(f"Watching {folder} for changes.")
+    try:
+        written = partial(reloading.written_folders, config)
+        raise typer.Exit(reloading.supervise(command, folder, written))
+    except OSError as error:
+        give_up(f"{folder} cannot be watched: {error}")
 
 
 def _serve(
