@@ -42,7 +42,6 @@ class Validator:
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         schema = schema if is_schema(schema) else {}
-        # What has no say of its own in which keys are known would have to look for patterns.
         kind = _OfPatterns if "patternProperties" in repr(schema) else _Quick
         self._validator = kind(schema, registry=_NOTHING)
 
@@ -126,10 +125,13 @@ def _additional_properties(
 ) -> Iterator[Any]:
     patterns = schema.get("patternProperties")
     if patterns and validator.is_type(value, "object"):
-        known = [key for key in value if any(occurs(one, key) is not False for one in patterns)]
         schema = {name: part for name, part in schema.items() if name != "patternProperties"}
-        value = {key: item for key, item in value.items() if key not in known}
-    yield from _SLOW["additionalProperties"](validator, wanted, value, schema)
+        value = {
+            key: item
+            for key, item in value.items()
+            if all(occurs(pattern, key) is False for pattern in patterns)
+        }
+    yield from _BY_LIBRARY["additionalProperties"](validator, wanted, value, schema)
 
 
 def _passes(*_: Any) -> Iterator[Any]:
@@ -144,7 +146,7 @@ def _none_fits(value: Any) -> Any:
     return jsonschema.ValidationError(f"{value!r} is not valid under any of the given schemas")
 
 
-_SLOW = jsonschema.Draft202012Validator.VALIDATORS
+_BY_LIBRARY = jsonschema.Draft202012Validator.VALIDATORS
 _Quick = validators.extend(
     jsonschema.Draft202012Validator,
     {
@@ -156,4 +158,6 @@ _Quick = validators.extend(
         "additionalProperties": _additional_properties,
     },
 )
+# Which keys nobody has evaluated, the library finds out by Python's engine: no part of that can be
+# replaced.
 _OfPatterns = validators.extend(_Quick, {"unevaluatedProperties": _passes})
