@@ -40,11 +40,14 @@ class Places:
         self._full = False
 
     def exceeded(self, connections: int) -> bool:
-        """Return whether there are too many; said in the log when it begins."""
+        """Return whether there are too many; said in the log when it begins.
+
+        It ends where half of them have gone: who leaves and comes back fills no log.
+        """
         full = connections > self._most
         if full and not self._full:
             _log.warning("no room for another connection", connections=self._most)
-        self._full = full
+        self._full = full or (self._full and connections > self._most // 2)
         return full
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from starlette.types import Receive, Scope, Send
+from structlog.testing import capture_logs
 
 from orchestration.connection import Places
 from tests.api import plays
@@ -269,6 +270,16 @@ def test_files_are_left_for_what_is_no_connection(files: int, most: int) -> None
     places = Places(files)
     assert not places.exceeded(most)
     assert places.exceeded(most + 1) is (files > 0)
+
+
+def test_that_there_is_no_room_is_said_once_until_half_have_gone() -> None:
+    places = Places(files=512)
+    with capture_logs() as logs:
+        assert [places.exceeded(count) for count in (257, 256, 257, 129, 257)].count(True) == 3
+        assert len(logs) == 1
+        assert not places.exceeded(128)
+        assert places.exceeded(257)
+    assert len(logs) == 2
 
 
 async def test_a_slow_body_is_waited_for_while_it_comes(tmp_path: Path) -> None:
