@@ -240,3 +240,9 @@ def play(
             await stage.loop.aclose()
 
     return simulate(seed, run)
+
+
+def outcome(run: Run) -> Outcome:
+    """Return how a run has ended; it has."""
+    assert run.done is not None
+    return run.done.result()

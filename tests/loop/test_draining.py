@@ -6,6 +6,7 @@ import pytest
 
 from orchestration.loop.admission import Limits
 from orchestration.loop.draining import RunTier, tier_of
+from orchestration.loop.errors import Drained, Draining
 from orchestration.loop.events import RunRequeued
 from orchestration.loop.run import Ending, RunStatus
 from tests.loop.stage import Stage, new_run, play
@@ -99,3 +100,29 @@ def test_runs_that_ignore_their_cancellation_are_left_behind_three_seconds_later
         assert stage.store.status["stubborn"] is RunStatus.PENDING
 
     play(main, Limits(concurrent_runs=1))
+
+
+def test_a_drain_asks_first_cancels_then_and_leaves_everything_pending() -> None:
+    async def main(stage: Stage) -> None:
+        polite, rude = await stage.submit("polite"), await stage.submit("rude")
+        waiting = await stage.submit("waiting")
+        delayed = await stage.submit("delayed", delay=1.0)
+        await stage.quiet()
+        listener = stage.loop.watchers.watch("thread of rude")
+        draining = asyncio.create_task(stage.loop.drain())
+        await stage.quiet()
+        assert [work.drained for work in stage.executor.work.values()] == [True, True]
+        stage.end("polite", Drained())
+        await asyncio.sleep(2.9)
+        assert stage.executor.work["rude"].cancelled == 0
+        await draining
+        assert stage.executor.work["rude"].cancelled == 1
+        assert stage.executor.order == ["polite", "rude"]
+        assert set(stage.store.status.values()) == {RunStatus.PENDING}
+        assert {event.run_id for event in stage.kinds(RunRequeued)} == {"polite", "rude"}
+        for run in (polite, rude, waiting, delayed):
+            assert run.done is not None
+            assert isinstance(run.done.exception(), Draining)
+        assert (listener.closed, stage.loop.all_live(), stage.loop.draining) == (True, (), True)
+
+    play(main, Limits(concurrent_runs=2, drain_grace=3.0))

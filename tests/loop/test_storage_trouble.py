@@ -8,7 +8,8 @@ import pytest
 from operations import failpoints
 from operations.errors import StorageFull, StorageUnavailable
 from orchestration.loop.admission import Limits
-from orchestration.loop.events import RunEnded, RunRejected, RunsRecovered, RunStarted, WriteFailed
+from orchestration.loop.errors import Draining
+from orchestration.loop.events import RunRejected, RunStarted, StopRequested, WriteFailed
 from orchestration.loop.run import (
     Ending,
     Failure,
@@ -19,8 +20,8 @@ from orchestration.loop.run import (
     RunStatus,
     ThreadState,
 )
-from tests.loop.stage import Stage, Store, new_run, play
-from tests.loop.test_trouble import equip, outcome
+from tests.loop.stage import Stage, Store, new_run, outcome, play
+from tests.loop.test_trouble import equip
 
 
 class Lost(StorageUnavailable):
@@ -261,31 +262,85 @@ def test_nobody_waits_for_ever_for_a_store_that_cannot_write_and_the_run_keeps_i
     play(main)
 
 
-def test_recovered_runs_start_by_priority() -> None:
+def test_an_ending_that_cannot_be_written_is_tried_until_it_can() -> None:
     async def main(stage: Stage) -> None:
-        stage.store.unfinished = [
-            new_run("old", priority=9),
-            new_run("ordinary", priority=5),
-            new_run("urgent", priority=0),
-            new_run("later", priority=0, delay=5.0),
-        ]
-        await stage.loop.recover()
-        for _ in range(3):
-            await stage.quiet()
-            stage.end(stage.executor.order[-1])
+        run = await stage.submit("a")
         await stage.quiet()
-        assert stage.executor.order == ["urgent", "ordinary", "old"]
+        stage.store.full = StorageUnavailable("locked")
+        stage.end("a")
+        await asyncio.sleep(59)
+        assert run.place is Place.WORKING
+        pauses = [event.retry_in or 0.0 for event in stage.kinds(WriteFailed)]
+        assert pauses[0] <= 0.1
+        assert 12 <= len(pauses) <= 30
+        assert max(pauses) <= 5.0
+        stage.store.full = None
+        await asyncio.sleep(5)
+        assert outcome(run).status is RunStatus.SUCCESS
 
-    play(main, Limits(concurrent_runs=1))
+    play(main)
 
 
-def test_a_start_tells_of_what_it_found_and_of_those_that_have_ended_by_it() -> None:
+def test_runs_that_cannot_be_claimed_keep_their_order_and_start_when_they_can() -> None:
     async def main(stage: Stage) -> None:
-        stage.store.unfinished = [new_run(name, attempt=1) for name in "abc"]
-        stage.store.dead, stage.store.worked = [new_run("poison", attempt=3)], 2
-        assert await stage.loop.recover() == 3
-        assert stage.kinds(RunsRecovered) == [RunsRecovered(2, 2, crashed=True)]
-        (ended,) = stage.kinds(RunEnded)
-        assert (ended.run_id, ended.status, ended.error) == ("poison", "error", "PoisonRun")
+        stage.store.unclaimable = True
+        await stage.submit_waiting("1", "thread")
+        await stage.submit("2", "thread")
+        await stage.submit_waiting("other")
+        await asyncio.sleep(3.3)
+        stage.store.unclaimable = False
+        await asyncio.sleep(2)
+        assert sorted(stage.executor.order) == ["1", "other"]
+        stage.end("1")
+        await asyncio.sleep(2)
+        assert stage.executor.order[2:] == ["2"]
+        assert {event.reason for event in stage.kinds(WriteFailed)} == {"StorageFull"}
+
+    play(main)
+
+
+def test_a_drain_does_not_wait_for_runs_that_cannot_be_claimed() -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unclaimable = True
+        run = await stage.submit_waiting("a")
+        await asyncio.sleep(0.5)
+        began = asyncio.get_running_loop().time()
+        await stage.loop.drain()
+        assert asyncio.get_running_loop().time() - began < 2
+        assert stage.store.status["a"] is RunStatus.PENDING
+        assert run.done is not None
+        assert isinstance(run.done.exception(), Draining)
+
+    play(main)
+
+
+def test_who_waits_for_the_note_is_told_of_a_store_that_cannot_write_and_may_ask_again() -> None:
+    async def main(stage: Stage) -> None:
+        stage.executor.stubborn.add("a")
+        run = await stage.submit("a")
+        await stage.quiet()
+        stage.store.full = StorageFull("no room")
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        assert run.noted is not None
+        with pytest.raises(StorageFull):
+            await run.noted
+        stage.store.full = None
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        assert await run.noted
+        assert len(stage.kinds(StopRequested)) == 1
+
+    play(main)
+
+
+def test_a_run_cancelled_while_it_cannot_be_claimed_never_begins() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("a", delay=1.0)
+        stage.store.full = StorageFull("no room")
+        await asyncio.sleep(1.1)
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        stage.store.full = None
+        await asyncio.sleep(10)
+        assert (stage.executor.order, stage.store.status["a"]) == ([], RunStatus.INTERRUPTED)
+        assert outcome(run).status is RunStatus.INTERRUPTED
 
     play(main)

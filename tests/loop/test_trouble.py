@@ -12,7 +12,7 @@ from orchestration.loop.events import Emit, Event, RunEnded, StateUnknown
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus, ThreadState
 from orchestration.loop.streams import Listener, RunStream
-from tests.loop.stage import Executor, Stage, Store, new_run, play
+from tests.loop.stage import Executor, Stage, Store, new_run, outcome, play
 
 GRACE = 0.5  # seconds
 LIMITS = Limits(concurrent_runs=1, cancel_grace=GRACE)
@@ -90,11 +90,6 @@ def equip(
     stage.executor = executor or stage.executor
     emit = emit or stage.events.append
     stage.loop = MasterLoop(stage.store, stage.executor, limits, emit, Random(1))
-
-
-def outcome(run: Run) -> Outcome:
-    assert run.done is not None
-    return run.done.result()
 
 
 def _break() -> bool:
