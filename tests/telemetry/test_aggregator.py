@@ -1,47 +1,19 @@
-"""What is told reaches every sink, in order; who hangs or fails holds up nobody else."""
+"""What is told reaches every sink that wants it, in order, by its own thread, and once."""
 
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from random import Random
-from typing import Any
+from collections.abc import Sequence
 
 import pytest
 from structlog.testing import capture_logs
 
 from operations.handover import SOON
-from operations.telemetry.aggregator import LONGER, MUCH, REST, Aggregator
+from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.backlog import Inbox
-from operations.telemetry.lane import BATCH
-from operations.telemetry.record import Importance, Record, Sink
+from operations.telemetry.record import Importance, Record
 from tests.telemetry.sinks import Shelf, until
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    number: int
-
-
-IMPORTANCE: Mapping[type, Importance] = {Life: Importance.LIFECYCLE, Deed: Importance.AUDIT}
-
-
-def aggregator(*sinks: Sink, **given: Any) -> Aggregator:
-    given.setdefault("cadence", 0.01)
-    return Aggregator(
-        sinks, importance=IMPORTANCE, common={"service.name": "test"}, rng=Random(1), **given
-    )
+from tests.telemetry.told import Deed, Detail, Life, aggregator
 
 
 async def test_every_sink_gets_every_event_in_order_numbered_and_stamped() -> None:
@@ -158,19 +130,6 @@ async def test_the_event_loop_has_the_interpreter_sooner_beside_who_computes_not
     }  # fmt: skip
 
 
-async def test_who_counts_and_fails_holds_up_nobody_and_is_not_given_it_again() -> None:
-    counter, shelf = Shelf("counter", failing=2), Shelf()
-    with capture_logs() as entries:
-        async with aggregator(shelf, counters=[counter]) as telemetry:
-            for number in range(3):
-                telemetry.emit(Life(number))
-                await until(lambda: len(shelf.records) == number + 1)  # noqa: B023 - called here
-            (state,) = (one for one in telemetry.sinks if one.name == "counter")
-    assert counter.events == [Life(2)]
-    assert (state.failures, state.dropped) == (2, {Importance.LIFECYCLE: 2})
-    assert [entry["sink"] for entry in entries] == ["counter"]  # and once a minute at most
-
-
 async def test_a_writer_s_words_are_made_by_who_hands_on_and_written_by_its_own_thread() -> None:
     threads: dict[str, set[str]] = {"prepare": set(), "take": set()}
 
@@ -238,222 +197,6 @@ async def test_what_is_told_while_the_rest_is_taken_goes_to_the_trail_as_well(
         await until(lambda: len(shelf.records) > 4)
         monkeypatch.undo()
     assert trail.events == shelf.events[1:]
-
-
-async def test_nothing_is_handed_on_before_its_time_unless_it_is_much() -> None:
-    shelf = Shelf()
-    async with aggregator(shelf, capacity=100, cadence=3_600.0) as telemetry:
-        for number in range(49):
-            telemetry.emit(Detail(number))
-        assert not shelf.asked
-        telemetry.emit(Detail(49))
-        await until(lambda: len(shelf.records) == 50)
-
-
-async def test_much_is_computed_in_parts_and_written_at_once() -> None:
-    computed, written = list[int](), list[int]()
-
-    class Counter(Shelf):
-        def take(self, batch: Sequence[Record]) -> None:
-            computed.append(len(batch))
-
-    class Scribe(Shelf):
-        def take(self, batch: Sequence[Record]) -> None:
-            written.append(len(batch))
-
-    told = 2 * MUCH + 1
-    given = {"capacity": 2 * told, "cadence": 3_600.0}
-    async with aggregator(counters=[Counter()], writers=[Scribe()], **given) as telemetry:
-        for number in range(told):
-            telemetry.emit(Detail(number))
-        await until(lambda: written)
-    assert computed == [MUCH, MUCH, 1]
-    assert written == [told]
-
-
-async def test_the_audit_does_not_wait_as_long_as_the_rest() -> None:
-    taken: dict[str, list[float]] = {"trail": [], "shelf": []}
-
-    class Timed(Shelf):
-        def take(self, batch: Sequence[Record]) -> None:
-            taken[self.name].append(time.monotonic())
-            super().take(batch)
-
-    trail, shelf, cadence = Timed("trail"), Timed("shelf"), 0.05
-    async with aggregator(shelf, trail=trail, cadence=cadence) as telemetry:
-        for number in range(MUCH):
-            telemetry.emit(Detail(number))
-        await until(lambda: len(shelf.records) == MUCH)
-        telemetry.emit(Detail(MUCH))
-        telemetry.emit(Deed(MUCH + 1))
-        await until(lambda: len(shelf.records) == MUCH + 2)
-    assert trail.events == [Deed(MUCH + 1)]
-    assert shelf.events[-2:] == [Detail(MUCH), Deed(MUCH + 1)]
-    assert taken["shelf"][-1] - taken["trail"][0] > 2 * cadence
-
-
-async def test_what_a_thread_that_dies_had_in_hand_is_handed_on() -> None:
-    class Deadly(Shelf):
-        def take(self, batch: Sequence[Record]) -> None:
-            if self.failing:
-                self.failing -= 1
-                raise SystemExit
-            super().take(batch)
-
-    counter, shelf = Deadly(failing=1), Shelf()
-    told = 3 * MUCH
-    with capture_logs():
-        async with aggregator(shelf, counters=[counter], capacity=2 * told) as telemetry:
-            for number in range(told):
-                telemetry.emit(Detail(number))
-            await until(lambda: len(shelf.records) == told)
-    assert [event.number for event in shelf.events] == list(range(told))
-    assert len(counter.records) == told - MUCH
-
-
-async def test_the_audit_that_a_thread_that_dies_had_in_hand_is_in_the_trail() -> None:
-    class Deadly(Shelf):
-        def prepare(self, batch: Sequence[Record]) -> Sequence[Record]:
-            if self.failing:
-                self.failing -= 1
-                raise SystemExit
-            return batch
-
-    trail = Deadly("trail", failing=1)
-    with capture_logs():
-        async with aggregator(trail=trail) as telemetry:
-            telemetry.emit(Deed(1))
-            await until(lambda: trail.events)
-            telemetry.emit(Deed(2))
-    assert trail.events == [Deed(1), Deed(2)]
-
-
-async def test_the_end_waits_for_no_rests() -> None:
-    shelf = Shelf()
-    telemetry = aggregator(shelf, capacity=200 * MUCH, cadence=3_600.0)
-    async with telemetry:
-        for number in range(90 * MUCH):
-            telemetry.emit(Detail(number))
-        assert not await telemetry.aclose(90 * REST)
-    assert len(shelf.records) == 90 * MUCH
-
-
-async def test_after_much_it_takes_longer_until_the_next_is_handed_on() -> None:
-    shelf = Shelf()
-    telemetry = aggregator(shelf, cadence=0.05)
-    for number in range(MUCH):
-        telemetry.emit(Detail(number))
-    async with telemetry:
-        await until(lambda: len(shelf.records) == MUCH)
-        told_at = time.monotonic()
-        telemetry.emit(Detail(MUCH))
-        await until(lambda: len(shelf.records) == MUCH + 1)
-        assert time.monotonic() - told_at >= 0.05 * (LONGER - 0.5)
-
-
-async def test_the_oldest_of_the_least_important_are_dropped_and_counted_but_never_the_audit() -> (
-    None
-):
-    shelf, trail = Shelf(), Shelf("trail")
-    telemetry = aggregator(shelf, trail=trail, capacity=10)
-    for number in range(6):
-        telemetry.emit(Detail(number))
-    for number in range(6):
-        telemetry.emit(Life(number))
-    for number in range(12):
-        telemetry.emit(Deed(number))
-    telemetry.emit(Life(6))
-    assert telemetry.dropped == {Importance.DETAIL: 6, Importance.LIFECYCLE: 7}
-    async with telemetry:
-        await until(lambda: len(trail.records) == 12)
-    assert [event.number for event in trail.events] == list(range(12))
-
-
-async def test_a_sink_that_hangs_holds_up_no_other_and_not_the_end() -> None:
-    hung, shelf = Shelf("hung"), Shelf()
-    hung.gate.clear()
-    async with aggregator(hung, shelf) as telemetry:
-        telemetry.emit(Detail(1))
-        await until(lambda: hung.asked and shelf.records)
-        state = {one.name: one for one in telemetry.sinks}["hung"]
-        assert state.busy > 0
-        begun = time.monotonic()
-        assert await telemetry.aclose(grace=0.2) == ["hung"]
-        assert time.monotonic() - begun < 2
-    hung.gate.set()
-
-
-async def test_what_a_hanging_sink_does_not_take_is_bounded_and_counted() -> None:
-    hung, shelf = Shelf("hung"), Shelf()
-    hung.gate.clear()
-    async with aggregator(hung, shelf, capacity=100) as telemetry:
-        telemetry.emit(Detail(-1))
-        await until(lambda: hung.asked)
-        for number in range(2_000):
-            telemetry.emit(Detail(number) if number % 2 else Life(number))
-            if number % 40 == 39:
-                await until(lambda: len(shelf.records) == number + 2)  # noqa: B023 - called here
-        state = {one.name: one for one in telemetry.sinks}["hung"]
-        assert state.waiting <= 100
-        assert sum(state.dropped.values()) + state.waiting == 2_000
-        assert state.dropped[Importance.DETAIL] == 1_000
-        hung.gate.set()
-        await until(lambda: len(hung.records) == state.waiting + 1)
-    numbers = [record.number for record in hung.records]
-    assert numbers == sorted(numbers)
-
-
-async def test_a_sink_that_fails_gets_the_same_again_and_is_reported_once() -> None:
-    failing = Shelf(failing=3)
-    with capture_logs() as logs:
-        async with aggregator(failing) as telemetry:
-            for number in range(BATCH + 1):
-                telemetry.emit(Detail(number))
-            await until(lambda: len(failing.records) == BATCH + 1)
-            assert telemetry.sinks[0].failures == 3
-            assert telemetry.sinks[0].delivered_at is not None
-    assert [event.number for event in failing.events] == list(range(BATCH + 1))
-    reported = [entry for entry in logs if entry["log_level"] == "warning"]
-    assert [entry["error"] for entry in reported] == ["ConnectionError: nobody there"]
-
-
-async def test_a_sink_that_fails_for_good_does_not_hold_up_the_end() -> None:
-    failing = Shelf(failing=1_000_000)
-    async with aggregator(failing) as telemetry:
-        telemetry.emit(Detail(1))
-        await until(lambda: failing.asked)
-        begun = time.monotonic()
-        assert await telemetry.aclose(grace=1.0) == []
-        assert time.monotonic() - begun < 2
-    assert telemetry.sinks[0].dropped == {Importance.DETAIL: 1}
-    assert failing.closed
-
-
-async def test_when_the_thread_dies_the_event_loop_stands_in_and_another_is_started() -> None:
-    shelf = Shelf()
-    async with aggregator(shelf) as telemetry:
-        telemetry.emit(Detail(1))
-        await until(lambda: shelf.records)
-        lane = telemetry._lanes[0]  # noqa: SLF001 - nothing outside can kill it
-        put, threads = lane.put, list[str]()
-
-        def deadly(batch: Any) -> None:
-            threads.append(threading.current_thread().name)
-            if len(threads) == 1:
-                raise SystemExit
-            put(batch)
-
-        lane.put = deadly  # type: ignore[method-assign]
-        with capture_logs() as logs:
-            telemetry.emit(Detail(2))
-            await until(lambda: threads)
-            telemetry.emit(Detail(3))
-            await until(lambda: shelf.events[-1] == Detail(3))
-            await until(lambda: telemetry.restarts == 1)
-            telemetry.emit(Detail(4))
-            await until(lambda: shelf.events[-1] == Detail(4))
-    assert threads == ["telemetry", "MainThread", "telemetry"]
-    assert [entry["log_level"] for entry in logs] == ["error"]
 
 
 async def test_closing_twice_or_without_having_begun_does_nothing() -> None:
