@@ -19,6 +19,7 @@ from tests.coordinator.environment import Notes, silent
 from tests.simulation.simloop import simulate
 
 T = TypeVar("T")
+NO = ValueError("no")
 
 
 class Workbench:
@@ -108,3 +109,7 @@ def working(
         return await play(Workbench(tools, functions))
 
     return simulate(1, main)
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
