@@ -20,6 +20,8 @@ from coordinator.toolbox import Use
 
 Tool = Callable[[Any, Use], Awaitable[Any]]
 
+MODES = ["sequential", "parallel"]
+
 
 class Tools:
     """A toolbox of functions; each use takes a tool call."""
@@ -118,3 +120,36 @@ def step(name: str, tool: str = "echo", **more: Any) -> dict[str, Any]:
 
 async def echo(arguments: Any, use: Use) -> Any:
     return arguments
+
+
+class Calls:
+    """Tools that remember how they were used."""
+
+    def __init__(self) -> None:
+        self.made: list[Any] = []
+
+    async def note(self, arguments: Any, use: Use) -> Any:
+        self.made.append(arguments)
+        return arguments
+
+    async def fail(self, arguments: Any, use: Use) -> Any:
+        self.made.append(arguments)
+        raise ValueError("as it was told")
+
+    async def odd(self, number: int, use: Use) -> Any:
+        self.made.append(number)
+        if number % 2:
+            raise KeyError(number)
+        return number
+
+    async def hang(self, arguments: Any, use: Use) -> Any:
+        await asyncio.Event().wait()
+
+    @property
+    def crew(self) -> Crew:
+        tools = Tools(note=self.note, fail=self.fail, odd=self.odd, hang=self.hang, echo=echo)
+        return Crew(tools=tools)
+
+
+def told(event: type) -> Any:
+    return lambda one: isinstance(one, event)

@@ -1,57 +1,19 @@
-"""What a step does with its condition, its failures, its approval, its cache, its budget."""
+"""What a step does with its condition, its failures, its cache, its budget."""
 
 import asyncio
 from typing import Any
 
 import pytest
 from langgraph.config import get_config
-from langgraph.errors import GraphDrained
 from langgraph.graph import START, StateGraph
-from langgraph.runtime import RunControl
-from langgraph.types import Command
 from typing_extensions import TypedDict
 
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
-from coordinator.step_events import ApprovalAsked, AttemptFailed, StepCached
+from coordinator.step_events import AttemptFailed, StepCached
 from coordinator.toolbox import Use
-from tests.coordinator.stage import Stage, Tools, echo, step, workflow
+from tests.coordinator.stage import MODES, Calls, Stage, Tools, step, told, workflow
 from tests.simulation.simloop import SimLoop, simulate
-
-MODES = ["sequential", "parallel"]
-
-
-class Calls:
-    """Tools that remember how they were used."""
-
-    def __init__(self) -> None:
-        self.made: list[Any] = []
-
-    async def note(self, arguments: Any, use: Use) -> Any:
-        self.made.append(arguments)
-        return arguments
-
-    async def fail(self, arguments: Any, use: Use) -> Any:
-        self.made.append(arguments)
-        raise ValueError("as it was told")
-
-    async def odd(self, number: int, use: Use) -> Any:
-        self.made.append(number)
-        if number % 2:
-            raise KeyError(number)
-        return number
-
-    async def hang(self, arguments: Any, use: Use) -> Any:
-        await asyncio.Event().wait()
-
-    @property
-    def crew(self) -> Crew:
-        tools = Tools(note=self.note, fail=self.fail, odd=self.odd, hang=self.hang, echo=echo)
-        return Crew(tools=tools)
-
-
-def told(event: type) -> Any:
-    return lambda one: isinstance(one, event)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -173,183 +135,6 @@ def test_what_takes_too_long_is_cancelled_and_counts_as_a_failure() -> None:
         assert failed.error == "StepTimeout"
 
     simulate(0, main)
-
-
-# Maps.
-
-
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_map_does_each_item_and_keeps_their_order(mode: str) -> None:
-    each = {"over": "input.list", "concurrency": 2}
-    spec = workflow(step("a", map=each, input="{{ index }}:{{ item.x }}"), mode=mode)
-    result = await Stage(spec, Calls().crew).play({"list": [{"x": "p"}, {"x": "q"}, {"x": "r"}]})
-    assert result["steps"]["a"]["output"] == ["0:p", "1:q", "2:r"]
-    assert result["steps"]["a"]["attempts"] == 3
-
-
-def test_a_map_does_no_more_at_a_time_than_it_says() -> None:
-    async def main(loop: SimLoop) -> None:
-        working, most = 0, 0
-
-        async def work(item: Any, use: Use) -> Any:
-            nonlocal working, most
-            working += 1
-            most = max(most, working)
-            await asyncio.sleep(1)
-            working -= 1
-
-        each = {"over": [1, 2, 3, 4, 5, 6, 7], "concurrency": 3}
-        await Stage(workflow(step("a", "work", map=each)), Crew(tools=Tools(work=work))).play({})
-        assert (most, loop.time()) == (3, 3)
-
-    simulate(0, main)
-
-
-async def test_items_that_fail_are_told_and_the_others_kept_if_that_may_be() -> None:
-    each = {"over": [0, 1, 2, 3]}
-    spec = workflow(step("a", "odd", map=each, input="{{ item }}", on_error="continue"))
-    result = (await Stage(spec, Calls().crew).play({}))["steps"]["a"]
-    assert (result["status"], result["output"]) == ("failed", [0, None, 2, None])
-    assert result["error"]["error"] == "KeyError"
-    assert result["error"]["message"] == "item 1: KeyError: 1 (and 1 more)"
-
-
-async def test_the_first_item_that_fails_for_good_ends_a_map() -> None:
-    calls = Calls()
-    each = {"over": [0, 1, 2, 3, 4], "concurrency": 1}
-    with pytest.raises(StepFailed, match="step 'a': KeyError: item 1: KeyError: 1"):
-        await Stage(workflow(step("a", "odd", map=each, input="{{ item }}")), calls.crew).play({})
-    assert calls.made == [0, 1]
-
-
-async def test_each_item_is_tried_again_by_itself() -> None:
-    tried: list[int] = []
-
-    async def once(number: int, use: Use) -> Any:
-        tried.append(number)
-        if tried.count(number) == 1:
-            raise ValueError(number)
-        return number
-
-    each = {"over": [1, 2]}
-    one = step("a", "once", map=each, input="{{ item }}", retry={"attempts": 2, "first": 0.01})
-    result = (await Stage(workflow(one), Crew(tools=Tools(once=once))).play({}))["steps"]["a"]
-    assert (result["output"], sorted(tried)) == ([1, 2], [1, 1, 2, 2])
-
-
-@pytest.mark.parametrize(("over", "said"), [("input.n", "is int, not a list")])
-async def test_what_is_no_list_cannot_be_mapped(over: str, said: str) -> None:
-    with pytest.raises(StepFailed, match=said):
-        await Stage(workflow(step("a", map={"over": over})), Calls().crew).play({"n": 1})
-
-
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_map_that_is_to_stop_begins_no_more_items_and_goes_on_with_the_rest(
-    mode: str,
-) -> None:
-    made, control = [], RunControl()
-
-    async def work(number: int, use: Use) -> Any:
-        made.append(number)
-        if number == 2:
-            control.request_drain()
-            await asyncio.sleep(0)
-        return number
-
-    each = {"over": [1, 2, 3, 4, 5], "concurrency": 2}
-    spec = workflow(step("a", "work", map=each, input="{{ item }}"), step("b"), mode=mode)
-    stage = Stage(spec, Crew(tools=Tools(work=work, echo=echo)))
-    with pytest.raises(GraphDrained):
-        await stage.play({}, control)
-    assert set(made) <= {1, 2, 3}
-    steps = (await stage.play(None))["steps"]
-    assert steps["a"]["output"] == [1, 2, 3, 4, 5]
-    assert steps["b"]["status"] == "done"
-    assert sorted(made) == [1, 2, 3, 4, 5]
-
-
-async def test_a_map_over_nothing_gives_nothing() -> None:
-    values = await Stage(workflow(step("a", map={"over": []})), Calls().crew).play({})
-    assert values["steps"]["a"]["output"] == []
-
-
-# Approval.
-
-
-@pytest.mark.parametrize("mode", MODES)
-async def test_a_human_approves_exactly_what_is_done(mode: str) -> None:
-    calls = Calls()
-    spec = workflow(
-        step("a", "note", input={"to": "{{ input.to }}"}, approval="Send to {{ input.to }}?"),
-        step("b", "note", input="after", needs=["a"]),
-        step("beside", "note", input="beside"),
-        mode=mode,
-    )
-    stage = Stage(spec, calls.crew)
-    await stage.play({"to": "Ada"})
-    assert "after" not in calls.made
-    (asked,) = stage.questions
-    assert (asked["question"], asked["does"]) == (
-        "Send to Ada?",
-        [{"tool": "note", "input": {"to": "Ada"}}],
-    )
-    assert len(list(filter(told(ApprovalAsked), stage.events))) == 1
-    values = await stage.answer({"decision": "approve", "hash": asked["hash"]})
-    assert {"to": "Ada"} in calls.made
-    assert values["steps"]["b"]["status"] == "done"
-    assert calls.made.count("beside") == 1
-
-
-async def test_an_approval_of_something_else_is_asked_again() -> None:
-    calls = Calls()
-    stage = Stage(workflow(step("a", "note", approval=True, input="x")), calls.crew)
-    await stage.play({})
-    await stage.answer({"decision": "approve", "hash": "of something else"})
-    await stage.answer("yes")
-    first, second, third = stage.questions
-    assert (first["problem"], calls.made) == (None, [])
-    assert "hash" in second["problem"]
-    assert "decision" in third["problem"]
-    await stage.answer({"decision": "approve", "hash": third["hash"]})
-    assert calls.made == ["x"]
-
-
-async def test_arguments_that_changed_since_they_were_approved_are_not_used() -> None:
-    calls = Calls()
-    stage = Stage(workflow(step("a", "note", approval=True, input="{{ input.x }}")), calls.crew)
-    await stage.play({"x": "harmless"})
-    approved = stage.questions[0]["hash"]
-    await stage.play(
-        Command(update={"x": "harmful"}, resume={"decision": "approve", "hash": approved})
-    )
-    assert calls.made == []
-    assert stage.questions[-1]["does"][0]["input"] == "harmful"
-
-
-async def test_a_refusal_fails_the_step() -> None:
-    calls = Calls()
-    stage = Stage(workflow(step("a", "note", approval=True)), calls.crew)
-    await stage.play({})
-    with pytest.raises(StepFailed, match="ApprovalRefused: it was not approved: too early"):
-        await stage.answer({"decision": "reject", "reason": "too early"})
-    assert calls.made == []
-
-
-async def test_what_was_approved_is_not_asked_again_when_it_is_tried_again() -> None:
-    tried: list[Any] = []
-
-    async def flaky(arguments: Any, use: Use) -> Any:
-        tried.append(arguments)
-        if len(tried) == 1:
-            raise ValueError("not yet")
-        return "done"
-
-    retry = {"attempts": 2, "first": 0.01}
-    spec = workflow(step("a", "flaky", approval=True, retry=retry))
-    stage = Stage(spec, Crew(tools=Tools(flaky=flaky)))
-    await stage.play({})
-    values = await stage.answer({"decision": "approve", "hash": stage.questions[0]["hash"]})
-    assert (values["steps"]["a"]["output"], len(stage.questions)) == ("done", 1)
 
 
 # Caches and budgets.
