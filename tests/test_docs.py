@@ -17,6 +17,7 @@ from orchestration.mcp.oauth import WELL_KNOWN
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"\]\((?!https?://|#)([^)#]+)(?:#[^)]*)?\)")
+LINK_TO_HEADING = re.compile(r"\]\((?!https?://)([^)#]*)#([^)]+)\)")
 
 
 def test_the_diagram_of_a_runs_states_is_the_table_in_the_code() -> None:
@@ -56,6 +57,17 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    links = LINK_TO_HEADING.findall(page.read_text())
+    missing = [
+        f"{file}#{heading}"
+        for file, heading in links
+        if heading not in _headings(page.parent / file if file else page)
+    ]
+    assert missing == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_whoever_follows_an_example_finds_the_service_there(page: Path) -> None:
     ports = re.findall(r"https?://(?:127\.0\.0\.1|localhost):(\d+)", page.read_text())
     ports += re.findall(r"curl [^\n]*?localhost:(\d+)", page.read_text())
@@ -64,6 +76,12 @@ def test_whoever_follows_an_example_finds_the_service_there(page: Path) -> None:
 
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def _headings(page: Path) -> set[str]:
+    """Return the headings of a page as links name them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
 
 
 def _names(requirements: Iterable[str]) -> list[str]:
