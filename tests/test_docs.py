@@ -74,6 +74,14 @@ def test_whoever_follows_an_example_finds_the_service_there(page: Path) -> None:
     assert {int(port) for port in ports} <= {DEFAULT_PORT}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_an_example_sends_with_curl_is_said_to_be_json(page: Path) -> None:
+    blocks = re.findall(r"^```.*?^```", page.read_text(), re.MULTILINE | re.DOTALL)
+    curls = [block for block in blocks if "curl " in block]
+    bodies = [block.count(" -d ") for block in curls]
+    assert [block.count("content-type: application/json") for block in curls] == bodies
+
+
 def test_the_readme_is_short_enough_to_be_read() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
