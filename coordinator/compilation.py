@@ -1,6 +1,6 @@
 """From a plan to a LangGraph graph with one node per step."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, NoReturn, TypedDict, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -8,9 +8,8 @@ from langchain_core.runnables.graph import Graph
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.runtime import get_runtime
-from langgraph.types import Command
 
-from coordinator.conductor import READ, RESULTS, Conductor
+from coordinator.conductor import BEGINS, READ, RESULTS, Conductor
 from coordinator.errors import StepFailed
 from coordinator.plan import Plan
 from coordinator.results import Results, merged
@@ -27,22 +26,24 @@ Compiled = CompiledStateGraph[Any, Any, Any, Any]
 def compiled(plan: Plan) -> Compiled:
     """Return the graph that does the steps of ``plan``, one after the other or side by side.
 
-    Sequential: each step is a super-step, and goes to the next one. Otherwise all steps are nodes
+    Sequential: each step is a super-step, and begins the next one. Otherwise all steps are nodes
     of one super-step and wait for their turn: a super-step is a barrier, and a slow step would hold
     up others that do not need it. Either way a step's result is recorded when its node returns.
     """
     builder, names = _builder(plan.inputs), list(plan.order)
     sequential = plan.workflow.mode == "sequential"
-    for name, following in zip(names, [*names[1:], END], strict=True):
+    for number, name in enumerate(names, 1):
         step = plan.steps[name]
-        node = StepNode(step, following if sequential else None)
+        node = StepNode(step, (names, number) if sequential and number < len(names) else None)
         once = step.map is not None or step.retry.attempts == 1  # or its items are tried again
         builder.add_node(name, node, retry_policy=None if once else retry_policy(step))
     first = names[:1] if sequential else names
 
-    async def begin(_: Any, config: RunnableConfig) -> list[str]:
-        _clear(config)
-        return first
+    async def begin(_: Any, config: RunnableConfig) -> Sequence[str]:
+        configurable = config.get("configurable", {})
+        _clear(configurable)
+        _begin(first, (), configurable)
+        return ()
 
     # A branch, and not an edge for each, which would take three times as long to compile.
     builder.add_conditional_edges(START, begin, first)
@@ -73,7 +74,8 @@ def blank(name: str) -> Compiled:
 class StepNode(Runnable[Mapping[str, Any], Any]):
     """The node of a step. A Runnable, and not a function, whose signature LangGraph would read."""
 
-    def __init__(self, step: Step, following: str | None) -> None:
+    def __init__(self, step: Step, following: tuple[Sequence[str], int] | None = None) -> None:
+        """``following`` is the order of the steps, and the place in it of the one to begin next."""
         self.name = step.id
         self._step = step
         self._following = following
@@ -107,10 +109,10 @@ class StepNode(Runnable[Mapping[str, Any], Any]):
             except StepFailed as failed:
                 raise await conductor.fail(failed) from failed.__cause__
         conductor.end(step.id, result)
-        update = {RESULTS: {step.id: result}}
-        if self._following is None:
-            return update
-        return Command(update=update, goto=() if self._following == END else self._following)
+        if self._following is not None:
+            order, place = self._following
+            _begin(order[place : place + 1], order[:place], configurable)
+        return {RESULTS: {step.id: result}}
 
 
 def _builder(inputs: Iterable[str]) -> Any:
@@ -125,7 +127,7 @@ def _drawing(plan: Plan, graph: Compiled) -> Graph:
     drawing, order = Graph(), set(plan.order)
     nodes = {START: drawing.add_node(graph.nodes[START].bound, START)}
     for step in plan.workflow.steps:
-        nodes[step.id] = drawing.add_node(StepNode(step, None), step.id)
+        nodes[step.id] = drawing.add_node(StepNode(step), step.id)
     nodes[END] = drawing.add_node(None, END)
     edges = set[tuple[str, str, str | None]]()
     for name in plan.order:
@@ -145,8 +147,12 @@ def _names(conductor: Conductor, state: Mapping[str, Any]) -> dict[str, Any]:
     return {"input": given, "steps": dict(conductor.results)}
 
 
-def _clear(config: RunnableConfig) -> None:
+def _begin(steps: Iterable[str], past: Sequence[str], configurable: Mapping[str, Any]) -> None:
+    """Have steps begin, and keep with the checkpoint which ones their run has come past."""
+    configurable[_SEND]([(f"{BEGINS}{step}", list(past)) for step in steps])
+
+
+def _clear(configurable: Mapping[str, Any]) -> None:
     """Take away the results that the run before has left on the thread."""
-    configurable = config.get("configurable", {})
     if left := configurable[READ](RESULTS):
         configurable[_SEND]([(RESULTS, dict.fromkeys(left))])

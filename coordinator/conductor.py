@@ -23,6 +23,7 @@ from coordinator.errors import (
     StepFailed,
     StepsAtOnce,
     StepsLeftOut,
+    StepsRepeated,
 )
 from coordinator.failures import Failures
 from coordinator.pace import Pace
@@ -34,7 +35,7 @@ from coordinator.turns import Turns
 
 RESULTS = "steps"  # the channel
 READ = "__pregel_read"  # LangGraph's: by what a node reads the channels of its super-step
-_BEGINS = "branch:to:"  # LangGraph's: the channel that begins a node
+BEGINS = "branch:to:"  # LangGraph's: the channel that begins a node
 _SENDS = "__pregel_tasks"  # LangGraph's: the channel of what begins nodes with a state of their own
 Saver = BaseCheckpointSaver[Any]
 
@@ -111,11 +112,11 @@ class Conductor:
 
         Raises:
             GraphInterrupt, GraphDrained: the turn does not come in this execution.
-            NeedsUnmet, StepsAtOnce, StepsLeftOut: it does not come at all.
+            NeedsUnmet, StepsAtOnce, StepsLeftOut, StepsRepeated: it does not come at all.
         """
         self._place = _place_of(runtime)
-        if not self.side_by_side and len(begun := _with_a_task(self.plan.order)) > 1:
-            raise StepsAtOnce(sorted(begun, key=self.plan.order.index))
+        if not self.side_by_side:
+            _require_sequence(self.plan.order, step)
         await self._recall(state, runtime)
         if not self.side_by_side:
             yield
@@ -240,8 +241,8 @@ class Conductor:
                 found = _recorded(saved)
                 self._turns.end(*found)
                 begun = _with_a_task(self.plan.order)
-                self._absent = self.plan.steps.keys() - begun
-                if saved is not None and begun <= _begun_by(saved):  # not by a `goto`
+                self._absent = self.plan.steps.keys() - begun.keys()
+                if saved is not None and begun.keys() <= _begun_by(saved):  # not by a `goto`
                     self._left_out = [step for step in self.plan.order if step not in begun]
             else:
                 found = self._before(state, runtime)
@@ -291,7 +292,7 @@ def _pending(saved: CheckpointTuple | None) -> Sequence[tuple[str, str, Any]]:
 def _begun_by(saved: CheckpointTuple) -> set[str]:
     """Return the steps that begin with a checkpoint; a `goto` comes on top of it."""
     channels = saved.checkpoint["channel_values"]
-    return {name.removeprefix(_BEGINS) for name in channels if name.startswith(_BEGINS)}
+    return {name.removeprefix(BEGINS) for name in channels if name.startswith(BEGINS)}
 
 
 def _place_of(runtime: Runtime[Any]) -> dict[str, Any] | None:
@@ -306,13 +307,35 @@ def _place_of(runtime: Runtime[Any]) -> dict[str, Any] | None:
     }
 
 
-def _with_a_task(steps: Sequence[str]) -> set[str]:
-    """Return those of the steps that are part of the super-step of this task."""
-    begins = {f"{_BEGINS}{step}": step for step in steps}
+def _require_sequence(order: Sequence[str], step: str) -> None:
+    """Refuse to do a step together with others, or in an order in which its run did not come here.
+
+    Raises:
+        StepsAtOnce, StepsLeftOut, StepsRepeated: that would be so.
+    """
+    begun = _with_a_task(order)
+    if len(begun) > 1:
+        raise StepsAtOnce(sorted(begun, key=order.index))
+    past = begun[step]
+    if not isinstance(past, list):
+        return  # it was sent here (`goto`), or began before it was kept how it came here
+    place = order.index(step)
+    if left_out := [other for other in order[:place] if other not in past]:
+        raise StepsLeftOut(left_out)
+    if repeated := [other for other in order[place:] if other in past]:
+        raise StepsRepeated(repeated)
+
+
+def _with_a_task(steps: Sequence[str]) -> dict[str, Any]:
+    """Return those of the steps that are part of the super-step of this task.
+
+    Each has what was written to begin it: in sequence, the steps that its run had come past.
+    """
+    begins = {f"{BEGINS}{step}": step for step in steps}
     read = get_config().get("configurable", {})[READ]
     found: dict[str, Any] = read([*begins, _SENDS])
-    sent = {send.node for send in found.pop(_SENDS, ())}
-    return sent.union(begins[channel] for channel in found)
+    sent = {send.node: None for send in found.pop(_SENDS, ())}
+    return sent | {begins[channel]: written for channel, written in found.items()}
 
 
 def bounds(section: BudgetSection | None) -> Most:

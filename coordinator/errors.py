@@ -77,6 +77,20 @@ class StepsLeftOut(CoordinatorError):
         self.steps = steps
 
 
+class StepsRepeated(CoordinatorError):
+    """A sequential run goes on with a workflow that has steps again that it did, and so it fails.
+
+    Nothing was done twice; with the workflow that it began with, it goes on.
+    """
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(
+            f"this run would do steps {', '.join(map(repr, steps))} again: it began with another "
+            "workflow. Begin anew, with an input."
+        )
+        self.steps = steps
+
+
 class StepTimeout(CoordinatorError):
     """What does a step took too long and was cancelled. It may have had effects."""
 

@@ -7,7 +7,13 @@ import pytest
 from langgraph.types import Command, Send
 
 from coordinator.crew import Crew
-from coordinator.errors import NeedsUnmet, StepsAtOnce, StepsLeftOut
+from coordinator.errors import (
+    CoordinatorError,
+    NeedsUnmet,
+    StepsAtOnce,
+    StepsLeftOut,
+    StepsRepeated,
+)
 from coordinator.toolbox import Use
 from tests.coordinator.stage import Stage, Tools, echo, step, workflow
 from tests.simulation.simloop import SimLoop, simulate
@@ -181,3 +187,74 @@ async def test_a_sequential_run_goes_on_from_the_step_that_it_is_sent_to() -> No
     stage.updates.clear()
     await stage.play(Command(goto="a"))
     assert [name for update in stage.updates for name in update] == ["a", "b"]
+
+
+def in_turn(names: str) -> dict[str, Any]:
+    """One step after the other; ``x`` asks first."""
+    steps = [step(name, "note", **({"approval": True} if name == "x" else {})) for name in names]
+    return workflow(*steps, mode="sequential")
+
+
+class InTurn:
+    """A sequential workflow that waits at ``x``; `goes_on` with another one."""
+
+    def __init__(self, names: str, durability: str = "sync", **more: Any) -> None:
+        self.did = ""
+        document = {**in_turn(names), **more}
+        self.stage = Stage(document, Crew(tools=Tools(note=self._note)), durability=durability)
+
+    async def _note(self, arguments: Any, use: Use) -> None:
+        self.did += use.step
+
+    async def goes_on(self, names: str) -> str:
+        """Answer what ``x`` asks, and return all that has been done by then."""
+        self.stage.document = in_turn(names)
+        question = self.stage.questions[0]
+        await self.stage.answer({"decision": "approve", "hash": question["hash"]})
+        return self.did
+
+
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize(
+    ("names", "error", "said"),
+    [
+        ("xabc", StepsRepeated, "would do steps 'a', 'b' again: it began with another workflow"),
+        ("axbc", StepsRepeated, "would do steps 'b' again"),
+        ("dabxc", StepsLeftOut, "does not come to steps 'd'"),
+        ("abcx", StepsLeftOut, "does not come to steps 'c'"),
+    ],
+)
+async def test_a_sequential_run_does_no_step_twice_or_never_when_the_order_has_changed(
+    names: str, error: type[CoordinatorError], said: str, durability: str
+) -> None:
+    run = InTurn("abxc", durability)
+    await run.stage.play({})
+    with pytest.raises(error, match=said):
+        await run.goes_on(names)
+    assert run.did == "ab"
+    assert await run.goes_on("abxc") == "abxc"
+
+
+@pytest.mark.parametrize("names", ["abxcd", "bax", "bxc", "axdc"])
+async def test_a_sequential_run_goes_on_with_changes_of_what_is_over_or_to_come(
+    names: str,
+) -> None:
+    run = InTurn("abxc" if "b" in names else "axc")
+    await run.stage.play({})
+    before = run.did
+    assert await run.goes_on(names) == before + names[names.index("x") :]
+
+
+async def test_a_sequential_run_leaves_out_no_step_that_was_added_before_its_first() -> None:
+    run = InTurn("x", mode="parallel")
+    await run.stage.play({})
+    with pytest.raises(StepsLeftOut, match="does not come to steps 'a'"):
+        await run.goes_on("ax")
+
+
+async def test_a_sequential_run_that_was_sent_back_does_again_what_comes_then() -> None:
+    run = InTurn("abxc")
+    await run.stage.play({})
+    await run.goes_on("abxc")
+    await run.stage.play(Command(goto="a"))
+    assert await run.goes_on("abxc") == "abxc" + "abxc"

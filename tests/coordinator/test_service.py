@@ -32,6 +32,7 @@ SECOND = {
     "graph": "play",
     "input": {"do": "{{ input.do | default('echo') }}", "text": "{{ steps.first.output }}!"},
 }
+ASKING = [{**FIRST, "approval": True}, SECOND]
 HELLO = {"name": "hello", "description": "Says it twice.", "steps": [FIRST, SECOND]}
 
 
@@ -103,11 +104,13 @@ async def test_a_question_is_answered_on_the_thread_by_whoever_knows_only_the_ru
 
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
-async def test_a_question_of_a_workflow_that_was_made_parallel_meanwhile_fails_its_run(
-    durability: str, tmp_path: Path
+@pytest.mark.parametrize(
+    "change", [{"mode": "parallel"}, {"steps": [{**FIRST, "id": "before"}, *ASKING]}]
+)
+async def test_a_question_of_a_sequential_workflow_that_was_changed_meanwhile_fails_its_run(
+    change: dict[str, Any], durability: str, tmp_path: Path
 ) -> None:
-    steps = [{**FIRST, "approval": True}, SECOND]
-    spec = {**HELLO, "mode": "sequential", "steps": steps}
+    spec = {**HELLO, "mode": "sequential", "steps": ASKING}
     async with service(tmp_path) as client:
         made = (await client.post("/workflows", json={"workflow": spec})).json()
         thread = (await client.post("/threads", json={})).json()["thread_id"]
@@ -116,8 +119,8 @@ async def test_a_question_of_a_workflow_that_was_made_parallel_meanwhile_fails_i
         (asked,) = (await client.post(path, json={**body, **given})).json()["__interrupt__"]
         answer = {"command": {"resume": {"decision": "approve", "hash": asked["value"]["hash"]}}}
         found: list[Any] = []
-        for mode in ("parallel", "sequential"):
-            changed = {"workflow": {**spec, "mode": mode}, "assistant_id": made["assistant_id"]}
+        for to in (change, {}):
+            changed = {"workflow": {**spec, **to}, "assistant_id": made["assistant_id"]}
             await client.post("/workflows", json={**changed, "if_exists": "replace"})
             found.append((await client.post(path, json={**body, **answer})).json())
     assert found[0]["__error__"]["error"] == "StepsLeftOut"
