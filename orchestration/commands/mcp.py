@@ -1,7 +1,6 @@
 """``masterloop mcp``: for hosts of MCP that start their servers themselves."""
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from orchestration.commands.remote import CONNECT_TIMEOUT, DEFAULT_URL, Url
+from orchestration.commands.remote import CONNECT_TIMEOUT, DEFAULT_URL, Url, key_headers
 from orchestration.commands.terminal import FAILED, MISUSED, give_up
 
 if TYPE_CHECKING:
@@ -47,8 +46,7 @@ async def _talk(url: str, config: Path | None) -> int:
 
     from orchestration.mcp.stdio import Bridge  # noqa: PLC0415 - httpx
 
-    key = os.environ.get("MASTERLOOP_API_KEY")
-    headers = {"x-api-key": key} if key else None
+    headers = key_headers()
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
     limits = httpx.Limits(max_connections=None)
     task = asyncio.current_task()

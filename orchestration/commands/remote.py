@@ -34,8 +34,7 @@ def service_at(url: str) -> "Generator[SyncLangGraphClient]":
     from langgraph_sdk.client import SyncLangGraphClient  # noqa: PLC0415 - slow
 
     timeout = httpx.Timeout(None, connect=CONNECT_TIMEOUT)
-    key = os.environ.get("MASTERLOOP_API_KEY")
-    headers = {"x-api-key": key} if key else None
+    headers = key_headers()
     try:
         http = httpx.Client(base_url=url, timeout=timeout, headers=headers)
         with SyncLangGraphClient(http) as client:
@@ -46,8 +45,23 @@ def service_at(url: str) -> "Generator[SyncLangGraphClient]":
         give_up(f"no service answers at {url}. Start one with: masterloop dev")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         give_up(f"the connection to {url} failed: {str(error) or type(error).__name__}")
+    except UnicodeEncodeError:  # a URL, or a part of one, as the shell gave it
+        give_up("an argument cannot be sent: it is not text in UTF-8", MISUSED)
     except orjson.JSONDecodeError:
         give_up(f"what answers at {url} is no Masterloop: its answer is not JSON")
+
+
+def key_headers() -> dict[str, str] | None:
+    """Return the header with the key of ``MASTERLOOP_API_KEY``, None if it is not set.
+
+    One that no header carries ends the command with exit code 2.
+    """
+    key = os.environ.get("MASTERLOOP_API_KEY")
+    if not key:
+        return None
+    if not (key.isascii() and key.isprintable()):
+        give_up("MASTERLOOP_API_KEY is no key: it has more than the characters of ASCII", MISUSED)
+    return {"x-api-key": key}
 
 
 def read_json(text: str) -> Any:
@@ -62,14 +76,14 @@ def read_json(text: str) -> Any:
         _cannot_be_sent()
 
 
-def sendable(value: Any) -> Any:
+def sendable(value: Any, what: object = "the input") -> Any:
     """Return ``value``, if it arrives as it is; else end the command with exit code 2."""
     try:
         arrives = orjson.loads(orjson.dumps(value)) == value
     except TypeError:  # a number beyond 64 bits, half a surrogate pair, too many levels
         arrives = False
     if not arrives:
-        _cannot_be_sent()
+        _cannot_be_sent(what)
     return value
 
 
@@ -77,9 +91,9 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(constant)
 
 
-def _cannot_be_sent() -> NoReturn:
+def _cannot_be_sent(what: object = "the input") -> NoReturn:
     why = "it is too deep, or has a number or a text that JSON does not carry"
-    give_up(f"the input cannot be sent: {why}", MISUSED)
+    give_up(f"{what} cannot be sent: {why}", MISUSED)
 
 
 def _reason(error: "httpx.HTTPStatusError") -> str:

@@ -31,6 +31,7 @@ def run(
 ) -> None:
     """Run an assistant of a running service, wait for it, and print what came of it."""
     submitted = read_input(text)
+    sendable(assistant, "the name of the assistant")
     with service_at(url) as client:
         thread_id = thread or client.threads.create()["thread_id"]
         watcher = Watcher(json=json)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestration.commands.remote import DEFAULT_URL, Url, service_at
+from orchestration.commands.remote import DEFAULT_URL, Url, sendable, service_at
 from orchestration.commands.running import read_input
 from orchestration.commands.terminal import (
     FAILED,
@@ -60,7 +60,7 @@ def run(
 
     with configuration_errors_told():
         document = read_workflow(file)
-    body = {"workflow": document, "input": read_input(given)}
+    body = {"workflow": sendable(document, file), "input": read_input(given)}
     with service_at(url) as client:
         accepted: Any = client.http.post("/workflows/runs", json=body)
         thread_id, run_id = accepted["thread_id"], accepted["run_id"]

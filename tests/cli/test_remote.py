@@ -313,3 +313,41 @@ def test_an_address_that_is_none_is_told() -> None:
     result = CliRunner().invoke(app, ["runs", "ls", "--url", "ftp://here"])
     assert result.exit_code == 1
     assert "the connection to ftp://here failed" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["runs", "ls"], ["mcp", "--stdio"]])
+@pytest.mark.parametrize("key", ["schlüssel", "ml_\udcff", "ml_\n"])
+def test_a_key_that_no_header_carries_ends_with_2(
+    command: list[str], key: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASTERLOOP_API_KEY", key)
+    with service({}) as server:
+        result = server.masterloop(*command)
+    assert (result.exit_code, server.asked) == (2, [])
+    assert "Error: MASTERLOOP_API_KEY is no key" in result.stderr
+    assert key not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["run", "\udcff"], "the name of the assistant cannot be sent"),
+        (["run", "digest", "--thread", "\udcff"], "an argument cannot be sent"),
+        (["runs", "get", "\udcff"], "an argument cannot be sent"),
+        (["agents", "ls", "\udcff"], "an argument cannot be sent"),
+    ],
+)
+def test_an_argument_that_is_no_text_ends_with_2(command: list[str], complaint: str) -> None:
+    with service({}) as server:
+        result = server.masterloop(*command)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+
+
+def test_a_workflow_that_json_does_not_carry_ends_with_2(tmp_path: Path) -> None:
+    file = tmp_path / "w.json"
+    file.write_text(f'{{"name": "w", "steps": [{{"id": "a", "tool": "t", "input": {2**64}}}]}}')
+    with service({}) as server:
+        result = server.masterloop("workflow", "run", str(file))
+    assert (result.exit_code, server.asked) == (2, [])
+    assert f"Error: {file} cannot be sent" in result.stderr
