@@ -22,6 +22,7 @@ from orchestration.commands import (
     serving,
     workflows,
 )
+from orchestration.commands.terminal import print_everything
 
 app = typer.Typer(
     name="masterloop",
@@ -64,4 +65,5 @@ def masterloop(
 
 def main() -> None:
     """Run the command that the arguments name; the entry point of the console script."""
+    print_everything()
     app(prog_name="masterloop")

@@ -1,6 +1,9 @@
 """What the commands have in common: options, where output goes, and how errors are told."""
 
+import codecs
+import io
 import json
+import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -34,6 +37,19 @@ def give_up(message: str, code: int = FAILED) -> NoReturn:
     """Say on stderr why the command ends here, and end it."""
     typer.echo(f"Error: {message}", err=True)
     raise typer.Exit(code)
+
+
+def print_everything() -> None:
+    """Have stdout take characters that its encoding lacks, too: as escapes, as JSON has them."""
+    codecs.register_error("masterloop.json", _escaped)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it is None if it is closed
+        sys.stdout.reconfigure(errors="masterloop.json")
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
 
 
 @contextmanager

@@ -54,6 +54,17 @@ def test_it_runs_as_a_module() -> None:
     assert (result.returncode, result.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_stdout_cannot_take_is_printed_as_json_says_it(encoding: str, tmp_path: Path) -> None:
+    there = {"MASTERLOOP_DATA_DIR": str(tmp_path), "PYTHONIOENCODING": encoding}
+    masterloop("keys", "create", "--owner", "a→b", **there)
+    for_people = masterloop("keys", "ls", **there)
+    for_programs = masterloop("keys", "ls", "--json", **there)
+    assert (for_people.returncode, for_programs.returncode) == (0, 0), for_people.stderr
+    assert r"a\u2192b" in for_people.stdout
+    assert [key["owner"] for key in json.loads(for_programs.stdout)] == ["a→b"]
+
+
 def test_nothing_slow_is_imported_for_the_version() -> None:
     code = "import sys, orchestration.cli; print(*sys.modules)"
     modules = subprocess.run(
