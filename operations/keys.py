@@ -86,8 +86,16 @@ class KeyFolder:
         return key, token
 
     def all(self) -> list[KeyEntry]:
-        """Return every key, the oldest first."""
-        entries = [self._entry(path) for path in self._folder.glob("*.json")]
+        """Return every key, the oldest first.
+
+        Raises:
+            OSError: the folder of the keys cannot be read.
+        """
+        try:
+            paths = [path for path in self._folder.iterdir() if path.suffix == ".json"]
+        except FileNotFoundError:  # there never was a key
+            return []
+        entries = [self._entry(path) for path in paths]
         return sorted((one for one in entries if one), key=lambda one: one.key.created_at)
 
     def revoke(self, key_id: str) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from orchestration.commands.terminal import configuration_errors_told, give_up
+from orchestration.commands.terminal import data_folder, give_up
 
 app = typer.Typer(name="db", help="Back up and check the database.", no_args_is_help=True)
 
@@ -49,7 +49,4 @@ def check(
 
 
 def _database() -> Path:
-    with configuration_errors_told():
-        from operations.settings import load_settings  # noqa: PLC0415 - pydantic
-
-        return load_settings().data_dir / NAME
+    return data_folder() / NAME

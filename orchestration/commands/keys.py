@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from operations.keys import FOLDER as KEYS
 from operations.keys import KeyFolder, KeyScope
 from operations.telemetry.events import KeyChanged
 from operations.telemetry.trail import FOLDER, write_down
@@ -17,14 +18,12 @@ from orchestration.commands.terminal import (
     MISUSED,
     Json,
     as_json,
-    configuration_errors_told,
     console,
+    data_folder,
     give_up,
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from operations.keys import ApiKey, KeyEntry
 
 app = typer.Typer(name="keys", help="Make, list and revoke API keys.", no_args_is_help=True)
@@ -49,7 +48,7 @@ def create(
     if not owner.strip() or len(owner) > 255:  # noqa: PLR2004 - as all names in the API
         give_up("--owner: 1 to 255 characters", MISUSED)
     until = None if expires is None else _moment(expires)
-    folder = _folder()
+    folder = KeyFolder(data_folder())
     first = not folder.exists
     with _disk_errors_told():
         key, token = folder.create(owner, scope, until)
@@ -65,10 +64,16 @@ def create(
 @app.command("ls")
 def list_keys(*, json: Json = False) -> None:
     """List the keys; what is listed cannot be used as one."""
-    entries = _folder().all()
+    folder = data_folder(there=True)
+    try:
+        entries = KeyFolder(folder).all()
+    except OSError as error:
+        give_up(f"the keys cannot be read: {error}")
     if json:
         typer.echo(as_json([_listed(entry) for entry in entries]))
         return
+    if not entries:
+        typer.echo(f"There are none in {folder / KEYS}.", err=True)
     out = console()
     for entry in entries:
         key = entry.key
@@ -82,22 +87,11 @@ def list_keys(*, json: Json = False) -> None:
 def revoke(key_id: Annotated[str, typer.Argument(help="The id, as listed.")]) -> None:
     """Let a key be none from now on, also for a service that runs."""
     with _disk_errors_told():
-        revoked = _folder().revoke(key_id)
+        revoked = KeyFolder(data_folder()).revoke(key_id)
     if not revoked:
         give_up(f"there is no key {key_id}. See them with: masterloop keys ls")
     _write_down("revoked", key_id)
     typer.echo(f"revoked {key_id}")
-
-
-def _folder() -> KeyFolder:
-    return KeyFolder(_data_folder())
-
-
-def _data_folder() -> "Path":
-    with configuration_errors_told():
-        from operations.settings import load_settings  # noqa: PLC0415 - pydantic
-
-        return load_settings().data_dir
 
 
 @contextmanager
@@ -112,7 +106,7 @@ def _write_down(change: Literal["made", "revoked"], key_id: str) -> None:
     """Tell the audit. A key that is to be revoked is, whatever the disk says."""
     event = KeyChanged(change, key_id, _account())
     try:
-        write_down(_data_folder() / FOLDER, event)
+        write_down(data_folder() / FOLDER, event)
     except OSError as error:
         typer.echo(f"Warning: the audit trail does not tell of this: {error}", err=True)
 

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
@@ -50,6 +51,20 @@ def _escaped(error: UnicodeError) -> tuple[str, int]:
     if not isinstance(error, UnicodeEncodeError):
         raise error
     return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def data_folder(*, there: bool = False) -> Path:
+    """Return the service's data folder; with ``there``, end the command where it is none."""
+    with configuration_errors_told():
+        from operations.settings import load_settings  # noqa: PLC0415 - pydantic
+
+        folder = load_settings().data_dir
+    try:
+        if there and not folder.is_dir():
+            give_up(f"there is no data folder {folder}. MASTERLOOP_DATA_DIR says where it is")
+    except OSError as error:
+        give_up(f"the data folder cannot be looked at: {error}")
+    return folder
 
 
 @contextmanager

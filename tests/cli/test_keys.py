@@ -90,6 +90,40 @@ def test_a_folder_that_cannot_be_used_is_told(
     )
 
 
+@pytest.mark.parametrize("command", [["audit"], ["keys", "ls"], ["keys", "ls", "--json"]])
+@pytest.mark.parametrize("folder", ["nowhere", "file", "file/data"])
+def test_a_data_folder_that_is_not_there_is_not_taken_for_an_empty_one(
+    cli: CliRunner, monkeypatch: pytest.MonkeyPatch, command: list[str], folder: str
+) -> None:
+    Path("file").touch()
+    monkeypatch.setenv("MASTERLOOP_DATA_DIR", folder)
+    result = cli.invoke(app, command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"Error: there is no data folder {folder}. MASTERLOOP_DATA_DIR" in result.stderr
+
+
+@pytest.mark.parametrize("command", [["audit"], ["keys", "ls"]])
+def test_where_there_are_none_is_said(cli: CliRunner, command: list[str]) -> None:
+    DATA.mkdir()
+    result = cli.invoke(app, command)
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr == f"There are none in {DATA / command[0]}.\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [(["audit"], "this is not all"), (["keys", "ls"], "the keys cannot be read")],
+)
+def test_what_is_no_folder_within_the_data_folder_is_told(
+    cli: CliRunner, command: list[str], said: str
+) -> None:
+    DATA.mkdir()
+    (DATA / command[0]).touch()
+    result = cli.invoke(app, command)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"Error: {said}: [Errno 20] Not a directory: '{DATA / command[0]}'" in result.stderr
+
+
 @pytest.mark.parametrize("expires", ["soon", "1y", "2001-01-01"])
 def test_an_end_that_is_none_is_refused(cli: CliRunner, expires: str) -> None:
     result = cli.invoke(app, ["keys", "create", "--owner", "a", "--expires", expires])
