@@ -1,16 +1,20 @@
 """From a plan to a LangGraph graph with one node per step."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from typing import Annotated, Any, NoReturn, TypedDict, cast
 
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.graph import Graph
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
 from langgraph.runtime import get_runtime
+from langgraph.types import Command
 
-from coordinator.conductor import BEGINS, READ, RESULTS, Conductor
+from coordinator.conductor import READ, Conductor
 from coordinator.errors import StepFailed
+from coordinator.place import BEGINS, RESULTS, require_steps
 from coordinator.plan import Plan
 from coordinator.results import Results, merged
 from coordinator.spec import Step
@@ -61,6 +65,29 @@ def picture(plan: Plan) -> Compiled:
     # LangGraph would go through all super-steps for it: with 20,000 edges, for 20 s.
     vars(graph)["aget_graph"] = aget_graph
     return graph
+
+
+def require_steps_in(graph: Pregel[Any, Any, Any, Any], plan: Plan) -> None:
+    """Have ``graph``, for one run, fail if it goes on and leaves out steps of ``plan``."""
+    saver, stream = graph.checkpointer, graph.astream
+    if saver is None or isinstance(saver, bool):
+        return
+
+    async def going_on(parts: AsyncGenerator[Any], config: Any) -> AsyncGenerator[Any]:
+        async with aclosing(parts):
+            saved = await saver.aget_tuple(config)
+            if saved is not None:
+                require_steps(plan, saved)
+            async for part in parts:
+                yield part
+
+    def astream(given: Any, config: Any = None, **options: Any) -> AsyncIterator[Any]:
+        parts = cast("AsyncGenerator[Any]", stream(given, config, **options))
+        goes_on = given is None or (isinstance(given, Command) and not given.goto)
+        within = (config or {}).get("configurable", {}).get("checkpoint_ns")
+        return going_on(parts, config) if goes_on and not within else parts
+
+    vars(graph)["astream"] = astream
 
 
 def blank(name: str) -> Compiled:

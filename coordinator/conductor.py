@@ -27,15 +27,14 @@ from coordinator.errors import (
 )
 from coordinator.failures import Failures
 from coordinator.pace import Pace
+from coordinator.place import BEGINS, RESULTS, begun_by, pending, recorded
 from coordinator.plan import Plan
 from coordinator.results import Results, StepResult
 from coordinator.spec import BudgetSection, Step
 from coordinator.step_events import Emit
 from coordinator.turns import Turns
 
-RESULTS = "steps"  # the channel
 READ = "__pregel_read"  # LangGraph's: by what a node reads the channels of its super-step
-BEGINS = "branch:to:"  # LangGraph's: the channel that begins a node
 _SENDS = "__pregel_tasks"  # LangGraph's: the channel of what begins nodes with a state of their own
 Saver = BaseCheckpointSaver[Any]
 
@@ -171,7 +170,7 @@ class Conductor:
     async def recorded_tasks(self) -> int:
         """Return how many tasks have left something in the checkpoint of this super-step."""
         saved = await self._saved()
-        return len({task for task, _, _ in _pending(saved)})
+        return len({task for task, _, _ in pending(saved)})
 
     def learn(self, way: Way, took: float, *, success: bool) -> None:
         """Take note of how somebody did a step."""
@@ -238,11 +237,11 @@ class Conductor:
         try:
             if self.side_by_side:
                 saved = await self._saved()
-                found = _recorded(saved)
+                found = recorded(saved)
                 self._turns.end(*found)
                 begun = _with_a_task(self.plan.order)
                 self._absent = self.plan.steps.keys() - begun.keys()
-                if saved is not None and begun.keys() <= _begun_by(saved):  # not by a `goto`
+                if saved is not None and begun.keys() <= begun_by(saved).keys():  # not by a `goto`
                     self._left_out = [step for step in self.plan.order if step not in begun]
             else:
                 found = self._before(state, runtime)
@@ -273,26 +272,6 @@ class Conductor:
         if saver is None or place is None or place["thread_id"] is None:
             return None
         return await saver.aget_tuple({"configurable": place})
-
-
-def _recorded(saved: CheckpointTuple | None) -> Results:
-    """Return what steps have left in a checkpoint."""
-    found: Results = {}
-    for _, channel, value in _pending(saved):
-        if channel == RESULTS:
-            found |= {step: result for step, result in value.items() if result is not None}
-    return found
-
-
-def _pending(saved: CheckpointTuple | None) -> Sequence[tuple[str, str, Any]]:
-    """Return what tasks have left in a checkpoint: whose, the channel, and the value."""
-    return (saved.pending_writes if saved else None) or ()
-
-
-def _begun_by(saved: CheckpointTuple) -> set[str]:
-    """Return the steps that begin with a checkpoint; a `goto` comes on top of it."""
-    channels = saved.checkpoint["channel_values"]
-    return {name.removeprefix(BEGINS) for name in channels if name.startswith(BEGINS)}
 
 
 def _place_of(runtime: Runtime[Any]) -> dict[str, Any] | None:

@@ -14,7 +14,7 @@ from langgraph.config import get_config
 from coordinator.advice import Advisor
 from coordinator.caching import AnswerCache
 from coordinator.checking import Known, checked, require_known
-from coordinator.compilation import CONDUCTOR, Compiled, blank, compiled, picture
+from coordinator.compilation import CONDUCTOR, Compiled, blank, compiled, picture, require_steps_in
 from coordinator.conductor import Circumstances, Conductor, Saver
 from coordinator.crew import Crew
 from coordinator.errors import CoordinatorError
@@ -102,6 +102,7 @@ class WorkflowSource:
         conductor = self._conductor(made.plan, occasion, saver)
         if saver is not None:
             graph.checkpointer = conductor.watching(saver)
+            require_steps_in(graph, made.plan)
         graph.config = {"configurable": {CONDUCTOR: conductor}}
         yield graph
 

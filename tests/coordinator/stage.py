@@ -12,7 +12,7 @@ from langgraph.types import Command
 from coordinator.advice import Advisor, Decision, Question, Result
 from coordinator.caching import AnswerCache
 from coordinator.checking import Known, checked
-from coordinator.compilation import CONDUCTOR, compiled
+from coordinator.compilation import CONDUCTOR, compiled, require_steps_in
 from coordinator.conductor import Circumstances, Conductor
 from coordinator.crew import Crew
 from coordinator.step_events import Event
@@ -85,6 +85,7 @@ class Stage:
         )
         conductor = Conductor(plan, around)
         graph = compiled(plan).copy(update={"checkpointer": conductor.watching(self.saver)})
+        require_steps_in(graph, plan)
         config: Any = {"configurable": {"thread_id": "t", CONDUCTOR: conductor}}
         how: Any = {"stream_mode": "updates", "durability": self.durability, "control": control}
         stream = graph.astream(given, config, **how)

@@ -258,3 +258,42 @@ async def test_a_sequential_run_that_was_sent_back_does_again_what_comes_then() 
     await run.goes_on("abxc")
     await run.stage.play(Command(goto="a"))
     assert await run.goes_on("abxc") == "abxc" + "abxc"
+
+
+@pytest.mark.parametrize("mode", ["sequential", *MODES])
+@pytest.mark.parametrize("durability", DURABILITIES)
+async def test_a_run_says_what_is_left_when_the_step_that_asked_is_no_longer_there(
+    mode: str, durability: str
+) -> None:
+    run = InTurn("ax", durability, mode=mode)
+    await run.stage.play({})
+    before = run.stage.document
+    answer = {"decision": "approve", "hash": run.stage.questions[0]["hash"]}
+    ways: list[Command[Any] | None] = [Command(resume=answer), None]
+    for given in ways:
+        run.stage.document = {**in_turn("ay"), "mode": mode}
+        with pytest.raises(StepsLeftOut, match="does not come to steps 'y'"):
+            await run.stage.play(given)
+    run.stage.document = before
+    await run.stage.answer(answer)
+    assert run.did == "ax"
+
+
+@pytest.mark.parametrize("mode", ["sequential", *MODES])
+async def test_a_run_begins_anew_with_another_workflow_whatever_was_asked_before(mode: str) -> None:
+    run = InTurn("ax", mode=mode)
+    await run.stage.play({})
+    run.stage.document = {**in_turn("ay"), "mode": mode}
+    await run.stage.play({})
+    assert run.did in {"aay", "aya"}
+    await run.stage.play(None)
+    assert len(run.did) == 3, "nothing is left of it"
+
+
+@pytest.mark.parametrize("mode", ["sequential", *MODES])
+async def test_a_run_ends_whose_last_step_was_taken_out_while_it_asked(mode: str) -> None:
+    run = InTurn("abx", mode=mode)
+    await run.stage.play({})
+    run.stage.document = {**in_turn("ab"), "mode": mode}
+    await run.stage.play(None)
+    assert run.did == "ab"

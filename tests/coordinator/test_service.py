@@ -105,7 +105,12 @@ async def test_a_question_is_answered_on_the_thread_by_whoever_knows_only_the_ru
 
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 @pytest.mark.parametrize(
-    "change", [{"mode": "parallel"}, {"steps": [{**FIRST, "id": "before"}, *ASKING]}]
+    "change",
+    [
+        {"mode": "parallel"},
+        {"steps": [{**FIRST, "id": "before"}, *ASKING]},
+        {"steps": [{**FIRST, "id": "renamed", "approval": True}]},
+    ],
 )
 async def test_a_question_of_a_sequential_workflow_that_was_changed_meanwhile_fails_its_run(
     change: dict[str, Any], durability: str, tmp_path: Path
