@@ -1,8 +1,10 @@
 """Who does a step, where several may: the first declared, or who an advisor names."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from statistics import fmean
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agents.client import AgentClient
 from agents.snapshot import PoolSnapshot
@@ -52,11 +54,26 @@ class FirstWay:
         """Nothing would follow from it."""
 
 
+class _Fitness(IntEnum):
+    """Whether who would do a step can be counted on; a pool by its agents."""
+
+    DRAINED = 0
+    LENDING = 1
+    HEALTHY = 2
+
+
+class _Offer(NamedTuple):
+    way: Way
+    fitness: _Fitness
+    pool: PoolSnapshot | None = None
+
+
 class AdvisedWays:
     """Offers an advisor every variant with every pool that can do it, and tells it how it went.
 
-    Pools that lend no agents are not offered, nor those without a healthy one while others have
-    some. What becomes of a way that fails or is slow, within the run and later, the advisor knows.
+    Pools that lend no agents are not offered, nor those without a healthy one, while anybody else
+    can do the step. What becomes of a way that fails or is slow, within the run and later, the
+    advisor knows.
     """
 
     def __init__(
@@ -76,15 +93,13 @@ class AdvisedWays:
 
     def choose(self, step: Step, unfinished: int, width: int) -> Way:
         """Return the way that the advisor names; it is not asked where there is only one."""
-        pools = {name: self._lending(target) for name, target in step.ways.items()}
-        ways: dict[Arm, Way] = {}
-        for name, target in step.ways.items():
-            lenders: list[str | None] = [pool.pool for pool in pools[name]]
-            for pool in lenders or [None]:
-                ways[Arm(variant=name or None, pool=pool)] = Way(name, target, pool)
+        offers = list(self._offers(step))
+        fittest = max(offer.fitness for offer in offers)
+        offers = [offer for offer in offers if offer.fitness == fittest]
+        ways = {Arm(variant=way.variant or None, pool=way.pool): way for way, _, _ in offers}
         if len(ways) == 1:
             return next(iter(ways.values()))
-        load = load_of([pool for those in pools.values() for pool in those])
+        load = load_of([offer.pool for offer in offers if offer.pool is not None])
         question = Question(
             workflow=self._plan.workflow.name,
             run_id=self._run_id,
@@ -101,12 +116,22 @@ class AdvisedWays:
         if way.decision_id is not None:
             self._advisor.learn(way.decision_id, Result(took, success))
 
-    def _lending(self, target: Target) -> list[PoolSnapshot]:
+    def _offers(self, step: Step) -> Iterator[_Offer]:
+        for variant, target in step.ways.items():
+            able = self._able(target)
+            if not able:  # no agent does it, or none has said yet that it can
+                yield _Offer(Way(variant, target), _Fitness.HEALTHY)
+            for pool in able:
+                if pool.state == "drained":
+                    yield _Offer(Way(variant, target), _Fitness.DRAINED)
+                else:
+                    fitness = _Fitness.HEALTHY if healthy(pool) else _Fitness.LENDING
+                    yield _Offer(Way(variant, target, pool.pool), fitness, pool)
+
+    def _able(self, target: Target) -> Sequence[PoolSnapshot]:
         if self._agents is None or target.kind != "agent":
-            return []
-        able = self._agents.able(target.name)
-        lending = [pool for pool in able if pool.state != "drained"]
-        return [pool for pool in lending if healthy(pool)] or lending
+            return ()
+        return self._agents.able(target.name)
 
 
 def healthy(pool: PoolSnapshot) -> int:

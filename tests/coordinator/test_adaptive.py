@@ -151,6 +151,20 @@ def test_pools_that_lend_no_agents_are_not_offered() -> None:
     simulate(0, main)
 
 
+def test_a_variant_whose_pools_all_lend_no_agents_is_not_offered_while_another_can_do_it() -> None:
+    async def main(loop: SimLoop) -> None:
+        advisor = FirstArm()
+        variants = [{"id": "v", "agent": "count"}, {"id": "w", "tool": "work", "input": 1}]
+        async with pools(gone=(1, 1, False)) as agents:
+            agents._pools["gone"].drain()  # noqa: SLF001 - as an operator would
+            crew = Crew(agents=agents, tools=Tools(work=work))
+            stage = Stage(adaptive({"id": "a", "variants": variants}), crew, advisor)
+            result = (await stage.play({}))["steps"]["a"]
+        assert result["by"] == "tool work (w)"
+
+    simulate(0, main)
+
+
 def test_a_wave_works_one_at_a_time_if_that_is_the_advice() -> None:
     async def main(loop: SimLoop) -> None:
         steps = [step(f"s{n}", "work", input=1) for n in range(4)]
