@@ -79,7 +79,9 @@ class _Level:
         """Begin the bucket of ``at`` if it has not begun; return the one that is over then."""
         number = int(at // self.seconds)
         if number <= self.open.number:
-            self.open.number = number  # the clock was set back, if it is another
+            if number < self.open.number:  # the clock was set back: all of it is over by now
+                for bucket in (*self.over, self.open):
+                    bucket.number = min(bucket.number, number)
             return []
         over, self.open = self.open, Bucket(number)
         if not over.count:

@@ -63,6 +63,20 @@ def test_a_clock_that_is_set_back_loses_nothing() -> None:
     assert rolling.summary(NOON + 7_200)["1d"]["count"] == 2
 
 
+def test_after_a_clock_was_set_back_the_windows_go_on_to_what_happens_then() -> None:
+    rolling = Rolling()
+    for number in range(360):  # one every ten seconds, for the hour before noon
+        rolling.add(NOON - 3_600 + number * 10, 1.0, success=True)
+    back = NOON - 7_200  # two hours before; nothing happens any more
+    counts = [
+        [figures["count"] for figures in rolling.summary(back + later).values()]
+        for later in (0, 100, 3_500, 4_200, 7_200, 90_000)
+    ]
+    assert counts == [
+        [7, 360, 360], [0, 360, 360], [0, 360, 360], [0, 0, 360], [0, 0, 360], [0, 0, 0],
+    ]  # fmt: skip
+
+
 def test_a_clock_that_was_ahead_by_a_year_does_not_stop_the_windows_for_a_year() -> None:
     rolling = Rolling()
     for at in (NOON + 31_536_000, NOON, NOON + 120, NOON + 240):
