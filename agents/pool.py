@@ -55,7 +55,8 @@ class AgentPool:
         self._emit = emit
         self._idle = idle
         self._loop = asyncio.get_running_loop()
-        self.known: asyncio.Future[None] = self._loop.create_future()  # what its agents can do
+        # Done when it is known what its agents can do, or that there will be none to say so.
+        self.known: asyncio.Future[None] = self._loop.create_future()
         self._provisioner = Provisioner(name, make, section, emit, rng)
         self._prober = Prober(section.probe, rng)
         self._scaler = Scaler(section.scaling, section.seats, self._loop.time())
@@ -232,6 +233,7 @@ class AgentPool:
     def drain(self) -> None:
         """Lend no more; each agent ends with its lease."""
         self._draining = True
+        self._now_known()
         for request in self._waiting:
             self._waiting.refuse(request, PoolClosed(self.name))
         for seat in tuple(self._seats.values()):
@@ -244,6 +246,8 @@ class AgentPool:
             return
         self._provisioner.intensity.clear()
         self._draining = False
+        if self.capabilities is None and self.known.done():
+            self.known = self._loop.create_future()
         for seat in tuple(self._seats.values()):
             if not seat.retired:
                 seat.renew()
@@ -294,11 +298,14 @@ class AgentPool:
         self._prober.add(seat)
         found = seat.agent.capabilities if seat.agent is not None else frozenset[str]()
         self.capabilities = found | (self.capabilities or frozenset())
-        if not self.known.done():
-            self.known.set_result(None)
+        self._now_known()
         for request in self._waiting:
             if not self.may_do(request.capability):
                 self._waiting.refuse(request, self._unknown(request))
+
+    def _now_known(self) -> None:
+        if not self.known.done():
+            self.known.set_result(None)
 
     def _changed(self, seat: Seat) -> None:
         """Give a seat that is free to whom it fits first, or keep it for the next one."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Self
 
-from agents.errors import LeaseTimeout, PoolNotFound, UnknownCapability
+from agents.errors import LeaseTimeout, PoolClosed, PoolNotFound, UnknownCapability
 from agents.lease import Lease
 from agents.network.message import Origin
 from agents.pool import DEFAULT_PRIORITY, AgentPool
@@ -73,14 +73,16 @@ class AgentPools:
         ``name`` is a capability; or else a pool, whose agents can do it or one thing only.
 
         Raises:
-            UnknownCapability, LeaseTimeout: as ``find`` does.
+            UnknownCapability, LeaseTimeout, PoolClosed: as ``find`` does.
         """
         pool = self._pools.get(name)
         if pool is None or any(name in (other.capabilities or ()) for other in self):
             return await self.find(name, deadline), name
-        if pool.capabilities is None:
+        if pool.capabilities is None and pool.lending:
             await _learn([pool], asyncio.get_running_loop().time(), deadline)
-        abilities = sorted(pool.capabilities or ())
+        if pool.capabilities is None:
+            raise PoolClosed(pool.name)
+        abilities = sorted(pool.capabilities)
         if name in abilities:
             return pool, name
         if len(abilities) != 1:
@@ -90,11 +92,13 @@ class AgentPools:
     async def find(self, capability: str, deadline: float | None = None) -> AgentPool:
         """Return the pool to lease an agent from that can do ``capability``.
 
-        As long as no pool can, those that have not said yet what they can do are waited for.
+        As long as no pool can, those that lend and have not said yet what they can do are waited
+        for.
 
         Raises:
             UnknownCapability: there is none.
             LeaseTimeout: some have still not said it.
+            PoolClosed: one was drained before it could.
         """
         began = asyncio.get_running_loop().time()
         while True:
@@ -107,7 +111,10 @@ class AgentPools:
             if not unknown:
                 hint = nearest(capability, {name for names in known.values() for name in names})
                 raise UnknownCapability(capability, hint)
-            await _learn(unknown, began, deadline)
+            learning = [pool for pool in unknown if pool.lending]
+            if not learning:
+                raise PoolClosed(unknown[0].name)
+            await _learn(learning, began, deadline)
 
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[Self]:
@@ -123,7 +130,7 @@ class AgentPools:
 
 
 async def _learn(unknown: Sequence[AgentPool], began: float, deadline: float | None) -> None:
-    """Return once one of the pools says what it can do."""
+    """Return once one of the pools says what it can do, or is drained."""
     now = asyncio.get_running_loop().time()
     if deadline is None:
         deadline = began + max(pool.lease_timeout for pool in unknown)

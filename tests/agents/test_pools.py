@@ -63,3 +63,34 @@ async def test_a_pool_that_never_starts_is_not_waited_for_for_ever() -> None:
         with pytest.raises(LeaseTimeout):
             await pools.find("dance", now() + 2)
         assert 21.9 < now() < 22.1
+
+
+@virtual
+async def test_a_pool_that_is_drained_before_it_says_what_it_can_do_is_not_waited_for() -> None:
+    slow = Stage(lease_timeout=60)
+    slow.starts_in = 5.0
+    async with AgentPools({"slow": slow.pool}).running() as pools:
+        asking = [asyncio.create_task(pools.meant(name)) for name in ("play", "slow")]
+        await asyncio.sleep(1)
+        slow.pool.drain()
+        refused = await asyncio.gather(*asking, return_exceptions=True)
+        for name in ("play", "slow"):
+            with pytest.raises(PoolClosed):
+                await pools.meant(name)
+        assert [type(error) for error in refused] == [PoolClosed, PoolClosed]
+        assert now() < 1.1
+        slow.pool.restart()
+        assert await pools.meant("slow") == (slow.pool, "play")
+        assert 5.9 < now() < 6.1
+
+
+@virtual
+async def test_while_one_pool_is_drained_before_it_is_known_others_are_waited_for() -> None:
+    drained, slow = Stage(), Stage()
+    drained.starts_in, slow.starts_in = 100.0, 5.0
+    async with AgentPools({"drained": drained.pool, "slow": slow.pool}).running() as pools:
+        asking = asyncio.create_task(pools.find("play"))
+        await asyncio.sleep(1)
+        drained.pool.drain()
+        assert await asking is slow.pool
+        assert 4.9 < now() < 5.1
