@@ -9,6 +9,7 @@ from typing import Self
 
 import anyio
 import orjson
+import structlog
 from uuid_utils import uuid7
 
 from agents.events import Emit
@@ -22,6 +23,8 @@ from operations.errors import nearest
 
 NAME_LIMIT = 255  # characters of an id
 LAST_GRACE = 1.0  # seconds for what is being received when the service stops
+
+_log = structlog.get_logger("masterloop")
 
 
 class AgentNetwork:
@@ -55,6 +58,9 @@ class AgentNetwork:
     def __len__(self) -> int:
         return len(self._deliveries)
 
+    def __contains__(self, mailbox: str) -> bool:
+        return mailbox in self._deliveries
+
     def __getitem__(self, mailbox: str) -> Delivery:
         """Return what delivers a mailbox.
 
@@ -82,10 +88,13 @@ class AgentNetwork:
                 closing.start_soon(delivery.aclose, LAST_GRACE)
 
     async def recover(self) -> None:
-        """Take up what waits in the store."""
-        for lane in await self._store.lanes():
-            if lane.mailbox in self._deliveries:
-                self._deliveries[lane.mailbox].arrived(lane.sender, lane.first)
+        """Take up what waits in the store; what nobody is to receive any more goes on waiting."""
+        lanes = await self._store.lanes()
+        for lane in lanes:
+            if lane.mailbox in self:
+                self[lane.mailbox].arrived(lane.sender, lane.first)
+        for name in sorted({lane.mailbox for lane in lanes if lane.mailbox not in self}):
+            _log.warning("messages wait in a mailbox that is not configured", mailbox=name)
 
     async def send(self, draft: Draft, origin: Origin) -> Receipt:
         """Return once the message is durable; it is delivered after that.

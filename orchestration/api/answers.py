@@ -375,13 +375,16 @@ class Message(TypedDict):
 
 
 class Mailbox(TypedDict):
-    """A mailbox: its bound, how many messages it has by what became of them, and its trouble."""
+    """A mailbox: its bound, how many messages it has by what became of them, and its trouble.
+
+    One that is not configured any more has no agent, no capacity and no ``full``.
+    """
 
     mailbox: str
-    agent: str
+    agent: str | None
     topics: list[str]
-    capacity: int
-    full: Literal["reject", "drop-oldest"]
+    capacity: int | None
+    full: Literal["reject", "drop-oldest"] | None
     pending: int
     in_flight: int
     delivered: int

@@ -13,7 +13,7 @@ from agents.network.message import Draft, Origin, sender_of
 from agents.network.port import Rank
 from orchestration.api import answers
 from orchestration.api.access import Access
-from orchestration.api.endpoint import Call, Endpoints, json_response
+from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
 from orchestration.api.message_models import (
     DeadLetterList,
     MessageList,
@@ -21,12 +21,16 @@ from orchestration.api.message_models import (
     Replay,
     Requeue,
 )
+from orchestration.api.problems import Problem
 
 endpoint = Endpoints()
 
 # LangGraph's authorisation has no word for messages: who may begin a run may send one.
 _SEND = Access("threads", "create_run")
 _LOOK = Access("threads", "search")
+_FORGET = Access("threads", "delete")
+
+_NOBODY = "it is not configured: nobody receives"
 
 
 @endpoint(
@@ -60,9 +64,16 @@ async def send_message(call: Call, body: MessageSend) -> Response:
 
 @endpoint("GET", "/messages", access=_LOOK, gives=list[answers.Mailbox])
 async def list_mailboxes(call: Call) -> Response:
-    """List the mailboxes with their messages, counted now."""
+    """List the mailboxes with their messages, counted now; also of those that were configured."""
     counts = await call.backend.messages.counts(call.visible)
-    return json_response([_mailbox(delivery, counts) for delivery in call.backend.network])
+    network = call.backend.network
+    left = sorted({name for name, _ in counts if name not in network})
+    return json_response(
+        [
+            *(_mailbox(delivery.name, counts, delivery) for delivery in network),
+            *(_mailbox(name, counts) for name in left),
+        ]
+    )
 
 
 @endpoint(
@@ -71,6 +82,17 @@ async def list_mailboxes(call: Call) -> Response:
 async def list_messages(call: Call, query: MessageList) -> Response:
     """List the messages of a mailbox beyond an offset, in their order; nothing is taken out."""
     return await _page(call, query.after, query.limit, query.status)
+
+
+@endpoint("DELETE", "/messages/{mailbox}", access=_FORGET, gives=None, refuses=(409,), audited=True)
+async def forget_messages(call: Call) -> Response:
+    """Forget the messages of a mailbox that is not configured any more."""
+    name = _name(call)
+    if name in call.backend.network:
+        detail = f"the mailbox {name!r} is configured: its messages are received, and expire"
+        raise Problem(HTTPStatus.CONFLICT, detail)
+    await call.backend.messages.forget(name, call.visible)
+    return no_content()
 
 
 @endpoint(
@@ -136,10 +158,15 @@ def _origin(call: Call) -> Origin:
     return Origin(sender=sender, metadata=call.stamped(None), namespace=call.grant.namespace)
 
 
+def _name(call: Call) -> str:
+    """Return the mailbox; one that is not configured any more is there while it has messages."""
+    name = call.path("mailbox")
+    return name if call.backend.messages.holds(name) else call.backend.network[name].name
+
+
 async def _page(call: Call, after: int, limit: int, status: str | None) -> Response:
-    delivery = call.backend.network[call.path("mailbox")]
     rows = await call.backend.messages.page(
-        delivery.name, after=after, limit=limit, status=status, visible=call.visible
+        _name(call), after=after, limit=limit, status=status, visible=call.visible
     )
     return json_response([_document(row) for row in rows])
 
@@ -173,24 +200,25 @@ def _document(row: sqlite3.Row) -> dict[str, Any]:
     }
 
 
-def _mailbox(delivery: Delivery, counts: Any) -> dict[str, Any]:
+def _mailbox(name: str, counts: Any, delivery: Delivery | None = None) -> dict[str, Any]:
     def count(status: str) -> int:
-        row = counts.get((delivery.name, status))
+        row = counts.get((name, status))
         return 0 if row is None else row["messages"]
 
-    pending = counts.get((delivery.name, "pending"))
+    section = None if delivery is None else delivery.section
+    pending = counts.get((name, "pending"))
     return {
-        "mailbox": delivery.name,
-        "agent": delivery.capability,
-        "topics": delivery.section.topics,
-        "capacity": delivery.section.capacity,
-        "full": delivery.section.full,
+        "mailbox": name,
+        "agent": None if delivery is None else delivery.capability,
+        "topics": () if section is None else section.topics,
+        "capacity": None if section is None else section.capacity,
+        "full": None if section is None else section.full,
         "pending": count("pending"),
-        "in_flight": delivery.in_flight,
+        "in_flight": 0 if delivery is None else delivery.in_flight,
         "delivered": count("delivered"),
         "dead": count("dead"),
         "expired": count("expired"),
         "dropped": count("dropped"),
         "oldest_pending": None if pending is None else pending["oldest"],
-        "trouble": delivery.trouble,
+        "trouble": _NOBODY if delivery is None else delivery.trouble,
     }

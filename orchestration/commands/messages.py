@@ -1,4 +1,4 @@
-"""``masterloop messages``: send messages, look at mailboxes, put dead letters back."""
+"""``masterloop messages``: send messages, look at mailboxes, put dead letters back, forget."""
 
 from typing import Annotated, Any
 
@@ -107,6 +107,14 @@ def requeue_dead_letters(
         typer.echo(as_json(answer))
     else:
         console().print(f"{answer['requeued']} requeued")
+
+
+@app.command("forget")
+def forget_messages(*, mailbox: Mailbox, url: Url = DEFAULT_URL) -> None:
+    """Forget the messages of a mailbox that is not configured any more."""
+    with service_at(url) as client:
+        client.http.delete(f"/messages/{mailbox}")
+    console().print(f"{mailbox}: forgotten", markup=False)
 
 
 def _parsed(content: str) -> Any:

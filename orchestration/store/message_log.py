@@ -1,7 +1,7 @@
 """What people see and do of the messages in SQLite: pages, counts, dead letters."""
 
 import sqlite3
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,11 @@ SELECT mailbox, status, count(*) AS messages, min(sent_at) AS oldest FROM messag
 WHERE {conditions} GROUP BY mailbox, status
 """
 _DEEPEST = "SELECT max(waiting) FROM mailboxes"
-_OVER = """
+_NUMBERS = """
 SELECT number FROM messages WHERE {conditions} ORDER BY number LIMIT :limit
 """
+_HOLDS = "SELECT 1 FROM mailboxes WHERE mailbox = ? AND waiting + ended > 0"
+_FORGET = "DELETE FROM messages WHERE number IN (SELECT value FROM json_each(?))"
 _REVIVE = """
 UPDATE messages SET status = 'pending', attempts = 0, due_at = NULL, ended_at = NULL,
     error = NULL, expires_at = NULL
@@ -73,6 +75,23 @@ class MessageLog:
         )
         return {(row["mailbox"], row["status"]): row for row in rows}
 
+    def holds(self, mailbox: str) -> bool:
+        """Return whether there are messages in a mailbox, those that are over included."""
+        return self._database.get(_HOLDS, (mailbox,)) is not None
+
+    async def forget(self, mailbox: str, visible: Visible = None) -> int:
+        """Forget the messages of a mailbox that nobody receives; return how many there were.
+
+        Raises:
+            SearchTooWide: it took too long to find what is ``visible``; none is forgotten.
+        """
+        values = _values(mailbox, visible, after=0, limit=-1)
+        sql = _NUMBERS.format(conditions=_conditions(status=False, visible=bool(visible)))
+        found = await self._numbers(sql, values)
+        for part in _parts(found):
+            await self._database.write(partial(_forget, part))
+        return len(found)
+
     @property
     def deepest(self) -> int:
         """How many messages wait in the mailbox in which the most do."""
@@ -103,17 +122,24 @@ class MessageLog:
         conditions = _conditions(status=True, visible=bool(visible))
         if offsets is not None:
             conditions += " AND number IN (SELECT value FROM json_each(:offsets))"
-        sql = _OVER.format(conditions=conditions)
+        sql = _NUMBERS.format(conditions=conditions)
         # Looked for by a reader, and put back in parts: everybody's writes wait for each other.
-        rows = await self._database.read(
-            lambda connection: fetch(connection, sql, values), wide=True
-        )
-        found = [row["number"] for row in rows]
-        for start in range(0, len(found), PART):
-            part = orjson.dumps(found[start : start + PART]).decode()
+        for part in _parts(await self._numbers(sql, values)):
             how = {"status": status, "part": part}
             for one in await self._database.write(partial(_revive, mailbox, how, capacity)):
                 yield one
+
+    async def _numbers(self, sql: str, values: Mapping[str, Any]) -> list[int]:
+        rows = await self._database.read(
+            lambda connection: fetch(connection, sql, values), wide=True
+        )
+        return [row["number"] for row in rows]
+
+
+def _parts(numbers: Sequence[int]) -> Iterator[str]:
+    """Yield the numbers as JSON, so many at a time as one write is to change."""
+    for start in range(0, len(numbers), PART):
+        yield orjson.dumps(numbers[start : start + PART]).decode()
 
 
 def page_sql(*, status: bool, visible: bool) -> str:
@@ -132,6 +158,10 @@ def _conditions(*, status: bool, visible: bool) -> str:
 
 def _values(mailbox: str, visible: Visible, **more: Any) -> dict[str, Any]:
     return {"mailbox": mailbox, "visible": orjson.dumps(visible or {}), **more}
+
+
+def _forget(part: str, connection: sqlite3.Connection) -> None:
+    connection.execute(_FORGET, (part,))
 
 
 def _revive(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from operations.errors import ConfigurationError
 from operations.keys import KeyFolder
@@ -21,6 +22,7 @@ GRAPHS = {
     "teller": "tests.agents.players.teller:teller",
     "relay": "tests.agents.players.teller:relay",
 }
+METHODS = ("GET", "DELETE")
 QUICK = {"first": 0.01, "most": 0.02, "attempts": 3}
 
 
@@ -141,6 +143,30 @@ async def test_messages_outlive_the_service_and_a_drained_pool(tmp_path: Path) -
         await client.post("/agents/postmen/restart")
         await until(client, over)
     assert received(tmp_path) == ['"waits"', '"is held"']
+
+
+async def test_what_waits_in_a_mailbox_that_is_no_longer_configured_is_shown_and_forgotten(
+    tmp_path: Path,
+) -> None:
+    before = manifest(tmp_path, {"post": {}, "gone": {"agent": "nobody"}})
+    async with open_client(tmp_path, manifest=before) as client:
+        await send(client, "waits", to="gone")
+        await send(client, "waits, too", to="gone")
+        assert (await client.delete("/messages/gone")).status_code == 409
+    with capture_logs() as logs:
+        async with open_client(tmp_path, manifest=manifest(tmp_path)) as client:
+            shown = (await client.get("/messages")).json()
+            waiting = [one["content"] for one in await listed(client, "gone")]
+            forgotten = (await client.delete("/messages/gone")).status_code
+            after = [(await client.request(how, "/messages/gone")).status_code for how in METHODS]
+            mailboxes = [one["mailbox"] for one in (await client.get("/messages")).json()]
+    warned = [log["mailbox"] for log in logs if "not configured" in log["event"]]
+    assert [(one["mailbox"], one["pending"], one["trouble"]) for one in shown] == [
+        ("post", 0, None),
+        ("gone", 2, "it is not configured: nobody receives"),
+    ]
+    assert (waiting, warned) == (["waits", "waits, too"], ["gone"])
+    assert (forgotten, after, mailboxes) == (204, [404, 404], ["post"])
 
 
 async def test_what_found_all_at_work_is_received_when_one_has_nothing_else_to_do(
@@ -334,7 +360,13 @@ async def test_what_cannot_be_sent_is_refused_in_words(
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", ""), ("GET", "/dead-letters"), ("POST", "/dead-letters/requeue"), ("POST", "/replay")],
+    [
+        ("GET", ""),
+        ("DELETE", ""),
+        ("GET", "/dead-letters"),
+        ("POST", "/dead-letters/requeue"),
+        ("POST", "/replay"),
+    ],
 )
 async def test_a_mailbox_that_is_not_there_is_404(method: str, path: str, tmp_path: Path) -> None:
     async with open_client(tmp_path, manifest=manifest(tmp_path)) as client:

@@ -202,6 +202,7 @@ CASES: dict[str, list[Case]] = {
     "POST /messages": [makes({"to": "notes", "content": "his"}, 202)],
     "GET /messages": [Case(200)],  # the server's; what is counted is his, see test_messages.py
     "GET /messages/{mailbox}": [Case(200), Case(200, [], params={"status": "dead"})],
+    "DELETE /messages/{mailbox}": [Case(409)],
     "GET /messages/{mailbox}/dead-letters": [gives([])],
     "POST /messages/{mailbox}/dead-letters/requeue": [
         gives({"requeued": 0}, {}),

@@ -90,3 +90,10 @@ def test_a_full_mailbox_is_told_in_the_words_of_the_service() -> None:
     with service({"POST /messages": refusal}) as server:
         result = server.masterloop("messages", "send", "post", "1")
     assert (result.exit_code, "is full" in result.stderr) == (1, True)
+
+
+def test_forget_asks_for_the_end_of_what_a_mailbox_has() -> None:
+    with service({"DELETE /messages/gone": {}}) as server:
+        assert server.masterloop("messages", "forget", "gone").stdout == "gone: forgotten\n"
+        result = server.masterloop("messages", "forget", "post")
+    assert result.exit_code == 1

@@ -68,6 +68,7 @@ class Service(BaseHTTPRequestHandler):
             self.server.ending.wait()
 
     do_POST = do_GET  # noqa: N815 - the base class's name
+    do_DELETE = do_GET  # noqa: N815 - the base class's name
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         pass

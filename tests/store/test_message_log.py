@@ -76,6 +76,17 @@ async def test_each_puts_back_their_own_and_as_many_as_there_is_room_for(tmp_pat
     ]
 
 
+async def test_each_forgets_their_own_and_nothing_of_another_mailbox(tmp_path: Path) -> None:
+    async with delivered(tmp_path, alice=MANY, bob=MANY) as database:
+        log = MessageLog(database)
+        forgotten = [
+            await log.forget("box", {"owner": "alice"}),
+            await log.forget("another"),
+            await log.forget("box"),
+        ]
+        assert (forgotten, log.holds("box")) == ([MANY, 0, MANY], False)
+
+
 async def test_the_thread_that_writes_for_all_looks_through_nobodys_metadata(
     tmp_path: Path,
 ) -> None:
