@@ -173,10 +173,13 @@ class Delivery:
         return self._until(message)
 
     def _until(self, message: Message) -> float:
+        """Return in how many seconds a message is due, or over."""
         if message.due_at is None:
             return 0.0
         over = message.due_at if message.expires_at is None else message.expires_at
-        return max(0.0, (min(message.due_at, over) - self._clock()).total_seconds())
+        wait = (min(message.due_at, over) - self._clock()).total_seconds()
+        # Nothing is told to wait for longer: the clock was set back since.
+        return max(0.0, wait) if wait <= self.section.retry.most else 0.0
 
     def _missed(self, sender: Sender) -> float:
         sender.misses += 1

@@ -79,6 +79,7 @@ class Postal:
             {"mailboxes": {"box": {}}, **section}, strict=False
         )
         self.memory = Memory(sim)
+        self.ahead = timedelta()  # by how much its clock is wrong
         self.events: list[Event] = []
         self.begun: list[Message] = []
         self.taken: list[Message] = []  # whose handler returned
@@ -89,7 +90,7 @@ class Postal:
         return Slow(self.sim, cast("Database", self.memory), self.section, self.clock)
 
     def clock(self) -> datetime:
-        return START + timedelta(seconds=self.sim.time())
+        return START + timedelta(seconds=self.sim.time()) + self.ahead
 
     async def send(self, content: Any = None, sender: str = "a", **draft: Any) -> Receipt:
         if "topic" not in draft:
