@@ -14,6 +14,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from mcp import Client, MCPError
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.message import SessionMessage
+from pydantic_core import to_json
 
 from agents.agent import Context, Lost, Task
 from agents.child import UNREAD, Child, spawn
@@ -67,6 +68,10 @@ class McpAgent:
         """Call the tool that the capability names; progress becomes events."""
         if not isinstance(task.input, dict):
             raise TaskRejected("the input of a tool has to be an object")
+        try:
+            to_json(task.input)
+        except ValueError as error:  # here: what writes it for the server would end with it
+            raise TaskRejected(f"the task cannot be put into JSON: {error}") from error
 
         async def progressed(progress: float, total: float | None, message: str | None) -> None:
             context.publish({"progress": progress, "total": total, "message": message})

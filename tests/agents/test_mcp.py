@@ -73,6 +73,19 @@ async def test_a_server_that_reads_no_answers_is_given_up(tmp_path: Path) -> Non
         assert len(losses) == 1
 
 
+async def test_what_is_no_json_is_rejected_and_ends_no_server(tmp_path: Path) -> None:
+    async with started(maker("time", mcp(server=SERVER), tmp_path, {})) as (agent, losses):
+        for bad in ("half a character: \ud83d", object()):
+            ear = Ear()
+            given = {"source_timezone": "UTC", "time": bad, "target_timezone": "UTC"}
+            one = Task(task_id="1", capability="convert_time", input=given)
+            with pytest.raises(TaskRejected, match="cannot be put into JSON"):
+                await agent.invoke(one, ear.context)
+            assert not ear.context.started
+        assert "12:00" in str(await agent.invoke(convert("Asia/Tokyo"), Ear().context))
+        assert losses == []
+
+
 class Sessions:
     """Has a server speak the protocol of before 2026, which goes by sessions; and start anew."""
 
