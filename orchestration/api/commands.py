@@ -61,11 +61,6 @@ class Thread:
     asked: frozenset[str]
 
     @property
-    def interrupts(self) -> frozenset[str]:
-        """The questions for which nothing goes on."""
-        return self.asked if self.status == "interrupted" else frozenset()
-
-    @property
     def assistant(self) -> str | None:
         """The assistant that ran here last, or the graph."""
         found = self.metadata.get("assistant_id") or self.metadata.get("graph_id")
@@ -151,8 +146,8 @@ def _to_start(_: Call, __: str, params: Document) -> RunCreate:
 
 async def _start(call: Call, thread: Thread, body: RunCreate) -> Document:
     """Run on the thread; with questions pending there, the input is the answer."""
-    answers = thread.interrupts and body.input is not None and body.command is None
-    if answers and not _elsewhere(body):
+    waits = thread.status == "interrupted" and thread.asked
+    if waits and body.input is not None and body.command is None and not _elsewhere(body):
         body = body.model_copy(update={"input": None, "command": {"resume": body.input}})
     return await _submit(call, thread, body)
 
@@ -180,7 +175,7 @@ async def _respond(call: Call, thread: Thread, body: RunCreate) -> Document:
     answers = tuple((body.command or {}).get("resume") or ())
     log = call.backend.loop.logs.find(thread.thread_id)
     busy = thread.status == "busy"
-    pending = _pending(call, thread, log) if busy else thread.interrupts
+    pending = _pending(call, thread, log) if busy else await _waiting(call, thread)
     for interrupt_id in answers:
         if interrupt_id not in pending:
             known = ", ".join(sorted(pending)) or "none"
@@ -202,6 +197,18 @@ async def _respond(call: Call, thread: Thread, body: RunCreate) -> Document:
         if log is not None:
             log.answered -= answered
         raise
+
+
+async def _waiting(call: Call, thread: Thread) -> frozenset[str]:
+    """Return the questions that wait for an answer on a thread on which nothing works.
+
+    A task that has failed has its answers: another one would go to what it asks next.
+    """
+    if thread.status != "error" or not thread.asked:
+        return thread.asked
+    tasks = (await _state(call, thread, {}))["tasks"]
+    left = [task["interrupts"] for task in tasks if task["error"] is None]
+    return thread.asked & {each["id"] for asked in left for each in asked}
 
 
 def _pending(call: Call, thread: Thread, log: ThreadLog | None) -> frozenset[str]:
