@@ -178,6 +178,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
     timekeeper = Timekeeper(
         crons, lambda cron, firing: submit_cron_run(backend, cron, firing), rng=Random()
     )
+    threads = ThreadStore(database, core.ttl)
     backend = Backend(
         settings=settings,
         bodies=Bodies(settings.max_body * BODIES),
@@ -185,7 +186,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
         graphs=graphs,
         loop=core.loop,
         runs=core.runs,
-        threads=ThreadStore(database, core.ttl),
+        threads=threads,
         assistants=core.assistants,
         events=EventStore(database),
         states=ThreadStates(graphs, core.runs.latest_on),
@@ -194,7 +195,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
         deliveries=core.deliveries,
         crons=crons,
         timekeeper=timekeeper,
-        sweeper=_thread_sweeper(ground, core),
+        sweeper=_thread_sweeper(ground, core, threads),
         keys=KeyStore(database),
         webhook_urls=ground.urls,
         health=operation.conditions.health(),
@@ -220,10 +221,10 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
     return backend
 
 
-def _thread_sweeper(ground: Ground, core: Core) -> ThreadSweeper:
+def _thread_sweeper(ground: Ground, core: Core, threads: ThreadStore) -> ThreadSweeper:
     section = ground.manifest.checkpointer.ttl
     return ThreadSweeper(
-        ExpiryStore(ground.database),
+        ExpiryStore(ground.database, threads.unfinished),
         core.saver,
         core.loop.hold,
         core.loop.gone,

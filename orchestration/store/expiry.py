@@ -1,6 +1,7 @@
 """The threads whose time to live may be over, and what is left of those that are deleted."""
 
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -40,10 +41,14 @@ class Expired:
 
 
 class ExpiryStore:
-    """The threads that have a time to live."""
+    """The threads that have a time to live.
 
-    def __init__(self, database: Database) -> None:
+    What is left of the deleted ones that are ``spared`` stays.
+    """
+
+    def __init__(self, database: Database, spared: Collection[str] = ()) -> None:
         self._database = database
+        self._spared = spared
 
     async def expired(self, at: datetime, limit: int) -> list[Expired]:
         """Return the threads to look at, longest expired first."""
@@ -75,7 +80,8 @@ class ExpiryStore:
 
     async def delete_some(self) -> bool:
         """Delete some of what is left of deleted threads; False if nothing is."""
-        return await self._database.write(delete_some, synced=False)
+        delete = partial(delete_some, tuple(self._spared))
+        return await self._database.write(delete, synced=False)
 
 
 def _delete(thread: Expired, connection: sqlite3.Connection) -> bool:

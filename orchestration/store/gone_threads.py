@@ -1,14 +1,25 @@
-"""Threads that are gone, and what is left of them: deleted in small parts, whatever happens."""
+"""Threads that are gone, and what is left of them: deleted in small parts, whatever happens.
+
+Copies that are not whole yet are among them.
+"""
 
 import sqlite3
+from collections.abc import Collection
+
+import orjson
 
 from orchestration.store.checkpoint_rows import delete_thread_checkpoints
 from orchestration.store.deliveries import drop_payloads
 
 PART = 100  # checkpoints or payloads that go in one transaction; ten times as many runs or events
 OF_NO_GONE_THREAD = "thread_id NOT IN (SELECT thread_id FROM threads_gone)"
-_ANY = "SELECT thread_id FROM threads_gone LIMIT 1"
+_ANY = """
+SELECT thread_id FROM threads_gone
+WHERE thread_id NOT IN (SELECT value FROM json_each(?)) LIMIT 1
+"""
 _IS_GONE = "SELECT 1 FROM threads_gone WHERE thread_id = ?"
+_ADD = "INSERT INTO threads_gone VALUES (?)"
+_REMOVE = "DELETE FROM threads_gone WHERE thread_id = ?"
 _SOME_EVENTS = f"""
 DELETE FROM run_events WHERE (run_id, number) IN (
     SELECT run_id, number FROM run_events
@@ -28,9 +39,14 @@ _SOME_WRITES = f"DELETE FROM writes WHERE {_SOME}"  # noqa: S608 - constants
 _SOME_CHECKPOINTS = f"DELETE FROM checkpoints WHERE {_SOME}"  # noqa: S608 - constants
 
 
-def delete_some(connection: sqlite3.Connection) -> bool:
-    """Delete some of what is left of threads that are gone; False if nothing is."""
-    row = connection.execute(_ANY).fetchone()
+def set_gone(thread_id: str, connection: sqlite3.Connection, *, gone: bool = True) -> None:
+    """Have a thread be among those that are gone, or not any more."""
+    connection.execute(_ADD if gone else _REMOVE, (thread_id,))
+
+
+def delete_some(spared: Collection[str], connection: sqlite3.Connection) -> bool:
+    """Delete some of what is left of threads that are gone but these; False if nothing is."""
+    row = connection.execute(_ANY, (orjson.dumps(spared).decode(),)).fetchone()
     if row is not None:
         delete_part(row[0], connection)
     return row is not None
@@ -57,5 +73,5 @@ def delete_part(thread_id: str, connection: sqlite3.Connection) -> bool:
     if execute(_SOME_CHECKPOINTS, one).rowcount == PART:
         return True
     delete_thread_checkpoints(connection, thread_id)  # writes without a checkpoint among them
-    execute("DELETE FROM threads_gone WHERE thread_id = ?", one)
+    set_gone(thread_id, connection, gone=False)
     return False

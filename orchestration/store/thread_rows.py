@@ -1,4 +1,4 @@
-"""A thread's row: given a failure, or deleted."""
+"""A thread's row: read, given a failure, deleted."""
 
 import sqlite3
 
@@ -6,14 +6,23 @@ import orjson
 
 from orchestration.loop.run import Failure
 from orchestration.store.cron_rows import delete_crons_of_thread
+from orchestration.store.gone_threads import set_gone
+from orchestration.store.thread_conditions import SHOWN
 from orchestration.store.thread_metadata import write_metadata
 
+THREAD = f"SELECT *, {SHOWN} AS shown_status FROM threads WHERE thread_id = ?"  # noqa: S608 - constants
 # What nobody goes on with: it is deleted after its events, which are found by it.
 _END_RUNS = """
 UPDATE runs SET status = 'interrupted'
 WHERE thread_id = ? AND NOT ephemeral AND status IN ('pending', 'running')
 """
 _FAIL = "UPDATE threads SET status = 'error', error = ?, updated_at = ? WHERE thread_id = ?"
+
+
+def read_thread(thread_id: str, connection: sqlite3.Connection) -> sqlite3.Row | None:
+    """Return a thread's row, with what clients see as its status; None if there is none."""
+    row: sqlite3.Row | None = connection.execute(THREAD, (thread_id,)).fetchone()
+    return row
 
 
 def failure_text(failure: Failure | None) -> str | None:
@@ -36,4 +45,4 @@ def delete_thread(connection: sqlite3.Connection, thread_id: str) -> None:
     delete_crons_of_thread(connection, thread_id)
     write_metadata(connection, thread_id, {})  # with which it goes from where it is found
     connection.execute("DELETE FROM threads WHERE thread_id = ?", (thread_id,))
-    connection.execute("INSERT INTO threads_gone VALUES (?)", (thread_id,))
+    set_gone(thread_id, connection)

@@ -16,28 +16,20 @@ from operations.errors import StorageUnavailable
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.bounded import fetch
-from orchestration.store.checkpoint_rows import copy_thread_checkpoints
 from orchestration.store.gone_threads import delete_part
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.terms import TooMuchMetadata, check_size, plain_terms, terms
-from orchestration.store.thread_conditions import SHOWN
+from orchestration.store.thread_copies import ThreadCopies
 from orchestration.store.thread_metadata import insert_thread, read_metadata, write_metadata
-from orchestration.store.thread_rows import delete_thread
+from orchestration.store.thread_rows import THREAD, delete_thread, read_thread
 from orchestration.store.thread_search import ThreadQuery, ThreadSearch
-from orchestration.store.ttl import Change, Ttl, give_ttl, ttl_of
+from orchestration.store.ttl import Change, Ttl, give_ttl
 from orchestration.store.value_index import ValueIndex
-from orchestration.store.visibility import Visible, seen, sees, stamped
+from orchestration.store.visibility import Visible, seen, sees
 
-_SELECT = f"SELECT *, {SHOWN} AS shown_status FROM threads"  # noqa: S608 - constants
 _AMONG = """
 SELECT thread_id FROM threads
 WHERE thread_id IN (SELECT value FROM json_each(?)) AND json_contains(metadata, ?)
-"""
-_COPY = """
-UPDATE threads SET (state_updated_at, status, config, interrupts, error, state_values) =
-    (SELECT state_updated_at, status, config, interrupts, error, state_values
-     FROM threads WHERE thread_id = ?)
-WHERE thread_id = ?
 """
 
 
@@ -59,11 +51,17 @@ class ThreadStore:
         self._database = database
         self._ttl = ttl
         self._values = ValueIndex(database)
+        self._copies = ThreadCopies(database)
         self._deleting = asyncio.Lock()
+
+    @property
+    def unfinished(self) -> Collection[str]:
+        """The copies that are not whole yet; the sweeper is to spare them."""
+        return self._copies.unfinished
 
     def get(self, thread_id: str, visible: Visible = None) -> sqlite3.Row | None:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
-        return seen(visible, self._database.get(f"{_SELECT} WHERE thread_id = ?", (thread_id,)))
+        return seen(visible, self._database.get(THREAD, (thread_id,)))
 
     async def among(self, thread_ids: Collection[str], visible: Visible) -> frozenset[str]:
         """Return which of these threads there are for the caller."""
@@ -88,12 +86,14 @@ class ThreadStore:
         """
         check_size(metadata)
         create = partial(_create, thread_id, metadata, ttl or self._ttl)
-        if not await self._database.write(with_receipt(create, receipt, partial(_get, thread_id))):
+        if not await self._database.write(
+            with_receipt(create, receipt, partial(read_thread, thread_id))
+        ):
             raise ThreadExists(thread_id)
 
     async def keep(self, thread_id: str, receipt: Receipt) -> None:
         """Keep ``receipt`` of the row of a thread that was created without."""
-        row = partial(_get, thread_id)
+        row = partial(read_thread, thread_id)
         await self._database.write(with_receipt(lambda _: True, receipt, row))
 
     async def patch(
@@ -126,9 +126,7 @@ class ThreadStore:
         """
         if not await self._database.write(partial(_delete, thread_id, visible)):
             return False
-        with suppress(StorageUnavailable):
-            while await self._delete_part(thread_id):
-                pass
+        await self._delete_rest(thread_id)
         return True
 
     async def copy(
@@ -141,13 +139,19 @@ class ThreadStore:
     ) -> None:
         """Copy a thread with its checkpoints, without its runs; put ``stamp`` into its metadata.
 
-        ``receipt`` is kept of the copy's row.
+        It is made in small parts, and there once it is whole: as the thread is then. ``receipt`` is
+        kept of its row.
 
         Raises:
             ThreadNotFound: there is no such thread.
         """
-        copy = partial(_copy, source, target, visible, stamp or {})
-        if not await self._database.write(with_receipt(copy, receipt, partial(_get, target))):
+        try:
+            copied = await self._copies.copy(source, target, visible, stamp or {}, receipt)
+        except BaseException:
+            await asyncio.shield(self._delete_rest(target))
+            raise
+        if not copied:
+            await self._delete_rest(target)
             raise ThreadNotFound(source)
 
     async def of_assistant(self, assistant_id: str) -> list[str]:
@@ -173,6 +177,12 @@ class ThreadStore:
         """
         return await self._database.read((await self._search(query)).count, wide=True)
 
+    async def _delete_rest(self, thread_id: str) -> None:
+        """Delete what is left of a thread that is gone, as far as that can be done now."""
+        with suppress(StorageUnavailable):
+            while await self._delete_part(thread_id):
+                pass
+
     async def _delete_part(self, thread_id: str) -> bool:
         async with self._deleting:  # parts that wait together would make one long transaction
             return await self._database.write(partial(delete_part, thread_id), synced=False)
@@ -189,11 +199,6 @@ class ThreadStore:
 
 
 # A refusal is returned, not raised: an operation that raises undoes its whole transaction.
-
-
-def _get(thread_id: str, connection: sqlite3.Connection) -> sqlite3.Row:
-    row: sqlite3.Row = connection.execute(f"{_SELECT} WHERE thread_id = ?", (thread_id,)).fetchone()
-    return row
 
 
 def _create(
@@ -247,22 +252,4 @@ def _delete(thread_id: str, visible: Visible, connection: sqlite3.Connection) ->
     if metadata is None or not sees(visible, metadata):
         return False
     delete_thread(connection, thread_id)
-    return True
-
-
-def _copy(
-    source: str,
-    target: str,
-    visible: Visible,
-    stamp: Mapping[str, Any],
-    connection: sqlite3.Connection,
-) -> bool:
-    metadata = read_metadata(connection, source)
-    if metadata is None or not sees(visible, metadata):
-        return False
-    at = iso_now()
-    insert_thread(connection, target, at, stamped(metadata, stamp))
-    connection.execute(_COPY, (source, target))
-    give_ttl(connection, target, ttl_of(connection, source), at)
-    copy_thread_checkpoints(connection, source, target)
     return True

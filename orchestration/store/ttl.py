@@ -12,7 +12,6 @@ from typing import Literal
 from operations.clock import iso
 
 _GIVE = "UPDATE threads SET ttl_minutes = ?, ttl_strategy = ?, expires_at = ? WHERE thread_id = ?"
-_OF = "SELECT ttl_minutes, ttl_strategy FROM threads WHERE thread_id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +34,3 @@ def give_ttl(connection: sqlite3.Connection, thread_id: str, ttl: Ttl | None, at
     """Let a thread live for so long from ``at`` on; None: for ever."""
     fields = (None, None, None) if ttl is None else (ttl.minutes, ttl.strategy, ttl.after(at))
     connection.execute(_GIVE, (*fields, thread_id))
-
-
-def ttl_of(connection: sqlite3.Connection, thread_id: str) -> Ttl | None:
-    """Return the time that a thread was given."""
-    minutes, strategy = connection.execute(_OF, (thread_id,)).fetchone()
-    return None if minutes is None else Ttl(minutes, strategy)
