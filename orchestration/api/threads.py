@@ -65,8 +65,9 @@ async def create_thread(call: Call, body: ThreadCreate) -> Response:
     ttl = _ttl(body.ttl)
     try:
         metadata = call.stamped(body.metadata)
-        receipt = None if body.supersteps else call.receipt
-        await call.backend.threads.create(thread_id, metadata, receipt, ttl)
+        whole = not body.supersteps
+        receipt = call.receipt if whole else None
+        await call.backend.threads.create(thread_id, metadata, receipt, ttl, whole=whole)
     except ThreadExists:
         if body.if_exists == "raise" or call.backend.threads.get(thread_id, call.visible) is None:
             raise
@@ -217,12 +218,11 @@ async def _go_through(call: Call, thread_id: str, body: ThreadCreate) -> None:
         return
     try:
         await update_thread(call, thread_id, [step["updates"] for step in body.supersteps], {})
+        await call.backend.threads.finish(thread_id, call.receipt)
     except BaseException:
         with suppress(StorageUnavailable):
             await asyncio.shield(call.backend.threads.delete(thread_id))
         raise
-    if call.receipt is not None:  # only now is there what was asked for
-        await call.backend.threads.keep(thread_id, call.receipt)
 
 
 def _of_a_run_alone(call: Call, thread_id: str) -> bool:

@@ -1,6 +1,7 @@
 """Threads that are gone, and what is left of them: deleted in small parts, whatever happens.
 
-Copies that are not whole yet are among them.
+Those that are not whole yet are among them: copies, and such as go through their first supersteps,
+which have a row already.
 """
 
 import sqlite3
@@ -12,13 +13,15 @@ from orchestration.store.checkpoint_rows import delete_thread_checkpoints
 from orchestration.store.deliveries import drop_payloads
 
 PART = 100  # checkpoints or payloads that go in one transaction; ten times as many runs or events
-OF_NO_GONE_THREAD = "thread_id NOT IN (SELECT thread_id FROM threads_gone)"
+_HAS_ROW = "EXISTS (SELECT 1 FROM threads WHERE threads.thread_id = threads_gone.thread_id)"
+OF_NO_GONE_THREAD = f"thread_id NOT IN (SELECT thread_id FROM threads_gone WHERE NOT {_HAS_ROW})"  # noqa: S608 - constants
+UNFINISHED = f"SELECT thread_id FROM threads_gone WHERE {_HAS_ROW}"  # noqa: S608 - constants
 _ANY = """
 SELECT thread_id FROM threads_gone
 WHERE thread_id NOT IN (SELECT value FROM json_each(?)) LIMIT 1
 """
 _IS_GONE = "SELECT 1 FROM threads_gone WHERE thread_id = ?"
-_ADD = "INSERT INTO threads_gone VALUES (?)"
+_ADD = "INSERT OR IGNORE INTO threads_gone VALUES (?)"
 _REMOVE = "DELETE FROM threads_gone WHERE thread_id = ?"
 _SOME_EVENTS = f"""
 DELETE FROM run_events WHERE (run_id, number) IN (

@@ -10,7 +10,7 @@ from orchestration.store.deliveries import Ended, add_delivery
 from orchestration.store.idempotency import keep_output
 from orchestration.store.run_ends import change
 from orchestration.store.run_rows import is_there, run_of
-from orchestration.store.thread_rows import fail_thread, failure_text
+from orchestration.store.thread_rows import delete_unfinished, fail_thread, failure_text
 
 # SQLite uses an index of some of the runs only for its very condition.
 _UNFINISHED = "status IN ('pending', 'running')"
@@ -45,10 +45,13 @@ def recover(
 ) -> Recovered:
     """Return the unfinished runs after a start, and end those that are poison; see the loop's port.
 
+    Threads that were not whole are deleted.
+
     ``told``: webhooks are to hear of those. ``charge`` is what a run found working has more
     crashes, and less attempts.
     """
     at, error = iso_now(), failure_text(failure)
+    delete_unfinished(connection)
     working = connection.execute(_CRASHED, (*charge, at)).rowcount
     dead: list[Run] = []
     for row in connection.execute(_POISON, (error, at, crash_limit)).fetchall():

@@ -144,15 +144,15 @@ class _Copy:
 
 
 class ThreadCopies:
-    """Copies threads. ``unfinished`` has the ids of those copies that are not whole yet.
+    """Copies threads. ``unfinished`` is told the ids of those copies that are not whole yet.
 
     Until it is whole a copy is among the threads that are gone: so what a crash leaves of it is
     deleted. Those that are ``unfinished`` must be spared by who does that.
     """
 
-    def __init__(self, database: Database) -> None:
-        self.unfinished: set[str] = set()
+    def __init__(self, database: Database, unfinished: set[str]) -> None:
         self._database = database
+        self._unfinished = unfinished
         self._turn = asyncio.Lock()
 
     async def copy(
@@ -168,7 +168,7 @@ class ThreadCopies:
         What was copied until it raises, or returns False, is among the threads that are gone.
         """
         copy = _Copy(source, target, visible)
-        self.unfinished.add(target)
+        self._unfinished.add(target)
         try:
             marks = await self._database.write(copy.begin, synced=False)
             if not marks:
@@ -182,7 +182,7 @@ class ThreadCopies:
             row = partial(read_thread, target)
             return await self._database.write(with_receipt(finish, receipt, row))
         finally:
-            self.unfinished.discard(target)
+            self._unfinished.discard(target)
 
     async def _copy_older(self, table: _Table, copy: _Copy, mark: int) -> int:
         rows = await self._database.read(partial(table.older, copy.source, mark))

@@ -6,7 +6,7 @@ import orjson
 
 from orchestration.loop.run import Failure
 from orchestration.store.cron_rows import delete_crons_of_thread
-from orchestration.store.gone_threads import set_gone
+from orchestration.store.gone_threads import UNFINISHED, set_gone
 from orchestration.store.thread_conditions import SHOWN
 from orchestration.store.thread_metadata import write_metadata
 
@@ -16,6 +16,7 @@ _END_RUNS = """
 UPDATE runs SET status = 'interrupted'
 WHERE thread_id = ? AND NOT ephemeral AND status IN ('pending', 'running')
 """
+_ANY_RUN = "SELECT 1 FROM runs WHERE thread_id = ? LIMIT 1"
 _FAIL = "UPDATE threads SET status = 'error', error = ?, updated_at = ? WHERE thread_id = ?"
 
 
@@ -33,6 +34,15 @@ def failure_text(failure: Failure | None) -> str | None:
 def fail_thread(connection: sqlite3.Connection, thread_id: str, failure: Failure, at: str) -> None:
     """Have a thread show the failure of a run that has left no state."""
     connection.execute(_FAIL, (failure_text(failure), at, thread_id))
+
+
+def delete_unfinished(connection: sqlite3.Connection) -> None:
+    """Delete the threads that a crash has left unfinished, but those with runs."""
+    for (thread_id,) in connection.execute(UNFINISHED).fetchall():
+        if connection.execute(_ANY_RUN, (thread_id,)).fetchone() is None:
+            delete_thread(connection, thread_id)
+        else:
+            set_gone(thread_id, connection, gone=False)
 
 
 def delete_thread(connection: sqlite3.Connection, thread_id: str) -> None:

@@ -16,7 +16,7 @@ from operations.errors import StorageUnavailable
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import ThreadState
 from orchestration.store.bounded import fetch
-from orchestration.store.gone_threads import delete_part
+from orchestration.store.gone_threads import delete_part, set_gone
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.terms import TooMuchMetadata, check_size, plain_terms, terms
 from orchestration.store.thread_copies import ThreadCopies
@@ -44,20 +44,17 @@ class ThreadExists(Exception):
 class ThreadStore:
     """The threads, their metadata, and what they show between runs.
 
-    ``ttl`` is how long a new one lives that is not given a time of its own.
+    ``ttl`` is how long a new one lives that is not given a time of its own. ``unfinished`` has the
+    ids of those that are not whole yet: the sweeper is to spare them.
     """
 
     def __init__(self, database: Database, ttl: Ttl | None = None) -> None:
         self._database = database
         self._ttl = ttl
         self._values = ValueIndex(database)
-        self._copies = ThreadCopies(database)
+        self.unfinished: set[str] = set()
+        self._copies = ThreadCopies(database, self.unfinished)
         self._deleting = asyncio.Lock()
-
-    @property
-    def unfinished(self) -> Collection[str]:
-        """The copies that are not whole yet; the sweeper is to spare them."""
-        return self._copies.unfinished
 
     def get(self, thread_id: str, visible: Visible = None) -> sqlite3.Row | None:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
@@ -77,24 +74,42 @@ class ThreadStore:
         metadata: Mapping[str, Any],
         receipt: Receipt | None = None,
         ttl: Ttl | None = None,
+        *,
+        whole: bool = True,
     ) -> None:
         """Create a thread; keep ``receipt`` of its row.
+
+        One that is not ``whole`` is deleted by the next start, unless it is finished before.
 
         Raises:
             ThreadExists: there is one with that id.
             TooMuchMetadata: they hold too many values to look up.
         """
         check_size(metadata)
-        create = partial(_create, thread_id, metadata, ttl or self._ttl)
-        if not await self._database.write(
-            with_receipt(create, receipt, partial(read_thread, thread_id))
-        ):
+        create = partial(_create, thread_id, metadata, ttl or self._ttl, whole)
+        row = partial(read_thread, thread_id)
+        spared = not whole and thread_id not in self.unfinished  # or another request makes it
+        if spared:
+            self.unfinished.add(thread_id)
+        created = False
+        try:
+            created = await self._database.write(with_receipt(create, receipt, row))
+        finally:
+            if spared and not created:
+                self.unfinished.discard(thread_id)
+        if not created:
             raise ThreadExists(thread_id)
 
-    async def keep(self, thread_id: str, receipt: Receipt) -> None:
-        """Keep ``receipt`` of the row of a thread that was created without."""
-        row = partial(read_thread, thread_id)
-        await self._database.write(with_receipt(lambda _: True, receipt, row))
+    async def finish(self, thread_id: str, receipt: Receipt | None) -> None:
+        """Have a thread that was not created whole stay; keep ``receipt`` of its row.
+
+        Raises:
+            ThreadNotFound: it was deleted meanwhile.
+        """
+        finish, row = partial(_finish, thread_id), partial(read_thread, thread_id)
+        if not await self._database.write(with_receipt(finish, receipt, row)):
+            raise ThreadNotFound(thread_id)
+        self.unfinished.discard(thread_id)
 
     async def patch(
         self,
@@ -126,6 +141,7 @@ class ThreadStore:
         """
         if not await self._database.write(partial(_delete, thread_id, visible)):
             return False
+        self.unfinished.discard(thread_id)
         await self._delete_rest(thread_id)
         return True
 
@@ -205,9 +221,20 @@ def _create(
     thread_id: str,
     metadata: Mapping[str, Any],
     ttl: Ttl | None,
+    whole: bool,  # noqa: FBT001 - an operation's arguments are given once, by position
     connection: sqlite3.Connection,
 ) -> bool:
-    return insert_thread(connection, thread_id, iso_now(), metadata, ttl)
+    created = insert_thread(connection, thread_id, iso_now(), metadata, ttl)
+    if created and not whole:
+        set_gone(thread_id, connection)
+    return created
+
+
+def _finish(thread_id: str, connection: sqlite3.Connection) -> bool:
+    if read_metadata(connection, thread_id) is None:
+        return False
+    set_gone(thread_id, connection, gone=False)
+    return True
 
 
 def _patch(

@@ -292,3 +292,22 @@ def test_items_and_versions_that_were_answered_outlive_a_kill(server: Server) ->
     versions = server.http.post("/assistants/counter/versions", json={"limit": 100}).json()
     assert [version["version"] for version in versions] == list(reversed(range(1, 22)))
     assert integrity(server.database) == "ok"
+
+
+def test_a_thread_that_was_to_go_through_supersteps_is_there_whole_or_not_at_all(
+    server: Server,
+) -> None:
+    steps = [
+        {"updates": [{"values": {"name": "x"}, "as_node": "__input__"}]},
+        {"updates": [{"values": {}, "as_node": "__start__"}]},
+    ]
+    thread_id = str(uuid4())
+    body = {"thread_id": thread_id, "metadata": {"graph_id": "counter"}, "supersteps": steps}
+    server.start(failpoints="checkpoint.before_commit=2*kill")
+    with pytest.raises(httpx.TransportError):
+        server.http.post("/threads", json=body)
+    server.wait()
+    server.start()
+    assert server.http.get(f"/threads/{thread_id}").status_code == httpx.codes.NOT_FOUND
+    assert server.http.post("/threads", json=body).is_success
+    assert len(server.http.get(f"/threads/{thread_id}/history").json()) == len(steps)

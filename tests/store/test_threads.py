@@ -12,11 +12,14 @@ import pytest
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import Failure, Outcome, RunStatus, ThreadState
 from orchestration.loop.streams import StreamEvent
+from orchestration.store.expiry import ExpiryStore
 from orchestration.store.gone_threads import PART
 from orchestration.store.thread_rows import delete_thread
 from orchestration.store.thread_search import ThreadQuery
 from orchestration.store.threads import ThreadExists
 from tests.store.shelf import open_shelf
+
+FAILURE = Failure("PoisonRun", "dead")
 
 
 async def test_a_thread_is_made_once(tmp_path: Path) -> None:
@@ -25,6 +28,32 @@ async def test_a_thread_is_made_once(tmp_path: Path) -> None:
         with pytest.raises(ThreadExists, match="Thread thread already exists"):
             await shelf.threads.create("thread", {"a": 2})
         assert shelf.thread()["metadata"] == '{"a":1}'
+
+
+async def test_of_a_thread_that_was_not_finished_a_crash_leaves_nothing(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        for thread_id in ("whole", "half", "used"):
+            await shelf.threads.create(thread_id, {}, whole=False)
+            await shelf.checkpoints_at(thread_id, 1)
+        await shelf.threads.finish("whole", None)
+        await shelf.accept("run", "used")
+        with pytest.raises(ThreadExists):
+            await shelf.threads.create("half", {}, whole=False)
+        sweeper = ExpiryStore(shelf.database, shelf.threads.unfinished)
+        assert not await sweeper.delete_some()
+        assert (shelf.run("run")["thread_id"], shelf.thread("half")["metadata"]) == ("used", "{}")
+    async with open_shelf(tmp_path) as shelf:
+        assert [run.run_id for run in (await shelf.runs.recover(3, FAILURE)).runs] == ["run"]
+        while await ExpiryStore(shelf.database).delete_some():
+            pass
+        there = {name: bool(shelf.thread(name)) for name in ("whole", "half", "used")}
+        assert there == {"whole": True, "half": False, "used": True}
+        assert [await shelf.checkpoints(name) for name in there] == [1, 0, 1]
+        await shelf.threads.create("half", {}, whole=False)
+        assert await shelf.threads.delete("half")
+        with pytest.raises(ThreadNotFound):
+            await shelf.threads.finish("half", None)
+        assert not shelf.threads.unfinished
 
 
 async def test_a_patch_merges_and_tells_when_there_is_nothing_to_merge_into(
@@ -58,7 +87,7 @@ async def test_nothing_is_there_of_a_thread_that_is_gone_whatever_is_left_of_it(
         await shelf.accept("b")
         await shelf.database.write(partial(delete_thread, thread_id="thread"))
     async with open_shelf(tmp_path) as shelf:
-        recovered = await shelf.runs.recover(3, Failure("PoisonRun", "dead"))
+        recovered = await shelf.runs.recover(3, FAILURE)
         listed = await shelf.runs.of_all(None, None, 10, 0)
         found = (recovered.runs, shelf.run("a"), shelf.run("b"), listed, shelf.thread())
         assert found == ([], {}, {}, [], {})
