@@ -15,7 +15,7 @@ from orchestration.loop.run import Ending, Run
 from orchestration.loop.streams import Listener, StreamEvent
 from orchestration.store.events import EventKeeper
 
-_EVENT_ID = re.compile(r"-1|[0-9]{1,15}")
+_EVENT_ID = re.compile(r"-1|[0-9]{1,16}")
 _END = StreamEvent(0, "end", b"null")
 _LOST = StreamEvent(0, "gap", b'{"message": "events that could not be stored are missing here"}')
 _FORGOTTEN = StreamEvent(0, "gap", b'{"message": "what else the run told is no longer kept"}')

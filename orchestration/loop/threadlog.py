@@ -279,11 +279,12 @@ class ThreadLogs:
     def open(self, thread_id: str, *, new_thread: bool = False) -> ThreadLog:
         """Return the log of a thread, to be written or read; ``settle`` is to follow.
 
-        The numbers of a thread that may have had a log before begin far above those.
+        The numbers of a thread that may have had a log before begin far above those: no run writes
+        an event for each microsecond.
         """
         log = self._logs.get(thread_id)
         if log is None:
-            begin = 0 if new_thread else time.time_ns() // 1_000_000
+            begin = 0 if new_thread else time.time_ns() // 1_000
             log = self._logs[thread_id] = ThreadLog(begin, _origin=begin, _given_up=begin)
             if self._closed:
                 log.close()

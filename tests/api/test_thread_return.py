@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from orchestration.loop import threadlog
-from tests.api.client import open_socket, parts
+from tests.api.client import new_thread, open_socket, parts
 from tests.api.test_thread_log import events, lives, start, to_the_end
 
 
@@ -40,6 +40,20 @@ async def test_who_comes_back_after_a_restart_is_told_how_the_run_ended(
         again = await to_the_end(client, thread, since=first)
     assert told.data["params"]["data"] == again[0].data["params"]["data"] == ending
     assert first < told.data["seq"] < again[0].data["seq"]
+
+
+async def test_who_comes_back_is_told_how_a_run_ended_that_streamed_much(tmp_path: Path) -> None:
+    async with open_socket(tmp_path, "telling") as (_, client):
+        thread = await new_thread(client)
+        await start(client, thread, "telling", {"text": "5000"})
+        last = (await to_the_end(client, thread, ["custom", "lifecycle"]))[-2].data["seq"]
+    async with open_socket(tmp_path, "telling") as (_, client):
+        [told] = await to_the_end(client, thread, since=last)
+        asked: Any = {"json": {"channels": ["lifecycle"]}, "headers": {"Last-Event-ID": str(last)}}
+        async with client.stream("POST", f"/threads/{thread}/stream/events", **asked) as response:
+            again = await anext(part async for part in parts(response) if part.event)
+    assert lives([told, again]) == ["completed", "completed"]
+    assert told.data["seq"] > last
 
 
 async def test_who_comes_back_after_a_restart_is_told_what_is_asked(tmp_path: Path) -> None:

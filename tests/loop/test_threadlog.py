@@ -42,6 +42,16 @@ def test_no_more_bytes_are_kept_than_the_bound(monkeypatch: pytest.MonkeyPatch) 
     assert log.size < 10_000
 
 
+def test_the_numbers_of_the_next_log_are_higher_however_fast_the_last_was_written() -> None:
+    logs = ThreadLogs()
+    log = logs.open("thread")
+    for _ in range(threadlog.EVENTS):
+        log.publish("custom", (), b"1")
+    last = log.number
+    logs.forget("thread")
+    assert logs.open("thread").number > last
+
+
 def test_the_end_of_a_run_ends_its_subgraphs() -> None:
     log, run = ThreadLog(), a_run()
     log.enter(run)
