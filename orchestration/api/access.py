@@ -57,6 +57,12 @@ ANONYMOUS = Principal(identity="anonymous")
 EVERYTHING = Grant()
 
 
+def address_of(scope: Scope) -> str:
+    """Return the address that a request is from; empty where that is not known."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
 class Authority(Protocol):
     """Tells who calls, and what they may do."""
 

@@ -25,6 +25,7 @@ from orchestration.api.access import (
     Grant,
     Principal,
     Resource,
+    address_of,
 )
 from orchestration.api.asked import Query, parameters
 from orchestration.api.backend import Backend
@@ -69,6 +70,13 @@ class Call:
         changes = dict(metadata or {})
         stamp = {key: value for key, value in self.grant.stamp.items() if key in changes}
         return stamped(changes, stamp)
+
+    @property
+    def caller(self) -> str:
+        """Who calls: by name, or by address where nobody is asked who they are."""
+        if self.backend.authority is None:
+            return address_of(self.scope)
+        return self.principal.identity
 
     @property
     def on_behalf(self) -> dict[str, Any] | None:
@@ -284,7 +292,8 @@ class Endpoint:
         if kind is not None and kind.partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
         limit, bodies = call.backend.settings.max_body, call.backend.bodies
-        body = await read_body(call.receive, call.header(b"content-length"), limit, bodies)
+        length = call.header(b"content-length")
+        body = await read_body(call.receive, length, limit, bodies, call.caller)
         if not body and self.optional_body:
             body = b"{}"
         return parse_json(body)

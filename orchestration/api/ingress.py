@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from random import randint
@@ -24,29 +25,40 @@ Receive = Callable[[], Awaitable[Any]]
 
 
 class Bodies:
-    """What bodies that come in parts may take together, while they come."""
+    """What bodies that come in parts may take together, while they come.
+
+    No caller has more than is left for all others. One alone may have half of the room; whoever
+    comes next, half of what is left.
+    """
 
     def __init__(self, room: int) -> None:
-        self._room = room  # bytes
-        self._taken = 0  # bytes
+        self._left = room  # bytes
+        self._taken: Counter[str] = Counter()  # bytes, by who sends them
 
-    def take(self, size: int) -> None:
-        """Count a part of a body.
+    def take(self, caller: str, size: int) -> None:
+        """Count a part of a body that ``caller`` sends.
 
         Raises:
             Problem: 503, there is no room for it.
         """
-        if self._taken + size > self._room:
+        taken = self._taken[caller] + size
+        if taken > self._left - size:
             raise _no_room()
-        self._taken += size
+        self._taken[caller] = taken
+        self._left -= size
 
-    def give(self, size: int) -> None:
+    def give(self, caller: str, size: int) -> None:
         """Count no longer what was taken."""
-        self._taken -= size
+        self._left += size
+        self._taken[caller] -= size
+        if not self._taken[caller]:
+            del self._taken[caller]
 
 
-async def read_body(receive: Receive, declared: str | None, limit: int, bodies: Bodies) -> bytes:
-    """Return the body of a request.
+async def read_body(
+    receive: Receive, declared: str | None, limit: int, bodies: Bodies, caller: str
+) -> bytes:
+    """Return the body of a request that is from ``caller``.
 
     Raises:
         Problem: 413, it is longer than ``limit`` bytes, found out before it is kept; 503, it comes
@@ -63,7 +75,7 @@ async def read_body(receive: Receive, declared: str | None, limit: int, bodies: 
     chunks: list[bytes] = []
     try:
         while True:
-            bodies.take(len(body))
+            bodies.take(caller, len(body))
             taken += len(body)
             chunks.append(body)
             if not more:
@@ -72,7 +84,7 @@ async def read_body(receive: Receive, declared: str | None, limit: int, bodies: 
             if taken + len(body) > limit:
                 raise _too_large(limit)
     finally:
-        bodies.give(taken)
+        bodies.give(caller, taken)
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:
@@ -190,6 +202,6 @@ def _too_large(limit: int) -> Problem:
 def _no_room() -> Problem:
     return Problem(
         HTTPStatus.SERVICE_UNAVAILABLE,
-        "other requests' bodies take all the room there is for them; try again",
+        "other requests' bodies take all the room there is for yours; try again",
         headers={"connection": "close", "retry-after": str(randint(1, 3))},
     )

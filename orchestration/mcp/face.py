@@ -115,7 +115,7 @@ class Face:
         try:
             length = call.header(b"content-length")
             limit, bodies = self._backend.settings.max_body, self._backend.bodies
-            body = await read_body(receive, length, limit, bodies)
+            body = await read_body(receive, length, limit, bodies, call.caller)
             message = parse_json(body)
         except Problem as refused:
             await _unreadable(refused)(scope, receive, send)

@@ -10,7 +10,7 @@ from typing import Any
 from aiolimiter import AsyncLimiter
 from starlette.types import Receive, Scope
 
-from orchestration.api.access import Access, Authority, Grant, Principal
+from orchestration.api.access import Access, Authority, Grant, Principal, address_of
 from orchestration.api.problems import Problem
 
 _FAILURES = 10  # a minute and address
@@ -66,7 +66,7 @@ class FailureLimit:
         if not tried:
             return
         guess = sha256(repr(tried).encode()).digest()
-        address = self._address((scope.get("client") or ("",))[0])
+        address = self._address(address_of(scope))
         if guess in address.tried:
             return
         if not address.limiter.has_capacity():

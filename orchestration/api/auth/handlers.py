@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.types import Message, Receive, Scope
 
 from operations.errors import ConfigurationError
-from orchestration.api.access import Access, Grant, Principal
+from orchestration.api.access import Access, Grant, Principal, address_of
 from orchestration.api.auth.filters import FilterNotUnderstood, as_metadata
 from orchestration.api.auth.namespaces import namespace_of
 from orchestration.api.ingress import BODIES, Bodies, read_body, replayed
@@ -77,8 +77,8 @@ class Handlers:
         if scope["type"] == "websocket":
             scope = {**scope, "type": "http", "method": "GET"}
         elif self._reads_body:
-            declared = _header(scope, b"content-length")
-            body = await read_body(receive, declared, self._max_body, self._bodies)
+            declared, caller = _header(scope, b"content-length"), address_of(scope)
+            body = await read_body(receive, declared, self._max_body, self._bodies, caller)
             receive = replayed(body, receive)
         try:
             found = await self._ask(scope, body)
