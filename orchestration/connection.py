@@ -57,8 +57,8 @@ class Connection(HttpToolsProtocol):
     ``patience`` is how many seconds a client may take for the head of a request, for the next part
     of a body, and to take any more of an answer. Who comes when ``places`` are exceeded is refused.
     Whom ``turn_away`` has an answer for gets that at once, without a task, and the application
-    never hears of it. Of other protocols it speaks only WebSockets: a request for any other is
-    read as if it had not asked (RFC 9110, 7.8).
+    never hears of it. Of other protocols it speaks only WebSockets: a request for any other, or
+    behind one that is not answered yet, is read as if it had not asked (RFC 9110, 7.8).
     """
 
     _head = 0  # bytes of the head that is being read
@@ -151,6 +151,11 @@ class Connection(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         self._read = cast("httptools.HttpParserUpgrade", sys.exception()).args[0]
+
+    def _should_upgrade(self) -> bool:
+        """Return whether this is to become a WebSocket: no answer may come among its frames."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return super()._should_upgrade() and (cycle is None or cycle.response_complete)
 
     def _asks_in_vain(self) -> bool:
         """Return whether the parser took what follows this head for another protocol's."""

@@ -192,6 +192,28 @@ async def test_a_request_for_another_protocol_is_answered_in_this_one(
     assert said.endswith(b'{"ok":true}')
 
 
+@pytest.mark.parametrize("apart", [False, True])
+async def test_a_websocket_asked_for_behind_a_request_that_is_being_answered_is_none(
+    tmp_path: Path, apart: bool
+) -> None:
+    """Its frames would go before that answer, and the answer between them."""
+    name = f"before a websocket {apart}"
+    body = b'{"assistant_id": "holder", "input": {"text": "%s"}}' % name.encode()
+    wait = POST.replace(b"/threads", b"/runs/wait") + b"Content-Length: %d\r\n\r\n" % len(body)
+    async with open_play(tmp_path, "holder") as service, serving(service.app) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(wait + body)
+        if apart:
+            await plays.gates[name].reached.wait()
+        writer.write(WEBSOCKET + b"\r\n")
+        await plays.gates[name].reached.wait()
+        plays.gates[name].opened.set()
+        said = await reader.readuntil(b"event: metrics")
+        writer.close()
+    assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200", b"200"]
+    assert f'"text":"{name}'.encode() in said.partition(b"text/event-stream")[0]
+
+
 @pytest.mark.parametrize("kind", ["wait", "stream"])
 async def test_who_goes_away_with_another_request_sent_already_takes_the_run_along(
     tmp_path: Path, kind: str
