@@ -58,7 +58,8 @@ class Connection(HttpToolsProtocol):
     of a body, and to take any more of an answer. Who comes when ``places`` are exceeded is refused.
     Whom ``turn_away`` has an answer for gets that at once, without a task, and the application
     never hears of it. Of other protocols it speaks only WebSockets: a request for any other, or
-    behind one that is not answered yet, is read as if it had not asked (RFC 9110, 7.8).
+    behind one that is not answered yet, is read as if it had not asked (RFC 9110, 7.8). What is
+    no request is refused in its turn, and nothing behind it is read.
     """
 
     _head = 0  # bytes of the head that is being read
@@ -69,6 +70,7 @@ class Connection(HttpToolsProtocol):
     _late: asyncio.TimerHandle | None = None  # set while the client owes us a part of a request
     _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
     _left = 0  # bytes of an answer that were not taken when that was set
+    _refused: Problem | None = None  # set while what is wrong waits for the answers before it
 
     def __init__(
         self,
@@ -100,6 +102,8 @@ class Connection(HttpToolsProtocol):
             self._answering.message_event.set()
 
     def data_received(self, data: bytes) -> None:
+        if self._refused is not None:
+            return
         began = self._unfinished
         super().data_received(data)
         while self._anew:
@@ -107,11 +111,13 @@ class Connection(HttpToolsProtocol):
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
             super().data_received(data)
-        if self._unfinished:  # the head is not at its end
-            if began and self._unfinished == began:
-                self._unfinished += len(data)
-                if self._unfinished > _HEAD_BYTES and not self.transport.is_closing():
-                    self._refuse(HTTPStatus.BAD_REQUEST, "The head of the request is too large.")
+        if began and self._unfinished == began:  # the head is still not at its end
+            self._unfinished += len(data)
+            if self._unfinished > _HEAD_BYTES and not self.transport.is_closing():
+                self._refuse(_too_large())
+        if self._refused is not None:
+            self._expect_no_more()
+        elif self._unfinished:
             if self._late is None:
                 self._late = self.loop.call_later(self._patience, self._give_up)
         elif self._reads_body():
@@ -135,6 +141,8 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._unfinished = 0
+        if self.parser.get_method() == b"CONNECT":
+            raise Problem(HTTPStatus.NOT_IMPLEMENTED, "this is no proxy: there is no CONNECT")
         if self._asks_in_vain():
             self._anew = self._without_upgrade()
             return
@@ -159,11 +167,7 @@ class Connection(HttpToolsProtocol):
 
     def _asks_in_vain(self) -> bool:
         """Return whether the parser took what follows this head for another protocol's."""
-        return (
-            self.parser.should_upgrade()
-            and not self._should_upgrade()
-            and self.parser.get_method() != b"CONNECT"  # nothing follows it
-        )
+        return self.parser.should_upgrade() and not self._should_upgrade()
 
     def _without_upgrade(self) -> bytes:
         version = self.parser.get_http_version().encode()
@@ -188,6 +192,8 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._refused is not None and not self.transport.is_closing():
+            self._refuse(self._refused)
         if self.transport.get_write_buffer_size():
             self._expect_taken()
 
@@ -208,15 +214,25 @@ class Connection(HttpToolsProtocol):
             )
 
     def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+        found = cast("Exception", sys.exception()).__context__  # what a callback has raised
+        self._refuse(found if isinstance(found, Problem) else Problem(HTTPStatus.BAD_REQUEST, msg))
 
-    def _refuse(self, status: HTTPStatus, detail: str) -> None:
-        _leave(self.transport, Problem(status, detail))
+    def _refuse(self, refused: Problem) -> None:
+        """Refuse what comes in, once all before it is answered, and close the connection."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if cycle is None or cycle.response_complete:
+            _leave(self.transport, refused)
+        elif not cycle.more_body:
+            self._refused = refused
+        elif cycle is self._answering and not cycle.response_started:
+            _leave(self.transport, refused)
+        else:  # the rest of a body is wrong, and another answer, or its own, is being sent
+            self.transport.close()
 
     def _count(self, size: int) -> None:
         self._head += size
         if self._head > _HEAD_BYTES:
-            raise ValueError("the head is too large")
+            raise _too_large()
 
     def _reads_body(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)
@@ -236,15 +252,11 @@ class Connection(HttpToolsProtocol):
             self._late = self.loop.call_later(self._patience, self._give_up)
             return
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        if self._unfinished:
-            unanswered = cycle is None or cycle.response_complete
-        else:
-            unanswered = cycle is not None and not cycle.response_started
-        if unanswered:
-            detail = f"the rest of the request did not come within {self._patience:g} s"
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, detail)
-        else:
+        if not self._unfinished and (cycle is None or cycle.response_complete):
             self.transport.close()
+            return
+        detail = f"the rest of the request did not come within {self._patience:g} s"
+        self._refuse(Problem(HTTPStatus.REQUEST_TIMEOUT, detail))
 
     def _expect_taken(self) -> None:
         self._see_taken()
@@ -288,6 +300,10 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
         await super().send(message)
         if self.close_sent:
             self.handshake_complete = True
+
+
+def _too_large() -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, "The head of the request is too large.")
 
 
 def _leave(transport: asyncio.Transport, refused: Problem) -> None:

@@ -87,12 +87,17 @@ async def test_what_is_wrong_on_the_wire_is_refused_as_a_problem(
     tmp_path: Path, statuses: tuple[int, ...], chunks: list[bytes]
 ) -> None:
     async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
-        head, _, body = (await answer(address, chunks, close=False)).partition(b"\r\n\r\n")
+        said = await answer(address, chunks, close=False)
         alive = await answer(address, [GET + b"Connection: close\r\n\r\n"])
-    lines = head.lower().split(b"\r\n")
-    assert int(lines[0].split()[1]) in statuses
-    assert b"content-type: application/problem+json" in lines
-    assert isinstance(json.loads(body)["detail"], str)
+    nothing, *answers = said.split(b"HTTP/1.1 ")
+    assert not nothing
+    assert answers
+    for one in answers:  # of what is too long for one request, the rest is another one
+        head, _, body = one.partition(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        assert int(lines[0].split()[0]) in statuses
+        assert b"content-type: application/problem+json" in lines
+        assert isinstance(json.loads(body)["detail"], str)
     assert alive.endswith(b'{"ok":true}')
 
 
@@ -190,6 +195,80 @@ async def test_a_request_for_another_protocol_is_answered_in_this_one(
     requests = b"".join(chunks).count(H2C)
     assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [*[status] * requests, b"200"]
     assert said.endswith(b'{"ok":true}')
+
+
+CONNECT = b"CONNECT %s HTTP/1.1\r\nHost: x\r\n"
+TUNNELS: dict[str, bytes] = {
+    "an authority": CONNECT % b"x:443" + b"\r\n",
+    "a path": CONNECT % b"/ok" + b"\r\n",
+    "a body": CONNECT % b"/threads" + b"Content-Length: 2\r\n\r\n{}",
+    "a body in chunks": CONNECT % b"/threads" + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+    "a WebSocket": WEBSOCKET.replace(b"GET", b"CONNECT") + b"\r\n",
+}
+
+
+@pytest.mark.parametrize("request_", TUNNELS.values(), ids=TUNNELS.keys())
+async def test_there_is_no_tunnel_and_what_is_sent_through_it_is_no_request(
+    tmp_path: Path, request_: bytes
+) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        said = await answer(address, [request_, GET + b"\r\n"], close=False)
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
+    assert b"connection: close" in head.split(b"\r\n")
+    assert "CONNECT" in json.loads(body)["detail"]
+
+
+LATER: dict[str, tuple[bytes, list[bytes]]] = {
+    "no HTTP": (b"400", [b"\0\r\n\r\n"]),
+    "a path without a slash": (b"400", [b"GET ok HTTP/1.1\r\nHost: x\r\n\r\n"]),
+    "a large head": (b"400", [GET + b"X: " + b"a" * 70_000 + b"\r\n\r\n"]),
+    "a head without end": (b"400", [GET + b"X: ", b"a" * 70_000]),
+    "CONNECT": (b"501", [CONNECT % b"/ok" + b"\r\n"]),
+    "half a head": (b"408", [GET]),
+}
+
+
+@pytest.mark.parametrize("kind", ["wait", "stream"])
+@pytest.mark.parametrize(("status", "chunks"), LATER.values(), ids=LATER.keys())
+async def test_what_is_wrong_behind_a_request_is_refused_once_that_is_answered(
+    tmp_path: Path, kind: str, status: bytes, chunks: list[bytes]
+) -> None:
+    name = f"refused behind {kind} {status!r} {len(chunks[0])}"
+    body = json.dumps({"assistant_id": "holder", "input": {"text": name}}).encode()
+    head = POST.replace(b"/threads", b"/runs/" + kind.encode())
+    async with open_play(tmp_path, "holder") as service, serving(service.app, 0.05) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await plays.gates[name].reached.wait()
+        for chunk in chunks:
+            writer.write(chunk)
+            await answer(address, [GET + b"Connection: close\r\n\r\n"])  # it has been read
+        await answer(address, [GET], close=False)  # for as long as half a request is waited for
+        writer.write(GET + b"\r\n")  # which nobody answers
+        plays.gates[name].opened.set()
+        said = await reader.read()
+        writer.close()
+    assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200", status]
+    assert said.rpartition(b"HTTP/1.1 ")[0].endswith((b"}", b"\r\n0\r\n\r\n"))  # it is whole
+    assert json.loads(said.rpartition(b"\r\n\r\n")[2])["status"] == int(status)
+
+
+async def test_nothing_is_said_amid_an_answer_of_what_is_wrong_with_the_body_it_is_for() -> None:
+    async def hasty(_scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with serving(hasty) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(POST + CHUNKED)
+        await reader.readuntil(b"begun\r\n")
+        writer.write(b"-1\r\n")
+        said = await reader.read()
+        writer.close()
+    assert said == b""
 
 
 @pytest.mark.parametrize("apart", [False, True])
