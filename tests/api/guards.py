@@ -138,6 +138,16 @@ async def person(
     return Person(query_params.get("as", "nobody"))
 
 
+# One that reads the whole body before it looks who sent it.
+reading = Auth()
+
+
+@reading.authenticate
+async def reader(body: dict[str, Any] | None, authorization: str | None) -> str:
+    assert body == {}
+    return _name(authorization)
+
+
 # Handlers that rely on what LangGraph's server shows them, and change it.
 shaping = Auth()
 

@@ -14,6 +14,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
+from operations.keys import KeyFolder
 from orchestration.connection import Places
 from tests.api import plays
 from tests.api.client import open_play, serving
@@ -195,6 +196,29 @@ async def test_a_request_for_another_protocol_is_answered_in_this_one(
     requests = b"".join(chunks).count(H2C)
     assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [*[status] * requests, b"200"]
     assert said.endswith(b'{"ok":true}')
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("guard", ["keys", "handlers"])
+async def test_what_stands_behind_a_body_is_no_header_of_its_request(
+    tmp_path: Path, guard: str, apart: bool
+) -> None:
+    """A proxy that takes headers away, or sets them, looks at those before the body."""
+    manifest, trailer = {}, b"Authorization: Bearer alice"
+    if guard == "keys":
+        trailer = b"X-API-Key: " + KeyFolder(tmp_path / "data").create("alice", "run")[1].encode()
+    else:
+        manifest = {"auth": {"path": "tests.api.guards:reading"}}
+    request = POST + b"Connection: close\r\n" + CHUNKED, b"2\r\n{}\r\n0\r\n" + trailer + b"\r\n\r\n"
+    chunks = request if apart else [b"".join(request)]
+    async with (
+        open_play(tmp_path, "echo", manifest=manifest) as service,
+        serving(service.app) as address,
+    ):
+        said = await answer(address, chunks, close=False)
+        known = POST + trailer + b"\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+        assert (await answer(address, [known], close=False)).startswith(b"HTTP/1.1 200 ")
+    assert said.startswith(b"HTTP/1.1 401 ")
 
 
 CONNECT = b"CONNECT %s HTTP/1.1\r\nHost: x\r\n"
