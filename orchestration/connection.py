@@ -64,6 +64,7 @@ class Connection(HttpToolsProtocol):
 
     _head = 0  # bytes of the head that is being read
     _unfinished = 0  # bytes of chunks that ended within it
+    _framing = 0  # bytes of chunks since a part of a body, or its head
     _anew = b""  # a head that is to be read once more, without what its parser stopped at
     _read = 0  # bytes of a chunk before it stopped
     _answering: RequestResponseCycle | None = None  # the latest may wait its turn behind it
@@ -91,7 +92,7 @@ class Connection(HttpToolsProtocol):
             detail = "there are as many connections as there may be; try again"
             _leave(transport, Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=_AGAIN))
             return
-        self._late = self.loop.call_later(self._patience, self._give_up)
+        self._expect_more()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_more()
@@ -105,26 +106,36 @@ class Connection(HttpToolsProtocol):
         if self._refused is not None:
             return
         began = self._unfinished
+        self._framing += len(data)
+        self._parse(data)
+        if began and self._unfinished == began:  # the head is still not at its end
+            self._unfinished += len(data)
+        if not self.transport.is_closing():
+            self._bound()
+        if self._refused is not None:
+            self._expect_no_more()
+        elif self._reads_body() and not self._unfinished:
+            self._expect_no_more()
+            self._expect_more()
+        elif self._unfinished or self._idles():
+            self._expect_more()
+        else:
+            self._expect_no_more()
+
+    def _parse(self, data: bytes) -> None:
         super().data_received(data)
         while self._anew:
             data, self._anew = self._anew + data[self._read :], b""
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn
             super().data_received(data)
-        if began and self._unfinished == began:  # the head is still not at its end
-            self._unfinished += len(data)
-            if self._unfinished > _HEAD_BYTES and not self.transport.is_closing():
-                self._refuse(_too_large())
-        if self._refused is not None:
-            self._expect_no_more()
-        elif self._unfinished:
-            if self._late is None:
-                self._late = self.loop.call_later(self._patience, self._give_up)
-        elif self._reads_body():
-            self._expect_no_more()
-            self._late = self.loop.call_later(self._patience, self._give_up)
-        elif self._late is not None:
-            self._expect_no_more()
+
+    def _bound(self) -> None:
+        """Refuse what is no body, is larger than that may be, and still not at its end."""
+        if self._unfinished > _HEAD_BYTES:
+            self._refuse(_too_large("head of the request"))
+        elif not self._unfinished and self._framing > _HEAD_BYTES and self._reads_body():
+            self._refuse(_too_large("frame of the body"))
 
     def on_message_begin(self) -> None:
         self._head = 0
@@ -137,13 +148,11 @@ class Connection(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
-        if (
-            self._unfinished
-        ):  # else it comes behind the body: no proxy has looked at it (RFC 9110, 6.5.1)
+        if self._unfinished:  # else it is a trailer, which is no header (RFC 9110, 6.5.1)
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._unfinished = 0
+        self._unfinished = self._framing = 0
         if self.parser.get_method() == b"CONNECT":
             raise Problem(HTTPStatus.NOT_IMPLEMENTED, "this is no proxy: there is no CONNECT")
         if self._asks_in_vain():
@@ -155,6 +164,10 @@ class Connection(HttpToolsProtocol):
             return
         if cycle.scope["method"] != "HEAD":  # whose answer has no body to wait for
             cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
+
+    def on_body(self, body: bytes) -> None:
+        self._framing = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         if not self._anew:
@@ -235,11 +248,24 @@ class Connection(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head += size
         if self._head > _HEAD_BYTES:
-            raise _too_large()
+            raise _too_large("head of the request")
 
     def _reads_body(self) -> bool:
         cycle = cast("RequestResponseCycle | None", self.cycle)
         return cycle is not None and cycle.more_body
+
+    def _idles(self) -> bool:
+        """Return whether it has sent what is no request, and nothing else would end that."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return (
+            (cycle is None or cycle.response_complete)
+            and self.timeout_keep_alive_task is None
+            and self.transport.get_protocol() is self  # and not a WebSocket
+        )
+
+    def _expect_more(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self._patience, self._give_up)
 
     def _expect_no_more(self) -> None:
         if self._late is not None:
@@ -305,8 +331,8 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
             self.handshake_complete = True
 
 
-def _too_large() -> Problem:
-    return Problem(HTTPStatus.BAD_REQUEST, "The head of the request is too large.")
+def _too_large(what: str) -> Problem:
+    return Problem(HTTPStatus.BAD_REQUEST, f"The {what} is too large.")
 
 
 def _leave(transport: asyncio.Transport, refused: Problem) -> None:

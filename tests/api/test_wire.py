@@ -109,6 +109,9 @@ ENDLESS: dict[str, tuple[bytes, bytes]] = {
     "the name of a header": (GET, b"a" * 65_536),
     "headers": (GET, b"X: a\r\n" * 10_000),
     "a path": (b"GET /", b"a" * 65_536),
+    "a trailer": (POST + CHUNKED + b"2\r\n{}\r\n0\r\nX: ", b"a" * 65_536),
+    "trailers": (POST + CHUNKED + b"2\r\n{}\r\n0\r\n", b"X: a\r\n" * 10_000),
+    "an extension of a chunk": (POST + CHUNKED + b"2;", b"a" * 65_536),
 }
 
 
@@ -367,6 +370,29 @@ async def test_who_sends_half_a_request_and_no_more_is_told_so_and_left(
 async def test_who_connects_and_says_nothing_is_left(tmp_path: Path) -> None:
     async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
         assert await answer(address, [], close=False) == b""
+
+
+@pytest.mark.parametrize("before", [b"", GET + b"\r\n"], ids=["first", "behind a request"])
+async def test_who_sends_an_empty_line_and_no_more_is_left(tmp_path: Path, before: bytes) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        if before:
+            writer.write(before)
+            await reader.readuntil(b"}")
+        writer.write(b"\r\n")
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+
+
+async def test_a_websocket_has_more_patience_than_a_request(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(WEBSOCKET + b"\r\n")
+        await reader.readuntil(b'"topic":"metrics"')
+        await answer(address, [GET], close=False)  # for as long as half a request is waited for
+        await reader.readuntil(b'"topic":"metrics"')
+        writer.close()
 
 
 async def test_whom_there_is_no_place_for_is_refused_until_another_has_gone(tmp_path: Path) -> None:
