@@ -22,6 +22,7 @@ from orchestration.api.problems import Problem, respond
 PATIENCE = 30.0  # seconds
 _FILES = 256  # that are left for what is no connection
 _HEAD_BYTES = 64 * 1024
+_AHEAD = 1_000  # requests that are read before those that came first are answered
 _NO_LINGER = struct.pack("ii", 1, 0)
 _AGAIN = {"retry-after": "5"}  # seconds
 
@@ -158,6 +159,9 @@ class Connection(HttpToolsProtocol):
         if self._asks_in_vain():
             self._anew = self._without_upgrade()
             return
+        if len(self.pipeline) >= _AHEAD:  # all that is read at once is parsed at once
+            detail = f"at most {_AHEAD} requests may wait for the answer to another one before them"
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=_AGAIN)
         super().on_headers_complete()
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.transport is not self.transport:

@@ -59,6 +59,23 @@ async def test_what_is_wrong_behind_a_request_is_refused_once_that_is_answered(
     assert json.loads(said.rpartition(b"\r\n\r\n")[2])["status"] == int(status)
 
 
+async def test_so_many_requests_are_read_before_the_first_is_answered_and_no_more(
+    tmp_path: Path,
+) -> None:
+    body = json.dumps({"assistant_id": "holder", "input": {"text": "ahead"}}).encode()
+    head = POST.replace(b"/threads", b"/runs/wait")
+    async with open_play(tmp_path, "holder") as service, serving(service.app) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await plays.gates["ahead"].reached.wait()
+        writer.write((GET + b"\r\n") * 5_000)
+        await answer(address, [GET + b"Connection: close\r\n\r\n"])  # it has been read
+        plays.gates["ahead"].opened.set()
+        said = await reader.read()
+        writer.close()
+    assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200"] * 1_001 + [b"429"]
+
+
 async def test_nothing_is_said_amid_an_answer_of_what_is_wrong_with_the_body_it_is_for() -> None:
     async def hasty(_scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})

@@ -140,7 +140,7 @@ UPGRADES: dict[str, tuple[bytes, list[bytes]]] = {
         b"400",
         [UPGRADE + b"Content-Length: %d\r\n\r\n" % len(GET + b"\r\n"), GET + b"\r\n"],
     ),
-    "many": (b"200", [(GET + H2C + b"\r\n") * 1_100]),
+    "many": (b"200", [(GET + H2C + b"\r\n") * 900]),
 }
 
 
