@@ -178,8 +178,10 @@ class Runs:
             Problem: the caller may not.
             StorageUnavailable: nothing was changed.
         """
+        thread = self._backend.threads.get(thread_id)
+        since = None if thread is None else thread["state_updated_at"]
         granted = await call.may("threads", "update", {"thread_id": UUID(thread_id)})
-        await self._backend.threads.patch(thread_id, {GIVEN_UP: True}, granted.visible)
+        await self._backend.threads.patch(thread_id, {GIVEN_UP: since}, granted.visible)
 
     def _give_up(self, run: Run) -> None:
         loop = self._backend.loop

@@ -13,7 +13,7 @@ from orchestration.mcp.questions import Question, questions_on
 
 View = dict[str, Any]
 
-GIVEN_UP = "mcp_cancelled"  # in the metadata of a thread that asks something in vain
+GIVEN_UP = "mcp_cancelled"  # in the metadata of a thread: when it came to ask something in vain
 
 
 async def latest(call: Call, row: sqlite3.Row) -> sqlite3.Row:
@@ -32,11 +32,12 @@ def shown_questions(call: Call, row: sqlite3.Row) -> Sequence[Question]:
 
 
 def given_up(backend: Backend, thread_id: str) -> bool:
-    """Return whether nobody is to answer what a thread asks."""
+    """Return whether nobody is to answer what a thread asks; what it asked before is not meant."""
     thread = backend.threads.get(thread_id)
-    if thread is None or not orjson.loads(thread["metadata"]).get(GIVEN_UP):
+    if thread is None or not questions_on(thread["interrupts"]):
         return False
-    return bool(questions_on(thread["interrupts"]))
+    since = orjson.loads(thread["metadata"]).get(GIVEN_UP)
+    return since is not None and since == thread["state_updated_at"]
 
 
 def pending_questions(backend: Backend, thread_id: str) -> Sequence[Question]:

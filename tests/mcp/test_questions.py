@@ -7,6 +7,7 @@ import pytest
 from mcp_types import ElicitRequestParams, ElicitResult
 
 from orchestration.mcp.questions import questions_in
+from tests.api.plays import gates
 from tests.mcp.client import NEWEST, OLDER, WIRES, client_of, open_tools, rpc
 
 ELICITS: dict[str, Any] = {"elicitation": {"form": {}}}
@@ -122,6 +123,26 @@ async def test_a_run_that_waits_is_given_up_as_its_result_says(tmp_path: Path) -
     assert "has ended" in again["content"][0]["text"]
     assert "waits for no answer" in resumed["content"][0]["text"]
     assert "was cancelled" in answered["content"][0]["text"]
+
+
+async def test_what_is_asked_after_a_question_that_was_given_up_is_asked(tmp_path: Path) -> None:
+    gates["given up"].opened.set()
+    async with open_tools(tmp_path, "ask_twice") as (_, http):
+        call = {"name": "ask_twice", "arguments": {"name": "given up"}}
+        run = (await rpc(http, "tools/call", call))["_meta"]
+        named = {"run_id": run["masterloop/run_id"]}
+        await rpc(http, "tools/call", {"name": "run_cancel", "arguments": named})
+        resume = {"assistant_id": "ask_twice", "command": {"resume": "yes"}}
+        thread = f"/threads/{run['masterloop/thread_id']}"
+        await http.post(f"{thread}/runs/wait", json=resume)
+        goes_on = {"run_id": (await http.get(f"{thread}/runs")).json()[0]["run_id"]}
+        shown, resumed = [
+            await rpc(http, "tools/call", {"name": name, "arguments": {**goes_on, **more}})
+            for name, more in (("run_get", {}), ("run_resume", {"answer": "no"}))
+        ]
+    asked = shown["structuredContent"]["waits_for"]
+    assert [one["question"] for one in asked] == ["Wipe the disk?"]
+    assert resumed["structuredContent"]["output"]["text"] == "draft: yes, disk: no"
 
 
 async def test_a_state_that_was_changed_or_is_of_another_call_is_refused(tmp_path: Path) -> None:
