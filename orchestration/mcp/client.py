@@ -29,7 +29,9 @@ def client_of(ctx: Context) -> Client:
     """Return what the sender of a message can do."""
     modern = ctx.protocol_version >= NEWEST
     able = ctx.session.client_capabilities
-    elicits = able is not None and able.elicitation is not None
+    elicitation = None if able is None else able.elicitation
+    # To name no mode means forms, as there was nothing else at first.
+    elicits = elicitation is not None and (elicitation.form is not None or elicitation.url is None)
     # Some clients declare the extension on older wires, too, where it means nothing.
     tasks = modern and able is not None and TASKS in (able.extensions or {})
     return Client(

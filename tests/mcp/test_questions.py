@@ -145,6 +145,18 @@ async def test_what_is_asked_after_a_question_that_was_given_up_is_asked(tmp_pat
     assert resumed["structuredContent"]["output"]["text"] == "draft: yes, disk: no"
 
 
+@pytest.mark.parametrize(
+    ("able", "asked"), [({}, True), ({"form": {}, "url": {}}, True), ({"url": {}}, False)]
+)
+async def test_only_who_shows_forms_is_sent_one(
+    tmp_path: Path, able: dict[str, Any], asked: bool
+) -> None:
+    call = {"name": "ask_text", "arguments": {}}
+    async with open_tools(tmp_path, "ask_text") as (_, http):
+        result = await rpc(http, "tools/call", call, able={"elicitation": able})
+    assert ("inputRequests" in result, "run_resume" in str(result)) == (asked, not asked)
+
+
 async def test_a_state_that_was_changed_or_is_of_another_call_is_refused(tmp_path: Path) -> None:
     async with open_tools(tmp_path, "test_tool_with_task", "ask_text") as (_, http):
         asked = await rpc(http, "tools/call", ASKED, able=ELICITS)
