@@ -2,15 +2,17 @@
 
 import asyncio
 import signal
+import subprocess
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 import typer
 
+from orchestration.commands.hosts import FirstHost, joined
 from orchestration.commands.remote import CONNECT_TIMEOUT, DEFAULT_URL, Url, key_headers
 from orchestration.commands.terminal import FAILED, MISUSED, give_up
 
@@ -68,33 +70,60 @@ async def _service(
     http: "httpx.AsyncClient", url: str, config: Path | None
 ) -> AsyncGenerator[None]:
     """Have a service answer at ``url`` meanwhile: the one that does, or one that is started."""
-    if await _answers(http, url):
-        yield
-        return
     place = urlsplit(url)
-    if place.hostname not in _LOCAL or config is None:
+    local = place.hostname in _LOCAL
+    if await _answers(http, url):
+        with joined(_data_folder()) if local else nullcontext():
+            yield
+        return
+    if not local or config is None:
         give_up(f"no service answers at {url}, and there is no --config to start one", FAILED)
     # -P: a folder of where the host starts us may be called as one of our packages, agents say.
     command = [sys.executable, "-P", "-m", "orchestration", "serve", "--config", str(config)]
     command += ["--host", place.hostname or "", "--port", str(place.port or 80)]
-    # Its output goes where a host expects what is for people.
-    service = await asyncio.create_subprocess_exec(
-        *command, stdin=asyncio.subprocess.DEVNULL, stdout=sys.stderr.fileno()
-    )
+    host = FirstHost(_data_folder())
+    service = _start(command, host.pipe)
     try:
         async with asyncio.timeout(_START):
             while not await _answers(http, url):
-                if service.returncode is not None:
+                if service.poll() is not None:
                     give_up(f"the service ended with {service.returncode}", FAILED)
                 await asyncio.sleep(_PAUSE)
         yield
     finally:
-        if service.returncode is None:
-            service.terminate()
-            try:
-                await asyncio.wait_for(asyncio.shield(service.wait()), _STOP)
-            except TimeoutError:
-                service.kill()
+        if host.leave():
+            await _stopped(service)
+
+
+def _data_folder() -> Path:
+    from operations.errors import ConfigurationError  # noqa: PLC0415 - pydantic
+    from operations.settings import Settings, load_settings  # noqa: PLC0415 - pydantic
+
+    try:
+        return load_settings().data_dir
+    except ConfigurationError:  # of which the service speaks, if one is started
+        folder: Path = Settings.model_fields["data_dir"].default
+        return folder
+
+
+def _start(command: list[str], pipe: int) -> subprocess.Popen[bytes]:
+    """Start a service that may outlive us, and what else is ended with us."""
+    return subprocess.Popen(  # noqa: S603 - our own
+        [*command, "--follow", str(pipe)],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.stderr.fileno(),  # where a host expects what is for people
+        pass_fds=[pipe],
+        process_group=0,
+    )
+
+
+async def _stopped(service: subprocess.Popen[bytes]) -> None:
+    """Return once a service has ended that is about to."""
+    ended = asyncio.ensure_future(asyncio.to_thread(service.wait))
+    try:
+        await asyncio.wait_for(asyncio.shield(ended), _STOP)
+    except TimeoutError:
+        service.kill()
 
 
 async def _answers(http: "httpx.AsyncClient", url: str) -> bool:

@@ -25,6 +25,9 @@ Jobs = Annotated[
     int | None,
     typer.Option("--n-jobs-per-worker", min=1, help="The most runs at a time. [default: 100]"),
 ]
+Follow = Annotated[
+    int | None, typer.Option(hidden=True, help="End once nobody has the other end of a pipe.")
+]
 Open = Annotated[
     bool,
     typer.Option(
@@ -58,9 +61,7 @@ def dev(
         bool,
         typer.Option("--allow-blocking", help="Accepted; blocking code is named, not refused."),
     ] = False,
-    follow: Annotated[
-        int | None, typer.Option(hidden=True, help="End once nobody has the other end of a pipe.")
-    ] = None,
+    follow: Follow = None,
     known_open: Open = False,
 ) -> None:
     """Serve the graphs of a langgraph.json while you work on them."""
@@ -93,9 +94,12 @@ def serve(
             min=0, max=256, help="Processes for graphs; 0: the server's own. [default: 0]"
         ),
     ] = None,
+    follow: Follow = None,
     known_open: Open = False,
 ) -> None:
     """Serve the graphs of a langgraph.json."""
+    if follow is not None:
+        end_with(follow)
     _refuse_strangers(host, config, known_open=known_open)
     _serve(config, host, _free_port(host, port), jobs, workers=workers)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
@@ -74,6 +75,41 @@ async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None
     async with httpx.AsyncClient() as http:
         with pytest.raises(httpx.ConnectError):
             await http.get(f"{url}/ok")
+
+
+@pytest.mark.process
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_service_that_a_host_has_started_stops_with_the_last_host(
+    tmp_path: Path, killed: bool
+) -> None:
+    config = tmp_path / "langgraph.json"
+    config.write_text(json.dumps({"graphs": {"greet": "tests.mcp.plays:greet"}}))
+    url = f"http://127.0.0.1:{_free_port()}"
+    command = _command("--url", url, "--config", str(config))
+    assert command.env is not None
+    command.env["MASTERLOOP_DATA_DIR"] = str(tmp_path / "data")
+    reading, writing = os.pipe()
+    first = subprocess.Popen(  # noqa: ASYNC220 - it is waited for once it ends
+        [command.command, *command.args], env=command.env, stdin=PIPE, stderr=writing
+    )
+    os.close(writing)
+    async with httpx.AsyncClient() as http:
+        try:
+            await _until_answered(http, url, expected=True)
+            async with Client(command, mode=OLDER) as second:
+                await second.list_tools()
+                assert first.stdin is not None
+                first.stdin.close()
+                if killed:
+                    first.kill()
+                await asyncio.to_thread(first.wait)
+                os.close(reading)
+                result = await second.call_tool("greet", {"name": "Ada"})
+            await _until_answered(http, url, expected=False)
+        finally:
+            first.kill()
+    assert result.structured_content == {"text": "Hello, Ada!"}
 
 
 @pytest.mark.process
@@ -286,6 +322,17 @@ async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
         host.leave()
         await bridge
     assert "does not answer" in host.heard[0]["error"]["message"]
+
+
+async def _until_answered(http: httpx.AsyncClient, url: str, *, expected: bool) -> None:
+    """Wait until a service answers at ``url``, or none does any more."""
+    found = not expected
+    while found is not expected:
+        try:
+            found = (await http.get(f"{url}/livez")).is_success
+        except httpx.HTTPError:
+            found = False
+        await asyncio.sleep(0.01)
 
 
 def _free_port() -> int:
