@@ -188,11 +188,15 @@ class _Told:
 
 
 async def _run_at(call: Call, uri: str) -> Run | None:
-    """Return the run that a URI names, if it goes on and is the caller's."""
-    if not uri.startswith(_RUN):
-        return None
+    """Return the run that a URI names, if it goes on and is the caller's.
+
+    Its id is in lower or in upper case: each spelling is kept until the run ends.
+    """
+    text = uri.removeprefix(_RUN)
     try:
-        run_id = UUID(uri.removeprefix(_RUN))
+        run_id = UUID(text)
+        if text == uri or text not in (str(run_id), str(run_id).upper()):
+            return None
         granted = await call.may("threads", "read", {"run_id": run_id})
     except (ValueError, Problem):
         return None

@@ -84,6 +84,21 @@ async def test_the_end_of_a_run_is_told_once_to_each_whose_it_is_and_to_nobody_e
     assert (granted, nothing) == ([uri], [])
 
 
+async def test_a_run_is_told_of_by_its_id_and_not_by_what_else_reads_as_that(
+    tmp_path: Path,
+) -> None:
+    async with open_tools(tmp_path, "hold") as (service, http):
+        call = {"name": "hold", "arguments": {"name": "address"}}
+        calling = asyncio.create_task(rpc(http, "tools/call", call))
+        await gates["address"].reached.wait()
+        run_id = service.loop.all_live()[0].run_id
+        spelled = [run_id.replace("-", ""), f"-{run_id}", f"{{{run_id}}}", run_id]
+        async with listening(http, [*(f"run://{one}" for one in spelled), run_id], {}) as (told, _):
+            gates["address"].opened.set()
+            await calling
+    assert told == [f"run://{run_id}"]
+
+
 async def test_a_stream_tells_of_so_many_resources_and_no_more(tmp_path: Path) -> None:
     async with open_tools(tmp_path, "hold") as (_, http):
         uris = [f"run://{number}" for number in range(1_001)]
