@@ -12,6 +12,7 @@ from orchestration.mcp.validation import Validator, is_schema
 _ANSWER = "answer"
 _TEXT = {"type": "object", "properties": {_ANSWER: {"type": "string"}}, "required": [_ANSWER]}
 _PRIMITIVE = frozenset({"string", "number", "integer", "boolean"})
+_DECLINED = ("decline", "cancel")
 _SHOWN = 2_000  # characters of a question
 _QUESTION = ("message", "question", "prompt", "description")
 _SCHEMA = ("schema", "requestedSchema")
@@ -46,10 +47,12 @@ class Question:
 
     def answer(self, response: Mapping[str, Any]) -> "Answer | None":
         """Return what the user said; None if that is no answer to this question."""
-        content = response.get("content")
-        if response.get("action") != "accept":
+        action, content = response.get("action"), response.get("content")
+        if action in _DECLINED:
             return Answer(declined=True)
-        if not isinstance(content, dict) or not Validator(self.schema).passes(content):
+        if action != "accept" or not isinstance(content, dict):
+            return None
+        if not Validator(self.schema).passes(content):
             return None
         return Answer(value=content[_ANSWER] if self.bare else content)
 

@@ -92,7 +92,7 @@ class Tasks:
             return {}
         answers = self._answers.to(row["run_id"])
         for one in questions:
-            answer = one.answer(params.input_responses.get(one.key) or {"action": "accept"})
+            answer = one.answer(params.input_responses.get(one.key, {}))
             if answer is not None and answer.declined:
                 await self._runs.abandon(visit_of(ctx).call, row["thread_id"])
                 return {}

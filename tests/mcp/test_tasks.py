@@ -196,6 +196,23 @@ async def test_a_task_takes_all_answers_at_once_where_some_are_too_long_to_wait(
     assert len(done["result"]["structuredContent"]["text"]) > 2 * answers.LONGEST
 
 
+@pytest.mark.parametrize(
+    "odd", [{"content": {"answer": "yes"}}, {"action": "ACCEPT"}, {"action": []}, {"roots": []}]
+)
+async def test_a_task_asks_still_after_what_is_no_answer(
+    tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    async with _tasks(tmp_path, "ask_text") as http:
+        task = await _call(http, "ask_text")
+        (key,) = (await _settled(http, task))["inputRequests"]
+        await _update(http, task, **{key: odd})
+        still = await _get(http, task)
+        await _update(http, task, **{key: {"action": "accept", "content": {"answer": "yes"}}})
+        done = await _settled(http, task)
+    assert list(still.get("inputRequests", ())) == [key]
+    assert done["result"]["structuredContent"] == {"text": "You said yes"}
+
+
 @pytest.mark.parametrize("how", ["declined", "cancelled"])
 async def test_a_task_that_asks_in_vain_is_cancelled(tmp_path: Path, how: str) -> None:
     async with _tasks(tmp_path, "confirm_delete") as http:
