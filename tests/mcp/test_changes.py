@@ -1,84 +1,135 @@
 """Who is told of other tools: everybody, one after the other, and once of what changes at once."""
 
 import asyncio
-from types import SimpleNamespace
-from typing import Any, cast
+import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
 
+import httpx
 import pytest
+from anyio import wait_all_tasks_blocked
+from starlette.types import ASGIApp, Message
 
-from orchestration.api.endpoint import Call
 from orchestration.mcp import changes as telling
-from orchestration.mcp.changes import Changes
-from orchestration.mcp.visit import Visit
-from tests.mcp.client import until
+from tests.api.client import client_of, open_play
+from tests.mcp.client import ACCEPT, GREETING, until
+
+GREETED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+ROUND = ["tools", "prompts", "resources"]
+_TOLD = re.compile(rb'"notifications/(\w+)/list_changed"')
 
 
-class _Session:
-    """The session of a client that takes what it is told once ``taking`` is set."""
+class _Reader:
+    """A client of a session that reads what it is told while ``taking`` is set."""
 
-    def __init__(self) -> None:
-        self.reached, self.taking = asyncio.Event(), asyncio.Event()
+    def __init__(self, *, taking: bool) -> None:
+        self.taking = asyncio.Event()
         self.told: list[str] = []
+        self._asked = False
+        if taking:
+            self.taking.set()
 
-    async def send_tool_list_changed(self) -> None:
-        self.reached.set()
-        await self.taking.wait()
-        self.told.append("tools")
+    async def read(self, app: ASGIApp, session: str) -> None:
+        headers = {**ACCEPT, "host": "127.0.0.1", "mcp-session-id": session}
+        scope = {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/mcp",
+            "raw_path": b"/mcp",
+            "query_string": b"",
+            "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+        }
+        await app(scope, self._receive, self._send)
 
-    async def send_prompt_list_changed(self) -> None:
-        self.told.append("prompts")
+    async def _receive(self) -> Message:
+        if self._asked:
+            await asyncio.Event().wait()  # it stays
+        self._asked = True
+        return {"type": "http.request"}
 
-    async def send_resource_list_changed(self) -> None:
-        self.told.append("resources")
-
-
-async def _begun(changes: Changes, name: str) -> _Session:
-    async def receive() -> Any:
-        raise NotImplementedError
-
-    session = _Session()
-    backend = cast("Any", None)
-    call = Call(backend, {}, receive, {b"mcp-session-id": name.encode()})
-    Visit(call)
-    request = SimpleNamespace(scope=call.scope)
-    await changes.initialized(cast("Any", SimpleNamespace(request=request, session=session)), None)
-    return session
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await self.taking.wait()
+            self.told += [name.decode() for name in _TOLD.findall(message["body"])]
 
 
-async def test_of_what_changes_while_sessions_are_told_they_are_told_once() -> None:
-    changes = Changes()
-    first, second = [await _begun(changes, name) for name in ("first", "second")]
-    second.taking.set()
-    changes.assistants_changed()
-    await first.reached.wait()
-    for _ in range(100):
-        changes.assistants_changed()
-    first.taking.set()
-    await until(lambda: len(second.told) == 6)
-    assert first.told == second.told == ["tools", "prompts", "resources"] * 2
+@asynccontextmanager
+async def _open(folder: Path, *readers: _Reader) -> AsyncGenerator[httpx.AsyncClient]:
+    """Open a service with a session for each reader, and a client of its API."""
+    async with open_play(folder, "echo") as service, client_of(service.app) as http:
+        http.headers["host"] = "127.0.0.1"
+        reading: list[asyncio.Task[None]] = []
+        for reader in readers:
+            begun = await http.post("/mcp", json=GREETING, headers=ACCEPT)
+            session = begun.headers["mcp-session-id"]
+            named = {**ACCEPT, "mcp-session-id": session}
+            await http.post("/mcp", json=GREETED, headers=named)
+            reading.append(asyncio.create_task(reader.read(service.app, session)))
+        await wait_all_tasks_blocked()
+        try:
+            yield http
+        finally:
+            for task in reading:
+                task.cancel()
+            await asyncio.wait(reading)
+
+
+async def _change(http: httpx.AsyncClient) -> None:
+    made = await http.post("/assistants", json={"graph_id": "echo"})
+    assert made.is_success
+
+
+async def _until_it_waits(http: httpx.AsyncClient, other: _Reader) -> None:
+    """Change assistants until those who are told wait for one who takes nothing."""
+    rounds = 0
+    while len(other.told) == len(ROUND) * rounds:
+        rounds += 1
+        await _change(http)
+        await wait_all_tasks_blocked()
+
+
+async def test_of_what_changes_while_sessions_are_told_they_are_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(telling, "_PATIENCE", 60.0)  # a busy machine is not what is tested
+    first, second = _Reader(taking=False), _Reader(taking=True)
+    async with _open(tmp_path, first, second) as http:
+        await _until_it_waits(http, second)
+        rounds = len(second.told) // len(ROUND)
+        for _ in range(100):
+            await _change(http)
+        first.taking.set()
+        await until(lambda: len(second.told) >= len(ROUND) * (rounds + 2))
+        await wait_all_tasks_blocked()
+    assert first.told == second.told == ROUND * (rounds + 2)
 
 
 async def test_a_session_that_takes_nothing_is_told_no_more(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(telling, "_PATIENCE", 0.01)
-    changes = Changes()
-    deaf, other = [await _begun(changes, name) for name in ("deaf", "other")]
-    other.taking.set()
-    changes.assistants_changed()
-    await until(lambda: other.told)
-    deaf.taking.set()
-    changes.assistants_changed()
-    await until(lambda: len(other.told) == 6)
-    assert deaf.told == []
+    monkeypatch.setattr(telling, "_PATIENCE", 2.0)
+    deaf, other = _Reader(taking=False), _Reader(taking=True)
+    async with _open(tmp_path, deaf, other) as http:
+        await _until_it_waits(http, other)
+        missed = len(other.told) + len(ROUND)
+        await until(lambda: len(other.told) == missed)
+        deaf.taking.set()
+        await wait_all_tasks_blocked()
+        kept = list(deaf.told)
+        await _change(http)
+        await until(lambda: len(other.told) == missed + len(ROUND))
+        await wait_all_tasks_blocked()
+    assert deaf.told == kept
+    assert len(kept) < missed
 
 
-async def test_after_the_last_round_changes_are_told_again() -> None:
-    changes = Changes()
-    session = await _begun(changes, "one")
-    session.taking.set()
-    for number in (1, 2):
-        changes.assistants_changed()
-        await until(lambda: len(session.told) == 3 * number)  # noqa: B023 - waited for here
-    changes.close()
-    assert len(session.told) == 6
+async def test_after_the_last_round_changes_are_told_again(tmp_path: Path) -> None:
+    reader = _Reader(taking=True)
+    async with _open(tmp_path, reader) as http:
+        for number in (1, 2):
+            await _change(http)
+            await until(lambda: len(reader.told) == len(ROUND) * number)  # noqa: B023 - waited for here
+    assert reader.told == ROUND * 2
