@@ -375,10 +375,7 @@ class Message(TypedDict):
 
 
 class Mailbox(TypedDict):
-    """A mailbox: its bound, how many messages it has by what became of them, and its trouble.
-
-    One that is not configured any more has no agent, no capacity and no ``full``.
-    """
+    """A mailbox: its bounds, unless it is not configured any more, its messages and trouble."""
 
     mailbox: str
     agent: str | None
