@@ -23,6 +23,16 @@ from tests.api.plays import gates
 from tests.mcp.client import OLDER, WIRES, open_tools, until
 
 
+def _starting(folder: Path, url: str) -> StdioServerParameters:
+    """Return the command of a host where no service runs yet."""
+    config = folder / "langgraph.json"
+    config.write_text(json.dumps({"graphs": {"greet": "tests.mcp.plays:greet"}}))
+    command = _command("--url", url, "--config", str(config))
+    return command.model_copy(
+        update={"env": {**(command.env or {}), "MASTERLOOP_DATA_DIR": str(folder / "data")}}
+    )
+
+
 def _command(*arguments: str) -> StdioServerParameters:
     return StdioServerParameters(
         command=sys.executable,
@@ -63,12 +73,8 @@ async def test_a_host_talks_to_the_service_that_runs(tmp_path: Path, wire: str) 
 @pytest.mark.process
 @pytest.mark.timeout(120)
 async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None:
-    config = tmp_path / "langgraph.json"
-    config.write_text(json.dumps({"graphs": {"greet": "tests.mcp.plays:greet"}}))
     url = f"http://127.0.0.1:{_free_port()}"
-    command = _command("--url", url, "--config", str(config))
-    assert command.env is not None
-    command.env["MASTERLOOP_DATA_DIR"] = str(tmp_path / "data")
+    command = _starting(tmp_path, url)
     async with Client(command, mode=OLDER) as client:
         result = await client.call_tool("greet", {"name": "Ada"})
         assert result.structured_content == {"text": "Hello, Ada!"}
@@ -83,12 +89,8 @@ async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None
 async def test_a_service_that_a_host_has_started_stops_with_the_last_host(
     tmp_path: Path, killed: bool
 ) -> None:
-    config = tmp_path / "langgraph.json"
-    config.write_text(json.dumps({"graphs": {"greet": "tests.mcp.plays:greet"}}))
     url = f"http://127.0.0.1:{_free_port()}"
-    command = _command("--url", url, "--config", str(config))
-    assert command.env is not None
-    command.env["MASTERLOOP_DATA_DIR"] = str(tmp_path / "data")
+    command = _starting(tmp_path, url)
     reading, writing = os.pipe()
     first = subprocess.Popen(  # noqa: ASYNC220 - it is waited for once it ends
         [command.command, *command.args], env=command.env, stdin=PIPE, stderr=writing
