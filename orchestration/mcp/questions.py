@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from operations.excerpt import CUT
 from orchestration.graphs.snapshots import INTERRUPT_KEY
 from orchestration.mcp.validation import Validator, is_schema
 
@@ -88,8 +89,11 @@ def _question(interrupt: Mapping[str, Any]) -> Question:
 
 def _message(value: Any) -> str:
     """Return what the user reads: the question, and below it whatever else they are to judge."""
-    if isinstance(value, str):
-        return value
+    text = _told(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}{CUT}"
+
+
+def _told(value: Any) -> str:
     if isinstance(value, dict):
         for key in _QUESTION:
             if isinstance(value.get(key), str):
@@ -99,8 +103,8 @@ def _message(value: Any) -> str:
                     if name not in (key, *_SCHEMA) and one is not None
                 }
                 lines = [f"{name}: {_words(one)}" for name, one in rest.items()]
-                return "\n\n".join([value[key], *lines])[:_SHOWN]
-    return _words(value)[:_SHOWN]
+                return "\n\n".join([value[key], *lines])
+    return _words(value)
 
 
 def _words(value: Any) -> str:

@@ -199,6 +199,9 @@ async def test_a_state_outlives_the_service_that_sealed_it(tmp_path: Path) -> No
             True,
         ),
         ({"id": "1", "value": {"action": "delete"}}, '{"action":"delete"}', True),
+        ({"id": "1", "value": "a" * 2_000}, "a" * 2_000, True),
+        ({"id": "1", "value": "a" * 2_001}, "a" * 2_000 + "…", True),
+        ({"id": "1", "value": ["a" * 2_000]}, '["' + "a" * 1_998 + "…", True),
         ({"id": "1", "value": 7, "response_schema": {"type": "nonsense"}}, "7", True),
         (
             {"id": "1", "value": {"schema": {"type": "object", "properties": {"x": {}}}}},
