@@ -39,9 +39,13 @@ _SECRETS = re.compile(
       | AIza[A-Za-z0-9_-]{30,}
     )
     | (?<=://)[^\s/@:"']*:[^\s/@"']+(?=@)         # user:password@
-    | (?<=[Bb]earer\ )[A-Za-z0-9._~+/=-]{8,}
-    | (?<=[Bb]asic\ )[A-Za-z0-9+/=]{8,}
-    | (?i:(?<=password=)|(?<=api_key=)|(?<=apikey=)|(?<=secret=)|(?<=token=))[^\s&;,"']+
+    | (?i:(?<=bearer\ ))[A-Za-z0-9._~+/=-]{8,}
+    | (?i:(?<=basic\ ))[A-Za-z0-9+/=]{8,}
+    | (?i:(?<=password)|(?<=api_key)|(?<=apikey)|(?<=secret)|(?<=token))
+      (?: (=)[^\s&;,"']+                           # of an address or a form
+        | (\\?"\ ?:\ ?\\?")[^\\"]+                 # in JSON, and in JSON in a text
+        | ('\ ?:\ ?')[^']+                          # as repr() tells of a dictionary
+      )
     | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|$)
     """,
     re.VERBOSE | re.DOTALL,
@@ -53,8 +57,8 @@ _SECRETS = re.compile(
 _SIGNS = (
     *(f"{kind}k{mark}" for kind in "spr" for mark in "-_"),
     "ml_", "whsec_", "lsv2_", "gh", "github_pat_", "hf_", "tvly-", "pplx-", "xai-", "nvapi-",
-    "glpat-", "xox", "akia", "asia", "aiza", "eyj", "://", "bearer ", "basic ", "password=",
-    "api_key=", "apikey=", "secret=", "token=", "private key",
+    "glpat-", "xox", "akia", "asia", "aiza", "eyj", "://", "bearer ", "basic ", "password",
+    "api_key", "apikey", "secret", "token", "private key",
 )  # fmt: skip
 
 
@@ -69,7 +73,11 @@ def redact(text: str) -> str:
         return text
     if "eyJ" in text:
         text = _JSON_WEB_TOKEN.sub(_without_token, text)
-    return _SECRETS.sub(HIDDEN, text)
+    return _SECRETS.sub(_hidden, text)
+
+
+def _hidden(found: re.Match[str]) -> str:
+    return f"{found[found.lastindex]}{HIDDEN}" if found.lastindex else HIDDEN
 
 
 def _without_token(found: re.Match[str]) -> str:

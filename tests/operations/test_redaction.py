@@ -52,6 +52,11 @@ def test_a_secret_is_known_behind_an_escape(secret: str, sign: str) -> None:
         ("ApiKey=hunter2; x", f"ApiKey={HIDDEN}; x"),
         ("SECRET=hunter2 x", f"SECRET={HIDDEN} x"),
         ("token=hunter2", f"token={HIDDEN}"),
+        ("AUTHORIZATION: BEARER abcdef.012345", f"AUTHORIZATION: BEARER {HIDDEN}"),
+        ('it sent {"api_key": "hunter2", "n": 1}', f'it sent {{"api_key": "{HIDDEN}", "n": 1}}'),
+        ('it sent {"token":"hunter2"}', f'it sent {{"token":"{HIDDEN}"}}'),
+        ("input_value={'password': 'hunter2'}", f"input_value={{'password': '{HIDDEN}'}}"),
+        (r'"{\"client_secret\": \"hunter2\"}"', rf'"{{\"client_secret\": \"{HIDDEN}\"}}"'),
         ("-----BEGIN PRIVATE KEY-----\nhunter2 and no end", HIDDEN),
     ],
 )
@@ -91,7 +96,8 @@ def test_what_only_sounds_like_a_secret_is_told(value: Any) -> None:
     "part",
     ["-eyJaaaaaaaa", "-eyJaaaaaaaa.-eyJaaa.", "eyJaaaaaaaa.eyJaaaaaaaa ", "eyJ.", "sk-aaaa ",
      "-ml_0123456789abcdef-", "-AKIA0", "://a:b", "://::", "://a:", "Bearer a ", "password=;",
-     "-----BEGIN ", "-----BEGIN A PRIVATE KEY----+", "PRIVATE KEY", "-----END "],
+     'password": ', "token' : ", "-----BEGIN ", "-----BEGIN A PRIVATE KEY----+",
+     "PRIVATE KEY", "-----END "],
 )  # fmt: skip
 def test_a_long_text_of_what_nearly_is_a_secret_takes_no_longer_for_it(part: str) -> None:
     text = part * (2**20 // len(part))  # to look at it again from every part takes minutes
