@@ -71,20 +71,18 @@ async def read_body(
         raise _too_large(limit)
     if not more:
         return body
-    taken = 0
-    chunks: list[bytes] = []
+    whole = bytearray()  # not a list: a part that is small takes many times its size in one
     try:
         while True:
             bodies.take(caller, len(body))
-            taken += len(body)
-            chunks.append(body)
+            whole += body
             if not more:
-                return b"".join(chunks)
+                return bytes(whole)
             body, more = await _part(receive)
-            if taken + len(body) > limit:
+            if len(whole) + len(body) > limit:
                 raise _too_large(limit)
     finally:
-        bodies.give(caller, taken)
+        bodies.give(caller, len(whole))
 
 
 async def _part(receive: Receive) -> tuple[bytes, bool]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import tracemalloc
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,24 @@ async def test_a_body_that_is_refused_leaves_its_room(parts: list[bytes], status
     whole.send(b"67890", more=False)
     assert await whole.read(bodies) == b"1234567890"
     assert refused.value.status == status
+
+
+async def test_a_body_in_small_parts_takes_no_more_than_it_counts_for() -> None:
+    left, kept = 50_000, 0
+
+    async def receive() -> dict[str, Any]:
+        nonlocal left, kept
+        left -= 1
+        kept = tracemalloc.get_traced_memory()[0]
+        return {"type": "http.request", "body": bytes([left % 256, 2]), "more_body": left > 0}
+
+    tracemalloc.start()
+    try:
+        body = await read_body(receive, None, 2**20, Bodies(2**21), "somebody")
+    finally:
+        tracemalloc.stop()
+    assert len(body) == 100_000
+    assert kept < 200_000
 
 
 async def test_a_reader_that_is_cancelled_leaves_its_room() -> None:
