@@ -5,10 +5,12 @@
 One service, with the telemetry that is on by default (no collector), started anew for each round:
 two processes of one program differ by up to a tenth for as long as they live. A signal has it drop
 what it is told, unseen, before anything is kept. Runs are waited for, one, ten and fifty at a time,
-and made in bursts in the background on fresh threads: in pairs of windows with telemetry and
-without it, in random order, for the machine is not as fast from one second to the next. The clients
-keep to one processor, as those of `load/bench`: else they and the service push each other around.
-Told are the medians, and the median of the ratios of all pairs, with how sure that is.
+and made in bursts in the background on fresh threads: in windows with telemetry, without it,
+without and with it, or the other way round, for the machine is not as fast from one second to the
+next. What is told is taken up to half a second later: each window is measured after as long a
+lead of the same work, or a good part of the work would be done outside. The clients keep to one
+processor, as those of `load/bench`: else they and the service push each other around.
+Told are the medians, and the median of the ratios of all fours, with how sure that is.
 """
 
 import asyncio
@@ -28,11 +30,11 @@ from load.bench.api import TERMINAL, Api, said
 from load.service import Service, open_service
 
 WINDOW = 1.0  # seconds
-PAIRS = 12  # of each workload in a round
-BURST = 500  # runs
+LEAD = 0.6  # seconds of the same work before each
+FOURS = 6  # of windows of each workload in a round
+BURST = 500  # runs, and as many before as a lead
 CLIENTS = 50
 LOOK = 0.005  # seconds
-TAKEN = 0.5  # seconds until what was told before is taken
 WITH, WITHOUT = signal.SIGUSR1, signal.SIGUSR2
 PROGRAM = f"""
 import signal
@@ -60,7 +62,8 @@ GIVEN = {"text": "x"}
 
 async def waited(api: Api, at_once: int) -> float:
     """Return how many runs a second are waited for."""
-    end = time.perf_counter() + WINDOW
+    begin = time.perf_counter() + LEAD
+    end = begin + WINDOW
     done = 0
 
     async def client() -> None:
@@ -70,16 +73,23 @@ async def waited(api: Api, at_once: int) -> float:
             answer = await api.send(message)
             if not answer.success:
                 raise RuntimeError(said(answer))
-            done += 1
+            done += begin < time.perf_counter() < end
 
-    begun = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(at_once)))
-    return done / (time.perf_counter() - begun)
+    return done / WINDOW
 
 
 async def burst(api: Api) -> float:
     """Return how many runs a second are created and done, to the end of the last created."""
-    left = iter(range(BURST))
+    await create(api, BURST)
+    begun = time.perf_counter()
+    await create(api, BURST)
+    return BURST / (time.perf_counter() - begun)
+
+
+async def create(api: Api, runs: int) -> None:
+    """Create so many runs; return when the last one is done."""
+    left = iter(range(runs))
     last: dict[str, str] = {}
 
     async def client() -> None:
@@ -90,11 +100,9 @@ async def burst(api: Api) -> float:
                 raise RuntimeError(said(answer))
             last = answer.json()
 
-    begun = time.perf_counter()
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
     while (await api.show(last["thread_id"], last["run_id"]))["status"] not in TERMINAL:  # noqa: ASYNC110 - in another process
         await asyncio.sleep(LOOK)
-    return BURST / (time.perf_counter() - begun)
 
 
 WORKLOADS: Mapping[str, Callable[[Api], Awaitable[float]]] = {
@@ -103,7 +111,7 @@ WORKLOADS: Mapping[str, Callable[[Api], Awaitable[float]]] = {
     "waited for, 50 at once": partial(waited, at_once=50),
     "burst on fresh threads": burst,
 }
-Pair = Mapping[signal.Signals, float]  # runs a second
+Four = Mapping[signal.Signals, float]  # runs a second, of two windows with and two without
 
 
 @contextmanager
@@ -117,41 +125,40 @@ def clients_on_one_processor() -> Generator[None]:
         os.sched_setaffinity(0, usable)
 
 
-async def measure_round(found: Mapping[str, list[Pair]], work: Path) -> None:
+async def measure_round(found: Mapping[str, list[Four]], work: Path) -> None:
     """Start a service, and add what it does to what was found of each workload."""
     program = work / "switched.py"
     program.write_text(PROGRAM)
     async with open_service({}, work / "log", program=(str(program),)) as service:
         with clients_on_one_processor():
-            await measure_pairs(found, service)
+            await measure_fours(found, service)
 
 
-async def measure_pairs(found: Mapping[str, list[Pair]], service: Service) -> None:
-    """Add what a service does in all workloads, in pairs, to what was found of each."""
+async def measure_fours(found: Mapping[str, list[Four]], service: Service) -> None:
+    """Add what a service does in all workloads to what was found of each."""
     api = Api(service.port, stateless=True)
     for what, measure in WORKLOADS.items():
-        for _ in range(2):
-            await measure(api)
-        for _ in range(PAIRS):
-            pair: dict[signal.Signals, float] = {}
-            for which in random.sample((WITH, WITHOUT), 2):
+        await measure(api)
+        for _ in range(FOURS):
+            one, other = random.sample((WITH, WITHOUT), 2)
+            four = {WITH: 0.0, WITHOUT: 0.0}
+            for which in (one, other, other, one):
                 service.process.send_signal(which)
-                await asyncio.sleep(TAKEN)
-                pair[which] = await measure(api)
-            found[what].append(pair)
+                four[which] += await measure(api) / 2
+            found[what].append(four)
     api.close()
 
 
-def tell(what: str, pairs: list[Pair]) -> None:
+def tell(what: str, fours: list[Four]) -> None:
     """Print the figures of a workload."""
-    ratios = sorted(pair[WITH] / pair[WITHOUT] for pair in pairs)
+    ratios = sorted(four[WITH] / four[WITHOUT] for four in fours)
     # The ranks that bound the median of all in nineteen of twenty cases, by the binomial law.
     aside = max(0, int(len(ratios) / 2 - 0.98 * len(ratios) ** 0.5))
     print(
-        f"{what}: {statistics.median(pair[WITH] for pair in pairs):.0f} runs/s, "
-        f"without {statistics.median(pair[WITHOUT] for pair in pairs):.0f}; "
+        f"{what}: {statistics.median(four[WITH] for four in fours):.0f} runs/s, "
+        f"without {statistics.median(four[WITHOUT] for four in fours):.0f}; "
         f"ratio {statistics.median(ratios):.3f} "
-        f"(95 %: {ratios[aside]:.3f} to {ratios[-1 - aside]:.3f}; {len(pairs)} pairs)",
+        f"(95 %: {ratios[aside]:.3f} to {ratios[-1 - aside]:.3f}; {len(fours)} fours)",
         flush=True,
     )
 
@@ -159,12 +166,12 @@ def tell(what: str, pairs: list[Pair]) -> None:
 async def main() -> None:
     """Measure, and tell."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 6
-    found: dict[str, list[Pair]] = {what: [] for what in WORKLOADS}
+    found: dict[str, list[Four]] = {what: [] for what in WORKLOADS}
     with TemporaryDirectory() as folder:
         for _ in range(rounds):
             await measure_round(found, Path(folder))
-    for what, pairs in found.items():
-        tell(what, pairs)
+    for what, fours in found.items():
+        tell(what, fours)
 
 
 if __name__ == "__main__":
