@@ -29,6 +29,9 @@ class Bodies:
 
     No caller has more than is left for all others. One alone may have half of the room; whoever
     comes next, half of what is left.
+
+    Source: A. Choudhury, E. Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet
+    Switches", IEEE/ACM Transactions on Networking 6 (2), 1998.
     """
 
     def __init__(self, room: int) -> None:
