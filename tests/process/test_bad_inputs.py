@@ -74,18 +74,18 @@ def raw(head: str, content: bytes = b"") -> Send:
     def send(server: Server) -> httpx.Response:
         with closing(socket.create_connection(("127.0.0.1", server.port), 10)) as connection:
             connection.sendall(head.replace("\n", "\r\n").encode("latin-1") + content)
-            answer = b""
+            answer = top = rest = b""
             while chunk := connection.recv(65_536):
                 answer += chunk
                 top, separator, rest = answer.partition(b"\r\n\r\n")
                 length = re.search(rb"content-length: (\d+)", top.lower())
                 if separator and length and len(rest) >= int(length[1]):
+                    rest = rest[: int(length[1])]  # of what is no request, there is another one
                     break
-        lines = answer.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        lines = top.decode("latin-1").split("\r\n")
         fields = dict(line.split(": ", 1) for line in lines[1:])
         kept = {name: fields[name] for name in fields if name.lower() == "content-type"}
-        content_sent = answer.partition(b"\r\n\r\n")[2]
-        return httpx.Response(int(lines[0].split()[1]), headers=kept, content=content_sent)
+        return httpx.Response(int(lines[0].split()[1]), headers=kept, content=rest)
 
     return send
 
