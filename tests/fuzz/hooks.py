@@ -1,7 +1,8 @@
 """What schemathesis is told beyond the API document, for which JSON Schema has no words.
 
 Of what it holds to be wrong, it leaves out what is right once it is in a URL: digits as a text that
-is to be no number, a list where one value is wanted, and one value where a list of texts is.
+is to be no number, a list where one value is wanted, and one value where a list of texts is; and in
+a path, a list with what ends that, which it escapes in texts only: it goes to another path.
 
 Only what it holds to be valid is touched:
 
@@ -25,10 +26,17 @@ from schemathesis.generation.meta import TestPhase
 _INTEGERS = range(-(2**63), 2**63)
 _TEXTS = {"schedule": "0 0 1 1 *", "timezone": "Europe/Berlin", "end_time": "2999-01-01T00:00:00Z"}
 _WORKFLOW = {"name": "w", "steps": [{"id": "a", "graph": "echo", "input": {"text": "x"}}]}
+_ENDS_A_PATH = frozenset("?#")
 _DIGITS = re.compile(r"\s*[+-]?\d+\s*")
 _FIELD = re.compile("[A-Za-z0-9_-]{1,64}")
 _LISTED = {"items": {"type": "string"}, "type": "array"}
 _NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
+
+
+@schemathesis.hook
+def filter_path_parameters(context: Any, path_parameters: Any) -> bool:
+    values = (path_parameters or {}).values()
+    return all(isinstance(value, str) or not _ENDS_A_PATH & set(str(value)) for value in values)
 
 
 @schemathesis.hook
