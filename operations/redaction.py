@@ -43,8 +43,9 @@ _SECRETS = re.compile(
     | (?i:(?<=basic\ ))[A-Za-z0-9+/=]{8,}
     | (?i:(?<=password)|(?<=api_key)|(?<=apikey)|(?<=secret)|(?<=token))
       (?: (=)[^\s&;,"']+                           # of an address or a form
-        | (\\?"\ ?:\ ?\\?")[^\\"]+                 # in JSON, and in JSON in a text
-        | ('\ ?:\ ?')[^']+                          # as repr() tells of a dictionary
+        | (["']\ ?:\ ?b?")(?:[^"\\]|\\.)++         # in JSON, or as repr() tells of a dictionary
+        | (["']\ ?:\ ?b?')(?:[^'\\]|\\.)++
+        | (\\"\ ?:\ ?\\")(?:[^"\\]|\\{3}"|\\[^"])++  # in JSON in a text of JSON
       )
     | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----.*?(?:-----END\ [A-Z ]*PRIVATE\ KEY-----|$)
     """,
@@ -57,14 +58,17 @@ _SECRETS = re.compile(
 _SIGNS = (
     *(f"{kind}k{mark}" for kind in "spr" for mark in "-_"),
     "ml_", "whsec_", "lsv2_", "gh", "github_pat_", "hf_", "tvly-", "pplx-", "xai-", "nvapi-",
-    "glpat-", "xox", "akia", "asia", "aiza", "eyj", "://", "bearer ", "basic ", "password",
-    "api_key", "apikey", "secret", "token", "private key",
+    "glpat-", "xox", "akia", "asia", "aiza", "eyj", "://", "bearer ", "basic ", "private key",
 )  # fmt: skip
+_NAMES = ("password", "api_key", "apikey", "secret", "token")
+_MARKS = ("=", '"', "'", "\\")  # one of which is behind a name; there are tokens everywhere
 
 
 def suspicious(text: str) -> bool:
     """Return whether there may be a secret in ``text``; False is certain."""
-    return any(map(text.lower().__contains__, _SIGNS))
+    text = text.lower()
+    named = (name + mark for name in _NAMES if name in text for mark in _MARKS)
+    return any(map(text.__contains__, _SIGNS)) or any(map(text.__contains__, named))
 
 
 def redact(text: str) -> str:

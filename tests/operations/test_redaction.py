@@ -57,6 +57,11 @@ def test_a_secret_is_known_behind_an_escape(secret: str, sign: str) -> None:
         ('it sent {"token":"hunter2"}', f'it sent {{"token":"{HIDDEN}"}}'),
         ("input_value={'password': 'hunter2'}", f"input_value={{'password': '{HIDDEN}'}}"),
         (r'"{\"client_secret\": \"hunter2\"}"', rf'"{{\"client_secret\": \"{HIDDEN}\"}}"'),
+        (r'{"password": "hun\"ter2"}', f'{{"password": "{HIDDEN}"}}'),
+        (r'"{\"token\": \"hun\\\"ter2\"}"', rf'"{{\"token\": \"{HIDDEN}\"}}"'),
+        (repr({"password": "hun'ter2"}), f"""{{'password': "{HIDDEN}"}}"""),
+        (repr({"password": "hun'ter\"2"}), f"{{'password': '{HIDDEN}'}}"),
+        (repr({"token": b"hunter2"}), f"{{'token': b'{HIDDEN}'}}"),
         ("-----BEGIN PRIVATE KEY-----\nhunter2 and no end", HIDDEN),
     ],
 )
