@@ -30,7 +30,14 @@ _SEND = Access("threads", "create_run")
 _LOOK = Access("threads", "search")
 _FORGET = Access("threads", "delete")
 
-_NOBODY = "it is not configured: nobody receives"
+_NOBODYS: dict[str, Any] = {
+    "agent": None,
+    "topics": (),
+    "capacity": None,
+    "full": None,
+    "in_flight": 0,
+    "trouble": "it is not configured: nobody receives",
+}
 
 
 @endpoint(
@@ -205,20 +212,25 @@ def _mailbox(name: str, counts: Any, delivery: Delivery | None = None) -> dict[s
         row = counts.get((name, status))
         return 0 if row is None else row["messages"]
 
-    section = None if delivery is None else delivery.section
     pending = counts.get((name, "pending"))
     return {
         "mailbox": name,
-        "agent": None if delivery is None else delivery.capability,
-        "topics": () if section is None else section.topics,
-        "capacity": None if section is None else section.capacity,
-        "full": None if section is None else section.full,
+        **(_NOBODYS if delivery is None else _configured(delivery)),
         "pending": count("pending"),
-        "in_flight": 0 if delivery is None else delivery.in_flight,
         "delivered": count("delivered"),
         "dead": count("dead"),
         "expired": count("expired"),
         "dropped": count("dropped"),
         "oldest_pending": None if pending is None else pending["oldest"],
-        "trouble": _NOBODY if delivery is None else delivery.trouble,
+    }
+
+
+def _configured(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "agent": delivery.capability,
+        "topics": delivery.section.topics,
+        "capacity": delivery.section.capacity,
+        "full": delivery.section.full,
+        "in_flight": delivery.in_flight,
+        "trouble": delivery.trouble,
     }
