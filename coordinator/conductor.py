@@ -295,10 +295,10 @@ def _require_sequence(order: Sequence[str], step: str) -> None:
     begun = _with_a_task(order)
     if len(begun) > 1:
         raise StepsAtOnce(sorted(begun, key=order.index))
-    past = begun[step]
-    if not isinstance(past, list):
+    written = begun[step]
+    if not isinstance(written, list):
         return  # it was sent here (`goto`), or began before it was kept how it came here
-    place = order.index(step)
+    past, place = set(written), order.index(step)
     if left_out := [other for other in order[:place] if other not in past]:
         raise StepsLeftOut(left_out)
     if repeated := [other for other in order[place:] if other in past]:
