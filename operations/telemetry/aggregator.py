@@ -21,7 +21,8 @@ CAPACITY = 16_384  # records that wait to be handed on, or an eighth more; as ma
 TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
 CADENCE = 0.15  # seconds from the first record that waits until they are handed on
 GRACE = 3.0  # seconds for the sinks to take what is left at the end
-MUCH = 512  # records at once, after which the next ones wait for longer, and which are one part
+MUCH = 512  # records at once, after which the next ones wait for longer
+PART = 2_048  # records handed on without a rest: for each part the interpreter is waited for
 LONGER = 3  # times the cadence: each handing on takes the interpreter from a busy event loop
 REST = 0.02  # seconds between two parts, while there is room for what is told meanwhile
 AUDITED = 4  # parts, after which what was told meanwhile is handed to the trail
@@ -173,7 +174,7 @@ class Aggregator:
         """
         batch = self._inbox.take()
         self._much = len(batch) >= MUCH
-        self._parts.extend(batch[begin : begin + MUCH] for begin in range(0, len(batch), MUCH))
+        self._parts.extend(batch[begin : begin + PART] for begin in range(0, len(batch), PART))
         self._hand_on_audit()
         while self._parts:
             with suppress(IndexError):  # who closes, and cannot wait, takes parts as well

@@ -47,14 +47,19 @@ class RunStatistics:
 
         Not while others wait for a disk that does not take them: they are large.
         """
+        success = RunStatus.SUCCESS
         # Counting into a sketch takes four times as long as finding out what is the same.
         # What was cancelled before it began went neither well nor badly, and took no time.
-        runs = Counter(_alike(one.at, one.event) for one in batch if one.event.attempt)
+        runs = Counter(
+            (int(one.at) // STRETCH, event.graph_id, event.status is success, bin_of(event.took))
+            for one in batch
+            if (event := one.event).attempt
+        )
         with self._lock:
-            for (stretch, assistant, success, number), times in runs.items():
+            for (stretch, assistant, good, number), times in runs.items():
                 at, took = stretch * STRETCH, middle_of(number)
                 for rolling in (self._all, self._of(assistant)):
-                    rolling.add(at, took, success=success, times=times)
+                    rolling.add(at, took, success=good, times=times)
         self._counted |= bool(runs)
         if self._given or time.monotonic() - self._saved_at < SAVED_EVERY:
             return ()
@@ -122,9 +127,3 @@ class RunStatistics:
             return
         except (OSError, ValueError, KeyError, TypeError, DecodeError) as error:
             _log.warning("the figures of runs could not be read; they begin anew", error=str(error))
-
-
-def _alike(at: float, event: RunEnded) -> tuple[int, str, bool, int]:
-    """Return what runs have in common that are counted as one."""
-    success = event.status is RunStatus.SUCCESS
-    return int(at) // STRETCH, event.graph_id, success, bin_of(event.took)

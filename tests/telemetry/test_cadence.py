@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 
-from operations.telemetry.aggregator import LONGER, MUCH, REST
+from operations.telemetry.aggregator import LONGER, MUCH, PART, REST
 from operations.telemetry.record import Record
 from tests.telemetry.sinks import Shelf, until
 from tests.telemetry.told import Deed, Detail, aggregator
@@ -30,13 +30,13 @@ async def test_much_is_computed_in_parts_and_written_at_once() -> None:
         def take(self, batch: Sequence[Record]) -> None:
             written.append(len(batch))
 
-    told = 2 * MUCH + 1
+    told = PART + 1
     given = {"capacity": 2 * told, "cadence": 3_600.0}
     async with aggregator(counters=[Counter()], writers=[Scribe()], **given) as telemetry:
         for number in range(told):
             telemetry.emit(Detail(number))
         await until(lambda: written)
-    assert computed == [MUCH, MUCH, 1]
+    assert computed == [PART, 1]
     assert written == [told]
 
 
@@ -64,12 +64,12 @@ async def test_the_audit_does_not_wait_as_long_as_the_rest() -> None:
 
 async def test_the_end_waits_for_no_rests() -> None:
     shelf = Shelf()
-    telemetry = aggregator(shelf, capacity=200 * MUCH, cadence=3_600.0)
+    telemetry = aggregator(shelf, capacity=200 * PART, cadence=3_600.0)
     async with telemetry:
-        for number in range(90 * MUCH):
+        for number in range(90 * PART):
             telemetry.emit(Detail(number))
         assert not await telemetry.aclose(90 * REST)
-    assert len(shelf.records) == 90 * MUCH
+    assert len(shelf.records) == 90 * PART
 
 
 async def test_after_much_it_takes_longer_until_the_next_is_handed_on() -> None:

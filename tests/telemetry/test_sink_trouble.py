@@ -7,7 +7,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from operations.telemetry.aggregator import MUCH
+from operations.telemetry.aggregator import PART
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Importance, Record
 from tests.telemetry.sinks import Shelf, until
@@ -36,14 +36,14 @@ async def test_what_a_thread_that_dies_had_in_hand_is_handed_on() -> None:
             super().take(batch)
 
     counter, shelf = Deadly(failing=1), Shelf()
-    told = 3 * MUCH
+    told = 3 * PART
     with capture_logs():
         async with aggregator(shelf, counters=[counter], capacity=2 * told) as telemetry:
             for number in range(told):
                 telemetry.emit(Detail(number))
             await until(lambda: len(shelf.records) == told)
     assert [event.number for event in shelf.events] == list(range(told))
-    assert len(counter.records) == told - MUCH
+    assert len(counter.records) == told - PART
 
 
 async def test_the_audit_that_a_thread_that_dies_had_in_hand_is_in_the_trail() -> None:
