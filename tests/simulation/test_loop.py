@@ -3,7 +3,9 @@
 import asyncio
 import os
 from collections import Counter
+from functools import partial
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -71,6 +73,8 @@ class Scenario:
         self.careless, self.hasty = careless, hasty
         self.disk = Disk({}, Counter(), set())
         self.accepted: set[str] = set()
+        self.answered: set[str] = set()  # whose cancellation was
+        self.over: set[str] = set()  # of these, when this life of the service began
         self.number = 0
         self.submissions: set[asyncio.Task[None]] = set()
         self.process = self.new_process()
@@ -101,6 +105,7 @@ class Scenario:
             "two runs of a thread": any(n > 1 for n in running.values()),
             "two terminal writes": any(n > 1 for n in self.disk.terminal_writes.values()),
             "two at once on one thread": len({r.thread_id for r in working}) < len(working),
+            "a run goes on whose cancel was answered": bool(self.over & process.executor.working),
             str(process.executor.violations): bool(process.executor.violations),
         }
         for what, wrong in broken.items():
@@ -127,10 +132,20 @@ class Scenario:
         live = self.process.loop.all_live()
         if live:
             ending = self.rng.choice([Ending.INTERRUPT, Ending.ROLLBACK])
-            self.process.loop.cancel(self.rng.choice(live), ending)
+            run = self.rng.choice(live)
+            self.process.loop.cancel(run, ending)
+            for known in (run.noted, run.done):
+                if known is not None and run.ends:
+                    known.add_done_callback(partial(self.answer, run, self.process))
+
+    def answer(self, run: Run, process: Process, known: "asyncio.Future[Any]") -> None:
+        """Answer that a run ends, or has ended."""
+        if not process.store.dead and not known.cancelled() and known.exception() is None:
+            self.answered.add(run.run_id)
 
     async def restart(self) -> None:
         self.disk.full = False
+        self.over = set(self.answered)
         self.process = self.new_process()
         await self.process.start()
 
@@ -229,3 +244,22 @@ def test_a_planted_race_is_found() -> None:
 
 def test_compare_and_set_takes_the_harm_out_of_that_race() -> None:
     assert violations(hasty=True, careless=False) == 0
+
+
+def test_what_was_answered_to_end_does_not_go_on_after_a_crash() -> None:
+    async def main(sim: SimLoop) -> None:
+        scenario = Scenario(sim, careless=False, hasty=False)
+        await scenario.process.start()
+        await scenario.submit()
+        await asyncio.sleep(sim.rng.random() * 0.5)
+        scenario.cancel()
+        told = [run for run in scenario.process.loop.all_live() if run.ends]
+        if known := [one for run in told for one in (run.noted, run.done) if one is not None]:
+            await asyncio.wait(known, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.sleep(sim.rng.random() * 0.01)
+        await scenario.process.crash()
+        await scenario.restart()
+        await scenario.finish()
+
+    for seed in seeds(300):
+        simulate(seed, main)
