@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.pregel import Pregel
-from langgraph.types import Command, Send, StateSnapshot
+from langgraph.types import Command, Interrupt, PregelTask, Send, StateSnapshot
 
 from orchestration.graphs.arguments import Call, Graph, thread_config
 from orchestration.graphs.breakpoints import has_breakpoints, subgraphs
@@ -213,9 +213,11 @@ async def _try_command(graph: Graph, call: Call, snapshot: StateSnapshot) -> Non
 async def _asked_within(root: Graph, graph: Graph, snapshot: StateSnapshot) -> list[str]:
     """Return the pending questions as the subgraphs know them that have asked them.
 
-    What is around one is told of its next question later, and may not have been.
+    What is around one is told of its next question later, and may not have been. A question is
+    shown still whose node failed with the answer: LangGraph keeps that, so it is asked no more.
     """
     asked: list[str] = []
+    kept = await _kept_answers(root, snapshot)
     for task in snapshot.tasks:
         inner = subgraphs(graph).get(task.name) if task.interrupts and task.state else None
         if inner is not None:
@@ -223,8 +225,29 @@ async def _asked_within(root: Graph, graph: Graph, snapshot: StateSnapshot) -> l
             if state.interrupts:
                 asked += await _asked_within(root, inner, state)
                 continue
-        asked += [interrupt.id for interrupt in task.interrupts]
+        answered = _ids(snapshot, task, kept.get(task.id, 0))
+        asked += [each.id for each in task.interrupts if each.id not in answered]
     return asked
+
+
+async def _kept_answers(root: Graph, snapshot: StateSnapshot) -> dict[str, int]:
+    """Return how many answers LangGraph keeps for each task of a checkpoint that took any."""
+    saver = cast("BaseCheckpointSaver[Any]", root.checkpointer)
+    saved = await saver.aget_tuple(snapshot.config)
+    writes = (saved.pending_writes if saved else None) or []
+    return {task: len(value) for task, channel, value in writes if _is_kept(channel, value)}
+
+
+def _is_kept(channel: str, value: Any) -> bool:
+    return channel == _RESUME and isinstance(value, list)
+
+
+def _ids(snapshot: StateSnapshot, task: PregelTask, count: int) -> set[str]:
+    """Return the ids that LangGraph gives the first questions of a task, so many of them."""
+    around = snapshot.config.get("configurable", {}).get("checkpoint_ns")
+    place = "|".join([*([around] if around else []), f"{task.name}:{task.id}"])
+    places = [place, *(f"{place}|{number}" for number in range(1, count))]
+    return {Interrupt.from_ns(None, each).id for each in places[:count]}
 
 
 async def _asked_anew(root: Graph, graph: Graph, snapshot: StateSnapshot, *, first: bool) -> bool:

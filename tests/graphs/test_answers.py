@@ -174,6 +174,50 @@ async def test_an_answer_that_comes_twice_is_not_given_to_the_next_question(
         assert read((await stage.play(reply(first, "no"))).values)["log"] == ["yes", "no"]
 
 
+def failing_once() -> Graph:
+    """Return a graph that asks three questions, and fails once after each answer."""
+    failures = {"first?", "second?"}
+
+    async def ask(_: plays.State) -> plays.State:
+        answers: list[Any] = []
+        for question in ("first?", "second?", "third?"):
+            answers.append(interrupt(question))
+            if question in failures:
+                failures.remove(question)
+                raise ConnectionError(question)
+        return {"log": answers}
+
+    return plays.chain(("ask", ask))
+
+
+@pytest.mark.parametrize("around", [lambda graph: graph, plays.nested, plays.calling])
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_nor_is_one_to_a_question_whose_node_has_failed_with_its_answer(
+    tmp_path: Path, around: Any, *, by_id: bool
+) -> None:
+    async with open_stage(tmp_path, around(failing_once())) as stage:
+        first = await asked(stage)
+        for answer, following in [("yes", "second?"), ("no", "third?")]:
+            [question] = (await stage.state(first)).interrupts
+            given = reply(first, {question.id: answer} if by_id else answer)
+            with pytest.raises(ConnectionError):
+                await stage.play(given)
+            again = reply(first, {question.id: "again"} if by_id else "again")
+            assert questions(await stage.play(again)) == [following]
+        state = await stage.play(reply(first, "maybe"))
+        assert read(state.values)["log"] == ["yes", "no", "maybe"]
+
+
+async def test_nor_is_one_with_which_its_node_failed_just_before_its_run_was_cut_off(
+    tmp_path: Path,
+) -> None:
+    async with open_stage(tmp_path, failing_once()) as stage:
+        run = reply(await asked(stage), "yes")
+        with pytest.raises(ConnectionError):
+            await stage.play(run)
+        assert questions(await stage.play(run)) == ["second?"]
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 async def test_a_question_whose_run_was_cancelled_takes_the_next_answer(
     tmp_path: Path, graph: Any
