@@ -1,7 +1,7 @@
 """What the endpoints work with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from langgraph.store.base import BaseStore
@@ -19,6 +19,7 @@ from orchestration.api.events import Emit
 from orchestration.api.ingress import Bodies
 from orchestration.api.operations import Operations
 from orchestration.api.sse import StreamFigures
+from orchestration.api.turns import Turns
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.registry import GraphRegistry
@@ -81,6 +82,7 @@ class Backend:
     operations: Operations
     streams: StreamFigures
     authority: Authority | None = None
+    turns: Turns = field(default_factory=Turns)
 
     def assistant_id(self, named: str) -> str:
         """Return the id of the assistant of a graph or a workflow of that name; or else the name.

@@ -230,9 +230,10 @@ async def delete_run(call: Call) -> Response:
     await backend.runs.delete(row["thread_id"], row["run_id"])
     if row["graph_id"] in backend.graphs:
         # It is deleted, even if its graph cannot be made. What works on the thread shows it later.
-        with suppress(GraphNotMade, ThreadBusy), backend.loop.hold(row["thread_id"]):
-            state = await call.states.shown(row["graph_id"], row["thread_id"])
-            await backend.threads.show(row["thread_id"], state)
+        async with backend.turns.of(row["thread_id"]):
+            with suppress(GraphNotMade, ThreadBusy), backend.loop.hold(row["thread_id"]):
+                state = await call.states.shown(row["graph_id"], row["thread_id"])
+                await backend.threads.show(row["thread_id"], state)
     return no_content()
 
 

@@ -247,11 +247,12 @@ def thread_row(call: Call, thread_id: str) -> sqlite3.Row:
 
 async def _pruned(call: Call, thread_id: str) -> bool:
     """Leave a thread its latest checkpoints; not, if a run works: they may be undone with it."""
-    try:
-        with call.backend.loop.hold(thread_id):
-            await call.backend.checkpoints.aprune([thread_id], strategy="keep_latest")
-    except ThreadBusy:
-        return False
+    async with call.backend.turns.of(thread_id):
+        try:
+            with call.backend.loop.hold(thread_id):
+                await call.backend.checkpoints.aprune([thread_id], strategy="keep_latest")
+        except ThreadBusy:
+            return False
     return True
 
 
@@ -261,7 +262,7 @@ async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
     Others may have been deleted when it raises, and none still is then.
 
     Raises:
-        ThreadBusy: the state of one is being updated.
+        ThreadBusy: one is being deleted, or pruned, as it has expired.
         LoopError, StorageUnavailable: a run on one does not end.
     """
     deleted: list[str] = []
@@ -280,13 +281,14 @@ async def delete_threads(call: Call, thread_ids: Sequence[str]) -> list[str]:
 async def _delete(call: Call, thread_id: str) -> str | None:
     """Delete a thread, on which no run starts meanwhile; return its id, None if there is none."""
     loop = call.backend.loop
-    while loop.on_thread(thread_id):  # one may come meanwhile; if delayed, no hold knows of it
-        await _stop_runs(call, thread_id)
-    try:
-        with loop.hold(thread_id):
-            deleted = await call.backend.threads.delete(thread_id, visible=call.visible)
-    except ThreadBusy as error:
-        raise (Draining() if loop.draining else error) from None
+    async with call.backend.turns.of(thread_id):
+        while loop.on_thread(thread_id):  # one may come meanwhile; if delayed, no hold knows of it
+            await _stop_runs(call, thread_id)
+        try:
+            with loop.hold(thread_id):
+                deleted = await call.backend.threads.delete(thread_id, visible=call.visible)
+        except ThreadBusy as error:
+            raise (Draining() if loop.draining else error) from None
     if deleted:
         loop.gone(thread_id)
     return thread_id if deleted else None

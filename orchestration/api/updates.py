@@ -13,9 +13,11 @@ from orchestration.api.endpoint import Call
 from orchestration.api.problems import Problem
 from orchestration.api.thread_stream import STATE_UPDATE
 from orchestration.graphs.registry import GraphNotMade
-from orchestration.loop.errors import ThreadNotFound
-from orchestration.loop.run import ThreadState
+from orchestration.loop.errors import ThreadBusy, ThreadNotFound
+from orchestration.loop.run import Place, ThreadState
 from orchestration.loop.streams import StreamEvent
+
+_FREE = (Place.DELAYED, Place.GONE)  # where runs leave their thread to others
 
 
 async def update_thread(
@@ -34,15 +36,26 @@ async def update_thread(
         ThreadBusy: a run works on it.
         ThreadNotFound: there is no such thread.
     """
-    backend = call.backend
-    graph_id = graph_of(call, thread_id)
-    if graph_id is None:
-        raise Problem(
-            HTTPStatus.CONFLICT,
-            "the thread has no graph yet: run something on it, or name a graph_id in its metadata",
-        )
-    with backend.loop.hold(thread_id):
-        await require_checkpoint(backend, thread_id, checkpoint)
+    _require_graph(call, thread_id)
+    if any(run.place not in _FREE for run in call.backend.loop.on_thread(thread_id)):
+        raise ThreadBusy(thread_id)  # it may wait for the change before this one
+    async with call.backend.turns.of(thread_id):
+        updated, shown = await _update(call, thread_id, supersteps, checkpoint)
+    values = Fragment(shown.values) if shown.values is not None else None
+    told = orjson.dumps({"thread_id": thread_id, "checkpoint": updated, "values": values})
+    call.backend.loop.watchers.tell(thread_id, StreamEvent(0, STATE_UPDATE, told))
+    return updated
+
+
+async def _update(
+    call: Call,
+    thread_id: str,
+    supersteps: Sequence[Sequence[Mapping[str, Any]]],
+    checkpoint: Mapping[str, Any],
+) -> tuple[Mapping[str, Any], ThreadState]:
+    graph_id = _require_graph(call, thread_id)  # it may have been deleted meanwhile
+    with call.backend.loop.hold(thread_id):
+        await require_checkpoint(call.backend, thread_id, checkpoint)
         try:
             updated = await call.states.update(graph_id, thread_id, supersteps, checkpoint)
         except (GraphNotMade, StorageUnavailable):
@@ -51,11 +64,7 @@ async def update_thread(
             if len(supersteps) > 1:  # those before it stand
                 await _show(call, graph_id, thread_id)
             raise Problem(HTTPStatus.CONFLICT, f"{type(error).__name__}: {error}") from error
-        shown = await _show(call, graph_id, thread_id)
-    values = Fragment(shown.values) if shown.values is not None else None
-    told = orjson.dumps({"thread_id": thread_id, "checkpoint": updated, "values": values})
-    backend.loop.watchers.tell(thread_id, StreamEvent(0, STATE_UPDATE, told))
-    return updated
+        return updated, await _show(call, graph_id, thread_id)
 
 
 async def _show(call: Call, graph_id: str, thread_id: str) -> ThreadState:
@@ -63,6 +72,16 @@ async def _show(call: Call, graph_id: str, thread_id: str) -> ThreadState:
     shown = await call.states.shown(graph_id, thread_id)
     await call.backend.threads.show(thread_id, shown)
     return shown
+
+
+def _require_graph(call: Call, thread_id: str) -> str:
+    graph_id = graph_of(call, thread_id)
+    if graph_id is None:
+        raise Problem(
+            HTTPStatus.CONFLICT,
+            "the thread has no graph yet: run something on it, or name a graph_id in its metadata",
+        )
+    return graph_id
 
 
 def graph_of(call: Call, thread_id: str) -> str | None:

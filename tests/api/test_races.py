@@ -214,6 +214,33 @@ async def test_a_thread_that_is_being_updated_is_not_deleted(tmp_path: Path) -> 
     assert (busy.status_code, deleted.status_code) == (409, 204)
 
 
+async def test_those_who_update_the_state_of_a_thread_at_once_wait_for_one_another(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata={"graph_id": "echo"})
+        bodies = [{"values": {"log": [number]}, "as_node": "echo"} for number in range(8)]
+        updates = [client.post(f"/threads/{thread_id}/state", json=body) for body in bodies]
+        answers = await asyncio.gather(*updates)
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert sorted(state["values"]["log"]) == [*range(8)]
+
+
+async def test_of_those_who_delete_a_thread_at_once_one_does_and_the_others_find_none(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client, metadata={"graph_id": "echo"})
+        body = {"values": {"log": [1]}, "as_node": "echo"}
+        updating = asyncio.create_task(client.post(f"/threads/{thread_id}/state", json=body))
+        deletions = [client.delete(f"/threads/{thread_id}") for _ in range(4)]
+        answers = [answer.status_code for answer in await asyncio.gather(*deletions)]
+        updated = await updating
+    assert sorted(answers) == [204, 404, 404, 404]
+    assert updated.status_code in {200, 404}
+
+
 async def test_nothing_is_still_being_deleted_when_a_prune_answers_that_a_thread_is_not(
     tmp_path: Path,
 ) -> None:
