@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 from uuid import UUID
 
@@ -234,10 +235,7 @@ def _ask(run_id: str, thread_id: str, questions: Sequence[Question]) -> Result:
     state = {
         "run_id": run_id,
         "thread_id": thread_id,
-        "questions": [
-            {"key": one.key, "message": one.message, "schema": one.schema, "bare": one.bare}
-            for one in questions
-        ],
+        "questions": [asdict(one) for one in questions],
     }
     return {
         "resultType": "input_required",

@@ -1,35 +1,41 @@
 """Interrupts as questions to the user: elicitation, with one form per interrupt."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from operations.excerpt import CUT
+from orchestration.api.ingress import parse_json
+from orchestration.api.problems import Problem
 from orchestration.graphs.snapshots import INTERRUPT_KEY
 from orchestration.mcp.validation import Validator, is_schema
 
 _ANSWER = "answer"
-_TEXT = {"type": "object", "properties": {_ANSWER: {"type": "string"}}, "required": [_ANSWER]}
+_TEXT = {"type": "string"}
 _PRIMITIVE = frozenset({"string", "number", "integer", "boolean"})
 _DECLINED = ("decline", "cancel")
 _SHOWN = 2_000  # characters of a question
 _QUESTION = ("message", "question", "prompt", "description")
 _SCHEMA = ("schema", "requestedSchema")
+_DEFINITIONS = "#/$defs/"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
     """What a graph asks: the id of its interrupt, the text, and the form of the answer.
 
-    ``bare``: the graph wants the one value of the form, and not an object with it.
+    ``bare``: the graph wants the one value of the form, and not an object with it. ``wanted``: the
+    schema of what it wants, if it tells; what no form can ask for is written down as JSON.
     """
 
     key: str
     message: str
     schema: Mapping[str, Any]
     bare: bool
+    wanted: Mapping[str, Any] | None = None
 
     @property
     def request(self) -> dict[str, Any]:
@@ -40,11 +46,14 @@ class Question:
     @property
     def document(self) -> dict[str, Any]:
         """What a model is told that is to answer it."""
-        return {"id": self.key, "question": self.message, "schema": self._wanted}
+        wanted = _TEXT if self.wanted is None else self.wanted
+        return {"id": self.key, "question": self.message, "schema": wanted}
 
-    @property
-    def _wanted(self) -> Any:
-        return self.schema["properties"][_ANSWER] if self.bare else self.schema
+    def mistakes(self, value: Any) -> list[str]:
+        """Return why ``value`` is not what the graph wants."""
+        if self.wanted is None:
+            return []
+        return [str(mistake) for mistake in Validator(self.wanted).mistakes(value)]
 
     def answer(self, response: Mapping[str, Any]) -> "Answer | None":
         """Return what the user said; None if that is no answer to this question."""
@@ -53,9 +62,21 @@ class Question:
             return Answer(declined=True)
         if action != "accept" or not isinstance(content, dict):
             return None
-        if not Validator(self.schema).passes(content):
+        if self.bare and not Validator(self.schema).passes(content):
             return None
-        return Answer(value=content[_ANSWER] if self.bare else content)
+        fitting = (value for value in self._meant(content) if not self.mistakes(value))
+        return next((Answer(value=value) for value in fitting), None)
+
+    def _meant(self, content: Mapping[str, Any]) -> Iterator[Any]:
+        """Yield what the content of the form may stand for."""
+        if not self.bare:
+            yield content
+            return
+        value = content[_ANSWER]
+        yield value
+        if isinstance(value, str):
+            with suppress(Problem):
+                yield parse_json(value.encode())
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +104,17 @@ def _question(interrupt: Mapping[str, Any]) -> Question:
     schema = interrupt.get("response_schema")
     if schema is None and isinstance(value, dict):
         schema = next((value[key] for key in _SCHEMA if value.get(key)), None)
-    form, bare = _form(schema)
-    return Question(str(interrupt["id"]), _message(value), form, bare)
+    wanted = schema if isinstance(schema, dict) and is_schema(schema) else None
+    form, bare = _form(wanted)
+    return Question(str(interrupt["id"]), _message(value), form, bare, wanted)
 
 
 def _message(value: Any) -> str:
     """Return what the user reads: the question, and below it whatever else they are to judge."""
-    text = _told(value)
+    return _cut(_told(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}{CUT}"
 
 
@@ -111,18 +136,63 @@ def _words(value: Any) -> str:
     return value if isinstance(value, str) else orjson.dumps(value).decode()
 
 
-def _form(schema: Any) -> tuple[Mapping[str, Any], bool]:
+def _form(wanted: Mapping[str, Any] | None) -> tuple[Mapping[str, Any], bool]:
     """Return the form for an answer of that schema, and whether it has one value only.
 
-    A form is flat. What does not fit into one is answered by a text.
+    A form is flat. What does not fit into one is answered by a text, of JSON if it is no text.
     """
-    if not isinstance(schema, dict) or not is_schema(schema):
-        return _TEXT, True
-    if _is_flat(schema):
-        return schema, False
-    if schema.get("type") in _PRIMITIVE:
-        return {"type": "object", "properties": {_ANSWER: schema}, "required": [_ANSWER]}, True
-    return _TEXT, True
+    if wanted is None:
+        return _of_one(_TEXT), True
+    plain = _flattened(wanted)
+    if _is_flat(plain):
+        return plain, False
+    if plain.get("type") in _PRIMITIVE:
+        return _of_one(plain), True
+    told = _cut(orjson.dumps(wanted).decode())
+    return _of_one({**_TEXT, "description": f"JSON that is as this schema says: {told}"}), True
+
+
+def _of_one(field: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {"type": "object", "properties": {_ANSWER: dict(field)}, "required": [_ANSWER]}
+
+
+def _flattened(wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema without what is there for a model of Pydantic, and for no form.
+
+    That is what its fields refer to, and null, where a field may just be left out.
+    """
+    definitions = wanted.get("$defs", {})
+    plain = _plain(wanted, definitions)
+    plain.pop("$defs", None)
+    fields = plain.get("properties", {})
+    if fields:
+        plain["properties"] = {name: _field(one, definitions) for name, one in fields.items()}
+    return plain
+
+
+def _field(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    if not isinstance(schema, dict):
+        return schema
+    plain = _plain(schema, definitions)
+    if isinstance(plain.get("items"), dict):
+        plain["items"] = _plain(plain["items"], definitions)
+    return plain
+
+
+def _plain(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    plain = dict(schema)
+    kinds = plain.get("anyOf", [])
+    some = [one for one in kinds if one != {"type": "null"}]
+    if len(some) == 1 < len(kinds) and isinstance(some[0], dict):
+        del plain["anyOf"]
+        plain = {**some[0], **plain}
+        if plain.get("default", plain) is None:
+            del plain["default"]
+    found = definitions.get(str(plain.get("$ref")).removeprefix(_DEFINITIONS))
+    if isinstance(found, dict):
+        del plain["$ref"]
+        plain = {**found, **plain}
+    return plain
 
 
 def _is_flat(schema: Mapping[str, Any]) -> bool:

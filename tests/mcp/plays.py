@@ -2,6 +2,7 @@
 
 import asyncio
 import operator
+from enum import Enum
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.messages import AIMessage, AnyMessage
@@ -11,6 +12,7 @@ from langgraph.func import entrypoint
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.types import interrupt
+from pydantic import BaseModel
 
 from tests.api.plays import gates
 
@@ -54,6 +56,16 @@ class Numbered(TypedDict):
 
 class Texts(TypedDict, total=False):
     text: Annotated[str, operator.add]
+
+
+class Verdict(Enum):
+    GOOD = "good"
+    BAD = "bad"
+
+
+class Judgement(BaseModel):
+    verdict: Verdict
+    why: str | None = None
 
 
 _LONG = 1.0  # seconds, past those after which a call becomes a task here
@@ -130,6 +142,16 @@ async def _ask_text(_: Text) -> Any:
     return {"text": f"You said {interrupt('Say something')}"}
 
 
+async def _judge(_: Text) -> Any:
+    found = interrupt("Good?", response_schema=Judgement)
+    return {"text": f"{found.verdict.value}, for {found.why}"}
+
+
+async def _judge_all(_: Text) -> Any:
+    found = interrupt("Good?", response_schema=list[Judgement])
+    return {"text": " ".join(one.verdict.value for one in found)}
+
+
 async def _ask_twice(state: Greeting) -> Any:
     draft = interrupt("Delete the draft?")
     gate = gates[state["name"]]
@@ -194,6 +216,8 @@ for _name in ("a", "b"):
 test_tool_with_task = _one(_ask_name)
 test_error_handling = _one(_fail)
 ask_text = _one(_ask_text)
+judge = _one(_judge)
+judge_all = _one(_judge_all)
 ask_twice = _one(_ask_twice, state=Greeting, given=Named)
 fail_between = _one(_fail_between, state=Greeting, given=Named)
 hold = _one(_hold, state=Greeting, given=Named)

@@ -66,6 +66,42 @@ async def test_an_answer_that_does_not_fit_is_asked_for_again(tmp_path: Path, wi
 
 
 @pytest.mark.parametrize("wire", WIRES)
+async def test_a_model_of_pydantic_is_a_form_of_its_fields(tmp_path: Path, wire: str) -> None:
+    user, asked = _says(_accept(verdict="worse"), _accept(verdict="bad", why=None))
+    async with (
+        open_tools(tmp_path, "judge") as (_, http),
+        client_of(http, wire, elicitation_callback=user) as client,
+    ):
+        result = await client.call_tool("judge", {})
+    assert result.structured_content == {"text": "bad, for None"}
+    assert asked[0].requested_schema["properties"] == {
+        "verdict": {"title": "Verdict", "type": "string", "enum": ["good", "bad"]},
+        "why": {"title": "Why", "type": "string"},
+    }
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_fits_into_no_form_is_answered_by_json(tmp_path: Path, wire: str) -> None:
+    user, asked = _says(*(_accept(answer=text) for text in ("good", "[1]", '[{"verdict":"good"}]')))
+    async with (
+        open_tools(tmp_path, "judge_all") as (_, http),
+        client_of(http, wire, elicitation_callback=user) as client,
+    ):
+        result = await client.call_tool("judge_all", {})
+    assert (len(asked), result.structured_content) == (3, {"text": "good"})
+    assert '"verdict"' in asked[0].requested_schema["properties"]["answer"]["description"]
+
+
+async def test_a_model_that_is_to_answer_sees_what_the_graph_wants(tmp_path: Path) -> None:
+    async with open_tools(tmp_path, "judge_all") as (_, http), client_of(http, NEWEST) as client:
+        result = await client.call_tool("judge_all", {})
+        run_id = result.meta["masterloop/run_id"]
+        shown = await client.call_tool("run_get", {"run_id": run_id})
+    (question,) = shown.structured_content["waits_for"]
+    assert question["schema"]["items"] == {"$ref": "#/$defs/Judgement"}
+
+
+@pytest.mark.parametrize("wire", WIRES)
 async def test_a_user_who_declines_leaves_the_run_waiting(tmp_path: Path, wire: str) -> None:
     user, _ = _says({"action": "decline"})
     async with (
