@@ -168,7 +168,7 @@ class Work:
 
     def _answer(self, question: Names, wanted: str) -> Any:
         try:
-            return interrupt(question)
+            return interrupt(question, response_schema=_decision(wanted))
         except GraphBubbleUp:
             around, name = self._conductor.around, self._conductor.plan.workflow.name
             around.emit(ApprovalAsked(name, around.run_id, self._step.id, wanted))
@@ -199,3 +199,21 @@ class Work:
         said = f"item {number}: {error['error']}: {error['message']}"
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         raise ItemFailed(error["error"], said + more, done)
+
+
+def _decision(wanted: str) -> dict[str, Any]:
+    """Return the schema of a decision on what has the hash ``wanted``, of which a form is made."""
+    return {
+        "type": "object",
+        "properties": {
+            "decision": {"type": "string", "enum": ["approve", "reject"]},
+            "hash": {
+                "type": "string",
+                "enum": [wanted],
+                "default": wanted,
+                "description": "Of exactly what is to be done.",
+            },
+            "reason": {"type": "string", "description": "Why not."},
+        },
+        "required": ["decision", "hash"],
+    }

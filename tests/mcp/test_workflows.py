@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mcp_types import ElicitRequestParams, ElicitResult
 
 from tests.mcp.client import WIRES, client_of, open_tools
 
@@ -12,6 +13,12 @@ FILED: dict[str, Any] = {
     "name": "filed",
     "description": "Greets by file",
     "steps": [{"id": "hello", "graph": "greet", "input": {"name": "{{ input.whom }}"}}],
+}
+APPROVED: dict[str, Any] = {
+    "name": "approved",
+    "steps": [
+        {"id": "hello", "graph": "greet", "input": {"name": "Ada"}, "approval": "Greet Ada?"}
+    ],
 }
 REGISTERED = {**FILED, "name": "registered", "description": "Greets"}
 
@@ -44,3 +51,32 @@ async def test_a_workflow_is_a_tool_that_takes_what_its_steps_refer_to(
         assert result.structured_content["steps"]["hello"]["output"] == {"text": f"Hello, {title}!"}
     assert wrong.is_error
     assert "('name' was unexpected). Known are: whom. filed_" in wrong.content[0].text
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize(
+    ("decision", "status"), [({"decision": "approve"}, "done"), ({"decision": "reject"}, "failed")]
+)
+async def test_the_approval_of_a_step_is_a_form(
+    tmp_path: Path, wire: str, decision: dict[str, Any], status: str
+) -> None:
+    asked: list[Any] = []
+
+    async def decide(_: Any, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params)
+        if len(asked) > 1:
+            return ElicitResult(action="decline")
+        shown = asked[0].requested_schema["properties"]["hash"]["default"]
+        return ElicitResult(action="accept", content={**decision, "hash": shown})
+
+    async with open_tools(tmp_path, "greet") as (_, http):
+        (await http.post("/workflows", json={"workflow": APPROVED})).raise_for_status()
+        async with client_of(http, wire, elicitation_callback=decide) as client:
+            (name,) = (t.name for t in (await client.list_tools()).tools if t.title == "approved")
+            result = await client.call_tool(name, {})
+    assert [params.message.partition("\n")[0] for params in asked] == ["Greet Ada?"]
+    assert result.is_error == (status == "failed")
+    if status == "done":
+        assert result.structured_content["steps"]["hello"]["output"] == {"text": "Hello, Ada!"}
+    else:
+        assert "no reason given" in result.content[0].text
