@@ -1,7 +1,7 @@
 """The tools for runs, for hosts that know no tasks: to look, wait, answer, cancel, list."""
 
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +15,10 @@ from orchestration.api.own_runs import live_run, run_row, unfinished
 from orchestration.api.problems import Problem
 from orchestration.api.thread_models import ThreadSearch
 from orchestration.mcp import results
+from orchestration.mcp.aside import Aside
 from orchestration.mcp.calls import REFUSALS
-from orchestration.mcp.catalogue import Catalogue
 from orchestration.mcp.client import client_of
+from orchestration.mcp.questions import Question
 from orchestration.mcp.results import Result
 from orchestration.mcp.running import Begun, Runs
 from orchestration.mcp.validation import Schema, Validator
@@ -28,6 +29,7 @@ from orchestration.store.thread_search import ThreadQuery
 _LONGEST = 300.0  # seconds that a call waits
 _USUAL = 50.0  # seconds; hosts give up a call after a minute
 _FEW, _MOST = 10, 50  # runs of a list
+_MISTAKES = 5  # told of one answer
 
 _ID: Schema = {"type": "string", "format": "uuid", "description": "The id of the run."}
 _STATUSES = ["pending", "running", "success", "error", "timeout", "interrupted"]
@@ -36,9 +38,9 @@ _STATUSES = ["pending", "running", "success", "error", "timeout", "interrupted"]
 class RunTools:
     """Answers calls of the tools for runs; each does what the operation over HTTP does."""
 
-    def __init__(self, runs: Runs, catalogue: Catalogue) -> None:
+    def __init__(self, runs: Runs, aside: Aside) -> None:
         self._runs = runs
-        self._catalogue = catalogue
+        self._aside = aside
         self._answers: Mapping[str, Callable[[Context, dict[str, Any]], Awaitable[Any]]] = {
             "run_get": self._get,
             "run_wait": self._wait,
@@ -85,15 +87,8 @@ class RunTools:
         questions = shown_questions(call, row)
         if not questions:
             raise Problem(409, f"the run {row['run_id']} waits for no answer: {row['status']}")
-        answers = arguments.get("answers")
-        if answers is None:
-            if "answer" not in arguments or len(questions) > 1:
-                ids = ", ".join(question.key for question in questions)
-                raise Problem(422, f"give answers, an object with the ids of what it asks: {ids}")
-            answers = {questions[0].key: arguments["answer"]}
-        if unknown := set(answers) - {question.key for question in questions}:
-            asked = ", ".join(question.key for question in questions)
-            raise Problem(422, f"it asks nothing with the id {min(unknown)!r}; it asks: {asked}")
+        answers = _answers(questions, arguments)
+        await self._aside.of(answers, _check, questions, answers)
         seen = client_of(ctx).progress
         begun = await self._runs.resume(
             visit_of(ctx).call, row["assistant_id"], row["thread_id"], answers, seen=seen
@@ -133,6 +128,28 @@ class RunTools:
             rows = await call.backend.runs.of_thread(thread["thread_id"], None, 1, 0)
             found += [view(row) for row in rows]
         return {"runs": found}
+
+
+def _answers(questions: Sequence[Question], arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model answers, by the ids of what was asked."""
+    answers: dict[str, Any] | None = arguments.get("answers")
+    ids = ", ".join(question.key for question in questions)
+    if not answers and "answer" in arguments and len(questions) == 1:
+        return {questions[0].key: arguments["answer"]}
+    if not answers:
+        raise Problem(422, f"give answers, an object with the ids of what it asks: {ids}")
+    if unknown := answers.keys() - {question.key for question in questions}:
+        raise Problem(422, f"it asks nothing with the id {min(unknown)!r}; it asks: {ids}")
+    return answers
+
+
+def _check(questions: Sequence[Question], answers: Mapping[str, Any]) -> None:
+    """Refuse an answer that the graph does not want: it would fail by it, and ask no more."""
+    for question in questions:
+        if question.key in answers and (wrong := question.mistakes(answers[question.key])):
+            wanted = orjson.dumps(question.document["schema"]).decode()
+            reason = "; ".join(wrong[:_MISTAKES])
+            raise Problem(422, f"the answer to {question.key} is wrong: {reason}. It is: {wanted}")
 
 
 async def _granted(

@@ -72,7 +72,7 @@ async def open_server(backend: Backend, farewell: Farewell) -> AsyncGenerator[Se
     catalogue, changes, aside = Catalogue(backend), Changes(), Aside()
     runs = Runs(backend, section.on_disconnect)
     calls = AssistantCalls(runs, section.task_after, farewell, aside)
-    tools = Tools(catalogue, calls, RunTools(runs, catalogue))
+    tools = Tools(catalogue, calls, RunTools(runs, aside))
     resources, prompts = Resources(catalogue), Prompts(catalogue)
     server = _Server(
         NAME,

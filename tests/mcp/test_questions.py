@@ -92,6 +92,28 @@ async def test_what_fits_into_no_form_is_answered_by_json(tmp_path: Path, wire: 
     assert '"verdict"' in asked[0].requested_schema["properties"]["answer"]["description"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        ({"answer": "yes"}, "'yes' is not of type 'array'"),
+        ({"answer": [{"verdict": "fine"}]}, "0/verdict: 'fine' is not one of ['good', 'bad']"),
+        ({"answers": {}}, "give answers, an object with the ids of what it asks"),
+        ({}, "give answers, an object with the ids of what it asks"),
+    ],
+)
+async def test_a_model_that_answers_wrong_is_told_and_the_run_still_asks(
+    tmp_path: Path, answer: dict[str, Any], why: str
+) -> None:
+    async with open_tools(tmp_path, "judge_all") as (_, http), client_of(http, NEWEST) as client:
+        result = await client.call_tool("judge_all", {})
+        run = {"run_id": result.meta["masterloop/run_id"]}
+        wrong = await client.call_tool("run_resume", {**run, **answer})
+        right = await client.call_tool("run_resume", {**run, "answer": [{"verdict": "good"}]})
+    assert wrong.is_error
+    assert why in wrong.content[0].text
+    assert right.structured_content["output"] == {"text": "good"}
+
+
 async def test_a_model_that_is_to_answer_sees_what_the_graph_wants(tmp_path: Path) -> None:
     async with open_tools(tmp_path, "judge_all") as (_, http), client_of(http, NEWEST) as client:
         result = await client.call_tool("judge_all", {})
