@@ -63,13 +63,20 @@ class Tasks:
         self._answers = PartialAnswers()
 
     async def get(self, ctx: Context, params: TaskParams) -> Result:
-        """Return how a task gets on, what it asks, or what came of it."""
+        """Return how a task gets on, what it asks, or what came of it.
+
+        For a client that cannot ask its user it has come to its end where it asks.
+        """
         call, first = await self._task(ctx, params, "read")
         row = await latest(call, first)
         status, questions = self._status(call, row)
+        left_asking = status == "input_required" and not client_of(ctx).retries
+        status = "completed" if left_asking else status
         task = _task(first["run_id"], status, first["created_at"], row["updated_at"])
         if status == "input_required":
             task["inputRequests"] = {one.key: one.request for one in questions}
+        elif left_asking:
+            task["result"] = results.waiting(row["run_id"], row["thread_id"], questions)
         elif status == "completed":
             task["result"] = await self._result(call, row)
         elif status == "failed":

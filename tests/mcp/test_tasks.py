@@ -46,6 +46,20 @@ async def _tasks(folder: Path, *graphs: str, **more: Any) -> AsyncGenerator[http
         yield http
 
 
+async def test_a_task_that_asks_a_client_without_forms_says_how_to_go_on(tmp_path: Path) -> None:
+    able: dict[str, Any] = {"extensions": {TASKS: {}}}
+    async with _tasks(tmp_path, "confirm_delete") as http:
+        task = await _call(http, "confirm_delete", filename="a.txt")
+        await _settled(http, task)
+        asking = await rpc(http, "tasks/get", {"taskId": task["taskId"]}, able=able)
+        given = {"run_id": task["taskId"], "answer": {"confirm": True}}
+        await rpc(http, "tools/call", {"name": "run_resume", "arguments": given})
+        done = await rpc(http, "tasks/get", {"taskId": task["taskId"]}, able=able)
+    assert (asking["status"], "inputRequests" in asking) == ("completed", False)
+    assert f'call run_resume with {{"run_id": "{task["taskId"]}"' in str(asking["result"])
+    assert done["result"]["structuredContent"] == {"text": "deleted a.txt"}
+
+
 async def test_a_call_that_takes_long_becomes_a_task(tmp_path: Path) -> None:
     async with _tasks(tmp_path, "hold") as http:
         task = await _call(http, "hold", name="task")
