@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from orchestration.mcp import results
 from orchestration.mcp.catalogue import Catalogue
+from orchestration.mcp.resources import only_page
 from orchestration.mcp.visit import Context, visit_of
 from orchestration.store.assistants import Assistant
 
@@ -52,7 +53,7 @@ class Prompts:
         self, ctx: Context, params: wire.PaginatedRequestParams | None
     ) -> wire.ListPromptsResult:
         """List the prompts of the assistants that are tools."""
-        del params  # they come in one page
+        only_page(params)
         listed: list[wire.Prompt] = []
         async for assistant in self._catalogue.assistants(visit_of(ctx).call):
             listed += [

@@ -77,7 +77,8 @@ class Resources:
         self, ctx: Context, params: wire.PaginatedRequestParams | None
     ) -> wire.ListResourceTemplatesResult:
         """List what else can be read."""
-        del ctx, params  # they are the same for everybody
+        del ctx  # they are the same for everybody
+        only_page(params)
         return wire.ListResourceTemplatesResult(resource_templates=_TEMPLATES)
 
     async def read(
@@ -106,8 +107,22 @@ def offset(params: wire.PaginatedRequestParams | None) -> int:
     if text is None:
         return 0
     if not text.isdecimal() or len(text) > 9:  # noqa: PLR2004 - no list is that long
-        raise MCPError(INVALID_PARAMS, f"Unknown cursor: {text[:64]}")
+        raise _no_cursor(text)
     return int(text)
+
+
+def only_page(params: wire.PaginatedRequestParams | None) -> None:
+    """Let a client have a list that comes in one page.
+
+    Raises:
+        MCPError: it asks for another one.
+    """
+    if params is not None and params.cursor is not None:
+        raise _no_cursor(params.cursor)
+
+
+def _no_cursor(text: str) -> MCPError:
+    return MCPError(INVALID_PARAMS, f"Unknown cursor: {text[:64]}")
 
 
 def cursor(start: int | None) -> str | None:

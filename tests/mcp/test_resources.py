@@ -197,6 +197,13 @@ async def test_long_lists_come_in_pages(tmp_path: Path) -> None:
     assert wrong["message"] == "Unknown cursor: x"
 
 
+@pytest.mark.parametrize("method", ["prompts/list", "resources/templates/list"])
+async def test_a_list_of_one_page_has_no_other(tmp_path: Path, method: str) -> None:
+    async with open_tools(tmp_path, "greet") as (_, http):
+        wrong = await rpc(http, method, {"cursor": "100"})
+    assert wrong["message"] == "Unknown cursor: 100"
+
+
 @pytest.mark.parametrize(("graph", "looks"), [("greet", 1), ("made", 11)])
 async def test_a_graph_is_looked_at_once_and_one_that_is_made_in_turn_with_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, graph: str, looks: int
