@@ -98,6 +98,9 @@ class _Errand(Future[T]):
         except (SystemExit, KeyboardInterrupt) as error:
             # The event loop lets these two through to whoever runs it.
             self.set_exception(NodeExit(error))
+        except StopIteration as error:
+            # A future of the event loop takes none: whoever waits would wait for ever.
+            self.set_exception(_in_other_words(error))
         except BaseException as error:  # noqa: BLE001 - it is for whoever waits to judge
             self.set_exception(error)
         else:
@@ -118,3 +121,10 @@ class _Errand(Future[T]):
                 self._left_behind = True
                 self._count(abandoned=+1)
         return False
+
+
+def _in_other_words(error: StopIteration) -> RuntimeError:
+    """Return an error as Python says it where a coroutine raises this one."""
+    raised = RuntimeError("the function raised StopIteration")
+    raised.__cause__ = error
+    return raised

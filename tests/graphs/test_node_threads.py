@@ -54,6 +54,14 @@ def test_a_node_cannot_exit_the_process(threads: NodeThreads) -> None:
         threads.submit(sys.exit, 3).result()
 
 
+async def test_whoever_awaits_work_that_raises_stop_iteration_is_told(
+    threads: NodeThreads,
+) -> None:
+    work = asyncio.get_running_loop().run_in_executor(threads, next, iter(()))
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        await work
+
+
 def test_cancelling_work_in_progress_leaves_one_thread_behind_until_it_ends(
     threads: NodeThreads,
 ) -> None:
