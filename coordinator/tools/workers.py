@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from coordinator.errors import CoordinatorError
 from coordinator.expressions import fill_in
 from coordinator.toolbox import Use
 from coordinator.tools.configuration import (
@@ -20,6 +21,13 @@ from coordinator.tools.configuration import (
 
 Load = Callable[[str, str], Callable[..., Any]]  # a reference, and the tool that it is of
 Work = Callable[[Any, Use], Awaitable[Any]]
+
+
+class FunctionBroke(CoordinatorError):
+    """A function raised what is no error but an end: of a task that nobody cancelled, say."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"it raised {error!r}")
 
 
 def worker(name: str, tool: AnyWorkingTool, load: Load) -> Work:
@@ -45,16 +53,28 @@ def _calling(function: Callable[..., Any]) -> Work:
     async def call(given: Any, _: Use) -> Any:
         # A function that does not wait may work for long: it gets a thread.
         arguments, named = ((), given) if isinstance(given, dict) else ((given,), {})
-        found = await (
-            function(*arguments, **named)
-            if waits
-            else asyncio.to_thread(function, *arguments, **named)
-        )
+        try:
+            found = await (
+                function(*arguments, **named)
+                if waits
+                else asyncio.to_thread(function, *arguments, **named)
+            )
+        except (Exception, GeneratorExit):
+            raise
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            raise FunctionBroke(error) from error  # or its step would not be the one that failed
         # As JSON, or others would be given what the thread and a cache do not show; what cannot be
         # written so is an error of the tool.
         return orjson.loads(orjson.dumps(found))
 
     return call
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _looking_up(tool: LookupTool) -> Work:

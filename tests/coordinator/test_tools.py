@@ -157,6 +157,24 @@ def test_cancelled_it_returns_when_the_work_has_stopped() -> None:
     working(DIAMOND, play)
 
 
+class Panic(BaseException):
+    """What a library in another language raises when it breaks."""
+
+
+@pytest.mark.parametrize("error", [asyncio.CancelledError(), Panic("no"), SystemExit(2)])
+def test_a_function_that_raises_what_is_no_error_has_failed(error: BaseException) -> None:
+    async def broken(_: Any) -> None:
+        raise error
+
+    async def play(bench: Workbench) -> None:
+        assert await bench.use("broken") == {"by": "spare", "given": None}
+        fell_back = next(event for event in bench.events if isinstance(event, ToolFellBack))
+        assert type(error).__name__ in fell_back.error
+
+    tools = {"broken": function("broken", fallback="spare"), "spare": function("spare")}
+    working(tools, play, {"broken": broken})
+
+
 def test_views_and_lookups_are_filled_in_and_looked_up() -> None:
     country = {
         "kind": "lookup",
