@@ -36,11 +36,10 @@ def compiled(plan: Plan) -> Compiled:
     """
     builder, names = _builder(plan.inputs), list(plan.order)
     sequential = plan.workflow.mode == "sequential"
-    for number, name in enumerate(names, 1):
+    for name in names:
         step = plan.steps[name]
-        node = StepNode(step, (names, number) if sequential and number < len(names) else None)
         once = step.map is not None or step.retry.attempts == 1  # or its items are tried again
-        builder.add_node(name, node, retry_policy=None if once else retry_policy(step))
+        builder.add_node(name, StepNode(step), retry_policy=None if once else retry_policy(step))
     first = names[:1] if sequential else names
 
     async def begin(_: Any, config: RunnableConfig) -> Sequence[str]:
@@ -52,6 +51,9 @@ def compiled(plan: Plan) -> Compiled:
     # A branch, and not an edge for each, which would take three times as long to compile.
     builder.add_conditional_edges(START, begin, first)
     graph: Compiled = builder.compile(name=plan.workflow.name)
+    if sequential:
+        for place in range(1, len(names)):
+            graph.nodes[names[place - 1]].writers.append(_Following(names, place))
     return graph
 
 
@@ -101,18 +103,11 @@ def blank(name: str) -> Compiled:
 class StepNode(Runnable[Mapping[str, Any], Any]):
     """The node of a step. A Runnable, and not a function, whose signature LangGraph would read."""
 
-    def __init__(self, step: Step, following: tuple[Sequence[str], int] | None = None) -> None:
-        """``following`` is the order of the steps, and the place in it of the one to begin next."""
+    def __init__(self, step: Step) -> None:
         self.name = step.id
         self._step = step
-        self._following = following
 
-    def invoke(
-        self,
-        input: Mapping[str, Any],  # noqa: A002, ARG002 - the base's
-        config: RunnableConfig | None = None,  # noqa: ARG002 - the base's
-        **_: Any,
-    ) -> NoReturn:
+    def invoke(self, *_: Any, **__: Any) -> NoReturn:
         """Workflows are async."""
         raise TypeError("a workflow works on the event loop: use ainvoke or astream")
 
@@ -136,10 +131,32 @@ class StepNode(Runnable[Mapping[str, Any], Any]):
             except StepFailed as failed:
                 raise await conductor.fail(failed) from failed.__cause__
         conductor.end(step.id, result)
-        if self._following is not None:
-            order, place = self._following
-            _begin(order[place : place + 1], order[:place], configurable)
         return {RESULTS: {step.id: result}}
+
+
+class _Following(Runnable[Any, Any]):
+    """Begins the step at a ``place``, once all before it are done.
+
+    It is among what writes for the step before, and not for that itself to do: to update the state
+    as if by a step is to begin the next one, too.
+    """
+
+    def __init__(self, order: Sequence[str], place: int) -> None:
+        self._step, self._past = order[place], order[:place]
+
+    def invoke(self, *_: Any, **__: Any) -> NoReturn:
+        """Workflows are async."""
+        raise TypeError("a workflow works on the event loop: use ainvoke or astream")
+
+    async def ainvoke(
+        self,
+        input: Any,  # noqa: A002 - the base's
+        config: RunnableConfig | None = None,
+        **_: Any,
+    ) -> Any:
+        """Begin it; return what is written, for who writes after this."""
+        _begin((self._step,), self._past, (config or {}).get("configurable", {}))
+        return input
 
 
 def _builder(inputs: Iterable[str]) -> Any:

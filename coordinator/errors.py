@@ -72,7 +72,7 @@ class StepsLeftOut(CoordinatorError):
     def __init__(self, steps: Sequence[str]) -> None:
         super().__init__(
             f"this run does not come to steps {', '.join(map(repr, steps))}: it began with another "
-            "workflow. Begin anew, with an input."
+            "workflow, or its state was changed meanwhile. Begin anew, with an input."
         )
         self.steps = steps
 

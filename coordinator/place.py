@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from langgraph.checkpoint.base import CheckpointTuple
+from langgraph.graph import START
 
 from coordinator.errors import StepsLeftOut
 from coordinator.plan import Plan
@@ -63,10 +64,28 @@ def require_steps(plan: Plan, saved: CheckpointTuple) -> None:
     begun, ended = _begun_last_by(saved), recorded(saved)
     channels = {channel for _, channel, _ in pending(saved)}
     begin = [step for step in plan.order if step in begun.keys() - ended.keys()]
-    if not begun or begin or any(f"{BEGINS}{step}" in channels for step in plan.order):
+    if begin or any(f"{BEGINS}{step}" in channels for step in plan.order):
+        return
+    if not begun:
+        _require_results(plan, saved)
         return
     behind = set(begun) if plan.workflow.mode != "sequential" else ended.keys()
     for past in begun.values():
         behind |= set(past) if isinstance(past, list) else set()
     if left_out := [step for step in plan.order if step not in behind]:
+        raise StepsLeftOut(left_out)
+
+
+def _require_results(plan: Plan, saved: CheckpointTuple) -> None:
+    """Refuse to take a run for finished that came to its end by an update of its state.
+
+    That takes the place of all steps that were under way side by side.
+
+    Raises:
+        StepsLeftOut: some have left nothing.
+    """
+    values = saved.checkpoint["channel_values"]
+    if plan.workflow.mode == "sequential" or START in values:
+        return
+    if left_out := [step for step in plan.order if step not in (values.get(RESULTS) or {})]:
         raise StepsLeftOut(left_out)

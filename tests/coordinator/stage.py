@@ -101,6 +101,12 @@ class Stage:
         values: dict[str, Any] = (await graph.aget_state(config)).values
         return values
 
+    async def update(self, values: Any, as_node: str | None = None) -> None:
+        """Change the state of its thread, as if a step had."""
+        plan = checked(self.document, Known())
+        graph = compiled(plan).copy(update={"checkpointer": self.saver})
+        await graph.aupdate_state({"configurable": {"thread_id": "t"}}, values, as_node)
+
     async def answer(self, answer: Any) -> dict[str, Any]:
         """Answer the question that it waits with, and let it go on."""
         return await self.play(Command(resume=answer))

@@ -297,3 +297,42 @@ async def test_a_run_ends_whose_last_step_was_taken_out_while_it_asked(mode: str
     run.stage.document = {**in_turn("ab"), "mode": mode}
     await run.stage.play(None)
     assert run.did == "ab"
+
+
+@pytest.mark.parametrize(("as_node", "question"), [(None, "x"), ("a", "x"), ("x", "y")])
+async def test_a_sequential_run_goes_on_behind_the_step_as_which_its_state_was_changed(
+    as_node: str | None, question: str
+) -> None:
+    said: list[Any] = []
+
+    async def note(arguments: Any, use: Use) -> None:
+        said.append(arguments)
+
+    more: dict[str, Any] = {"input": "{{ input.word }}", "approval": True}
+    steps = [step("a", "note", input="{{ input.word }}")]
+    steps += [step(name, "note", **more) for name in ("x", "y")]
+    stage = Stage(workflow(*steps, mode="sequential"), Crew(tools=Tools(note=note)))
+    await stage.play({"word": "first"})
+    await stage.update({"word": "second"}, as_node)
+    await stage.play(None)
+    asked = stage.questions[-1]
+    assert (asked["step"], said) == (question, ["first"])
+    await stage.answer({"decision": "approve", "hash": asked["hash"]})
+    assert said == ["first", "second"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_run_whose_steps_gave_way_to_a_change_of_its_state_is_not_taken_for_finished(
+    mode: str,
+) -> None:
+    run = InTurn("ax", mode=mode)
+    await run.stage.play({})
+    await run.stage.update({}, "a")
+    with pytest.raises(StepsLeftOut, match="does not come to steps 'a', 'x'"):
+        await run.stage.play(None)
+    await run.stage.update({}, "__start__")
+    await run.stage.play(None)
+    answer = {"decision": "approve", "hash": run.stage.questions[-1]["hash"]}
+    await run.stage.answer(answer)
+    await run.stage.play(None)
+    assert run.did == "aax", "nothing is left of it"
