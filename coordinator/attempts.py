@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
@@ -12,7 +13,13 @@ from coordinator.budget import Budget
 from coordinator.choosing import Way
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.crew import Assignment
-from coordinator.errors import BudgetSpent, CoordinatorError, NobodyThere, StepTimeout
+from coordinator.errors import (
+    BudgetSpent,
+    CoordinatorError,
+    NobodyThere,
+    OutputRefused,
+    StepTimeout,
+)
 from coordinator.expressions import ExpressionFailed, fill_in
 from coordinator.plan import digest
 from coordinator.results import kind_of
@@ -21,6 +28,8 @@ from coordinator.step_events import AttemptFailed, StepCached
 from coordinator.tasks import task_of
 
 _FINAL = (BudgetSpent, ExpressionFailed)  # the same again would be the same again
+_LEVELS = 238  # of an output; orjson takes 254, and there are those that it is shown in
+_AROUND = 254 - _LEVELS
 Names = Mapping[str, Any]
 
 
@@ -154,17 +163,32 @@ class Attempts:
             pool=way.pool,
         )
         if deadline is None:
-            return await self._around.crew.do(way.target, given, assignment)
+            return await self._given_by(way.target, given, assignment)
         limit = asyncio.timeout_at(deadline)
         try:
             async with limit:
-                return await self._around.crew.do(way.target, given, assignment)
+                return await self._given_by(way.target, given, assignment)
         except TimeoutError as error:
             if not limit.expired():
                 raise
             if own is None or deadline != own:
                 self._budget.require_time()
             raise StepTimeout(step.id, self._loop.time() - now) from error
+
+    async def _given_by(self, target: Target, given: Any, assignment: Assignment) -> Any:
+        """Return what somebody gives.
+
+        Raises:
+            OutputRefused: it could not be kept or shown, which would fail the whole workflow.
+        """
+        output = around = await self._around.crew.do(target, given, assignment)
+        for _ in range(_AROUND):
+            around = [around]
+        try:
+            orjson.dumps(around)
+        except TypeError as error:
+            raise OutputRefused(f"no JSON of at most {_LEVELS} levels ({error})") from error
+        return output
 
     def _may_retry(self, error: Exception) -> bool:
         retry = self._step.retry

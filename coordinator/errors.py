@@ -99,6 +99,13 @@ class StepTimeout(CoordinatorError):
         self.step = step
 
 
+class OutputRefused(CoordinatorError):
+    """What does a step has given what cannot be kept as JSON. It was done all the same."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"what it gave cannot be kept: it is {why}")
+
+
 class ApprovalRefused(CoordinatorError):
     """A human said no. Nothing was done."""
 

@@ -243,3 +243,30 @@ async def test_a_second_run_on_a_thread_shows_nothing_of_another_workflow() -> N
     await stage.play({})
     stage.document = workflow(step("c"))
     assert set((await stage.play({}))["steps"]) == {"c"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("limit", [None, 5.0])
+async def test_a_step_fails_by_itself_whose_output_could_not_be_shown(
+    mode: str, limit: float | None
+) -> None:
+    async def nest(levels: int, use: Use) -> Any:
+        output: Any = []
+        for _ in range(levels):
+            output = [output]
+        return output
+
+    crew = Crew(tools=Tools(nest=nest))
+    spec = workflow(
+        step("deep", "nest", input=250, on_error="continue", timeout=limit),
+        step("put_right", "nest", input=250, fallbacks=[{"tool": "nest", "input": 0}]),
+        step("well", "nest", input=200),
+        mode=mode,
+    )
+    steps = (await Stage(spec, crew).play({}))["steps"]
+    assert {name: one["status"] for name, one in steps.items()} == {
+        "deep": "failed",
+        "put_right": "done",
+        "well": "done",
+    }
+    assert (steps["deep"]["error"]["error"], steps["put_right"]["output"]) == ("OutputRefused", [])
