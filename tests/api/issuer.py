@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
 import jwt
@@ -26,6 +27,7 @@ class Issuer:
     url: str = ""
     looks: int = 0
     published: bool = True
+    silent: bool = False  # it does not answer who asks for its keys
     keys: dict[str, tuple[str, Any]] = field(default_factory=dict)
 
     def add(self, kid: str, algorithm: str) -> None:
@@ -71,6 +73,8 @@ async def open_issuer() -> AsyncGenerator[Issuer]:
 
     async def keys(_: Request) -> JSONResponse:
         issuer.looks += 1
+        if issuer.silent:
+            return JSONResponse({}, HTTPStatus.SERVICE_UNAVAILABLE)
         known = [issuer.public(kid) for kid in issuer.keys] if issuer.published else []
         return JSONResponse({"keys": known})
 

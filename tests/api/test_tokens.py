@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from operations.egress import UrlPolicy
 from operations.errors import ConfigurationError
 from operations.outbound import Outbound
-from orchestration.api.auth.builtin import InvalidToken
-from orchestration.api.auth.tokens import REFETCH, Tokens
+from orchestration.api.auth.builtin import InvalidToken, IssuerSilent
+from orchestration.api.auth.tokens import REFETCH, RETRY, Tokens
 from tests.api.client import open_client, open_play
 from tests.api.issuer import AUDIENCE, Issuer, open_issuer
 
@@ -122,6 +122,41 @@ async def test_keys_are_fetched_once_and_again_for_an_unknown_one_after_a_minute
         clock.now += REFETCH
         assert await tokens.verify(issuer.token("two"))
         assert issuer.looks == 2
+
+
+async def test_an_issuer_that_was_silent_is_asked_again_after_seconds() -> None:
+    clock = Clock()
+    async with open_tokens(clock) as (issuer, tokens):
+        issuer.silent = True
+        for _ in range(3):
+            with pytest.raises(IssuerSilent):
+                await tokens.verify(issuer.token())
+        assert issuer.looks == 1
+        issuer.silent = False
+        clock.now += RETRY
+        assert await tokens.verify(issuer.token())
+        issuer.silent = True
+        clock.now += REFETCH
+        with pytest.raises(IssuerSilent):
+            await tokens.verify(issuer.token(headers={"kid": "two"}))
+        assert await tokens.verify(issuer.token())
+        assert issuer.looks == 3
+
+
+async def test_whose_token_cannot_be_checked_is_told_so_and_has_guessed_nothing(
+    tmp_path: Path,
+) -> None:
+    async with open_issuer() as issuer:
+        issuer.silent = True
+        settings: dict[str, Any] = {"oidc_issuer": issuer.url, "oidc_audience": AUDIENCE}
+        async with open_client(tmp_path, "echo", **settings) as client:
+            for number in range(12):
+                token = issuer.token(sub=f"user-{number}")
+                whose = {"authorization": f"Bearer {token}"}
+                refused = await client.post("/threads", headers=whose)
+                assert refused.status_code == 503
+                assert 5 <= int(refused.headers["retry-after"]) <= 10
+                assert "issuer's keys cannot be fetched" in refused.json()["detail"]
 
 
 async def test_a_token_opens_the_service_and_keeps_its_bearer_apart(tmp_path: Path) -> None:

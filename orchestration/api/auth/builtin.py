@@ -6,6 +6,7 @@ Scopes: ``read`` changes nothing, ``run`` works with what is its owner's, ``admi
 import time
 from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
+from random import randint
 from typing import Any, Protocol
 
 from starlette.types import Receive, Scope
@@ -27,6 +28,10 @@ class InvalidToken(Exception):
     """A token says nothing that can be believed."""
 
 
+class IssuerSilent(Exception):
+    """The issuer's keys cannot be fetched: whether a token is valid is not known."""
+
+
 class Verifier(Protocol):
     """What checks the tokens of an identity provider."""
 
@@ -35,6 +40,7 @@ class Verifier(Protocol):
 
         Raises:
             InvalidToken: it is not of this issuer, not for this service, or not valid now.
+            IssuerSilent: it may be, but with what it can be checked is not known.
         """
         ...
 
@@ -60,6 +66,8 @@ class BuiltIn:
                 claims = await self._tokens.verify(token)
             except InvalidToken as error:
                 raise unauthorised(f"the token is not valid: {error}") from error
+            except IssuerSilent as error:
+                raise _unchecked() from error
             found = {"claims": dict(claims), "display_name": claims.get("name") or claims["sub"]}
             return _principal(claims["sub"], _scope_of(claims), **found), receive
         raise unauthorised("the API key is not known, or not valid any more")
@@ -101,6 +109,14 @@ class BuiltIn:
         if "key_id" in principal.user:
             return self._keys.knows(principal.user["key_id"])
         return time.time() - LEEWAY < int(principal.user["claims"]["exp"])
+
+
+def _unchecked() -> Problem:
+    return Problem(
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        "the token cannot be checked: its issuer's keys cannot be fetched now; try again",
+        headers={"retry-after": str(randint(5, 10))},
+    )
 
 
 def _wanted(access: Access) -> KeyScope:

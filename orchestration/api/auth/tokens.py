@@ -10,10 +10,11 @@ import structlog
 
 from operations.egress import UrlRefused
 from operations.outbound import Outbound, RequestFailed
-from orchestration.api.auth.builtin import LEEWAY, InvalidToken
+from orchestration.api.auth.builtin import LEEWAY, InvalidToken, IssuerSilent
 
 ALGORITHMS = ("RS256", "ES256", "EdDSA")
 REFETCH = 60.0  # seconds between two looks at the issuer's keys, at least
+RETRY = 5.0  # likewise, where the last had no answer and a key is not known
 _FRESH = 3600.0  # seconds after which keys are looked at again
 _LONGEST = 16 * 1024  # characters of a token
 _KEYS = 64  # of an issuer
@@ -41,6 +42,7 @@ class Tokens:
         self._clock = clock or asyncio.get_running_loop().time
         self._keys: Mapping[str, jwt.PyJWK] = {}
         self._looked: float | None = None
+        self._answered = False
         self._looking = asyncio.Lock()
 
     async def verify(self, token: str) -> Mapping[str, Any]:
@@ -48,6 +50,7 @@ class Tokens:
 
         Raises:
             InvalidToken: it is not of this issuer, not for this service, or not valid now.
+            IssuerSilent: it may be, but its issuer's keys cannot be fetched.
         """
         key = await self._key(_header(token))
         try:
@@ -72,12 +75,14 @@ class Tokens:
         kid = header.get("kid")
         found = self._named(kid)
         # Only who has an unknown key waits for a look that somebody else takes.
-        if found is None or (self._stale(_FRESH) and not self._looking.locked()):
+        if found is None or (self._due(found) and not self._looking.locked()):
             async with self._looking:
-                if self._stale(REFETCH) and (self._named(kid) is None or self._stale(_FRESH)):
-                    self._looked = self._clock()
-                    await self._look()
+                if self._due(self._named(kid)):
+                    self._answered = await self._look()
+                    self._looked = self._clock()  # whoever waited for no answer asks no more
             found = self._named(kid)
+        if found is None and not self._answered:
+            raise IssuerSilent
         if found is None:
             raise InvalidToken("its issuer has no such key")
         return found
@@ -87,11 +92,13 @@ class Tokens:
             return next(iter(self._keys.values()))
         return self._keys.get(kid) if isinstance(kid, str) else None
 
-    def _stale(self, age: float) -> bool:
+    def _due(self, found: jwt.PyJWK | None) -> bool:
+        """Return whether to look at the issuer's keys, of which one is ``found`` or not known."""
+        age = _FRESH if found is not None else REFETCH if self._answered else RETRY
         return self._looked is None or self._clock() - self._looked >= age
 
-    async def _look(self) -> None:
-        """Fetch the issuer's keys; without an answer, those that are known stay."""
+    async def _look(self) -> bool:
+        """Fetch the issuer's keys; without an answer (False), those that are known stay."""
         try:
             if self._jwks_url is None:
                 self._jwks_url = await self._discover()
@@ -99,6 +106,8 @@ class Tokens:
             self._keys = dict(_usable(document["keys"][:_KEYS]))
         except (RequestFailed, UrlRefused, ValueError, LookupError, TypeError) as error:
             _log.warning("the keys of the issuer cannot be fetched", reason=str(error)[:200])
+            return False
+        return True
 
     async def _discover(self) -> str:
         place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
