@@ -3,7 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from http import HTTPStatus
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID
@@ -16,6 +17,7 @@ from orchestration.api.access import SOMEBODY
 from orchestration.api.delays import only_delayed, status_now
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.following import keep_events
+from orchestration.api.idempotency import Once
 from orchestration.api.problems import invalid, problem
 from orchestration.api.protocol import (
     METHODS,
@@ -76,9 +78,13 @@ class Thread:
     wording=WORDING,
     refuses=(429,),
     gives=Done,
+    once=Once(dict),  # of a run; see `_kept`
 )
 async def command_thread(call: Call, body: CommandBody) -> Response:
     """Do what a client that follows the thread's events asks for."""
+    if call.receipt is not None:
+        kept = partial(_kept, body.id)
+        call = replace(call, receipt=replace(call.receipt, document=kept))
     try:
         result = await _done(call, body)
     except Exception as error:
@@ -86,9 +92,18 @@ async def command_thread(call: Call, body: CommandBody) -> Response:
         if found.status == HTTPStatus.INTERNAL_SERVER_ERROR:
             raise
         return refuse(found, "", body.id)
-    meta = result.pop("meta", None)
-    answer: Document = {"type": "success", "id": body.id, "result": result}
-    return json_response(dumps(answer if meta is None else {**answer, "meta": meta}))
+    return json_response(_success(body.id, result))
+
+
+def _success(command: int, result: Document) -> bytes:
+    said = {name: value for name, value in result.items() if name != "meta"}
+    answer: Document = {"type": "success", "id": command, "result": said}
+    return dumps({**answer, "meta": result["meta"]} if "meta" in result else answer)
+
+
+def _kept(command: int, result: Document) -> tuple[bytes, None]:
+    """Return what is kept of a command that makes a run, for who sends it again."""
+    return _success(command, result), None
 
 
 async def _done(call: Call, body: CommandBody) -> Document:
@@ -233,11 +248,10 @@ def _to_fork(call: Call, thread_id: str, params: Document) -> RunCreate:
 
 
 async def _fork(call: Call, thread: Thread, body: RunCreate) -> Document:
-    started = await _submit(call, thread, body)
-    return {**started, "thread_id": thread.thread_id}
+    return await _submit(call, thread, body, thread_id=thread.thread_id)
 
 
-async def _submit(call: Call, thread: Thread, body: RunCreate) -> Document:
+async def _submit(call: Call, thread: Thread, body: RunCreate, **more: Any) -> Document:
     """Submit a run that writes the thread's log, and say where in the log it comes after."""
     loop = call.backend.loop
     run = await new_run(call, body, thread.thread_id)
@@ -245,11 +259,15 @@ async def _submit(call: Call, thread: Thread, body: RunCreate) -> Document:
     run.create_thread = True
     keep_events(call.backend, run)
     before = loop.logs.open(thread.thread_id, new_thread=not thread.known).number
+    told = {"run_id": run.run_id, **more, "meta": {"applied_through_seq": before}}
+    if call.receipt is not None:
+        told_again = call.receipt.document(told)
+        run.receipt = replace(call.receipt, document=lambda _: told_again)
     try:
         await loop.submit(run)
     finally:
         loop.logs.settle(thread.thread_id)
-    return {"run_id": run.run_id, "meta": {"applied_through_seq": before}}
+    return told
 
 
 async def _get_state(call: Call, thread: Thread, params: Document) -> Document:

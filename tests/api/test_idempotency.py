@@ -168,6 +168,37 @@ async def test_while_the_first_is_not_answered_the_second_is_told_to_come_back(
     assert int(answers[1].headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize("method", ["run.start", "state.fork"])
+async def test_a_command_that_makes_a_run_makes_one(tmp_path: Path, method: str) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        await client.post(f"/threads/{thread_id}/runs/wait", json=ask())
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        where = {"checkpoint_id": state["checkpoint"]["checkpoint_id"]}
+        command = {"id": 7, "method": method, "params": ask() if method == "run.start" else where}
+        path = f"/threads/{thread_id}/commands"
+        first = await client.post(path, json=command, headers=KEY)
+        await client.get(f"/threads/{thread_id}/runs/{first.json()['result']['run_id']}/join")
+        again = await client.post(path, json=command, headers=KEY)
+        assert await runs_of(client, thread_id) == 2
+        other = await client.post(path, json={**command, "id": 8}, headers=KEY)
+    assert (first.status_code, again.status_code, again.content) == (200, 200, first.content)
+    assert first.json()["meta"]["applied_through_seq"] >= 0
+    assert (other.status_code, other.json()["error"]) == (400, "invalid_argument")
+
+
+async def test_a_command_that_looks_is_done_whatever_its_key(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        thread_id = await new_thread(client)
+        command = {"id": 7, "method": "state.get", "params": {}}
+        seen = []
+        for _ in range(2):
+            found = await client.post(f"/threads/{thread_id}/commands", json=command, headers=KEY)
+            seen.append(found.json()["result"]["values"])
+            await client.post(f"/threads/{thread_id}/runs/wait", json=ask())
+    assert seen[0] != seen[1]
+
+
 @pytest.mark.parametrize("key", ["", "x" * 256, '""', "a\tb", "a\x7fb", "a\x80b", "x" * 10_000])
 async def test_a_key_that_is_none_is_refused(tmp_path: Path, key: str) -> None:
     async with open_client(tmp_path, "echo") as client:
