@@ -4,12 +4,11 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
 import httptools
-import structlog
 from starlette.responses import Response
 from starlette.types import Scope
 from uvicorn._types import ASGI3Application, ASGISendEvent
@@ -18,38 +17,14 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from orchestration.api.door import TurnAway
 from orchestration.api.problems import Problem, respond
+from orchestration.places import Places
 
 PATIENCE = 30.0  # seconds
-_FILES = 256  # that are left for what is no connection
 _HEAD_BYTES = 64 * 1024
 _AHEAD = 1_000  # requests that are read before those that came first are answered
+_IGNORED = 32 * 1024 * 1024  # bytes that are taken of a body that is refused
 _NO_LINGER = struct.pack("ii", 1, 0)
 _AGAIN = {"retry-after": "5"}  # seconds
-
-_log = structlog.get_logger("masterloop")
-
-
-class Places:
-    """How many connections there may be at once, of as many files as the process may have open.
-
-    Some are left for the others: a graph that can open none fails, and with it what it has done.
-    """
-
-    def __init__(self, files: int) -> None:
-        # No limit at all is given as a negative number on some systems.
-        self._most = sys.maxsize if files < 0 else files - min(_FILES, files // 2)
-        self._full = False
-
-    def exceeded(self, connections: int) -> bool:
-        """Return whether there are too many; said in the log when it begins.
-
-        It ends where half of them have gone: who leaves and comes back fills no log.
-        """
-        full = connections > self._most
-        if full and not self._full:
-            _log.warning("no room for another connection", connections=self._most)
-        self._full = full or (self._full and connections > self._most // 2)
-        return full
 
 
 class Connection(HttpToolsProtocol):
@@ -73,6 +48,7 @@ class Connection(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
     _left = 0  # bytes of an answer that were not taken when that was set
     _refused: Problem | None = None  # set while what is wrong waits for the answers before it
+    _ignored: int | None = None  # bytes of a body that came when all was answered
 
     def __init__(
         self,
@@ -105,6 +81,11 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._refused is not None:
+            return
+        if self._ignored is not None:
+            self._ignored += len(data)
+            if self._ignored > _IGNORED:
+                self.transport.close()
             return
         began = self._unfinished
         self._framing += len(data)
@@ -167,7 +148,8 @@ class Connection(HttpToolsProtocol):
         if cycle is None or cycle.transport is not self.transport:
             return
         if cycle.scope["method"] != "HEAD":  # whose answer has no body to wait for
-            cycle.transport = cast("asyncio.Transport", _Joining(self.transport, self.loop))
+            joining = _Joining(self.transport, self.loop, self._part)
+            cycle.transport = cast("asyncio.Transport", joining)
 
     def on_body(self, body: bytes) -> None:
         self._framing = 0
@@ -209,6 +191,20 @@ class Connection(HttpToolsProtocol):
         if not cycle.keep_alive:
             self.transport.close()
         cycle.on_response()
+
+    def _part(self) -> None:
+        """Close the connection behind the last answer.
+
+        While a body still comes, the client is left to send it, for as long as it might idle: to
+        close is to reset the connection then, and who is still sending may never see the answer
+        (RFC 9112, 9.6).
+        """
+        cycle = self.cycle
+        if cycle.response_complete and cycle.more_body:
+            self._ignored = 0
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
@@ -357,11 +353,17 @@ def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
 class _Joining:
     """A transport on which the head of an answer waits for its body: one packet, one wake-up."""
 
-    __slots__ = ("_held", "_loop", "_transport")
+    __slots__ = ("_held", "_loop", "_part", "_transport")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        part: Callable[[], None],
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._part = part
         self._held: bytes | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -378,7 +380,7 @@ class _Joining:
 
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        self._part()
 
     def _flush(self) -> None:
         """Let a head go whose body is still to be made."""

@@ -25,10 +25,11 @@ from operations.logs import configure_logs
 from operations.settings import Settings
 from operations.shutdown import Shutdown, Step, Tier
 from orchestration.api.door import TurnAway
-from orchestration.connection import PATIENCE, Connection, Places, WebSocketConnection
+from orchestration.connection import PATIENCE, Connection, WebSocketConnection
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.graphs.node_tasks import whereabouts
 from orchestration.loop.master import MasterLoop
+from orchestration.places import Places
 from orchestration.service import Service, open_service
 from orchestration.stopping import PART_GRACE
 

@@ -13,8 +13,9 @@ from starlette.types import ASGIApp
 
 from operations.settings import Settings
 from orchestration.api.door import TurnAway
-from orchestration.connection import PATIENCE, Places
+from orchestration.connection import PATIENCE
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
+from orchestration.places import Places
 from orchestration.server import Server, listen, several, uvicorn_config
 from orchestration.service import Service, open_service
 

@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from orchestration.connection import Places
+from orchestration.places import Places
 from tests.api.client import open_play, serving
 from tests.api.wire import CHUNKED, GET, POST, WEBSOCKET, answer
 
@@ -124,6 +124,53 @@ async def test_a_slow_body_is_waited_for_while_it_comes(tmp_path: Path) -> None:
         said = await reader.read()
         writer.close()
     assert said.startswith(b"HTTP/1.1 200 ")
+
+
+TOO_LARGE = POST + b"Content-Length: 5000000\r\n\r\n{"
+
+
+async def test_who_still_sends_a_body_that_is_refused_is_not_cut_off(tmp_path: Path) -> None:
+    """A client that is may never come to the answer: that of Node says `write ECONNRESET`."""
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(TOO_LARGE)
+        said = await reader.read()
+        for _ in range(100):
+            writer.write(b" " * 50_000)
+            await writer.drain()
+        writer.write_eof()
+        writer.close()
+        await writer.wait_closed()
+    assert said.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in said.split(b"\r\n")
+
+
+async def test_who_sends_on_for_ever_is_cut_off(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
+        _, writer = await asyncio.open_connection(*address)
+        writer.write(TOO_LARGE)
+        with pytest.raises(ConnectionError):
+            await _trickle(writer)
+        writer.close()
+
+
+async def _trickle(writer: asyncio.StreamWriter) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            writer.write(b" ")
+            await writer.drain()
+            await asyncio.sleep(0)
+
+
+async def test_what_comes_behind_a_refused_body_is_not_read(tmp_path: Path) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(TOO_LARGE)
+        said = await reader.readuntil(b"}")
+        writer.write(b" " * 4_999_999 + GET + b"\r\n")
+        said += await reader.read()
+        writer.close()
+    assert said.count(b"HTTP/1.1 ") == 1
 
 
 @pytest.mark.parametrize("parts", [1, 100])
