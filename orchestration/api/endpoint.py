@@ -30,7 +30,7 @@ from orchestration.api.access import (
 from orchestration.api.asked import Query, parameters
 from orchestration.api.backend import Backend
 from orchestration.api.idempotency import HEADER, Once, fingerprint
-from orchestration.api.ingress import parse_json, read_body
+from orchestration.api.ingress import check_coding, parse_json, read_body
 from orchestration.api.problems import PROBLEMS, Problem, Wording
 from orchestration.api.unknown import known, refuse, validated
 from orchestration.graphs.own_store import OwnStore
@@ -291,6 +291,7 @@ class Endpoint:
         kind = call.headers.get(b"content-type")
         if kind is not None and kind.partition(b";")[0].strip().lower() != b"application/json":
             raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "the body must be application/json")
+        check_coding(call.headers)
         limit, bodies = call.backend.settings.max_body, call.backend.bodies
         length = call.header(b"content-length")
         body = await read_body(call.receive, length, limit, bodies, call.caller)

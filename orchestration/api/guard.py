@@ -12,6 +12,7 @@ from orchestration.api.problems import Problem, respond
 MAX_HEADERS = 100
 MAX_HEADER_BYTES = 64 * 1024
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
+_LENGTHS = (b"content-length", b"transfer-encoding")
 _DISGUISED = (b"%2f", b"%5c", b"%00", b"..")
 
 
@@ -40,13 +41,15 @@ class Guard:
 
 def _refusal(scope: Scope) -> Problem | None:
     headers: list[tuple[bytes, bytes]] = scope["headers"]
-    size = lengths = 0
+    size = 0
     hosts: list[bytes] = []
+    lengths: list[tuple[bytes, bytes]] = []
     for name, value in headers:
         size += len(name) + len(value)
         if name == b"host":
             hosts.append(value)
-        lengths += name in (b"content-length", b"transfer-encoding")
+        elif name in _LENGTHS:
+            lengths.append((name, value))
     if len(headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
         return Problem(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -56,9 +59,21 @@ def _refusal(scope: Scope) -> Problem | None:
         return Problem(HTTPStatus.BAD_REQUEST, "exactly one Host header is needed")
     if hosts and not _HOST.fullmatch(hosts[0]):
         return Problem(HTTPStatus.BAD_REQUEST, "the Host header is no name or address with a port")
-    if lengths > 1:
-        return Problem(HTTPStatus.BAD_REQUEST, "one of Content-Length and Transfer-Encoding, once")
+    if lengths and (refused := _unclear(*lengths)) is not None:
+        return refused
     raw_path: bytes = scope["raw_path"].partition(b"?")[0].lower()
     if any(part in raw_path for part in _DISGUISED):
         return Problem(HTTPStatus.BAD_REQUEST, "the path holds an escaped slash, a NUL or '..'")
+    return None
+
+
+def _unclear(said: tuple[bytes, bytes], *more: tuple[bytes, bytes]) -> Problem | None:
+    """Return the refusal of a body of which it is not clear where it ends, or what it holds."""
+    if more:
+        return Problem(HTTPStatus.BAD_REQUEST, "one of Content-Length and Transfer-Encoding, once")
+    name, value = said
+    if name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+        # The parser takes the last coding off, and leaves the others in the body (RFC 9112, 6.1).
+        detail = "no Transfer-Encoding but chunked is understood"
+        return Problem(HTTPStatus.NOT_IMPLEMENTED, detail, headers={"connection": "close"})
     return None

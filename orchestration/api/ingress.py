@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
 from random import randint
 from typing import Any
@@ -56,6 +56,21 @@ class Bodies:
         self._taken[caller] -= size
         if not self._taken[caller]:
             del self._taken[caller]
+
+
+def check_coding(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a body that is compressed, of which nobody knows how large it is.
+
+    Raises:
+        Problem: 415, it is.
+    """
+    coding = headers.get(b"content-encoding", b"").strip().lower()
+    if coding not in (b"", b"identity"):
+        raise Problem(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "the body must be sent as it is, without a Content-Encoding",
+            headers={"accept-encoding": "identity"},
+        )
 
 
 async def read_body(

@@ -23,7 +23,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orchestration.api.access import ANONYMOUS
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
-from orchestration.api.ingress import parse_json, read_body, replayed
+from orchestration.api.ingress import check_coding, parse_json, read_body, replayed
 from orchestration.api.problems import Problem, problem, respond
 from orchestration.api.revalidation import Revalidation
 from orchestration.loop.errors import Draining
@@ -113,6 +113,7 @@ class Face:
             await self._sessions(scope, visit.watching(receive), send)
             return
         try:
+            check_coding(call.headers)
             length = call.header(b"content-length")
             limit, bodies = self._backend.settings.max_body, self._backend.bodies
             body = await read_body(receive, length, limit, bodies, call.caller)

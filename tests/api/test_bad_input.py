@@ -113,6 +113,29 @@ async def test_only_json_is_taken(tmp_path: Path, kind: str | None, status: int)
 
 
 @pytest.mark.parametrize(
+    ("coding", "status"),
+    [("identity", 200), ("gzip", 415), ("GZIP", 415), ("identity, gzip", 415), ("x", 415)],
+)
+@pytest.mark.parametrize("path", ["/threads", "/mcp"])
+async def test_a_body_that_is_compressed_is_not_taken_for_json(
+    tmp_path: Path, path: str, coding: str, status: int
+) -> None:
+    headers = {
+        "host": "localhost",  # which MCP looks at
+        "content-encoding": coding,
+        "content-type": "application/json",
+        "accept": "application/json, text/event-stream",
+    }
+    body = {"/threads": b"{}", "/mcp": b'{"jsonrpc": "2.0", "id": 1, "method": "ping"}'}[path]
+    async with open_client(tmp_path, "echo") as client:
+        response = await client.post(path, content=body, headers=headers)
+    assert response.status_code == status
+    if status != 200:
+        assert response.headers["accept-encoding"] == "identity"
+        assert "Content-Encoding" in response.text
+
+
+@pytest.mark.parametrize(
     ("path", "status"),
     [
         ("%2e%2e", 422),

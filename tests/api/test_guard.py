@@ -46,6 +46,8 @@ async def status(headers: list[tuple[bytes, bytes]], raw_path: bytes = b"/ok") -
         ([HOST, HOST, (b"origin", b"http://a")], 400),
         ([HOST, (b"content-length", b"2"), (b"content-length", b"2")], 400),
         ([HOST, (b"content-length", b"2"), (b"transfer-encoding", b"chunked")], 400),
+        ([HOST, (b"transfer-encoding", b" Chunked ")], 0),
+        ([HOST, (b"transfer-encoding", b"gzip, chunked")], 501),
         ([], 400),
         ([HOST, HOST], 400),
         ([(b"host", b"")], 400),

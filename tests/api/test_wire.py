@@ -29,6 +29,10 @@ WRONG: dict[str, tuple[tuple[int, ...], list[bytes]]] = {
         [POST + b"Content-Length: 2\r\n" + CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"],
     ),
     "an unknown encoding": ((400,), [POST + b"Transfer-Encoding: x\r\n\r\n2\r\n{}\r\n0\r\n\r\n"]),
+    "two encodings": (
+        (501,),
+        [POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"],
+    ),
     "a negative chunk": ((400,), [POST + CHUNKED + b"-2\r\n{}\r\n0\r\n\r\n"]),
     # 5
     "two hosts": ((400,), [GET + b"Host: y\r\nConnection: close\r\n\r\n"]),
