@@ -131,7 +131,7 @@ class Connection(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
         if self._unfinished:  # else it is a trailer, which is no header (RFC 9110, 6.5.1)
-            super().on_header(name, value)
+            super().on_header(name, value.strip(b" \t"))  # the parser leaves what is behind it
 
     def on_headers_complete(self) -> None:
         self._unfinished = self._framing = 0

@@ -108,6 +108,7 @@ async def _keep_sending(writer: asyncio.StreamWriter, start: bytes, more: bytes)
 FINE: dict[str, list[bytes]] = {
     "a head of 60 kB": [GET + b"X: " + b"a" * 60_000 + b"\r\n\r\n"],
     "a head in pieces": [b"GET /o", b"k HTTP/1.1\r\nHo", b"st: x\r\n", b"\r\n"],
+    "white space around a host": [b"GET /ok HTTP/1.1\r\nHost: \t x \t\r\n\r\n"],
     "HTTP/1.0 without a host": [b"GET /ok HTTP/1.0\r\n\r\n"],
     "an address as host": [b"GET /ok HTTP/1.1\r\nHost: [::1]:8123\r\n\r\n"],
     "three at once": [(GET + b"\r\n") * 3],
