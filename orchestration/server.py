@@ -142,8 +142,9 @@ class _Start:
         self._takes_up = True
 
     def hand_on(self, hear: Callable[[int, object], None]) -> None:
-        """Give what was kept to ``hear``, which takes signals by now."""
-        self._takes_up = False
+        """Have ``hear`` take signals from now on, to the very end, and what was kept first."""
+        for each in _STOPPING:
+            signal.signal(each, hear)
         if self._kept is not None:
             hear(self._kept, None)
 
@@ -160,21 +161,20 @@ async def _serve(
             server = Server(uvicorn_config(service.app, patience, service.turn_away, places))
             stop = _Stop(server, service.loop, service.shutdown)
             tune_the_collector(settings.max_concurrent_runs)
-            with _signals_to(stop.hear):  # before anybody is told that it serves
-                start.hand_on(stop.hear)
-                _log.info(
-                    "serving",
-                    url=f"http://{host}:{listener.getsockname()[1]}",
-                    graphs=len(manifest.graphs),
-                    recovered=service.recovered,
-                    data=str(settings.data_dir),
-                )
-                async with anyio.create_task_group() as tasks:
-                    tasks.start_soon(stop.obey)
-                    await server.serve(sockets=several(listener))
-                    stop.served.set()
-                    if not service.shutdown.begun:
-                        tasks.cancel_scope.cancel()
+            start.hand_on(stop.hear)  # before anybody is told that it serves
+            _log.info(
+                "serving",
+                url=f"http://{host}:{listener.getsockname()[1]}",
+                graphs=len(manifest.graphs),
+                recovered=service.recovered,
+                data=str(settings.data_dir),
+            )
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(stop.obey)
+                await server.serve(sockets=several(listener))
+                stop.served.set()
+                if not service.shutdown.begun:
+                    tasks.cancel_scope.cancel()
     return stop.exit_code
 
 
@@ -221,13 +221,17 @@ class _Stop:
         """Take a signal; at any moment, in the main thread."""
         if not self.exit_code:
             self.exit_code = 128 + number
-            self._events.call_soon_threadsafe(self._first.set)
+            self._tell(self._first)
             return
-        self._events.call_soon_threadsafe(self._second.set)
+        self._tell(self._second)
         # If the event loop does not get to it: what works is found working at the next start.
         last_resort = threading.Timer(_FORCED, os._exit, (self.exit_code,))
         last_resort.daemon = True
         last_resort.start()
+
+    def _tell(self, event: asyncio.Event) -> None:
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: all is done
+            self._events.call_soon_threadsafe(event.set)
 
     async def _force(self) -> None:
         await self._second.wait()

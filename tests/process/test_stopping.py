@@ -220,3 +220,16 @@ def test_who_looks_at_the_service_sees_its_stop_to_the_end(server: Server) -> No
     assert any(one["data"]["phase"] == "runs" for one in told)
     assert lines[-4:-1] == ["event: shutdown", "retry: 3000", "data: null"]
     assert json.loads((server.data / "status.json").read_text())["state"] == "stopped"
+
+
+def test_a_signal_after_all_steps_of_the_stop_changes_nothing(server: Server) -> None:
+    """It comes while the process waits a moment for a thread that does not end."""
+    server.start(drain_grace=0.3, cancel_grace=0.1)
+    server.submit("threaded", {"name": "threaded"})
+    until(lambda: server.effects.of("threaded"), why=lambda: server.log)
+    server.process.terminate()
+    until(lambda: '"event":"stopped"' in server.log, why=lambda: server.log)
+    assert server.stop(signal.SIGINT) == SIGTERM_CODE, server.log
+    assert "Traceback" not in server.log
+    assert (server.data / "masterloop.db.lock").read_text() == ""
+    assert json.loads((server.data / "status.json").read_text())["state"] == "stopped"
