@@ -6,14 +6,24 @@ import re
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 SUFFIX = ".segment"
 _FRAME = struct.Struct(">II")  # how long an entry is, and its CRC-32
 _LONGEST = 1024**2  # bytes of an entry; more is a torn frame
+_BEGIN = re.compile(rb"\0(?!\0{3})[\0-\x10]")  # of a frame: its length is neither 0 nor more
 _TIME = re.compile(r"[0-9]{20}")  # nanoseconds since 1970
+
+
+class TrailDamaged(OSError):
+    """Between whole entries there is what is none. All whole ones were read."""
+
+    def __init__(self, damaged: Mapping[Path, int]) -> None:
+        told = (f"{path} is damaged: {lost} bytes of it are lost" for path, lost in damaged.items())
+        super().__init__("; ".join(told))
+        self.damaged = damaged
 
 
 class Segments:
@@ -40,7 +50,7 @@ class Segments:
         last = {path.stem.rpartition("-")[2]: path for path in self._others()}
         for path in last.values():
             with path.open("r+b") as file:
-                whole = sum(_FRAME.size + len(entry) for entry in _entries(file.read()))
+                *_, whole = 0, *(end for end, _ in _entries(file.read()))
                 if whole < path.stat().st_size:
                     file.truncate(whole)
                     os.fsync(file.fileno())
@@ -116,8 +126,10 @@ def read_segments(folder: Path) -> Iterator[bytes]:
 
     Raises:
         PermissionError: some segments, or the folder, may not be read; all others were.
+        TrailDamaged: some are not as they were written; what is whole of them was read.
     """
     refused: list[str] = []
+    damaged: dict[Path, int] = {}
     try:
         paths = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX)
     except FileNotFoundError:
@@ -132,21 +144,32 @@ def read_segments(folder: Path) -> Iterator[bytes]:
         except PermissionError:  # another user's
             refused.append(str(path))
             continue
-        yield from _entries(data)
+        whole = 0
+        for end, entry in _entries(data):
+            whole += _FRAME.size + len(entry)
+            yield entry
+            if whole < end:
+                damaged[path] = end - whole
     if refused:
         raise PermissionError(f"{', '.join(refused)} may not be read")
+    if damaged:
+        raise TrailDamaged(damaged)
 
 
-def _entries(data: bytes) -> Iterator[bytes]:
-    """Yield the entries up to the first frame that is not whole."""
+def _entries(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield the whole entries, each after where its frame ends; what is damaged is passed over."""
     at = 0
     while at + _FRAME.size <= len(data):
         length, crc = _FRAME.unpack_from(data, at)
-        entry = data[at + _FRAME.size : at + _FRAME.size + length]
-        if length > _LONGEST or len(entry) < length or zlib.crc32(entry) != crc:
+        begin, end = at + _FRAME.size, at + _FRAME.size + length
+        if 0 < length <= _LONGEST and end <= len(data) and zlib.crc32(data[begin:end]) == crc:
+            yield end, data[begin:end]
+            at = end
+            continue
+        found = _BEGIN.search(data, at + 1)
+        if found is None:
             return
-        yield entry
-        at += _FRAME.size + length
+        at = found.start()
 
 
 def _begun(path: Path) -> int:

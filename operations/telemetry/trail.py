@@ -171,6 +171,7 @@ def read_trail(folder: Path) -> Iterator[Mapping[str, Any]]:
 
     Raises:
         PermissionError: some segments may not be read; the entries of all others were yielded.
+        TrailDamaged: some are not as they were written; the entries that are were yielded.
     """
     for written in read_segments(folder):
         with suppress(orjson.JSONDecodeError):  # whole, but not of our making
