@@ -1,6 +1,8 @@
-"""What the service looks at to say how it is: its own stop, store, queue, threads, pools, loop."""
+"""What the service looks at to say how it is, from its own stop to what is told of it."""
 
 import asyncio
+import time
+from collections.abc import Sequence
 from functools import partial
 
 from agents.pools import AgentPools
@@ -8,12 +10,16 @@ from operations.database import Database
 from operations.errors import StorageFull
 from operations.health import Component, Health, State
 from operations.shutdown import Shutdown, Tier
+from operations.telemetry.aggregator import Aggregator
+from operations.telemetry.lane import LaneState
+from operations.telemetry.trail import Trail
 from operations.watchdog import Watchdog
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.loop.master import MasterLoop
 from orchestration.processes.crew import Crew
 
 LAG = 0.25  # seconds of lag, p99 of a minute, from which the event loop counts as overloaded
+LATE = 30.0  # seconds that a sink has not taken what was told, from which telemetry is degraded
 
 
 class Conditions:
@@ -28,6 +34,8 @@ class Conditions:
         threads: NodeThreads,
         pools: AgentPools,
         watchdog: Watchdog,
+        telemetry: Aggregator,
+        trail: Trail,
         crew: Crew | None = None,
     ) -> None:
         self._shutdown = shutdown
@@ -36,6 +44,8 @@ class Conditions:
         self._threads = threads
         self._pools = pools
         self._watchdog = watchdog
+        self._telemetry = telemetry
+        self._trail = trail
         self._crew = crew
 
     def health(self) -> Health:
@@ -48,6 +58,7 @@ class Conditions:
                 "threads": self._left_behind,
                 "agents": self._agents,
                 "event_loop": self._lag,
+                "telemetry": self._sinks,
                 **({} if self._crew is None else {"workers": partial(_workers, self._crew)}),
             }
         )
@@ -126,6 +137,30 @@ class Conditions:
         if lag.p99 > LAG:
             return Component(State.DEGRADED, f"it is {lag.p99:.2f} s late (p99)", figures)
         return Component(figures=figures)
+
+    async def _sinks(self) -> Component:
+        failing = self._trail.failing
+        return telemetry_condition(self._telemetry.sinks, failing=failing, now=time.time())
+
+
+def telemetry_condition(sinks: Sequence[LaneState], *, failing: bool, now: float) -> Component:
+    """Return how telemetry is; ``failing`` says whether the disk does not take the audit trail."""
+    figures = {
+        one.name: {
+            "waiting": one.waiting,
+            "dropped": sum(one.dropped.values()),
+            "failures": one.failures,
+        }
+        for one in sinks
+    }
+    if failing:
+        reason = "the disk does not take the audit trail; runs of low priority are refused"
+        return Component(State.DEGRADED, reason, figures)
+    late = [one.name for one in sinks if one.oldest_at is not None and now - one.oldest_at > LATE]
+    if late:
+        reason = f"not taken for more than {LATE:.0f} s: {', '.join(late)}"
+        return Component(State.DEGRADED, reason, figures)
+    return Component(figures=figures)
 
 
 async def _workers(crew: Crew) -> Component:

@@ -156,6 +156,8 @@ def _operation(ground: Ground, core: Core) -> _Operation:
         threads=core.threads,
         pools=core.agency.pools,
         watchdog=watchdog,
+        telemetry=ground.telemetry,
+        trail=ground.trail,
         crew=core.crew,
     )
     status = ground.settings.data_dir / STATUS

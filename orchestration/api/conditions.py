@@ -7,7 +7,7 @@ from operations.health import Component
 from operations.shutdown import Shutdown
 
 # The parts of a service. It has no workers unless graphs run in processes of their own.
-PARTS = ("loop", "database", "queue", "threads", "agents", "event_loop", "workers")
+PARTS = ("loop", "database", "queue", "threads", "agents", "event_loop", "telemetry", "workers")
 
 
 def components_document(found: Mapping[str, Component], *, details: bool) -> dict[str, Any]:

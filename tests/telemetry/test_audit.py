@@ -107,6 +107,10 @@ async def test_while_the_trail_cannot_be_written_no_work_of_low_priority_is_take
         await asyncio.sleep(0)  # the turn in which the loop hears of it
         assert [await submit(9), await submit(5)] == [503, 200]
         assert "masterloop_audit_failing 1.0" in (await client.get("/metrics")).text
+        ready = await client.get("/readyz", params={"verbose": ""})
+        telemetry = ready.json()["components"]["telemetry"]
+        assert (ready.status_code, telemetry["state"]) == (200, "degraded")
+        assert "the disk does not take the audit trail" in telemetry["reason"]
         folder.unlink()
         hidden.rename(folder)
         await until(lambda: not trail.failing)
