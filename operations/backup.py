@@ -54,11 +54,15 @@ def back_up(source: Path, target: Path) -> int:
 def faults_of(path: Path) -> list[str]:
     """Return what is wrong with the database at ``path``: nothing, as a rule.
 
+    To SQLite a file without a byte is a database, too. Here it is what a copy left that broke off.
+
     Raises:
         DatabaseBusy, DiskFailed: it cannot be read now, or by this user, which says nothing of it.
     """
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
+                return ["there is nothing in it"]
             rows = connection.execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()
             rows += [
                 (f"{table}: row {row} refers to a row of {parent} that is not there",)

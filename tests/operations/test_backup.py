@@ -80,3 +80,12 @@ def test_a_sound_database_has_no_faults_and_another_file_has(database: Path) -> 
 def test_what_cannot_be_read_is_not_called_damaged(tmp_path: Path) -> None:
     with pytest.raises(DiskFailed, match="cannot be read"):
         faults_of(tmp_path)
+
+
+def test_a_file_without_anything_in_it_is_no_copy_and_none_is_made_of_it(tmp_path: Path) -> None:
+    empty = tmp_path / "empty.db"
+    empty.touch()
+    assert faults_of(empty) == ["there is nothing in it"]
+    with pytest.raises(BackupFailed, match="there is nothing in it"):
+        back_up(empty, tmp_path / "copy.db")
+    assert list(tmp_path.iterdir()) == [empty]
