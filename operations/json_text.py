@@ -1,9 +1,14 @@
 """JSON text of what the service tells of itself, whatever is in it."""
 
 import json
+import re
 from typing import Any
 
 import orjson
+
+# JSON leaves them as they are. Some who read lines end one there, as splitlines() of Python does,
+# and to some terminals the others are the beginning of a command.
+_CONTROLS = re.compile(r"[\x80-\x9f\u2028\u2029]")
 
 
 def dumps(value: Any) -> bytes:
@@ -19,6 +24,15 @@ def dumps(value: Any) -> bytes:
         text = json.dumps(value, default=str, skipkeys=True, ensure_ascii=False)
         finite = json.loads(text, parse_constant=_null)
         return json.dumps(finite, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def one_line(text: str) -> str:
+    """Return JSON text, of one line, with escapes for what is more than a character to a reader."""
+    return text if text.isascii() else _CONTROLS.sub(_escape, text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"
 
 
 def _null(_: str) -> None:

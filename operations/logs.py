@@ -20,7 +20,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 from operations.clock import iso_of
-from operations.json_text import dumps
+from operations.json_text import dumps, one_line
 from operations.redaction import redact, redacted, suspicious
 
 Processor = structlog.typing.Processor
@@ -122,7 +122,7 @@ class _Machines:
         if _hearers or any(map(_doubtful, texts)):
             line = self(None, "info", facts)
         else:
-            line = dumps(facts).decode()
+            line = one_line(dumps(facts).decode())
         self._stream.write(f"{line}\n")
         self._stream.flush()
 
@@ -136,7 +136,7 @@ def _encoded(entry: Entry) -> str:
     line = dumps(entry).decode()
     if suspicious(line):
         line = dumps(redacted(jsonlib.loads(line), _DEEP)).decode()
-    return line
+    return one_line(line)
 
 
 @lru_cache(maxsize=1_024)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from operations.errors import ConfigurationError
+from operations.json_text import one_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +32,7 @@ def console(*, stderr: bool = False) -> "Console":
 
 def as_json(value: Any) -> str:
     """Return ``value`` as one line of JSON."""
-    return json.dumps(value, ensure_ascii=False, default=str)
+    return one_line(json.dumps(value, ensure_ascii=False, default=str))
 
 
 def give_up(message: str, code: int = FAILED) -> NoReturn:

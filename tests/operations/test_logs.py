@@ -43,6 +43,17 @@ def test_an_entry_is_one_line_of_json(capsys: pytest.CaptureFixture[str]) -> Non
     assert entry["ts"].endswith("Z")
 
 
+@pytest.mark.parametrize("end", ["\r", "\v", "\f", "\x1c", "\x85", "\u2028", "\u2029"])
+def test_no_value_can_forge_a_line_for_those_who_end_one_elsewhere(
+    capsys: pytest.CaptureFixture[str], end: str
+) -> None:
+    configure_logs("info", json=True)
+    forged = f'done{end}{{"event": "paid"}}'
+    structlog.get_logger("x").info("é", path=forged)
+    past_log()(0.0, "é", {"path": forged}, ())
+    assert [json.loads(line)["path"] for line in written(capsys)] == [forged, forged]
+
+
 @pytest.mark.parametrize("value", ["\udcff", 2**70, {1: 2}, {1: math.nan, 2: [-math.inf]}])
 def test_whatever_is_logged_does_not_fail_who_logs_it(
     capsys: pytest.CaptureFixture[str], value: Any

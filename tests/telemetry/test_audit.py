@@ -74,6 +74,18 @@ async def test_of_a_path_the_audit_is_told_as_much_as_it_can_keep_of_many(tmp_pa
     assert [len(one["path"]) for one in refused] == [1_000]
 
 
+async def test_no_path_can_forge_an_entry_or_command_the_terminal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        await client.delete("/threads/%E2%80%A8%C2%9B31m%C3%A9")
+    monkeypatch.setenv("MASTERLOOP_DATA_DIR", str(tmp_path / "data"))
+    lines = CliRunner().invoke(app, ["audit"]).stdout.splitlines()
+    (line,) = [line for line in lines if "delete_thread" in line]
+    assert json.loads(line)["path"] == "/threads/\u2028\x9b31mé"
+    assert r"/threads/\u2028\u009b31mé" in line
+
+
 async def test_while_the_trail_cannot_be_written_no_work_of_low_priority_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
