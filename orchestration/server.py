@@ -23,15 +23,14 @@ from operations.event_loop import open_runner, tune_the_collector
 from operations.leaving import leave, left_behind
 from operations.logs import configure_logs
 from operations.settings import Settings
-from operations.shutdown import Shutdown, Step, Tier
+from operations.shutdown import Step, Tier
 from orchestration.api.door import TurnAway
 from orchestration.connection import PATIENCE, Connection, WebSocketConnection
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
 from orchestration.graphs.node_tasks import whereabouts
-from orchestration.loop.master import MasterLoop
 from orchestration.places import Places
 from orchestration.service import Service, open_service
-from orchestration.stopping import PART_GRACE
+from orchestration.stopping import PART_GRACE, stop_limit
 
 _BACKLOG = 4_096  # connections
 _AT_ONCE = 16  # connections accepted in a turn of the event loop
@@ -159,7 +158,7 @@ async def _serve(
             patience = settings.send_timeout
             places = Places(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
             server = Server(uvicorn_config(service.app, patience, service.turn_away, places))
-            stop = _Stop(server, service.loop, service.shutdown)
+            stop = _Stop(server, service, stop_limit(settings))
             tune_the_collector(settings.max_concurrent_runs)
             start.hand_on(stop.hear)  # before anybody is told that it serves
             _log.info(
@@ -197,10 +196,13 @@ class _Stop:
     The signals are taken outside of the event loop, which user code may be blocking.
     """
 
-    def __init__(self, server: uvicorn.Server, loop: MasterLoop, shutdown: Shutdown) -> None:
+    def __init__(self, server: uvicorn.Server, service: Service, limit: float) -> None:
+        """``limit`` is how many seconds the first signal leaves."""
         self._server = server
-        self._loop = loop
-        self._shutdown = shutdown
+        self._loop = service.loop
+        self._shutdown = shutdown = service.shutdown
+        self._give_up = service.give_up
+        self._limit = limit
         self._events = asyncio.get_running_loop()
         self._first = asyncio.Event()
         self._second = asyncio.Event()
@@ -222,12 +224,25 @@ class _Stop:
         if not self.exit_code:
             self.exit_code = 128 + number
             self._tell(self._first)
+            self._last_resort(self._limit)
             return
         self._tell(self._second)
-        # If the event loop does not get to it: what works is found working at the next start.
-        last_resort = threading.Timer(_FORCED, os._exit, (self.exit_code,))
-        last_resort.daemon = True
-        last_resort.start()
+        self._last_resort(_FORCED)
+
+    def _last_resort(self, seconds: float) -> None:
+        """End the process then, if the event loop does not get to it: it may be blocked.
+
+        What works is found working at the next start.
+        """
+        timer = threading.Timer(seconds, self._leave)
+        timer.daemon = True
+        timer.start()
+
+    def _leave(self) -> None:
+        telling = threading.Thread(target=self._give_up, daemon=True)  # the disk may hang
+        telling.start()
+        telling.join(_HANG_UP)
+        os._exit(self.exit_code)
 
     def _tell(self, event: asyncio.Event) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop is closed: all is done

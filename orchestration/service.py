@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -61,6 +62,7 @@ class Service:
     """A service that is open: its loop, and the application that faces clients.
 
     ``turn_away`` is asked before that: it answers what is not to be let in, and else nothing.
+    ``give_up`` has the status file say that the service ended although its event loop went on.
     """
 
     loop: MasterLoop
@@ -68,6 +70,7 @@ class Service:
     turn_away: TurnAway | None
     recovered: int
     shutdown: Shutdown
+    give_up: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,6 +127,7 @@ async def open_service(
                     turn_away=turn_away,
                     recovered=recovered,
                     shutdown=shutdown,
+                    give_up=partial(operation.status.write_now, "crashed", "EventLoopBlocked"),
                 )
 
 

@@ -19,9 +19,16 @@ from orchestration.loop.draining import drain_budget
 from orchestration.loop.master import MasterLoop
 
 PART_GRACE = 2.5  # seconds for agents, connections, and what works in the background
+_AFTER_RUNS = 10.0  # seconds from when the last runs are cancelled to the end
 _MARGIN = 0.5  # seconds that a step has beyond what it should take
 _FORCED = 1.0  # seconds for what must be done even in a stop that is forced
 _CURT = 0.3  # seconds for the project's own code in one
+
+
+def stop_limit(settings: Settings) -> float:
+    """Return how many seconds a stop takes at most."""
+    runs = settings.drain_delay, settings.drain_grace, settings.drain_grace_critical
+    return max(runs) + _AFTER_RUNS
 
 
 def stop_runs(shutdown: Shutdown, loop: MasterLoop, live: Live, settings: Settings) -> None:

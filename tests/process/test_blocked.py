@@ -100,6 +100,21 @@ def test_a_second_signal_ends_it_though_a_node_holds_up_the_event_loop(blocking:
     assert run.get()["status"] == "success"
 
 
+def test_one_signal_ends_it_in_time_though_a_node_holds_up_the_event_loop(
+    blocking: Server,
+) -> None:
+    blocking.start(drain_delay=0, drain_grace=0, drain_grace_critical=0)
+    run = blocking.submit("blocking", {})
+    until((blocking.effects.folder / "blocked").exists, why=lambda: blocking.log)
+    blocking.process.terminate()
+    until(lambda: blocking.process.poll() is not None, limit=30, why=lambda: blocking.log)
+    assert blocking.wait() == SIGTERM_CODE, blocking.log
+    assert json.loads((blocking.data / "status.json").read_text())["state"] == "crashed"
+
+    blocking.start()
+    assert run.join()["answer"] == "woke up"
+
+
 def test_a_server_whose_log_nobody_reads_works_and_drains(unread: Unread) -> None:
     unread.start()
     unread.stop_reading()
