@@ -3,7 +3,9 @@
 import time
 from collections.abc import Sequence
 
-from operations.telemetry.aggregator import LONGER, MUCH, PART, REST
+import pytest
+
+from operations.telemetry.aggregator import LONGER, MUCH, PART
 from operations.telemetry.record import Record
 from tests.telemetry.sinks import Shelf, until
 from tests.telemetry.told import Deed, Detail, aggregator
@@ -62,14 +64,15 @@ async def test_the_audit_does_not_wait_as_long_as_the_rest() -> None:
     assert shelf.events[-2:] == [Detail(MUCH), Deed(MUCH + 1)]
 
 
-async def test_the_end_waits_for_no_rests() -> None:
+async def test_the_end_waits_for_no_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("operations.telemetry.aggregator.REST", 3_600.0)
     shelf = Shelf()
-    telemetry = aggregator(shelf, capacity=200 * PART, cadence=3_600.0)
+    telemetry = aggregator(shelf, capacity=20 * PART, cadence=3_600.0)
     async with telemetry:
-        for number in range(90 * PART):
+        for number in range(9 * PART):
             telemetry.emit(Detail(number))
-        assert not await telemetry.aclose(90 * REST)
-    assert len(shelf.records) == 90 * PART
+        assert not await telemetry.aclose(30.0)
+    assert len(shelf.records) == 9 * PART
 
 
 async def test_after_much_it_takes_longer_until_the_next_is_handed_on() -> None:
