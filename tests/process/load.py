@@ -23,6 +23,11 @@ class Load:
         self._threads = [str(uuid4()) for _ in range(THREADS)]
         self._known: list[Operation] = []
 
+    @property
+    def accepted(self) -> int:
+        """How many runs clients have been told of."""
+        return sum(one.result == "ok" for one in self._history.operations.values())
+
     async def until_killed(self) -> None:
         """Keep the server busy; return when it is gone for every client."""
         async with (

@@ -9,7 +9,7 @@ import pytest
 
 from tests.process.history import History
 from tests.process.load import Load
-from tests.process.server import Server, until
+from tests.process.server import LOOK, Server, until
 from tests.process.witness import integrity, rows, set_witness
 
 KILLS = int(os.environ.get("RANDOM_KILLS", "50"))
@@ -19,12 +19,14 @@ UNFINISHED = "SELECT 1 FROM runs WHERE status IN ('pending', 'running') LIMIT 1"
 
 
 async def live_and_die(
-    server: Server, load: Load, rng: Random, settings: dict[str, object]
+    server: Server, load: Load, rng: Random, settings: dict[str, object], least: int
 ) -> None:
-    """Start the server, load it, and kill it at some moment."""
+    """Start the server, load it, and kill it at some moment, ``least`` runs accepted in all."""
     await asyncio.to_thread(server.start, **settings)
     loaded = asyncio.create_task(load.until_killed())
     await asyncio.sleep(rng.uniform(0.05, 0.6))
+    while load.accepted < least and not loaded.done():  # noqa: ASYNC110 - the machine is slow
+        await asyncio.sleep(LOOK)
     server.kill9()
     await loaded
 
@@ -42,8 +44,8 @@ async def test_random_kills_under_load_lose_nothing_and_repeat_nothing_committed
     try:
         await set_witness(server.database)
         load = Load(server.url, history, rng)
-        for _ in range(KILLS):
-            await live_and_die(server, load, rng, settings)
+        for number in range(KILLS):
+            await live_and_die(server, load, rng, settings, number + 2)
             history.after_kill(server.database, effects)
         server.start(**settings)
         until(lambda: not rows(server.database, UNFINISHED), 60, lambda: server.log)
