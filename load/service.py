@@ -76,10 +76,15 @@ async def open_service(
     Raises:
         ServiceFailed: it did not start.
     """
-    port = _free_port()
+    place = _place()
+    port: int = place.getsockname()[1]
     command = [sys.executable, *program, "serve", "--config", str(manifest)]
     command += ["--host", HOST, "--port", str(port)]
-    with TemporaryDirectory(prefix="masterloop-load-") as data, log.open("wb") as written:
+    with (
+        place,
+        TemporaryDirectory(prefix="masterloop-load-") as data,
+        log.open("wb") as written,
+    ):
         environment = {
             **{name: value for name, value in os.environ.items() if "MASTERLOOP" not in name},
             "MASTERLOOP_DATA_DIR": data,
@@ -98,8 +103,9 @@ async def open_service(
                 await service.stop()
 
 
-def _free_port() -> int:
-    with socket.socket() as place:
-        place.bind((HOST, 0))
-        port: int = place.getsockname()[1]
-        return port
+def _place() -> socket.socket:
+    """Return a socket whose port nobody else is given, while the service may listen there."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place.bind((HOST, 0))
+    return place

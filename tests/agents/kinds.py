@@ -2,10 +2,9 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from orchestration.graphs.agents import GraphAgent
 from orchestration.graphs.manifest import load_manifest
 from orchestration.graphs.registry import load_graphs
 from tests.api.client import open_socket
+from tests.process.server import reserved_port
 
 PLAYERS = Path(__file__).with_name("players")
 GRAPH = "tests.agents.players.graph:play"
@@ -161,8 +161,10 @@ async def mcp_over_http(folder: Path) -> AsyncGenerator[Kind]:
 
 
 def free_port() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as probe:
-        port: int = probe.getsockname()[1]
+    """Return a port where nobody listens, and which nobody else is given while the tests run."""
+    place = reserved_port()
+    port: int = place.getsockname()[1]
+    place.detach()  # so that it stays bound until this process ends
     return port
 
 

@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from orchestration.mcp.stdio import Bridge
+from tests.agents.kinds import free_port
 from tests.api.plays import gates
 from tests.mcp.client import OLDER, WIRES, open_tools, until
 
@@ -73,7 +74,7 @@ async def test_a_host_talks_to_the_service_that_runs(tmp_path: Path, wire: str) 
 @pytest.mark.process
 @pytest.mark.timeout(120)
 async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None:
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     command = _starting(tmp_path, url)
     async with Client(command, mode=OLDER) as client:
         result = await client.call_tool("greet", {"name": "Ada"})
@@ -89,7 +90,7 @@ async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None
 async def test_a_service_that_a_host_has_started_stops_with_the_last_host(
     tmp_path: Path, killed: bool
 ) -> None:
-    url = f"http://127.0.0.1:{_free_port()}"
+    url = f"http://127.0.0.1:{free_port()}"
     command = _starting(tmp_path, url)
     reading, writing = os.pipe()
     first = subprocess.Popen(  # noqa: ASYNC220 - it is waited for once it ends
@@ -335,11 +336,3 @@ async def _until_answered(http: httpx.AsyncClient, url: str, *, expected: bool) 
         except httpx.HTTPError:
             found = False
         await asyncio.sleep(0.01)
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port: int = taken.getsockname()[1]
-    return port
