@@ -70,7 +70,8 @@ async def test_events_of_an_agent_come_with_the_run(tmp_path: Path) -> None:
 
 
 async def test_an_error_of_an_agent_is_the_error_of_the_run(tmp_path: Path) -> None:
-    async with open_client(tmp_path, manifest=manifest(workers=WORKER)) as client:
+    worker = WORKER | {"restart": {"first": 60}}  # so that what is shown is not over before
+    async with open_client(tmp_path, manifest=manifest(workers=worker)) as client:
         values = await ask(client, {"do": "die"})
         assert values["__error__"]["error"] == "AgentLost"
         assert "it ended with exit code 7" in values["__error__"]["message"]
