@@ -1,8 +1,9 @@
 """What schemathesis is told beyond the API document, for which JSON Schema has no words.
 
 Of what it holds to be wrong, it leaves out what is right once it is in a URL: digits as a text that
-is to be no number, a list where one value is wanted, and one value where a list of texts is; and in
-a path, a list with what ends that, which it escapes in texts only: it goes to another path.
+is to be no number, a list where one value is wanted, one value where a list of texts is, and what
+is empty, for that is not in the URL at all; and in a path, a list with what ends that, which it
+escapes in texts only: it goes to another path.
 
 Only what it holds to be valid is touched:
 
@@ -42,7 +43,7 @@ def filter_path_parameters(context: Any, path_parameters: Any) -> bool:
 @schemathesis.hook
 def filter_query(context: Any, query: Any) -> bool:
     for name, value in (query or {}).items():
-        if isinstance(value, dict | list) and _single(context, name):
+        if isinstance(value, dict | list) and (_single(context, name) or not _is_sent(value)):
             return False
         if value and not isinstance(value, dict | list) and _LISTED in _schemas(context, name):
             return False
@@ -68,6 +69,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if in_sequence and to_one and isinstance(case.body, dict):
         known = {name: value for name, value in _NAMED.items() if name in case.body}
         case.body = {**case.body, **known}
+
+
+def _is_sent(value: Any) -> bool:
+    """Return whether anything of a value comes into a URL."""
+    if isinstance(value, dict | list):
+        return any(map(_is_sent, value.values() if isinstance(value, dict) else value))
+    return value is not None
 
 
 def _single(context: Any, name: str) -> bool:
