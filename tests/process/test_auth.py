@@ -22,7 +22,7 @@ from tests.process.server import MASTERLOOP, Server
 
 PROBLEM = "application/problem+json"
 ABSENT = "00000000-0000-4000-8000-000000000000"
-LIVE_LIMIT = 10.0  # seconds
+LIVE_LIMIT = 0.1  # seconds
 
 
 def manifest(folder: Path, **more: Any) -> Path:
@@ -61,8 +61,14 @@ def refused(answer: httpx.Response, *statuses: int) -> None:
 
 
 def alive(server: Server) -> None:
-    """Check that the server answers, nobody's key needed."""
-    assert server.http.get("/livez", timeout=LIVE_LIMIT).is_success
+    """Check that the server answers at once, nobody's key needed."""
+    took: list[float] = []
+    for _ in range(9):
+        began = time.monotonic()
+        assert server.http.get("/livez").is_success
+        took.append(time.monotonic() - began)
+    # Others share this machine: what counts is that most answers come at once.
+    assert sorted(took)[len(took) // 2] < LIVE_LIMIT
 
 
 def test_keys_are_made_and_revoked_beside_a_running_server(server: Server) -> None:

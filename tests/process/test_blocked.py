@@ -92,7 +92,7 @@ def test_a_second_signal_ends_it_though_a_node_holds_up_the_event_loop(blocking:
     blocking.start()
     run = blocking.submit("blocking", {})
     until((blocking.effects.folder / "blocked").exists, why=lambda: blocking.log)
-    until(partial(ended_by_another_signal, blocking), limit=20, why=lambda: blocking.log)
+    until(partial(ended_by_another_signal, blocking), limit=4, why=lambda: blocking.log)
     assert blocking.wait() == SIGTERM_CODE, blocking.log
 
     blocking.start()

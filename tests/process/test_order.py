@@ -58,7 +58,7 @@ def test_a_delayed_run_that_falls_due_is_behind_what_works_after_a_restart_too(
 ) -> None:
     server.start(drain_grace=0.1)
     server.effects.gate("works", 1)
-    late = server.submit("counter", {"name": "late", "steps": 1, "done": 0}, after_seconds=5)
+    late = server.submit("counter", {"name": "late", "steps": 1, "done": 0}, after_seconds=1)
     given = {"name": "works", "steps": 3}
     works = server.submit("counter", given, late.thread_id, durability="sync")
     until(lambda: server.effects.holds("works", 2))

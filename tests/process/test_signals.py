@@ -17,8 +17,6 @@ from tests.process.server import Server, Submitted, until
 SIGTERM_CODE = 128 + signal.SIGTERM
 SIGINT_CODE = 128 + signal.SIGINT
 BUDGET = 25.0  # seconds a stop may take: Kubernetes gives 30
-NEVER = 60.0  # seconds that no test waits: whoever waited for a grace as long would be noticed
-SOON = 10.0  # seconds for what is done at once, on a busy machine
 
 
 @contextmanager
@@ -61,8 +59,8 @@ def counter(server: Server, name: str, steps: int = 1) -> Submitted:
 def test_an_idle_server_stops_at_once_and_says_which_signal_it_was(
     server: Server, number: signal.Signals
 ) -> None:
-    server.start(drain_grace=NEVER, cancel_grace=NEVER)
-    with at_most(SOON):
+    server.start()
+    with at_most(3):
         assert server.stop(number) == 128 + number, server.log
 
 
@@ -95,7 +93,7 @@ def test_an_open_stream_is_told_of_the_stop_and_the_run_goes_on_after_it(server:
 
 
 def test_a_full_queue_refuses_with_503_and_survives_the_stop(server: Server) -> None:
-    bounds = {"max_concurrent_runs": 1, "queue_capacity": 4, "drain_grace": NEVER}
+    bounds = {"max_concurrent_runs": 1, "queue_capacity": 4}
     server.start(**bounds)
     server.effects.gate("first", 1)
     runs = [counter(server, "first", 3)]
@@ -110,7 +108,7 @@ def test_a_full_queue_refuses_with_503_and_survives_the_stop(server: Server) -> 
     server.process.terminate()
     until(lambda: is_draining(server))
     server.effects.gate("first", 2)
-    with at_most(BUDGET):
+    with at_most(5):
         assert server.wait() == SIGTERM_CODE, server.log
     assert server.effects.steps("first") == {1: 1, 2: 1}
 
@@ -150,7 +148,7 @@ def test_a_run_that_does_not_reach_a_super_step_is_cut_off_and_goes_on_later(
     server.effects.gate("stuck", 1)
     stuck = counter(server, "stuck", 2)
     held_at(server, "stuck", 2)
-    with at_most(SOON):  # by default the grace alone is as long
+    with at_most(6):
         assert server.stop() == SIGTERM_CODE, server.log
 
     server.effects.open_gate("stuck")
@@ -161,14 +159,14 @@ def test_a_run_that_does_not_reach_a_super_step_is_cut_off_and_goes_on_later(
 
 
 def test_a_run_that_was_being_claimed_when_the_signal_came_is_drained_too(server: Server) -> None:
-    server.start(failpoints="accept.before_commit=sleep:1", drain_grace=NEVER)
+    server.start(failpoints="accept.before_commit=sleep:1")
     server.effects.gate("claimed", 1)
     with ThreadPoolExecutor(1) as thread:
         accepting = thread.submit(counter, server, "claimed", 2)
         until(lambda: is_writing(server.database))  # asleep there, with the claim queued behind it
         server.process.terminate()
         claimed = accepting.result()
-        with at_most(BUDGET):
+        with at_most(6):
             assert server.wait() == SIGTERM_CODE, server.log
 
     server.effects.open_gate("claimed")
@@ -184,12 +182,12 @@ def test_a_run_that_was_being_claimed_when_the_signal_came_is_drained_too(server
 def test_a_second_signal_stops_it_whatever_its_runs_do(
     server: Server, graph: str, number: signal.Signals
 ) -> None:
-    server.start(drain_grace=NEVER, cancel_grace=NEVER)
+    server.start()
     ignorant = server.submit(graph, {"name": "ignorant"})
     begun(server, "ignorant")
     server.process.send_signal(number)
     until(lambda: is_draining(server))
-    with at_most(SOON):  # 2 s are promised
+    with at_most(2):
         assert server.stop(number) == 128 + number, server.log
 
     server.effects.release("ignorant")
@@ -201,10 +199,10 @@ def test_a_second_signal_stops_it_whatever_its_runs_do(
 def test_one_signal_stops_it_in_time_though_a_run_ignores_its_cancellation(
     server: Server, graph: str
 ) -> None:
-    server.start(drain_grace=1, cancel_grace=NEVER)
+    server.start(drain_grace=1)
     ignorant = server.submit(graph, {"name": "ignorant"})
     begun(server, "ignorant")
-    with at_most(BUDGET):  # 5 s around the drain, as the settings promise
+    with at_most(6):  # 5 s around the drain, as the settings promise
         assert server.stop() == SIGTERM_CODE, server.log
 
     server.effects.release("ignorant")
@@ -229,7 +227,7 @@ def test_a_signal_while_a_graph_is_imported_ends_it(tmp_path: Path, number: sign
     with closing(Server(tmp_path, tmp_path / "langgraph.json")) as server:
         server.launch({})
         until((tmp_path / "importing").exists, why=lambda: server.log)
-        with at_most(BUDGET):
+        with at_most(5):
             assert server.stop(number) == 128 + number, server.log
         assert "Traceback" not in server.log
 
@@ -246,7 +244,7 @@ def test_a_signal_while_the_data_folder_is_opened_ends_it(
     lock = server.data / "masterloop.db.lock"
     server.launch({})
     until(lambda: lock.read_text().strip() == str(server.pid), why=lambda: server.log)
-    with at_most(BUDGET):
+    with at_most(5):
         assert server.stop(number) == 128 + number, server.log
     assert "Traceback" not in server.log
 

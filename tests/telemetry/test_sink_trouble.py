@@ -91,7 +91,7 @@ async def test_a_sink_that_hangs_holds_up_no_other_and_not_the_end() -> None:
         assert state.busy > 0
         begun = time.monotonic()
         assert await telemetry.aclose(grace=0.2) == ["hung"]
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 2
     hung.gate.set()
 
 
@@ -136,7 +136,7 @@ async def test_a_sink_that_fails_for_good_does_not_hold_up_the_end() -> None:
         await until(lambda: failing.asked)
         begun = time.monotonic()
         assert await telemetry.aclose(grace=1.0) == []
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < 2
     assert telemetry.sinks[0].dropped == {Importance.DETAIL: 1}
     assert failing.closed
 
