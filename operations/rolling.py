@@ -26,7 +26,7 @@ _PROTO = cast("Any", DDSketchProto)  # it has no types
 _QUANTILES = (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
 _BINS: Any = LogarithmicMapping(ACCURACY)  # as each sketch has it
 _FIRST, _LAST = _BINS.key(_LEAST), _BINS.key(_MOST)
-# Where each bin ends: to look there takes a sixth of computing a logarithm, of each run.
+# Where each bin ends: to look there takes a quarter of computing a logarithm, of each run.
 _ENDS: Sequence[float] = [_BINS.gamma**key for key in range(_FIRST, _LAST)]
 
 
