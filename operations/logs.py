@@ -9,7 +9,7 @@ import logging
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import groupby
@@ -26,7 +26,7 @@ from operations.redaction import redact, redacted, suspicious
 Processor = structlog.typing.Processor
 Entry = structlog.typing.EventDict
 Context = Callable[[], Mapping[str, Any]]
-Past = Callable[[float, str, Entry, Iterable[str]], None]
+Past = Callable[[float, str, Entry, Iterable[str]], "Sequence[Text]"]
 _MARGIN = "    "  # before each line of a traceback
 _DEEP = 200  # levels of an entry: of groups of exceptions each has three
 
@@ -49,8 +49,9 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
         structlog.processors.StackInfoRenderer(),
         _hide_what_is_named,
     ]
-    stream = cast("TextIO", _Lossy(sys.stderr))
-    machines = _Machines(stream, number)
+    lossy = _Lossy(sys.stderr)
+    stream = cast("TextIO", lossy)
+    machines = _Machines(lossy, number)
     renderer: Processor = machines if json else _for_people(machines)
     structlog.configure(
         processors=[*shared, renderer],
@@ -69,7 +70,7 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
 
 
 def past_log() -> "Past":
-    """Return what logs things that are past at the level ``info``, as logs are configured now.
+    """Return what makes lines of things that are past, at the level ``info``, for ``write_held``.
 
     It is given when that was, in seconds since 1970, what happened, the facts, which it may change,
     and all texts of these that somebody else has chosen. For machines it does without structlog's
@@ -77,11 +78,13 @@ def past_log() -> "Past":
     be one that names a secret.
     """
     *_, last = structlog.get_config()["processors"]
-    return last.log_past if isinstance(last, _Machines) else _log_past
+    return last.past if isinstance(last, _Machines) else _past
 
 
-def _log_past(_: float, event: str, facts: Entry, __: Iterable[str]) -> None:
-    structlog.get_logger("masterloop").info(event, **facts)
+def _past(_: float, event: str, facts: Entry, __: Iterable[str]) -> "Sequence[Text]":
+    with lines_held() as held:
+        structlog.get_logger("masterloop").info(event, **facts)
+    return held
 
 
 @contextmanager
@@ -100,7 +103,7 @@ _hearers: list[Callable[[str], None]] = []
 class _Machines:
     """Writes entries as JSON."""
 
-    def __init__(self, stream: TextIO, level: int) -> None:
+    def __init__(self, stream: "_Lossy", level: int) -> None:
         self._stream = stream
         self._level = level
         self._exceptions = structlog.processors.ExceptionRenderer(
@@ -115,16 +118,15 @@ class _Machines:
             hear(line)
         return line
 
-    def log_past(self, at: float, event: str, facts: Entry, texts: Iterable[str]) -> None:
+    def past(self, at: float, event: str, facts: Entry, texts: Iterable[str]) -> "Sequence[Text]":
         if self._level > logging.INFO:
-            return
+            return ()
         facts["event"], facts["level"], facts["ts"] = event, "info", f"{iso_of(at)[:-6]}Z"
         if _hearers or any(map(_doubtful, texts)):
             line = self(None, "info", facts)
         else:
             line = one_line(dumps(facts).decode())
-        self._stream.write(f"{line}\n")
-        self._stream.flush()
+        return ((self._stream, f"{line}\n"),)
 
 
 def _encoded(entry: Entry) -> str:

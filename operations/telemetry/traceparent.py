@@ -71,7 +71,7 @@ def span_of_run(
 
     It goes on with the trace of who asked for it, unless that is long ago or was tried before.
     """
-    ids = _ids(run_id, attempt)
+    ids = _ids(run_id, attempt).digest()
     span_id = int.from_bytes(ids[:8]) or 1
     asked = Span.parse(trace) if trace else None
     if asked is not None and attempt == 1 and waited <= LONG_AGO:
@@ -86,13 +86,13 @@ def named_span_of_run(
     """Return how the log names the span of an attempt at a run."""
     if trace:
         return span_of_run(run_id, attempt, waited, trace)[0].named()
-    ids = _ids(run_id, attempt).hex()  # a third of the time: there is a line of every run
+    ids = _ids(run_id, attempt).hexdigest()  # a third of the time: there is a line of every run
     return {"trace_id": ids[16:], "span_id": ids[:16]}
 
 
-def _ids(run_id: str, attempt: int) -> bytes:
-    """Return what makes the ids of an attempt: eight bytes for its span, sixteen for its trace."""
-    return blake2b(f"{run_id}/{attempt}".encode(), digest_size=24).digest()
+def _ids(run_id: str, attempt: int) -> blake2b:
+    """Return the hash that has an attempt's ids: eight bytes for its span, then its trace's."""
+    return blake2b(f"{run_id}/{attempt}".encode(), digest_size=24)
 
 
 def digest(text: str) -> int:

@@ -9,6 +9,7 @@ import structlog
 
 from agents import events as agents
 from coordinator import events as coordinator
+from operations.clock import micros
 from operations.logs import Past, Text, lines_held, past_log, write_held
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import named_span_of_run
@@ -66,19 +67,22 @@ class Journal:
         rejected = Counter[RunRejected]()
         lines: list[Record] = []
         log = past_log()
-        with lines_held() as held:
-            for record in batch:
-                event = record.event
-                if isinstance(event, RunEnded):
-                    _write_end(log, record.at, event)
-                elif isinstance(event, RunRejected):
-                    rejected[event] += 1
-                else:
-                    self._write(event)
-                _gather(lines, record, held)
-            for event, count in rejected.items():
-                self._log.info("runs rejected", **asdict(event), count=count)
-            _gather(lines, batch[-1], held)
+        for record in batch:
+            event = record.event
+            if isinstance(event, RunEnded):
+                said = _end(log, record.at, event)
+            elif isinstance(event, RunRejected):
+                rejected[event] += 1
+                continue
+            else:
+                said = self._lines(event)
+            if said:
+                lines.append(record.telling(said))
+        if rejected:
+            with lines_held() as held:
+                for event, count in rejected.items():
+                    self._log.info("runs rejected", **asdict(event), count=count)
+            lines.append(batch[-1].telling(held))
         return lines
 
     def take(self, batch: Sequence[Record]) -> None:
@@ -88,31 +92,27 @@ class Journal:
     def close(self, grace: float) -> None:
         """Do nothing: every line is written when it is taken."""
 
-    def _write(self, event: Any) -> None:
-        if text := _INFO.get(type(event)):
-            self._log.info(text, **asdict(event))
-        elif text := _WARNING.get(type(event)):
-            self._log.warning(text, **asdict(event))
+    def _lines(self, event: Any) -> Sequence[Text]:
+        with lines_held() as held:
+            if text := _INFO.get(type(event)):
+                self._log.info(text, **asdict(event))
+            elif text := _WARNING.get(type(event)):
+                self._log.warning(text, **asdict(event))
+        return held
 
 
-def _write_end(log: Past, at: float, event: RunEnded) -> None:
+def _end(log: Past, at: float, event: RunEnded) -> Sequence[Text]:
     told: dict[str, Any] = {
         "run_id": event.run_id,
         "thread_id": event.thread_id,
         "graph_id": event.graph_id,
         "status": event.status,
         "attempt": event.attempt,
-        "took": round(event.took, 6),
+        "took": micros(event.took),
         "error": event.error,
     }
     if event.waited is not None:
-        told["waited"] = round(event.waited, 6)
+        told["waited"] = micros(event.waited)
         told |= named_span_of_run(event.run_id, event.attempt, event.waited, event.trace)
-    log(at, "run ended", told, (event.graph_id, event.error or ""))
-
-
-def _gather(lines: list[Record], record: Record, held: list[Text]) -> None:
-    """Move what was ``held`` to ``lines``, as what is to be written of ``record``."""
-    if held:
-        lines.append(record.telling(tuple(held)))
-        held.clear()
+    texts = (event.graph_id,) if event.error is None else (event.graph_id, event.error)
+    return log(at, "run ended", told, texts)

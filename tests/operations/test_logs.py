@@ -50,7 +50,7 @@ def test_no_value_can_forge_a_line_for_those_who_end_one_elsewhere(
     configure_logs("info", json=True)
     forged = f'done{end}{{"event": "paid"}}'
     structlog.get_logger("x").info("é", path=forged)
-    past_log()(0.0, "é", {"path": forged}, ())
+    write_held(past_log()(0.0, "é", {"path": forged}, ()))
     assert [json.loads(line)["path"] for line in written(capsys)] == [forged, forged]
 
 
@@ -78,9 +78,9 @@ def test_what_is_past_is_logged_like_the_rest(
 ) -> None:
     configure_logs("info", json=as_json)
     said = "Bearer abcdefghijkl\nforged"
-    past_log()(1.5, "run ended", {"run_id": "r", "error": said}, ["graph", said])
+    write_held(past_log()(1.5, "run ended", {"run_id": "r", "error": said}, ["graph", said]))
     configure_logs("warning", json=as_json)
-    past_log()(2.5, "run ended", {"run_id": "s"}, [])
+    write_held(past_log()(2.5, "run ended", {"run_id": "s"}, []))
     (line,) = written(capsys)
     assert "run ended" in line
     assert "abcdefghijkl" not in line
@@ -189,7 +189,7 @@ def test_what_hides_a_secret_leaves_the_line_whole(
     heard: list[str] = []
     with lines_heard_by(heard.append):
         log.info(said, value=said, deep=[{said: ValueError(said)}])
-        past_log()(1.5, "run ended", {"error": said}, [said])
+        write_held(past_log()(1.5, "run ended", {"error": said}, [said]))
         try:
             fail(said)
         except ValueError:
