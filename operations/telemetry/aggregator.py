@@ -15,7 +15,7 @@ from operations.handover import computing
 from operations.telemetry.backlog import Inbox
 from operations.telemetry.inline import Inline
 from operations.telemetry.lane import Lane, LaneState
-from operations.telemetry.record import Importance, Record, Sink, Writer
+from operations.telemetry.record import Batch, Importance, Record, Sink, Writer
 
 CAPACITY = 16_384  # records that wait to be handed on, or an eighth more; as many for each sink
 TRAIL_CAPACITY = 200_000  # records of the audit that wait for a disk that does not take them
@@ -192,7 +192,7 @@ class Aggregator:
         if self._trail is None or not audit:
             return
         try:
-            self._trail.put(audit)
+            self._trail.put(Batch(audit))
         except BaseException:
             self._inbox.give_back(audit)  # to whoever follows this thread
             raise
@@ -200,10 +200,11 @@ class Aggregator:
 
     def _hand_on_part(self, part: Sequence[Record]) -> None:
         with computing:
+            batch = Batch(part)
             for lane in self._lanes:
-                lane.put(part)
+                lane.put(batch)
             for counter in self._counters:
-                counter.put(part)
+                counter.put(batch)
 
     def _stand_in(self, remaining: float) -> None:
         """Do the work of the thread, which has died, until it is time to start another."""

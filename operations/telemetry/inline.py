@@ -2,11 +2,10 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 
 from operations.telemetry.failures import Failures
-from operations.telemetry.lane import LaneState, picked
-from operations.telemetry.record import Importance, Record, Sink
+from operations.telemetry.lane import LaneState
+from operations.telemetry.record import Batch, Importance, Sink
 
 
 class Inline:
@@ -43,17 +42,17 @@ class Inline:
             busy=0.0 if begun is None else time.monotonic() - begun,
         )
 
-    def put(self, batch: Sequence[Record]) -> None:
+    def put(self, batch: Batch) -> None:
         """Have what the sink wants of a batch taken."""
-        batch = picked(batch, self._kinds)
-        if not batch:
+        records = batch.of(self._kinds)
+        if not records:
             return
         self._begun = time.monotonic()
         try:
-            self._sink.take(batch)
+            self._sink.take(records)
             self._delivered_at = time.time()
         except Exception as error:  # noqa: BLE001 - whatever a sink raises, the others go on
-            self._dropped.update(record.importance for record in batch)
+            self._dropped.update(record.importance for record in records)
             self._failures.add(error, waiting=0, dropped=self._dropped.total())
         finally:
             self._begun = None

@@ -9,7 +9,7 @@ from random import Random
 from operations.handover import computing
 from operations.telemetry.backlog import Backlog
 from operations.telemetry.failures import Failures
-from operations.telemetry.record import Importance, Record, Sink
+from operations.telemetry.record import Batch, Importance, Record, Sink
 
 BATCH = 256  # records that a sink is given at once, at most: it holds up the event loop meanwhile
 PREPARED = 4_096  # as many of those of which only the writing is left
@@ -79,13 +79,13 @@ class Lane:
         """Begin; nothing is taken before."""
         self._thread.start()
 
-    def put(self, batch: Sequence[Record]) -> None:
+    def put(self, batch: Batch) -> None:
         """Have what the sink wants of a batch taken once it is woken, after those before it."""
-        batch = picked(batch, self._kinds)
-        if batch and self._prepare is not None:
-            batch = self._prepared(batch, self._prepare)
-        if batch:
-            self._backlog.extend(batch)
+        records = batch.of(self._kinds)
+        if records and self._prepare is not None:
+            records = self._prepared(records, self._prepare)
+        if records:
+            self._backlog.extend(records)
 
     def wake(self) -> None:
         """Wake the sink, if there is something for it."""
@@ -166,10 +166,3 @@ class Lane:
     def _fail(self, error: Exception) -> None:
         dropped = self._backlog.dropped.total()
         self._failures.add(error, waiting=len(self._backlog), dropped=dropped)
-
-
-def picked(batch: Sequence[Record], kinds: frozenset[type] | None) -> Sequence[Record]:
-    """Return the records of a batch whose events are of ``kinds``; None: all."""
-    if kinds is None:
-        return batch
-    return [record for record in batch if type(record.event) in kinds]

@@ -36,6 +36,31 @@ class Record(NamedTuple):
 make_record = tuple.__new__
 
 
+class Batch:
+    """Records in order, and sorted by the types of their events once for all who want some."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+        self._sorted: dict[type, list[Record]] = {}
+        for record in records:
+            kind = type(record.event)
+            if kind in self._sorted:
+                self._sorted[kind].append(record)
+            else:
+                self._sorted[kind] = [record]
+
+    def of(self, kinds: Collection[type] | None) -> Sequence[Record]:
+        """Return those with events of ``kinds``, in order; None: all."""
+        if kinds is None:
+            return self.records
+        found = [records for kind, records in self._sorted.items() if kind in kinds]
+        if len(found) == len(self._sorted):
+            return self.records
+        if len(found) > 1:
+            return [record for record in self.records if type(record.event) in kinds]
+        return found[0] if found else ()
+
+
 class Sink(Protocol):
     """What takes records. It has a thread of its own, in which all its methods are called."""
 

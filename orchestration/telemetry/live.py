@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import suppress
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from re import sub
 from typing import Any
 
@@ -53,7 +54,8 @@ class LiveView:
 
     def take(self, batch: Sequence[Record]) -> None:
         """Keep what is more than a detail, and show everything that has a topic."""
-        self._last.extend(one for one in batch if one.importance > Importance.DETAIL)
+        newest = (one for one in reversed(batch) if one.importance > Importance.DETAIL)
+        self._last.extend(reversed([*islice(newest, ACTIVITY)]))
         if not self.live.lookers:
             return
         news = [one for record in batch for one in _news(record)]
