@@ -14,7 +14,7 @@ from typing import Any
 
 from agents import events as agents
 from operations.telemetry.record import Importance, Record
-from orchestration.api.events import RequestAnswered
+from orchestration.api.events import RequestsAnswered
 from orchestration.graphs.steps import NodeEnded
 from orchestration.loop.events import RunAccepted, RunEnded, RunStarted
 from orchestration.loop.transitions import TERMINAL
@@ -40,7 +40,7 @@ def everything() -> Iterator[Any]:
     for number in range(300):
         for method in ("GET", "POST", "DELETE"):
             for code in (200, 404, 500):
-                yield RequestAnswered(f"/route-{number}", method, code, 0.1)
+                yield RequestsAnswered(f"/route-{number}", method, code, (0.1,))
         pool = f"pool-{number}"
         yield agents.SeatReady(pool, 1, 0.1)
         yield agents.ProbeDone(pool, 1, 0.1, "TimeoutError")

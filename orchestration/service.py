@@ -19,6 +19,7 @@ from operations.shutdown import Shutdown
 from operations.status_file import StatusFile, last_words
 from operations.telemetry.events import ServiceStopped
 from operations.watchdog import Watchdog
+from orchestration.api.answered import Answered
 from orchestration.api.app import build_app, build_door
 from orchestration.api.backend import Backend
 from orchestration.api.conditions import shutdown_document
@@ -79,6 +80,7 @@ class _Operation:
 
     identity: Mapping[str, Any]
     shutdown: Shutdown
+    answered: Answered
     watchdog: Watchdog
     messages: MessageLog
     streams: StreamFigures
@@ -112,7 +114,10 @@ async def open_service(
         shutdown, loop = operation.shutdown, core.loop
         stop_runs(shutdown, loop, view.live, settings)
         stop_messages(shutdown, core.agency.network)
-        shutdown.add(last_records(ground.telemetry, ServiceStopped(None)), *goodbyes(ground.guests))
+        shutdown.add(
+            last_records(ground.telemetry, operation.answered.tell, ServiceStopped(None)),
+            *goodbyes(ground.guests),
+        )
         mcp = McpHost(backend)
         app = build_app(backend, ground.custom, mcp.paths)
         # The project's own routes may answer at our paths: they see every request.
@@ -168,6 +173,7 @@ def _operation(ground: Ground, core: Core) -> _Operation:
     return _Operation(
         identity=identity,
         shutdown=shutdown,
+        answered=Answered(ground.emit),
         watchdog=watchdog,
         messages=messages,
         streams=streams,
@@ -220,6 +226,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
         known=lambda: known(pools, coordination.tools, graphs),
         workflows=await register_files(ground.manifest, core.assistants),
         emit=ground.emit,
+        answered=operation.answered,
         metrics=operation.exposition,
         streams=operation.streams,
         authority=ground.authority,

@@ -5,7 +5,7 @@ Every part that takes all of its time included, a stop takes 25 s with the setti
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 from agents.network.network import LAST_GRACE, AgentNetwork
@@ -61,10 +61,11 @@ def stop_messages(shutdown: Shutdown, network: AgentNetwork) -> None:
         shutdown.add(Step("messages", Tier.RUNS, network.aclose, LAST_GRACE + _MARGIN))
 
 
-def last_records(telemetry: Aggregator, last: object) -> Step:
-    """Return the step that writes down what was told, and ``last`` after it."""
+def last_records(telemetry: Aggregator, tell: Callable[[], None], last: object) -> Step:
+    """Return the step that writes down what was told, what ``tell`` tells, and ``last``."""
 
     async def close() -> None:
+        tell()
         telemetry.emit(last)
         await telemetry.aclose()
 

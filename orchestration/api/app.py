@@ -117,26 +117,26 @@ def build_app(
             resources[path] = Resource(backend, path, {"GET": _Page(make, media_type)})
     # Errors are answered by the resources, so Starlette's application around the paths is not
     # needed: it would wrap every request twice more.
-    faces = {path: Counted(app, path, backend.emit) for path, app in (beside or {}).items()}
-    nowhere = Counted(_not_found, NOWHERE, backend.emit)
+    faces = {path: Counted(app, path, backend.answered) for path, app in (beside or {}).items()}
+    nowhere = Counted(_not_found, NOWHERE, backend.answered)
     if backend.manifest.http.cors is not None:
         cors = CORSMiddleware(nowhere, **_cors(backend))
         resources = {
-            path: AllowedPages(app, cors, path, backend.emit) for path, app in resources.items()
+            path: AllowedPages(app, cors, path, backend.answered) for path, app in resources.items()
         }
     paths = Paths({**resources, **faces}, otherwise=nowhere)
     ours = Sockets(backend, paths)
-    app: ASGIApp = ours if custom is None else BesideOurs(custom, ours, backend.emit)
+    app: ASGIApp = ours if custom is None else BesideOurs(custom, ours, backend.answered)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
         app = Below(app, prefix, nowhere)
-    return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)), emit=backend.emit)
+    return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)), answered=backend.answered)
 
 
 def build_door(backend: Backend) -> Door:
     """Return who turns requests for runs away, before the application sees them."""
     http = backend.manifest.http
     prefix = http.mount_prefix.strip("/")
-    return Door(backend.loop, _enabled(http), f"/{prefix}" if prefix else "", backend.emit)
+    return Door(backend.loop, _enabled(http), f"/{prefix}" if prefix else "", backend.answered)
 
 
 def _enabled(http: HttpSection) -> list[Endpoint]:

@@ -15,6 +15,7 @@ from operations.health import Health
 from operations.settings import Settings
 from operations.shutdown import Shutdown
 from orchestration.api.access import Authority
+from orchestration.api.answered import Answered
 from orchestration.api.events import Emit
 from orchestration.api.ingress import Bodies
 from orchestration.api.operations import Operations
@@ -78,6 +79,7 @@ class Backend:
     known: Callable[[], Known]
     workflows: Mapping[str, str]  # the assistants of those in files, by name
     emit: Emit
+    answered: Answered
     metrics: Metrics
     operations: Operations
     streams: StreamFigures

@@ -4,7 +4,7 @@ from time import monotonic
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from orchestration.api.events import Emit, RequestAnswered
+from orchestration.api.answered import Answered
 
 NOWHERE = "nowhere"  # the route of requests that are for no path that there is
 _BROKEN = 500  # what a server answers for an application that raises before it answers
@@ -13,10 +13,10 @@ _BROKEN = 500  # what a server answers for an application that raises before it 
 class Counted:
     """An ASGI application that is another one, whose requests are reported as for ``route``."""
 
-    def __init__(self, app: ASGIApp, route: str, emit: Emit) -> None:
+    def __init__(self, app: ASGIApp, route: str, answered: Answered) -> None:
         self._app = app
         self._route = route
-        self._emit = emit
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have a request answered, and report it."""
@@ -35,4 +35,4 @@ class Counted:
             await self._app(scope, receive, noting)
         finally:
             took = monotonic() - begun
-            self._emit(RequestAnswered(self._route, scope["method"], status, took))
+            self._answered.add(self._route, scope["method"], status, took)

@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from operations.errors import ConfigurationError
 from operations.guests import Guests
 from orchestration.api.access import Authority
+from orchestration.api.answered import Answered
 from orchestration.api.counted import Counted
-from orchestration.api.events import Emit
 from orchestration.api.problems import problem, respond
 from orchestration.api.sockets import Sockets
 from orchestration.graphs.manifest import Manifest
@@ -67,16 +67,16 @@ class BesideOurs:
     A path may have methods of both: `GET /threads` of the project beside `POST /threads`.
     """
 
-    def __init__(self, custom: CustomRoutes, ours: Sockets, emit: Emit) -> None:
+    def __init__(self, custom: CustomRoutes, ours: Sockets, answered: Answered) -> None:
         self._custom = custom
         self._ours = ours
-        self._emit = emit
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on."""
         match, path = self._custom.match(scope)
         theirs = match is Match.FULL or (match is Match.PARTIAL and not self._ours.have(scope))
-        app = Counted(self._custom, path, self._emit) if theirs else self._ours
+        app = Counted(self._custom, path, self._answered) if theirs else self._ours
         await app(scope, receive, send)
 
 

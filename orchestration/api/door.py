@@ -7,8 +7,8 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from orchestration.api.access import Access
+from orchestration.api.answered import Answered
 from orchestration.api.endpoint import Endpoint
-from orchestration.api.events import Emit, RequestAnswered
 from orchestration.api.idempotency import HEADER as IDEMPOTENCY_KEY
 from orchestration.api.problems import problem, respond
 from orchestration.loop.master import MasterLoop
@@ -27,10 +27,10 @@ class Door:
     """
 
     def __init__(
-        self, loop: MasterLoop, endpoints: Iterable[Endpoint], prefix: str, emit: Emit
+        self, loop: MasterLoop, endpoints: Iterable[Endpoint], prefix: str, answered: Answered
     ) -> None:
         self._loop = loop
-        self._emit = emit
+        self._answered = answered
         self._routes = [one.path for one in endpoints if one.access == CREATION]
         patterns = (re.sub(r"{\w+}", "[^/]+", route) for route in self._routes)
         self._path = re.compile(
@@ -46,5 +46,5 @@ class Door:
             return None
         answer = respond(problem(self._loop.turn_away()), scope["path"])
         route = self._routes[(found.lastindex or 1) - 1]
-        self._emit(RequestAnswered(route, "POST", answer.status_code, 0.0))
+        self._answered.add(route, "POST", answer.status_code, 0.0)
         return answer

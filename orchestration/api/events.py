@@ -4,14 +4,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
-@dataclass(slots=True)  # frozen, it would take three times as long to make
-class RequestAnswered:
-    """A request was answered, so many seconds after it came; ``route`` is its path's template."""
+@dataclass(frozen=True, slots=True)
+class RequestsAnswered:
+    """Requests were answered, each so many seconds after it came, all of them with one status.
+
+    ``route`` is the template of their paths.
+    """
 
     route: str
     method: str
     status: int
-    took: float
+    took: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,5 +33,5 @@ class Audited:
     status: int
 
 
-Event = RequestAnswered | Audited
+Event = RequestsAnswered | Audited
 Emit = Callable[[Event], None]

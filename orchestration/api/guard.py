@@ -5,8 +5,8 @@ from http import HTTPStatus
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestration.api.answered import Answered
 from orchestration.api.counted import NOWHERE, Counted
-from orchestration.api.events import Emit
 from orchestration.api.problems import Problem, respond
 
 MAX_HEADERS = 100
@@ -22,16 +22,16 @@ class Guard:
     Requests that name an Origin, as browsers' do, go to ``browsers``; all others to ``app``.
     """
 
-    def __init__(self, app: ASGIApp, browsers: ASGIApp, emit: Emit) -> None:
+    def __init__(self, app: ASGIApp, browsers: ASGIApp, answered: Answered) -> None:
         self._app = app
-        self._emit = emit
+        self._answered = answered
         self._browsers = browsers
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         refused = _refusal(scope)
         if refused is not None:
-            refusal = Counted(respond(refused, scope["path"]), NOWHERE, self._emit)
+            refusal = Counted(respond(refused, scope["path"]), NOWHERE, self._answered)
             await refusal(scope, receive, send)
         elif any(name == b"origin" for name, _ in scope["headers"]):
             await self._browsers(scope, receive, send)

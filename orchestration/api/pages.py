@@ -5,8 +5,8 @@ from http import HTTPStatus
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from orchestration.api.answered import Answered
 from orchestration.api.counted import Counted
-from orchestration.api.events import Emit
 from orchestration.api.problems import Problem, respond
 
 _LOOKING = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -21,18 +21,18 @@ class AllowedPages:
     of a page whether it is from elsewhere; that holds behind a proxy under another name, too.
     """
 
-    def __init__(self, app: ASGIApp, cors: CORSMiddleware, route: str, emit: Emit) -> None:
+    def __init__(self, app: ASGIApp, cors: CORSMiddleware, route: str, answered: Answered) -> None:
         self._app = app
         self._cors = cors
         self._route = route
-        self._emit = emit
+        self._answered = answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or refuse it."""
         app = self._app
         if scope["method"] not in _LOOKING and not self._allows(dict(scope["headers"])):
             refused = Problem(HTTPStatus.FORBIDDEN, "a page of another origin cannot do that")
-            app = Counted(respond(refused, scope["path"]), self._route, self._emit)
+            app = Counted(respond(refused, scope["path"]), self._route, self._answered)
         await app(scope, receive, send)
 
     def _allows(self, headers: dict[bytes, bytes]) -> bool:

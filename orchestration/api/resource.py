@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 from orchestration.api.access import ANONYMOUS, Access, Principal
 from orchestration.api.backend import Backend
 from orchestration.api.endpoint import Call, no_content
-from orchestration.api.events import Audited, RequestAnswered
+from orchestration.api.events import Audited
 from orchestration.api.problems import PROBLEMS, Problem, Wording, problem
 
 _REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
@@ -88,7 +88,7 @@ class Resource:
             await response(scope, receive, send)
         finally:
             took = monotonic() - begun
-            self._backend.emit(RequestAnswered(self.path, method, response.status_code, took))
+            self._backend.answered.add(self.path, method, response.status_code, took)
 
     async def _known(
         self, endpoint: Answering, scope: Scope, receive: Receive

@@ -63,7 +63,7 @@ class Metrics(Collector):
             loop.LeaseLost: self._lease_lost,
             loop.WriteFailed: self._write_failed,
             NodeEnded: self._node_ended,
-            api.RequestAnswered: self._request_answered,
+            api.RequestsAnswered: self._requests_answered,
             agents.SeatReady: self._seat_ready,
             agents.StartMissed: self._start_missed,
             agents.SeatLost: self._seat_lost,
@@ -87,8 +87,9 @@ class Metrics(Collector):
         """Count what happened."""
         self._passed.clear()
         self._looked_up.clear()
-        for record in batch:
-            self._counted[type(record.event)](record.event)
+        counted = self._counted
+        for _, _, _, event, _ in batch:
+            counted[type(event)](event)
 
     def close(self, grace: float) -> None:
         """Do nothing: nothing is held."""
@@ -128,7 +129,7 @@ class Metrics(Collector):
         wanted = dict(zip(names.NODE_DURATION.labels, labels, strict=True))
         self._families[names.NODE_DURATION.name].forget(wanted)
 
-    # Of these four there is one of each for every run: their series are looked up once a batch.
+    # Of these three there is one of each for every run: their series are looked up once a batch.
 
     def _run_accepted(self, event: loop.RunAccepted) -> None:
         key = loop.RunAccepted, event.graph_id, event.priority, event.source
@@ -165,18 +166,14 @@ class Metrics(Collector):
         found[0].add(1)
         found[1].add(event.took)
 
-    def _request_answered(self, event: api.RequestAnswered) -> None:
-        key = api.RequestAnswered, event.route, event.method, event.status
-        found = self._looked_up.get(key)
-        if found is None:
-            route = self._guarded("route", event.route)
-            method = event.method if event.method in _METHODS else OTHER
-            found = self._looked_up[key] = (
-                self._series(names.HTTP_REQUESTS, route, method, str(event.status)),
-                self._series(names.HTTP_DURATION, route, method),
-            )
-        found[0].add(1)
-        found[1].add(event.took)
+    def _requests_answered(self, event: api.RequestsAnswered) -> None:
+        route = self._guarded("route", event.route)
+        method = event.method if event.method in _METHODS else OTHER
+        requests = self._series(names.HTTP_REQUESTS, route, method, str(event.status))
+        requests.add(len(event.took))
+        duration = self._series(names.HTTP_DURATION, route, method)
+        for took in event.took:
+            duration.add(took)
 
     def _run_rejected(self, event: loop.RunRejected) -> None:
         self._count(names.QUEUE_REJECTED, self._reason(event.reason))

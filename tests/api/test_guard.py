@@ -5,6 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
+from orchestration.api.answered import Answered
 from orchestration.api.guard import Guard
 
 HOST = (b"host", b"x")
@@ -28,8 +29,10 @@ async def status(headers: list[tuple[bytes, bytes]], raw_path: bytes = b"/ok") -
         return {"type": "http.request"}
 
     scope = {"type": "http", "http_version": "1.1", "path": "/ok", "headers": headers}
-    guard = Guard(passed, passed_from_a_browser, told.append)
+    counted = Answered(told.append)
+    guard = Guard(passed, passed_from_a_browser, counted)
     await guard({**scope, "method": "GET", "raw_path": raw_path}, receive, send)
+    counted.tell()
     if len(sent) > 1:
         assert isinstance(orjson.loads(sent[1]["body"])["detail"], str)
     answered: int = sent[0]["status"]

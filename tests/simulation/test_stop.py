@@ -60,7 +60,7 @@ async def _stop(stage: Stage) -> tuple[float, set[str]]:
     shutdown = Shutdown()
     live = Live(lambda _: (), lambda: None, lambda: None)
     stop_runs(shutdown, stage.loop, live, SETTINGS)
-    shutdown.add(last_records(cast("Aggregator", deaf), "the last"))
+    shutdown.add(last_records(cast("Aggregator", deaf), lambda: None, "the last"))
     shutdown.add(Step("connections", Tier.PARTS, deaf.run, PART_GRACE, forced=0.3))
     workers = {f"worker_{number}": in_background(deaf, f"deaf {number}") for number in range(8)}
     guests = Guests(PART_GRACE)
