@@ -5,6 +5,8 @@ import gc
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from operations.handover import handover
+
 GARBAGE = 50_000  # objects that may wait for the collector
 IN_FLIGHT = 300  # objects, about, that a run holds while it is under way
 
@@ -21,6 +23,7 @@ def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 @contextmanager
 def open_runner() -> Generator[asyncio.Runner]:
     """Open what runs coroutines on the event loop of a process."""
+    handover.begin()
     with _known_to_sniffio(), asyncio.Runner(loop_factory=loop_factory()) as runner:
         yield runner
 

@@ -3,34 +3,49 @@
 import sys
 from threading import Lock
 
-SOON = 0.001  # seconds
+SOON = 0.0005  # seconds
+LATE = 0.005  # seconds: what CPython begins with
 
 
-class Computing:
-    """Has threads hand over sooner for as long as any of them computes beside the event loop.
+class Handover:
+    """Has threads hand over soon, but late while writes wait and no thread computes.
 
-    By default a thread that waits asks for the interpreter after 5 ms. Beside one that computes,
-    the event loop would wait as long at each of its turns. But where the other one only writes, it
-    is the one that waits, and a busy event loop that hands over each millisecond does less.
+    Beside a thread that computes, the event loop waits that long at each of its turns. And a
+    thread that waits for a busy loop is woken in vain at each system call of it, until it asks.
+    But a writer that is let wait has more to write at once.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._threads = 0
-        self._usual = 0.0  # seconds
+        self._computing = 0  # threads
+        self._gathering = 0  # writers
+
+    def begin(self) -> None:
+        """Have this process do so from now on, and not only once something changes."""
+        self._count()
 
     def __enter__(self) -> None:
-        with self._lock:
-            if not self._threads:
-                self._usual = sys.getswitchinterval()
-                sys.setswitchinterval(min(SOON, self._usual))
-            self._threads += 1
+        """Compute, in a thread beside the event loop."""
+        self._count(computing=1)
 
     def __exit__(self, *_: object) -> None:
+        """Compute no more."""
+        self._count(computing=-1)
+
+    def gather(self) -> None:
+        """Have a writer find more to write."""
+        self._count(gathering=1)
+
+    def gathered(self) -> None:
+        """Have it wait no longer than others: nothing waits to be written."""
+        self._count(gathering=-1)
+
+    def _count(self, *, computing: int = 0, gathering: int = 0) -> None:
         with self._lock:
-            self._threads -= 1
-            if not self._threads:
-                sys.setswitchinterval(self._usual)
+            self._computing += computing
+            self._gathering += gathering
+            late = self._gathering and not self._computing
+            sys.setswitchinterval(LATE if late else SOON)
 
 
-computing = Computing()  # one, as the interpreter has one interval
+handover = Handover()  # one, as the interpreter has one interval

@@ -20,6 +20,7 @@ from operations.database_errors import (
     in_our_words,
 )
 from operations.durations import Durations
+from operations.handover import handover
 from operations.migrations import touch
 
 T = TypeVar("T")
@@ -66,6 +67,8 @@ class Writer:
             raise DatabaseClosed(f"{self._path} is closed")
         future: asyncio.Future[T] = self._loop.create_future()
         self._waiting += 1
+        if self._waiting == 1:
+            handover.gather()
         self._requests.put((operation, future, synced))
         return future
 
@@ -188,6 +191,8 @@ class Writer:
 
     def _resolve_all(self, outcomes: "list[_Outcome]") -> None:
         self._waiting -= len(outcomes)
+        if not self._waiting:
+            handover.gathered()
         for _, _, error in outcomes:
             if isinstance(error, DiskFull | DiskFailed | DatabaseBusy | DatabaseCorrupt):
                 if self.refused is None or not self.refused.lasting:
@@ -198,6 +203,9 @@ class Writer:
 
     def _end(self, error: BaseException | None) -> None:
         self._closing = True
+        if self._waiting:
+            self._waiting = 0
+            handover.gathered()
         opening = self.started.cancelled() or not self.started.done()
         _resolve(self.started, None, error)
         _resolve(self.stopped, None, None if opening else error)

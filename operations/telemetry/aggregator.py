@@ -11,7 +11,7 @@ from typing import Self
 
 import structlog
 
-from operations.handover import computing
+from operations.handover import handover
 from operations.telemetry.backlog import Inbox
 from operations.telemetry.inline import Inline
 from operations.telemetry.lane import Lane, LaneState
@@ -199,7 +199,7 @@ class Aggregator:
         self._trail.wake()
 
     def _hand_on_part(self, part: Sequence[Record]) -> None:
-        with computing:
+        with handover:
             batch = Batch(part)
             for lane in self._lanes:
                 lane.put(batch)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
-from operations.handover import computing
+from operations.handover import handover
 from operations.telemetry.backlog import Backlog
 from operations.telemetry.failures import Failures
 from operations.telemetry.record import Batch, Importance, Record, Sink
@@ -146,7 +146,7 @@ class Lane:
 
     def _take(self, batch: Sequence[Record]) -> None:
         if self._prepare is None:
-            with computing:
+            with handover:
                 self._sink.take(batch)
         else:  # there is nothing left but to write it
             self._sink.take(batch)

@@ -5,7 +5,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
 from typing import Any, ParamSpec, TypeVar
 
-from operations.handover import computing
+from operations.handover import handover
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,7 +93,7 @@ class _Errand(Future[T]):
         if not self.set_running_or_notify_cancel():
             return
         try:
-            with computing:
+            with handover:
                 result = function()
         except (SystemExit, KeyboardInterrupt) as error:
             # The event loop lets these two through to whoever runs it.

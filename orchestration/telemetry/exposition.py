@@ -12,7 +12,7 @@ import anyio
 import structlog
 
 from operations.errors import ConfigurationError
-from operations.handover import computing
+from operations.handover import handover
 
 FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 _LEVEL = 1  # of compression: most of the gain for little of the time
@@ -61,7 +61,7 @@ class Exposition:
             thread.join()
 
     def _made(self, compressed: bool) -> bytes:  # noqa: FBT001 - a thread takes no names
-        with self._turn, computing:
+        with self._turn, handover:
             text = self._text()
         return gzip.compress(text, _LEVEL) if compressed else text
 

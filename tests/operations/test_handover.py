@@ -3,10 +3,22 @@
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
-from operations.handover import SOON, computing
+import pytest
 
-USUAL = 0.005  # seconds: CPython's
+from operations.database import open_database
+from operations.event_loop import open_runner
+from operations.handover import LATE, SOON, Handover, handover
+
+
+@pytest.fixture(autouse=True)
+def usual() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(LATE)
+    yield
+    sys.setswitchinterval(before)
 
 
 def test_a_thread_that_computes_hands_over_sooner_than_by_default() -> None:
@@ -14,7 +26,7 @@ def test_a_thread_that_computes_hands_over_sooner_than_by_default() -> None:
 
     def compute() -> None:
         nonlocal turns
-        with computing:
+        with handover:
             while not over:
                 turns += 1
 
@@ -22,7 +34,7 @@ def test_a_thread_that_computes_hands_over_sooner_than_by_default() -> None:
     thread.start()
     waits: list[float] = []
     # By default none is as short; a busy machine makes nearly all of them longer.
-    while len(waits) < 300 and min(waits, default=USUAL) >= USUAL:
+    while len(waits) < 300 and min(waits, default=LATE) >= LATE:
         before, began = turns, time.perf_counter()
         time.sleep(0)  # lets go of the interpreter, and asks for it again
         took = time.perf_counter() - began
@@ -30,25 +42,42 @@ def test_a_thread_that_computes_hands_over_sooner_than_by_default() -> None:
             waits.append(took)
     over = True
     thread.join()
-    assert min(waits) < USUAL
+    assert min(waits) < LATE
 
 
-def test_it_is_as_before_once_the_last_of_those_that_compute_has_ended() -> None:
-    before = sys.getswitchinterval()
+def test_a_process_of_ours_has_threads_hand_over_soon() -> None:
+    with open_runner():
+        assert sys.getswitchinterval() == pytest.approx(SOON)
+
+
+def test_a_writer_waits_for_more_to_write_but_not_while_a_thread_computes() -> None:
+    one = Handover()
     seen: list[float] = []
-    with computing:
-        with computing:
-            seen.append(sys.getswitchinterval())
+
+    def look() -> None:
         seen.append(sys.getswitchinterval())
-    assert seen == [SOON, SOON]
-    assert sys.getswitchinterval() == before
+
+    one.begin()
+    look()
+    one.gather()
+    look()
+    with one:
+        look()
+        with one:
+            look()
+        look()
+    look()
+    one.gathered()
+    look()
+    assert seen == pytest.approx([SOON, LATE, SOON, SOON, SOON, LATE, SOON])
 
 
-def test_who_had_it_still_shorter_keeps_that() -> None:
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(SOON / 2)
-    try:
-        with computing:
-            assert sys.getswitchinterval() == SOON / 2
-    finally:
-        sys.setswitchinterval(before)
+async def test_who_writes_waits_as_long_as_there_is_something_to_write(tmp_path: Path) -> None:
+    handover.begin()
+    async with open_database(tmp_path / "x.db", []) as database:
+        seen = await database.write(lambda _: sys.getswitchinterval())
+        assert seen == pytest.approx(LATE)
+        assert sys.getswitchinterval() == pytest.approx(SOON)
+        with pytest.raises(ZeroDivisionError):
+            await database.write(lambda _: 1 / 0)
+        assert sys.getswitchinterval() == pytest.approx(SOON)
