@@ -107,13 +107,16 @@ def _data_folder() -> Path:
 
 
 def _start(command: list[str], pipe: int) -> subprocess.Popen[bytes]:
-    """Start a service that may outlive us, and what else is ended with us."""
+    """Start a service that may outlive us, and what else is ended with us.
+
+    It has a session of its own: a process of ours that stands still when we end is hung up.
+    """
     return subprocess.Popen(  # noqa: S603 - our own
         [*command, "--follow", str(pipe)],
         stdin=subprocess.DEVNULL,
         stdout=sys.stderr.fileno(),  # where a host expects what is for people
         pass_fds=[pipe],
-        process_group=0,
+        start_new_session=True,
     )
 
 

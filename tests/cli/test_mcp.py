@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 from asyncio.subprocess import PIPE
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import ElicitRequestParams, ElicitResult
@@ -86,9 +89,11 @@ async def test_a_host_starts_the_service_where_none_runs(tmp_path: Path) -> None
 
 @pytest.mark.process
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.parametrize(
+    ("killed", "paused"), [(False, False), (True, False), (False, True), (True, True)]
+)
 async def test_a_service_that_a_host_has_started_stops_with_the_last_host(
-    tmp_path: Path, killed: bool
+    tmp_path: Path, killed: bool, paused: bool
 ) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     command = _starting(tmp_path, url)
@@ -103,10 +108,11 @@ async def test_a_service_that_a_host_has_started_stops_with_the_last_host(
             async with Client(command, mode=OLDER) as second:
                 await second.list_tools()
                 assert first.stdin is not None
-                first.stdin.close()
-                if killed:
-                    first.kill()
-                await asyncio.to_thread(first.wait)
+                async with _paused(tmp_path / "data") if paused else nullcontext():
+                    first.stdin.close()
+                    if killed:
+                        first.kill()
+                    await asyncio.to_thread(first.wait)
                 os.close(reading)
                 result = await second.call_tool("greet", {"name": "Ada"})
             await _until_answered(http, url, expected=False)
@@ -325,6 +331,16 @@ async def test_what_goes_wrong_is_an_answer(tmp_path: Path) -> None:
         host.leave()
         await bridge
     assert "does not answer" in host.heard[0]["error"]["message"]
+
+
+@asynccontextmanager
+async def _paused(data: Path) -> AsyncGenerator[None]:
+    """Have the service of that folder stand still meanwhile."""
+    service = psutil.Process(int((data / "masterloop.db.lock").read_text()))
+    service.suspend()
+    await until(lambda: service.status() == psutil.STATUS_STOPPED)
+    yield
+    service.resume()
 
 
 async def _until_answered(http: httpx.AsyncClient, url: str, *, expected: bool) -> None:
