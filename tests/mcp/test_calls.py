@@ -1,6 +1,7 @@
 """Assistants as tools: listed, called, mistaken, failed; the same on both wires."""
 
 import asyncio
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -294,7 +295,9 @@ async def test_a_service_that_stops_says_so_to_new_calls_and_to_those_that_wait(
     told = f"The service is stopping. The run {run.run_id} is kept: see run_get."
     assert cut["content"][0]["text"] == told
     assert refused["isError"]
-    assert "the service is stopping" in refused["content"][0]["text"]
+    assert re.fullmatch(
+        r"the service is stopping; try again in \d+ s", refused["content"][0]["text"]
+    )
     assert run.status != "interrupted"
 
 
