@@ -151,7 +151,8 @@ class AssistantCalls:
             return created(run)
         values = None if outcome.output is None else orjson.loads(outcome.output)
         # A run that failed, or was cancelled, shows the question still that it had the answer to.
-        questions = questions_in(values) if outcome.status is RunStatus.SUCCESS else ()
+        succeeded = outcome.status is RunStatus.SUCCESS
+        questions = questions_in(values, run.thread_id) if succeeded else ()
         if not questions:
             return await self._aside.of(values, ended, tool, run, outcome, values)
         if client.retries:

@@ -87,31 +87,38 @@ class Answer:
     declined: bool = False
 
 
-def questions_in(output: Any) -> list[Question]:
-    """Return what a run asks that has stopped, by what a waiter is answered."""
+def questions_in(output: Any, thread_id: str) -> list[Question]:
+    """Return what a run on a thread asks that has stopped, by what a waiter is answered."""
     waiting = output.get(INTERRUPT_KEY) if isinstance(output, dict) else None
-    return [_question(one) for one in waiting or ()]
+    return [_question(one, thread_id) for one in waiting or ()]
 
 
-def questions_on(interrupts: str | None) -> list[Question]:
+def questions_on(interrupts: str | None, thread_id: str) -> list[Question]:
     """Return what a thread waits for, by its interrupts as they are stored."""
     by_task: dict[str, list[dict[str, Any]]] = orjson.loads(interrupts or "{}")
-    return [_question(one) for waiting in by_task.values() for one in waiting]
+    return [_question(one, thread_id) for waiting in by_task.values() for one in waiting]
 
 
-def _question(interrupt: Mapping[str, Any]) -> Question:
+def _question(interrupt: Mapping[str, Any], thread_id: str) -> Question:
     value = interrupt.get("value")
     schema = interrupt.get("response_schema")
     if schema is None and isinstance(value, dict):
         schema = next((value[key] for key in _SCHEMA if value.get(key)), None)
     wanted = schema if isinstance(schema, dict) and is_schema(schema) else None
     form, bare = _form(wanted)
-    return Question(str(interrupt["id"]), _message(value), form, bare, wanted)
+    return Question(str(interrupt["id"]), _message(value, thread_id), form, bare, wanted)
 
 
-def _message(value: Any) -> str:
-    """Return what the user reads: the question, and below it whatever else they are to judge."""
-    return _cut(_told(value))
+def _message(value: Any, thread_id: str) -> str:
+    """Return what the user reads: the question, and below it whatever else they are to judge.
+
+    Who is shown the beginning only is told so, or would approve what they do not know of.
+    """
+    text = _told(value)
+    if len(text) <= _SHOWN:
+        return text
+    missing = f"{len(text) - _SHOWN} more characters are not shown here"
+    return f"{_cut(text)}\n\n[{missing}; all is under interrupts of thread://{thread_id}]"
 
 
 def _cut(text: str) -> str:

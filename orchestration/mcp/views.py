@@ -34,7 +34,7 @@ def shown_questions(call: Call, row: sqlite3.Row) -> Sequence[Question]:
 def given_up(backend: Backend, thread_id: str) -> bool:
     """Return whether nobody is to answer what a thread asks; what it asked before is not meant."""
     thread = backend.threads.get(thread_id)
-    if thread is None or not questions_on(thread["interrupts"]):
+    if thread is None or not questions_on(thread["interrupts"], thread_id):
         return False
     since = orjson.loads(thread["metadata"]).get(GIVEN_UP)
     return since is not None and since == thread["state_updated_at"]
@@ -49,7 +49,7 @@ def pending_questions(backend: Backend, thread_id: str) -> Sequence[Question]:
     thread = backend.threads.get(thread_id)
     if thread is None or thread["error"] is not None or given_up(backend, thread_id):
         return ()
-    return questions_on(thread["interrupts"])
+    return questions_on(thread["interrupts"], thread_id)
 
 
 def values_of(call: Call, row: sqlite3.Row) -> Any:

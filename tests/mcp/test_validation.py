@@ -24,7 +24,7 @@ def test_what_a_schema_refers_to_elsewhere_is_not_fetched() -> None:
         Thread(target=server.serve_forever, daemon=True).start()
         field = {**_TEXT, "$ref": f"http://127.0.0.1:{server.server_port}/secret"}
         value = {"message": "Name?", "schema": {"type": "object", "properties": {"name": field}}}
-        (question,) = questions_in({"__interrupt__": [{"id": "1", "value": value}]})
+        (question,) = questions_in({"__interrupt__": [{"id": "1", "value": value}]}, "t")
         answer = question.answer({"action": "accept", "content": {"name": "Ada"}})
         server.shutdown()
     assert answer is not None

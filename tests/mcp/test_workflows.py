@@ -1,6 +1,7 @@
 """Workflows that are registered, or in a file of the project, as tools."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,28 @@ async def test_the_approval_of_a_step_is_a_form(
         assert result.structured_content["steps"]["hello"]["output"] == {"text": "Hello, Ada!"}
     else:
         assert "no reason given" in result.content[0].text
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_an_approval_that_is_too_long_to_be_shown_says_so_and_where_all_of_it_is(
+    tmp_path: Path, wire: str
+) -> None:
+    name, read = "Ada" * 1_000, list[str]()
+    step = {**APPROVED["steps"][0], "input": {"name": name}}
+
+    async def decide(_: Any, params: ElicitRequestParams) -> ElicitResult:
+        read.append(params.message)
+        return ElicitResult(action="decline")
+
+    async with open_tools(tmp_path, "greet") as (_, http):
+        workflow = {**APPROVED, "steps": [step]}
+        (await http.post("/workflows", json={"workflow": workflow})).raise_for_status()
+        async with client_of(http, wire, elicitation_callback=decide) as client:
+            (tool,) = (t.name for t in (await client.list_tools()).tools if t.title == "approved")
+            await client.call_tool(tool, {})
+            found = re.search(r"characters are not shown.* (thread://[\w-]+)\]$", read[0])
+            assert found is not None
+            whole = (await client.read_resource(found[1])).contents[0].text
+    assert name not in read[0]
+    ((asked,),) = json.loads(whole)["interrupts"].values()
+    assert asked["value"]["does"] == [{"graph": "greet", "input": {"name": name}}]
