@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from orchestration.api.backend import Backend
 from orchestration.api.problems import problem, respond
 from orchestration.loop.errors import Draining
+from orchestration.mcp.allowed import warn_of_unknown
 from orchestration.mcp.oauth import WELL_KNOWN, ProtectedResource
 
 Open = Callable[[Backend, ProtectedResource], AbstractAsyncContextManager[ASGIApp]]
@@ -46,7 +47,9 @@ class McpHost:
         await face(scope, receive, send)
 
     async def run(self) -> None:
-        """Keep the face open, from the first request on."""
+        """Warn of odd names in the allow-list, and keep the face open from the first request on."""
+        if self.paths:
+            await warn_of_unknown(self._backend)
         await self._wanted.wait()
         if self._closing.is_set():
             return
