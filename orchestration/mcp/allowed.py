@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import structlog
 
-from operations.errors import nearest
+from operations.errors import StorageUnavailable, nearest
 from orchestration.api.backend import Backend
 from orchestration.store.assistants import AssistantQuery
 from orchestration.store.bounded import SearchTooWide
@@ -21,7 +21,7 @@ async def warn_of_unknown(backend: Backend) -> None:
     """
     graphs = backend.manifest.graphs
     for name in backend.manifest.masterloop.mcp.assistants or ():
-        with suppress(SearchTooWide):
+        with suppress(SearchTooWide, StorageUnavailable):  # then nobody can say
             if name not in graphs and not await _is_anybodys(backend, name):
                 _log.warning(
                     "masterloop.mcp.assistants names what is not there",
