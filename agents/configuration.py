@@ -2,10 +2,10 @@
 
 import re
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, FiniteFloat, Strict, model_validator
 
+from operations.addresses import is_server
 from operations.sections import Count, Names, Positive, Section, mistake
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
@@ -31,12 +31,7 @@ def _pool_name(value: str) -> str:
 
 
 def _url(value: str) -> str:
-    try:
-        parts = urlsplit(value)
-        found = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:
-        found = False
-    if not found or not value.isprintable() or " " in value:
+    if not is_server(value):
         raise mistake("this is no URL of a server", 'Use one such as "https://example.com".')
     return value
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prometheus_client.registry import Collector
 
+from operations.addresses import is_one_word, is_server
 from operations.errors import ConfigurationError
 from operations.telemetry.record import Sink
 
@@ -34,9 +35,8 @@ _TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
 
 def wanted(environment: Mapping[str, str], signal: Signal) -> bool:
     """Return whether traces, metrics or logs are to be sent anywhere."""
-    endpoints = ("OTEL_EXPORTER_OTLP_ENDPOINT", f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT")
     return (
-        any(environment.get(name) for name in endpoints)
+        any(environment.get(name) for name in _endpoints(signal))
         and environment.get(f"OTEL_{signal.upper()}_EXPORTER", "otlp") == "otlp"
         and environment.get("OTEL_SDK_DISABLED", "").lower() != "true"
     )
@@ -50,7 +50,8 @@ def senders(
     Nothing is imported if that is nothing.
 
     Raises:
-        ConfigurationError: the protocol, or how to send metrics, is not one that there is.
+        ConfigurationError: the protocol, or how to send metrics, is not one that there is, or the
+            endpoint is none.
     """
     makers: Mapping[Signal, Callable[[Any, Any], Senders]] = {
         "traces": _traces,
@@ -108,11 +109,39 @@ def _logs(exporter: Any, resource: "Resource") -> Senders:
 
 def _exporter(environment: Mapping[str, str], signal: Signal) -> Any:
     names = (f"OTEL_EXPORTER_OTLP_{signal.upper()}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-    name, protocol = next(
-        ((name, environment[name]) for name in names if environment.get(name)), (names[1], _HTTP)
-    )
+    name, protocol = _first(environment, names) or (names[1], _HTTP)
     if protocol not in _PACKAGES:
         fix = f"It has to be {_HTTP} or {_GRPC}."
         raise ConfigurationError(name, f"found {protocol!r}", fix)
+    _check_endpoint(environment, signal, protocol)
     module, kind = _EXPORTERS[signal]
     return getattr(import_module(f"{_PACKAGES[protocol]}.{module}"), kind)()
+
+
+def _check_endpoint(environment: Mapping[str, str], signal: Signal, protocol: str) -> None:
+    """Refuse what the exporters would take, and then never get anything to.
+
+    Raises:
+        ConfigurationError: the endpoint is none for this protocol.
+    """
+    name, endpoint = _first(environment, _endpoints(signal)) or ("", "")
+    if is_server(endpoint):
+        return
+    # To gRPC, host:port and dns:///host:port are addresses, too.
+    url = endpoint.lower().startswith(("http:", "https:"))
+    if protocol == _GRPC and is_one_word(endpoint) and not url:
+        return
+    port = 4317 if protocol == _GRPC else 4318
+    # Not the text itself: there may be a password in it.
+    problem = f"this is no address to send to by {protocol}"
+    raise ConfigurationError(name, problem, f"Use one such as http://localhost:{port}.")
+
+
+def _endpoints(signal: Signal) -> tuple[str, str]:
+    """Return the names of the variables, the one that goes first in front."""
+    return f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str] | None:
+    """Return the first of the variables that says something, with what it says."""
+    return next(((name, environment[name]) for name in names if environment.get(name)), None)

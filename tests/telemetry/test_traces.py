@@ -275,3 +275,50 @@ def test_nothing_is_traced_unless_the_environment_names_a_collector() -> None:
         senders({**named, **delta}, {}, registry)
     sinks = chain(*senders({**named, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {}, registry))
     assert [sink.name for sink in sinks] == ["traces", "gen_ai", "sent metrics", "sent logs"]
+
+
+@pytest.mark.parametrize("variable", ["", "TRACES_", "METRICS_", "LOGS_"])
+@pytest.mark.parametrize(
+    ("protocol", "endpoint"),
+    [
+        ("http/protobuf", "not a url"),
+        ("http/protobuf", "localhost:4318"),
+        ("http/protobuf", "http://"),
+        ("http/protobuf", "http://localhost:99999"),
+        ("http/protobuf", "http://localhost:4318 "),
+        ("http/protobuf", "ftp://localhost"),
+        ("grpc", "not a url"),
+        ("grpc", "http://:4317"),
+    ],
+)
+async def test_an_endpoint_that_is_none_stops_the_start_and_says_which(
+    variable: str,
+    protocol: str,
+    endpoint: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = f"OTEL_EXPORTER_OTLP_{variable}ENDPOINT"
+    monkeypatch.setenv(name, endpoint)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", protocol)
+    with pytest.raises(
+        ConfigurationError, match=r"Use one such as http://localhost:431[78]\."
+    ) as no:
+        async with open_client(tmp_path, "echo"):
+            pass
+    assert no.value.where == name
+
+
+@pytest.mark.parametrize("endpoint", ["localhost:4317", "dns:///localhost:4317", "https://[::1]"])
+def test_grpc_has_addresses_that_are_no_urls(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    sinks = chain(*senders(named, {}, CollectorRegistry()))
+    assert [sink.name for sink in sinks] == ["traces", "gen_ai", "sent metrics", "sent logs"]
+
+
+def test_what_is_not_sent_has_no_endpoint_to_be_wrong() -> None:
+    wrong = {"OTEL_EXPORTER_OTLP_ENDPOINT": "not a url"}
+    assert senders({**wrong, "OTEL_SDK_DISABLED": "true"}, {}, CollectorRegistry()) == ([], [])
