@@ -9,6 +9,13 @@ import orjson
 # JSON leaves them as they are. Some who read lines end one there, as splitlines() of Python does,
 # and to some terminals the others are the beginning of a command.
 _CONTROLS = re.compile(r"[\x80-\x9f\u2028\u2029]")
+# A string, or else an integer that has as many digits as the least of more than 64 bits.
+_DIGITS = re.compile(rb"[0-9]{19}")
+_STRING_OR_INTEGER = re.compile(
+    rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|(?<![0-9.eE+-])(-?[0-9]{19,}+)(?![.eE])'
+)
+_INTEGERS = range(-(2**63), 2**64)  # those that orjson reads as they are
+_LONGEST = 20  # of their texts
 
 
 def dumps(value: Any) -> bytes:
@@ -24,6 +31,16 @@ def dumps(value: Any) -> bytes:
         text = json.dumps(value, default=str, skipkeys=True, ensure_ascii=False)
         finite = json.loads(text, parse_constant=_null)
         return json.dumps(finite, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def has_large_integer(text: bytes) -> bool:
+    """Return whether JSON text has an integer of more than 64 bits: orjson makes it a float."""
+    if not _DIGITS.search(text):
+        return False
+    found = (match[1] for match in _STRING_OR_INTEGER.finditer(text))
+    return any(
+        number and (len(number) > _LONGEST or int(number) not in _INTEGERS) for number in found
+    )
 
 
 def one_line(text: str) -> str:

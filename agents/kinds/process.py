@@ -17,11 +17,13 @@ from agents.lines import Lines, LineTooLong
 from agents.network.asking import Send, as_draft
 from agents.network.errors import MessageRefused
 from operations.errors import StorageUnavailable
+from operations.json_text import has_large_integer
 
 PROTOCOL = 1
 SENDING = 64  # messages of one agent that are being sent
 _SHOWN = 80  # bytes of a line that makes no sense
 _REFUSED = 1  # the code of the error that a message was not sent
+_LARGE = "it has an integer of more than 64 bits, which belongs in a text"
 
 
 class ProcessAgent:
@@ -164,7 +166,7 @@ class ProcessAgent:
                 self._context.publish(message["params"]["data"])
             return
         if message.get("method") == "send":
-            self._sending_for(message["id"], message["params"])
+            self._sending_for(message["id"], message["params"], large=has_large_integer(line))
             return
         answer = self._answers.get(message["id"])
         if answer is None or answer.done():  # of somebody who does not wait any more
@@ -172,22 +174,28 @@ class ProcessAgent:
         if "error" in message:
             error = message["error"]
             answer.set_exception(TaskFailed(str(error["message"])))
+        elif has_large_integer(line):
+            answer.set_exception(TaskFailed(f"its answer cannot be taken: {_LARGE}"))
         else:
             answer.set_result(message["result"])
 
-    def _sending_for(self, number: Any, params: Any) -> None:
+    def _sending_for(self, number: Any, params: Any, *, large: bool) -> None:
         """Have a message sent in the name of the task, and the agent told what came of it."""
         sending = asyncio.get_running_loop().create_task(
-            self._sent(number, params, self._context), context=contextvars.Context()
+            self._sent(number, params, self._context, large=large), context=contextvars.Context()
         )
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
 
-    async def _sent(self, number: Any, params: Any, context: Context | None) -> None:
+    async def _sent(
+        self, number: Any, params: Any, context: Context | None, *, large: bool
+    ) -> None:
         answer: dict[str, Any]
         try:
             if self._post is None or context is None:
                 raise MessageRefused("messages are sent only by an agent that has a task")
+            if large:
+                raise MessageRefused(f"the message cannot be sent: {_LARGE}")
             if len(self._sending) > SENDING:
                 raise MessageRefused(f"{SENDING} messages are being sent, which is the limit")
             receipt = await self._post(as_draft(params), context)

@@ -5,7 +5,6 @@ from contextlib import aclosing
 from typing import Any, cast
 from uuid import uuid4
 
-import orjson
 from langchain_core.runnables import RunnableConfig
 
 from agents.agent import Context, Lost, Task
@@ -13,7 +12,7 @@ from agents.configuration import GraphPool, Limits
 from agents.errors import StartFailed, TaskFailed
 from orchestration.graphs.arguments import CLIENT_KEY
 from orchestration.graphs.contexts import fitted
-from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.jsontext import as_json
 from orchestration.graphs.node_tasks import enter_run
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.snapshots import INTERRUPT_KEY
@@ -61,14 +60,14 @@ class GraphAgent:
                 async with aclosing(stream):
                     async for mode, chunk in stream:
                         if mode == "custom":
-                            context.publish(orjson.loads(dumps(chunk)))
+                            context.publish(as_json(chunk))
                         else:
                             values = chunk
         except Exception as error:
             raise TaskFailed(f"{type(error).__name__}: {error}") from error
         if isinstance(values, dict) and INTERRUPT_KEY in values:
             raise TaskFailed("the graph waits for a human, whom an agent does not have")
-        return orjson.loads(dumps(values))
+        return as_json(values)
 
     async def probe(self) -> None:
         """See that the graph is still there."""

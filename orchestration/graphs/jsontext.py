@@ -23,6 +23,7 @@ from uuid import UUID
 import orjson
 from langgraph.types import Send
 
+from operations.json_text import has_large_integer
 from operations.surrogates import without_surrogates
 
 DEPTH_LIMIT = 254  # levels; orjson's own bound
@@ -32,7 +33,10 @@ _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what orjson writes by itself
 
 
 class NotSerialisable(ValueError):
-    """A value has no JSON text: it contains itself, is nested too deep, or refuses conversion."""
+    """A value has no JSON text: it contains itself, is nested too deep, or refuses conversion.
+
+    Or its text cannot be read again as it is.
+    """
 
 
 def dumps(value: Any) -> bytes:
@@ -52,6 +56,18 @@ def dumps(value: Any) -> bytes:
         return orjson.dumps(value, _default, orjson.OPT_SERIALIZE_NUMPY)
     except orjson.JSONEncodeError:
         return _dumps_slowly(value)
+
+
+def as_json(value: Any) -> Any:
+    """Return ``value`` as whoever reads its JSON text has it.
+
+    Raises:
+        NotSerialisable: it has no such text, or an integer of more than 64 bits.
+    """
+    text = dumps(value)
+    if has_large_integer(text):
+        raise NotSerialisable("it has an integer of more than 64 bits, which belongs in a text")
+    return orjson.loads(text)
 
 
 def _dumps_slowly(value: Any) -> bytes:

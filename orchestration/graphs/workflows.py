@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
 
@@ -24,7 +23,7 @@ from coordinator.toolbox import Toolbox
 from orchestration.graphs.arguments import CLIENT_KEY
 from orchestration.graphs.contexts import fitted
 from orchestration.graphs.factories import Equip, Graph, Occasion
-from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.jsontext import as_json
 from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.registry import GraphNotFound, GraphRegistry
 
@@ -177,4 +176,4 @@ class GraphSteps:
             static = fitted(graph.context_schema, None)
             if static is not None:
                 options["context"] = static
-            return orjson.loads(dumps(await graph.ainvoke(given, config, **options)))
+            return as_json(await graph.ainvoke(given, config, **options))

@@ -7,6 +7,7 @@ import pytest
 
 from agents.errors import AgentLost, StartFailed, TaskFailed
 from operations.telemetry.traceparent import Span
+from orchestration.graphs.jsontext import NotSerialisable
 from tests.agents.kinds import (
     Ear,
     Kind,
@@ -155,3 +156,18 @@ async def _see_it_die(kind: Kind, *, over_pipes: bool) -> None:
             assert "exit code 7" in str(caught.value)
             assert "these are my last words" in str(caught.value)
             assert [lost.reason for lost in losses] == ["it ended with exit code 7"]
+
+
+@pytest.mark.parametrize("opening", [processes, graphs], ids=["processes", "graphs"])
+async def test_an_integer_that_would_lose_its_digits_fails_the_task(
+    opening: Opening, tmp_path: Path
+) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, losses):
+        for kept in (2**64 - 1, -(2**63)):
+            given = task("number", text=str(kept))
+            assert str(kept) in str((await agent.invoke(given, Ear().context))["number"])
+        for lost in (2**64, -(2**63) - 1, 10**40):
+            with pytest.raises((TaskFailed, NotSerialisable), match="more than 64 bits"):
+                await agent.invoke(task("number", text=str(lost)), Ear().context)
+        await agent.probe()
+    assert losses == []

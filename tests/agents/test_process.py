@@ -7,14 +7,17 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import anyio
 import psutil
 import pytest
 
-from agents.agent import Agent
+from agents.agent import Agent, Context
 from agents.errors import AgentLost, StartFailed, TaskRejected
 from agents.making import maker
+from agents.network.errors import MessageRefused
+from agents.network.message import Draft
 from operations.errors import ConfigurationError
 from tests.agents.kinds import Ear, process, started, task
 
@@ -252,3 +255,17 @@ async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(StartFailed, match="nowhere"):
         await agent.start(lambda _: None)
     await agent.aclose()
+
+
+async def test_a_message_whose_number_would_lose_its_digits_is_not_sent(tmp_path: Path) -> None:
+    sent: list[Draft] = []
+
+    async def post(draft: Draft, _: Context) -> NoReturn:
+        sent.append(draft)
+        raise MessageRefused("enough")
+
+    async with started(maker("play", process(), tmp_path, {}, post)) as (agent, _):
+        lost = await agent.invoke(task("send", text=str(2**64)), Ear().context)
+        kept = await agent.invoke(task("send", text=str(2**64 - 1)), Ear().context)
+    assert ("more than 64 bits" in lost, kept) == (True, "enough")
+    assert [draft.content for draft in sent] == [2**64 - 1]

@@ -15,6 +15,7 @@ class State(TypedDict, total=False):
     text: str
     count: int
     said: str
+    number: int
 
 
 async def perform(state: State) -> State:
@@ -30,6 +31,8 @@ async def perform(state: State) -> State:
                 write({"step": step})
         case "ask":
             interrupt("may I?")
+        case "number":
+            return {"number": int(state["text"])}
         case "trace":
             return {"said": whereabouts()["trace_id"]}
         case _:

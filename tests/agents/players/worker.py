@@ -103,6 +103,15 @@ def look(given: dict[str, Any]) -> Any:
     return {"env": dict(os.environ), "cwd": str(Path.cwd()), "group": os.getpgid(0)}
 
 
+def number(given: dict[str, Any]) -> Any:
+    return {"number": [int(given["text"])], "text": given["text"]}
+
+
+def send(given: dict[str, Any]) -> Any:
+    say(method="send", id="s", params={"to": "post", "content": int(given["text"])})
+    return json.loads(sys.stdin.readline())["error"]["message"]
+
+
 def trace(given: dict[str, Any]) -> Any:
     return given["traceparent"]
 
@@ -115,7 +124,7 @@ DEEDS = {
     deed.__name__: deed
     for deed in (
         echo, events, fail, hang, sleep, die, stop, long_line, binary, partial, close_stdout, fork,
-        fork_and_die, ignore_term, look, pid, send_unread, trace,
+        fork_and_die, ignore_term, look, number, pid, send, send_unread, trace,
     )
 }  # fmt: skip
 
