@@ -77,6 +77,32 @@ def hold(path: Path) -> Generator[Hold]:
         os.close(lock)
 
 
+def held_by(path: Path) -> str | None:
+    """Return which process holds the database at ``path``, None if none does.
+
+    The lock is tried only where somebody signed it who may have died: a server that starts in the
+    moment that it is ours would find it taken.
+
+    Raises:
+        OSError: the lock file cannot be read.
+    """
+    try:
+        lock = os.open(f"{path}.lock", os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        name = os.pread(lock, 20, 0).strip()
+        if not name:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return f"process {name.decode('ascii', 'replace')}"
+        return None
+    finally:
+        os.close(lock)
+
+
 @contextmanager
 def open_to_write(
     path: Path, migrations: Sequence[Migration], busy_timeout: float

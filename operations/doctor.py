@@ -2,6 +2,7 @@
 
 import re
 import resource
+import shutil
 import sqlite3
 import sys
 import tempfile
@@ -24,6 +25,8 @@ FLOORS: Mapping[str, str] = {
 }
 FILES_NEEDED = 256  # open files; the service itself takes about fifty
 FILES_WANTED = 1_024
+ROOM_NEEDED = 64 * 1024**2  # bytes; the write-ahead log after a burst of writes
+ROOM_WANTED = 1024**3  # bytes
 
 
 class Verdict(StrEnum):
@@ -89,15 +92,29 @@ def check_port(host: str, port: int) -> Finding:
 
 def check_data_folder(folder: Path) -> Finding:
     """See whether the data folder, or the one it would be made in, can be written to."""
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
+    place = _there(folder)
     try:
         with tempfile.TemporaryFile(dir=place):
             return Finding("data folder", Verdict.OK, str(folder))
     except OSError as error:
         reason = f"{place} cannot be written to ({error.strerror}). Set MASTERLOOP_DATA_DIR"
         return Finding("data folder", Verdict.PROBLEM, reason)
+
+
+def check_disk_space(folder: Path, free: int | None = None) -> Finding:
+    """Compare the room on the data folder's disk with what the service needs."""
+    if free is None:
+        try:
+            free = shutil.disk_usage(_there(folder)).free
+        except OSError as error:
+            reason = f"{folder} cannot be looked at ({error.strerror})"
+            return Finding("disk space", Verdict.PROBLEM, reason)
+    room = f"{free // 1024**2:,} MiB are free"
+    if free >= ROOM_WANTED:
+        return Finding("disk space", Verdict.OK, room)
+    verdict = Verdict.PROBLEM if free < ROOM_NEEDED else Verdict.WARNING
+    advice = "without room, nothing is accepted. Make some, or set MASTERLOOP_DATA_DIR"
+    return Finding("disk space", verdict, f"{room} where {folder} is: {advice}")
 
 
 def check_strict_msgpack(*, strict: bool) -> Finding:
@@ -129,6 +146,14 @@ def check_loads(check: str, load: Callable[[], str]) -> Finding:
         return Finding(check, Verdict.OK, load())
     except ConfigurationError as error:
         return Finding(check, Verdict.PROBLEM, str(error))
+
+
+def _there(folder: Path) -> Path:
+    """Return the folder, or the one that is there of those it would be made in."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    return place
 
 
 def _numbers(version: str) -> tuple[int, ...]:

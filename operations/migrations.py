@@ -73,12 +73,21 @@ def migrate(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> 
         sqlite3.Error: a migration failed. It was undone; those before it stand.
     """
     connection.execute(_TABLE)
+    for migration in outstanding(connection, migrations):
+        _apply(connection, migration)
+
+
+def outstanding(connection: sqlite3.Connection, migrations: Sequence[Migration]) -> list[Migration]:
+    """Return those that are yet to be applied; nothing is written.
+
+    Raises:
+        SchemaMismatch: as ``migrate`` does.
+        sqlite3.Error: it cannot be read, or no migration was ever applied.
+    """
     rows = connection.execute("SELECT number, checksum FROM schema_migrations").fetchall()
     applied = dict(rows)
     _compare(applied, migrations)
-    for migration in migrations:
-        if migration.number not in applied:
-            _apply(connection, migration)
+    return [migration for migration in migrations if migration.number not in applied]
 
 
 def touch(connection: sqlite3.Connection) -> None:

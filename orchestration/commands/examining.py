@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from operations.ports import DEFAULT_PORT, LAST_PORT
+from orchestration.commands.db import NAME
 from orchestration.commands.terminal import FAILED, Json, as_json, console
 
 if TYPE_CHECKING:
@@ -45,8 +46,11 @@ def examine(config: Path, host: str, port: int) -> "list[Finding]":
     from langgraph.checkpoint.serde import _msgpack  # noqa: PLC0415 - langgraph
 
     from operations import doctor as checks  # noqa: PLC0415
+    from operations.database_check import check_database  # noqa: PLC0415
     from operations.errors import ConfigurationError  # noqa: PLC0415
+    from operations.migrations import load_migrations  # noqa: PLC0415
     from operations.settings import Settings, load_settings  # noqa: PLC0415 - pydantic
+    from orchestration.store import migrations  # noqa: PLC0415
 
     try:
         data_dir = load_settings().data_dir
@@ -71,6 +75,8 @@ def examine(config: Path, host: str, port: int) -> "list[Finding]":
         checks.check_open_files(),
         checks.check_port(host, port),
         checks.check_data_folder(data_dir),
+        checks.check_disk_space(data_dir),
+        check_database(data_dir / NAME, load_migrations(migrations.__name__)),
         checks.check_loads("settings", settings),
         checks.check_loads("configuration", manifest),
     ]

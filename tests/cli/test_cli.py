@@ -180,6 +180,14 @@ def test_doctor_ends_with_1_when_something_is_wrong(
     assert re.search(r"problem +configuration +langgraph.json: there is no such", result.stdout)
 
 
+def test_doctor_looks_into_the_database(cli: CliRunner, tmp_path: Path) -> None:
+    (tmp_path / ".masterloop").mkdir()
+    (tmp_path / ".masterloop" / "masterloop.db").write_bytes(b"a letter to my aunt" * 100)
+    result = cli.invoke(app, ["doctor"], env={"MASTERLOOP_DATA_DIR": ".masterloop"})
+    assert result.exit_code == 1
+    assert re.search(r"problem +database +\S+masterloop\.db is damaged", result.stdout)
+
+
 def test_deserialisation_is_strict_whatever_the_environment_says() -> None:
     result = masterloop("doctor", "--json", LANGGRAPH_STRICT_MSGPACK="false")
     verdicts = {entry["check"]: entry["verdict"] for entry in json.loads(result.stdout)}

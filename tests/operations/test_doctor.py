@@ -80,6 +80,27 @@ def test_a_data_folder_without_permission_is_a_problem(tmp_path: Path) -> None:
     assert doctor.check_data_folder(tmp_path / "data").verdict is PROBLEM
 
 
+@pytest.mark.parametrize(
+    ("free", "verdict", "detail"),
+    [
+        (2 * 1024**3, OK, "2,048 MiB are free"),
+        (1024**3 - 1, WARNING, "1,023 MiB are free"),
+        (64 * 1024**2 - 1, PROBLEM, "MASTERLOOP_DATA_DIR"),
+    ],
+)
+def test_room_on_the_disk_is_compared_with_what_is_needed(
+    free: int, verdict: Verdict, detail: str, tmp_path: Path
+) -> None:
+    finding = doctor.check_disk_space(tmp_path, free)
+    assert finding.verdict is verdict
+    assert detail in finding.detail
+
+
+def test_room_is_looked_for_where_the_folder_would_be_made(tmp_path: Path) -> None:
+    assert "MiB are free" in doctor.check_disk_space(tmp_path / "a" / "b").detail
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_lax_deserialisation_is_a_problem() -> None:
     assert doctor.check_strict_msgpack(strict=True).verdict is OK
     assert doctor.check_strict_msgpack(strict=False).verdict is PROBLEM
