@@ -40,6 +40,10 @@ class Listener(Protocol):
         """Learn that its stdout is closed."""
         ...
 
+    def went_deaf(self) -> None:
+        """Learn that it has closed its stdin."""
+        ...
+
     def ended(self, exit_code: int) -> None:
         """Learn that it has ended, and that all it wrote was read."""
         ...
@@ -57,6 +61,7 @@ class Child(asyncio.SubprocessProtocol):
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.SubprocessTransport | None = None
         self._ending = False
+        self._closed_stdin = False  # by us
 
     @property
     def pid(self) -> int:
@@ -72,6 +77,11 @@ class Child(asyncio.SubprocessProtocol):
             return True
 
     @property
+    def is_deaf(self) -> bool:
+        """Whether its stdin is closed."""
+        return self._stdin is None or self._stdin.is_closing()
+
+    @property
     def unread(self) -> int:
         """How many bytes wait here until it reads what was written to its stdin before."""
         return 0 if self._stdin is None else self._stdin.get_write_buffer_size()
@@ -83,6 +93,7 @@ class Child(asyncio.SubprocessProtocol):
 
     def close_stdin(self) -> None:
         """Let it read the end of its stdin once it has read the rest."""
+        self._closed_stdin = True
         if self._stdin is not None:
             self._stdin.close()
 
@@ -133,8 +144,11 @@ class Child(asyncio.SubprocessProtocol):
             self._listener.wrote(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
-        if fd == _STDOUT:  # most likely because it is about to end
-            asyncio.get_running_loop().call_later(_LAST_WORDS, self._tell_of_silence)
+        later = asyncio.get_running_loop().call_later  # most likely because it is about to end
+        if fd == _STDOUT:
+            later(_LAST_WORDS, self._tell_of_silence)
+        elif fd == _STDIN and not self._closed_stdin:
+            later(_LAST_WORDS, self._tell_of_deafness)
 
     def process_exited(self) -> None:
         if not self._ending:
@@ -144,6 +158,10 @@ class Child(asyncio.SubprocessProtocol):
     def _tell_of_silence(self) -> None:
         if not self._gone.done():
             self._listener.fell_silent()
+
+    def _tell_of_deafness(self) -> None:
+        if not self._gone.done():
+            self._listener.went_deaf()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
         self._finish()

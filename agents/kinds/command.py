@@ -93,6 +93,9 @@ class _Output:
     def fell_silent(self) -> None:
         pass
 
+    def went_deaf(self) -> None:
+        pass
+
     def ended(self, exit_code: int) -> None:
         self._publish(self._decoder.decode(b"", final=True))
         self.exit_code.set_result(exit_code)

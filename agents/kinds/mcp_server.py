@@ -251,6 +251,9 @@ class _Pipe:
     def fell_silent(self) -> None:
         self._break("it closed its stdout")
 
+    def went_deaf(self) -> None:
+        self._break("it closed its stdin")
+
     def ended(self, exit_code: int) -> None:
         self._break(f"it ended with exit code {exit_code}")
 

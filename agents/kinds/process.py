@@ -23,6 +23,7 @@ PROTOCOL = 1
 SENDING = 64  # messages of one agent that are being sent
 _SHOWN = 80  # bytes of a line that makes no sense
 _REFUSED = 1  # the code of the error that a message was not sent
+_DEAF = "it closed its stdin"
 _LARGE = "it has an integer of more than 64 bits, which belongs in a text"
 
 
@@ -48,6 +49,7 @@ class ProcessAgent:
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._context: Context | None = None
         self._broken: str | None = None
+        self._deaf = False
         self._lost: Lost = _unheard
 
     async def start(self, lost: Lost) -> None:
@@ -77,6 +79,8 @@ class ProcessAgent:
         }
         if self._broken is None and self._running.stands_still:  # it would not read the task
             raise AgentLost("it was stopped, or has ended", started=False)
+        if self._broken is None and self._running.is_deaf:
+            raise AgentLost(_DEAF, started=False)
         number, answer = self._ask("invoke", params)
         context.started = True
         self._context = context
@@ -91,6 +95,8 @@ class ProcessAgent:
             self._context = None
         if self._sending:  # what it asked for before it ended is part of the task
             await asyncio.wait(self._sending)
+        if self._deaf:  # later: this task has its answer
+            asyncio.get_running_loop().call_soon(self._break, _DEAF)
         return answer.result()
 
     async def probe(self) -> None:
@@ -154,6 +160,12 @@ class ProcessAgent:
     def fell_silent(self) -> None:
         """Give it up: it can answer nothing any more."""
         self._break("it closed its stdout")
+
+    def went_deaf(self) -> None:
+        """Give it up once it has answered: it can be told of no other task."""
+        self._deaf = True
+        if self._context is None:
+            self._break(_DEAF)
 
     def ended(self, exit_code: int) -> None:
         """Give it up: it is gone."""

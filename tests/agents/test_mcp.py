@@ -134,3 +134,11 @@ async def test_a_server_that_has_forgotten_the_session_is_lost_before_anything_i
                 with pytest.raises(Exception, match="Session not found"):
                     await agent.probe()
                 assert [lost.reason for lost in losses] == ["the server knows its session no more"]
+
+
+async def test_a_server_that_reads_nothing_more_is_given_up(tmp_path: Path) -> None:
+    deaf = {"argv": (sys.executable, str(PLAYERS / "mcp_deaf.py"))}
+    async with started(maker("play", mcp(server=deaf), tmp_path, {})) as (agent, losses):
+        with pytest.raises(AgentLost, match="it closed its stdin"):
+            await agent.invoke(task("close_stdin"), Ear().context)
+    assert [one.reason for one in losses] == ["it closed its stdin"]

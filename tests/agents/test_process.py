@@ -15,6 +15,7 @@ import pytest
 
 from agents.agent import Agent, Context
 from agents.errors import AgentLost, StartFailed, TaskRejected
+from agents.kinds.process import ProcessAgent
 from agents.making import maker
 from agents.network.errors import MessageRefused
 from agents.network.message import Draft
@@ -269,3 +270,30 @@ async def test_a_message_whose_number_would_lose_its_digits_is_not_sent(tmp_path
         kept = await agent.invoke(task("send", text=str(2**64 - 1)), Ear().context)
     assert ("more than 64 bits" in lost, kept) == (True, "enough")
     assert [draft.content for draft in sent] == [2**64 - 1]
+
+
+async def test_one_that_can_be_told_of_no_other_task_is_given_up(tmp_path: Path) -> None:
+    async with started(maker("play", process(), tmp_path, {})) as (agent, losses):
+        assert await agent.invoke(task("close_stdin"), Ear().context) == "closed"
+        while not losses:  # noqa: ASYNC110 - it is another process
+            await asyncio.sleep(0.01)
+        with pytest.raises(AgentLost) as caught:
+            await agent.invoke(task("echo"), Ear().context)
+    assert [one.reason for one in losses] == [caught.value.reason] == ["it closed its stdin"]
+    assert not caught.value.started
+
+
+async def test_one_that_works_when_it_is_told_of_nothing_more_may_still_answer(
+    tmp_path: Path,
+) -> None:
+    file, ear = tmp_path / "go", Ear()
+    async with started(maker("play", process(), tmp_path, {})) as (agent, losses):
+        assert isinstance(agent, ProcessAgent)
+        work = asyncio.create_task(agent.invoke(task("wait_for", text=str(file)), ear.context))
+        await ear.something.wait()
+        agent.went_deaf()
+        assert losses == []
+        file.touch()
+        assert await work == "waited"
+        await asyncio.sleep(0)  # what the end of the task calls
+        assert [one.reason for one in losses] == ["it closed its stdin"]

@@ -1,6 +1,7 @@
-"""An MCP server that asks without end while a tool is called, and reads none of the answers."""
+"""An MCP server that asks without end while a tool is called, and reads no answers."""
 
 import json
+import os
 import sys
 from typing import Any
 
@@ -29,6 +30,8 @@ for line in sys.stdin:
             say(id=asked["id"], result=hello(asked["params"]))
         case "tools/list":
             say(id=asked["id"], result={"tools": [TOOL]})
+        case "tools/call" if asked["params"]["arguments"]["do"] == "close_stdin":
+            os.dup2(os.pipe()[0], 0)  # where nothing ever comes
         case "tools/call":
             while True:
                 say(id="x" * 100_000, method="ping")

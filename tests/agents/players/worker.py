@@ -83,6 +83,18 @@ def close_stdout(given: dict[str, Any]) -> Any:
     time.sleep(3600)
 
 
+def close_stdin(given: dict[str, Any]) -> Any:
+    os.dup2(os.pipe()[0], 0)  # where nothing ever comes
+    return "closed"
+
+
+def wait_for(given: dict[str, Any]) -> Any:
+    event("begun")
+    while not Path(given["text"]).exists():
+        time.sleep(0.01)
+    return "waited"
+
+
 def fork(given: dict[str, Any]) -> Any:
     return subprocess.Popen(SLEEPER).pid
 
@@ -124,7 +136,8 @@ DEEDS = {
     deed.__name__: deed
     for deed in (
         echo, events, fail, hang, sleep, die, stop, long_line, binary, partial, close_stdout, fork,
-        fork_and_die, ignore_term, look, number, pid, send, send_unread, trace,
+        close_stdin, fork_and_die, ignore_term, look, number, pid, send, send_unread, trace,
+        wait_for,
     )
 }  # fmt: skip
 
