@@ -259,20 +259,23 @@ async def _recover(backend: Backend) -> int:
 async def _open(ground: Ground, core: Core, operation: _Operation) -> AsyncGenerator[None]:
     """Open what runs need, and what is told of them; a start that fails here begins no run."""
     shutdown = operation.shutdown
-    async with (
-        last_words(operation.status),
-        operation.exposition.listening(ground.settings.admin_port),
-        in_the_trail(ground.telemetry),
-        beside(
-            shutdown,
-            **_workers(core),
-            webhooks=in_background(core.deliverer, "webhooks"),
-            agents=held(core.agency.running(), "agents"),
-            workflows=held(core.coordination.running(), "workflows"),
-        ),
-        _closing(core),
-    ):
-        yield
+    try:
+        async with (
+            last_words(operation.status),
+            operation.exposition.listening(ground.settings.admin_port),
+            in_the_trail(ground.telemetry),
+            beside(
+                shutdown,
+                **_workers(core),
+                webhooks=in_background(core.deliverer, "webhooks"),
+                agents=held(core.agency.running(), "agents"),
+                workflows=held(core.coordination.running(), "workflows"),
+            ),
+            _closing(core),
+        ):
+            yield
+    finally:  # after a stop in order there is nothing left to tell
+        operation.answered.tell()
 
 
 @asynccontextmanager

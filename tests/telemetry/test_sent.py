@@ -14,6 +14,7 @@ from opentelemetry.sdk.resources import Resource
 
 from agents.events import TaskEnded
 from operations.logs import configure_logs
+from operations.shutdown import Step, Tier
 from operations.telemetry.events import LogLine
 from operations.telemetry.record import Importance, Record
 from orchestration.graphs.node_tasks import whereabouts
@@ -23,7 +24,7 @@ from orchestration.loop.run import RunStatus
 from orchestration.telemetry.gen_ai import BOUNDS, GenAi
 from orchestration.telemetry.sending import NotSent
 from orchestration.telemetry.sent_logs import SentLogs
-from tests.api.client import open_client
+from tests.api.client import client_of, open_client, open_play
 from tests.logging_defaults import log_to_stderr
 from tests.telemetry.collector import Collector, attributes, collecting
 from tests.telemetry.sinks import until
@@ -67,6 +68,24 @@ async def test_metrics_are_sent_as_prometheus_is_shown_them(
     assert collector.metrics["masterloop_workers_limit"].gauge.data_points[0].as_double == 100
     assert collector.metrics["process_resident_memory_bytes"].unit == "By"
     assert collector.metrics["masterloop_db_operation_seconds"].histogram.data_points
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+async def test_the_last_requests_are_counted_however_a_service_ends(
+    tmp_path: Path, collector: Collector, in_order: bool
+) -> None:
+    async with open_play(tmp_path, "echo") as service, client_of(service.app) as client:
+
+        async def ask() -> None:
+            await client.get("/info")
+
+        if in_order:
+            service.shutdown.add(Step("last request", Tier.PARTS, ask, 1.0))
+            await service.shutdown.run()
+        else:
+            await ask()
+    (point,) = collector.metrics["masterloop_http_requests"].sum.data_points
+    assert (attributes(point)["route"], point.as_double) == ("/info", 1)
 
 
 async def test_workflows_are_sent_by_the_names_for_generative_ai(
