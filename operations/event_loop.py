@@ -23,8 +23,11 @@ def loop_factory() -> "type[asyncio.AbstractEventLoop] | None":
 @contextmanager
 def open_runner() -> Generator[asyncio.Runner]:
     """Open what runs coroutines on the event loop of a process."""
-    handover.begin()
-    with _known_to_sniffio(), asyncio.Runner(loop_factory=loop_factory()) as runner:
+    with (
+        handover.always_soon(),
+        _known_to_sniffio(),
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
+    ):
         yield runner
 
 

@@ -1,6 +1,8 @@
 """How soon threads hand the interpreter over to one that waits for it."""
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from threading import Lock
 
 SOON = 0.0005  # seconds
@@ -12,17 +14,26 @@ class Handover:
 
     Beside a thread that computes, the event loop waits that long at each of its turns. And a
     thread that waits for a busy loop is woken in vain at each system call of it, until it asks.
-    But a writer that is let wait has more to write at once.
+    But a writer that is let wait has more to write at once. While nothing computes or writes, all
+    is as it was: it is for a process of ours to have threads hand over soon then, too.
     """
 
     def __init__(self) -> None:
         self._lock = Lock()
+        self._usual = sys.getswitchinterval()  # seconds, while nothing computes or writes
         self._computing = 0  # threads
         self._gathering = 0  # writers
 
-    def begin(self) -> None:
-        """Have this process do so from now on, and not only once something changes."""
+    @contextmanager
+    def always_soon(self) -> Generator[None]:
+        """Have threads hand over soon meanwhile, even if nothing computes."""
+        before, self._usual = self._usual, SOON
         self._count()
+        try:
+            yield
+        finally:
+            self._usual = before
+            self._count()
 
     def __enter__(self) -> None:
         """Compute, in a thread beside the event loop."""
@@ -44,8 +55,8 @@ class Handover:
         with self._lock:
             self._computing += computing
             self._gathering += gathering
-            late = self._gathering and not self._computing
-            sys.setswitchinterval(LATE if late else SOON)
+            rest = LATE if self._gathering else self._usual
+            sys.setswitchinterval(SOON if self._computing else rest)
 
 
 handover = Handover()  # one, as the interpreter has one interval

@@ -9,7 +9,7 @@ from threading import Event
 
 import pytest
 
-from operations.handover import LATE, SOON, handover
+from operations.handover import LATE, SOON, Handover
 from orchestration.graphs.node_threads import NodeExit, NodeThreads, TooManyAbandoned
 
 
@@ -36,7 +36,11 @@ def test_work_gives_its_result(threads: NodeThreads) -> None:
     assert threads.submit(max, 1, 2).result() == 2
 
 
-def test_the_event_loop_has_the_interpreter_sooner_beside_work(threads: NodeThreads) -> None:
+def test_the_event_loop_has_the_interpreter_sooner_beside_work(
+    threads: NodeThreads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handover = Handover()  # that of this process may have other threads that compute
+    monkeypatch.setattr("orchestration.graphs.node_threads.handover", handover)
     handover.gather()
     try:
         assert threads.submit(sys.getswitchinterval).result() == pytest.approx(SOON)

@@ -45,9 +45,22 @@ def test_a_thread_that_computes_hands_over_sooner_than_by_default() -> None:
     assert min(waits) < LATE
 
 
-def test_a_process_of_ours_has_threads_hand_over_soon() -> None:
+def test_a_process_of_ours_has_threads_hand_over_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    # That of this process may have other threads that compute.
+    monkeypatch.setattr("operations.event_loop.handover", Handover())
     with open_runner():
         assert sys.getswitchinterval() == pytest.approx(SOON)
+    assert sys.getswitchinterval() == pytest.approx(LATE)
+
+
+def test_a_process_that_is_not_ours_has_its_interval_back() -> None:
+    sys.setswitchinterval(0.02)
+    one = Handover()
+    with one:
+        assert sys.getswitchinterval() == pytest.approx(SOON)
+    one.gather()
+    one.gathered()
+    assert sys.getswitchinterval() == pytest.approx(0.02)
 
 
 def test_a_writer_waits_for_more_to_write_but_not_while_a_thread_computes() -> None:
@@ -57,27 +70,32 @@ def test_a_writer_waits_for_more_to_write_but_not_while_a_thread_computes() -> N
     def look() -> None:
         seen.append(sys.getswitchinterval())
 
-    one.begin()
-    look()
-    one.gather()
-    look()
-    with one:
+    with one.always_soon():
+        look()
+        one.gather()
         look()
         with one:
             look()
+            with one:
+                look()
+            look()
+        look()
+        one.gathered()
         look()
     look()
-    one.gathered()
-    look()
-    assert seen == pytest.approx([SOON, LATE, SOON, SOON, SOON, LATE, SOON])
+    assert seen == pytest.approx([SOON, LATE, SOON, SOON, SOON, LATE, SOON, LATE])
 
 
-async def test_who_writes_waits_as_long_as_there_is_something_to_write(tmp_path: Path) -> None:
-    handover.begin()
-    async with open_database(tmp_path / "x.db", []) as database:
-        seen = await database.write(lambda _: sys.getswitchinterval())
-        assert seen == pytest.approx(LATE)
-        assert sys.getswitchinterval() == pytest.approx(SOON)
-        with pytest.raises(ZeroDivisionError):
-            await database.write(lambda _: 1 / 0)
-        assert sys.getswitchinterval() == pytest.approx(SOON)
+async def test_who_writes_waits_as_long_as_there_is_something_to_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Handover()
+    monkeypatch.setattr("operations.writer.handover", one)
+    with one.always_soon():
+        async with open_database(tmp_path / "x.db", []) as database:
+            seen = await database.write(lambda _: sys.getswitchinterval())
+            assert seen == pytest.approx(LATE)
+            assert sys.getswitchinterval() == pytest.approx(SOON)
+            with pytest.raises(ZeroDivisionError):
+                await database.write(lambda _: 1 / 0)
+            assert sys.getswitchinterval() == pytest.approx(SOON)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import pytest
 from structlog.testing import capture_logs
 
-from operations.handover import LATE, SOON, handover
+from operations.handover import LATE, SOON, Handover
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.backlog import Inbox
 from operations.telemetry.record import Importance, Record
@@ -104,7 +104,10 @@ async def test_who_only_counts_is_handed_everything_by_the_thread_that_hands_on(
 
 
 @pytest.fixture
-def gathering() -> Iterator[None]:
+def gathering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    handover = Handover()  # that of this process may have other threads that compute
+    for module in ("aggregator", "lane"):
+        monkeypatch.setattr(f"operations.telemetry.{module}.handover", handover)
     handover.gather()
     yield
     handover.gathered()
