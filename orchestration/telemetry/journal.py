@@ -82,7 +82,8 @@ class Journal:
             with lines_held() as held:
                 for event, count in rejected.items():
                     self._log.info("runs rejected", **asdict(event), count=count)
-            lines.append(batch[-1].telling(held))
+            if held:
+                lines.append(batch[-1].telling(held))
         return lines
 
     def take(self, batch: Sequence[Record]) -> None:

@@ -1,11 +1,15 @@
 """Which events of the loop and of the pools people read in the log."""
 
+import logging
+from collections.abc import Iterator
+
 import pytest
 from structlog.testing import capture_logs
 
 from agents import events as agents
 from coordinator import events as coordinator
 from coordinator.advice import Arm
+from operations.logs import configure_logs
 from operations.telemetry.record import Importance, Record
 from operations.telemetry.traceparent import span_of_run
 from orchestration.loop.events import (
@@ -22,6 +26,16 @@ from orchestration.loop.events import (
 )
 from orchestration.loop.run import Ending, RunStatus
 from orchestration.telemetry.journal import Journal
+from tests.logging_defaults import log_to_stderr
+
+
+@pytest.fixture
+def _logs() -> Iterator[None]:
+    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
+    yield
+    log_to_stderr()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def write(journal: Journal, *events: Event | agents.Event | coordinator.Event) -> None:
@@ -72,6 +86,33 @@ def test_refusals_of_a_moment_are_told_by_their_number() -> None:
         ("runs rejected", "g", 3),
         ("runs rejected", None, 2),
     ]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.usefixtures("_logs")
+def test_lines_are_written_in_the_order_of_what_they_tell_and_refusals_last(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    told: list[Event] = [
+        RunRejected("g", "QueueFull"),
+        RunEnded("first", "t", "g", RunStatus.SUCCESS, 1, 0.1),
+        ZombieLeft("second", "g"),
+        RunEnded("third", "t", "g", RunStatus.SUCCESS, 1, 0.1),
+    ]
+    configure_logs("info", json=as_json)
+    write(Journal(), *told)
+    lines = capsys.readouterr().err.splitlines()
+    words = ["first", "second", "third", "runs rejected"]
+    assert len(lines) == len(words)
+    assert all(word in line for word, line in zip(words, lines, strict=True))
+
+
+@pytest.mark.usefixtures("_logs")
+def test_of_what_is_below_the_level_there_is_nothing_to_write() -> None:
+    told = [RunRejected("g", "QueueFull"), RunEnded("r", "t", "g", RunStatus.SUCCESS, 1, 0.1)]
+    configure_logs("warning", json=True)
+    batch = [Record(1, 0.0, Importance.DETAIL, event, {}) for event in told]
+    assert not Journal().prepare(batch)
 
 
 def test_a_run_has_one_line_at_its_end_with_all_its_durations() -> None:
