@@ -1,5 +1,7 @@
 """How soon threads hand over the interpreter."""
 
+import asyncio
+import sqlite3
 import sys
 import threading
 import time
@@ -11,6 +13,7 @@ import pytest
 from operations.database import open_database
 from operations.event_loop import open_runner
 from operations.handover import LATE, SOON, Handover, handover
+from operations.writer import Writer
 
 
 @pytest.fixture(autouse=True)
@@ -99,3 +102,20 @@ async def test_who_writes_waits_as_long_as_there_is_something_to_write(
             with pytest.raises(ZeroDivisionError):
                 await database.write(lambda _: 1 / 0)
             assert sys.getswitchinterval() == pytest.approx(SOON)
+
+
+async def test_for_a_writer_that_cannot_begin_nothing_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Handover()
+    monkeypatch.setattr("operations.writer.handover", one)
+
+    def connect() -> sqlite3.Connection:
+        raise sqlite3.OperationalError("no room")
+
+    with one.always_soon():
+        writer = Writer(tmp_path / "x.db", connect)
+        writer.submit(lambda _: None)
+        assert sys.getswitchinterval() == pytest.approx(LATE)
+        await asyncio.wait({writer.stopped})
+        assert sys.getswitchinterval() == pytest.approx(SOON)
