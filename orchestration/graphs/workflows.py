@@ -47,8 +47,8 @@ class _Made:
 class WorkflowSource:
     """Makes the graph of a workflow; those made last are kept, by the hash of their spec.
 
-    ``kept`` returns the workflow that the latest run on a thread did that had one: for runs that
-    go on with it, and for who looks at the thread.
+    ``kept`` returns the workflow that a thread goes on with: for runs on it that have none of their
+    own, and for who looks at the thread.
     """
 
     def __init__(

@@ -9,10 +9,15 @@ from orchestration.store.checkpoint_rows import delete_run_checkpoints, delete_t
 from orchestration.store.deliveries import drop_payload
 from orchestration.store.idempotency import keep_output
 from orchestration.store.thread_rows import fail_thread, failure_text
+from orchestration.store.workflow_rows import LEFT, hand_on_workflow
 
 MINE = "run_id = ? AND status = ? AND token IS ?"
 _FINISH = f"UPDATE runs SET status = ?, error = ?, token = NULL, updated_at = ? WHERE {MINE}"  # noqa: S608 - constants
 _DELETE = f"DELETE FROM runs WHERE {MINE}"  # noqa: S608 - constants
+_DELETE_FINISHED = f"""
+DELETE FROM runs WHERE run_id = ? AND thread_id = ? AND status NOT IN ('pending', 'running')
+RETURNING {LEFT}
+"""  # noqa: S608 - constants
 _DELETE_EVENTS = "DELETE FROM run_events WHERE run_id = ?"
 # An index is only left alone if its columns are not set at all: so not the status, if it stays.
 _SETTLE_THREAD = """
@@ -98,13 +103,11 @@ def erase(run: Run, token: str | None, connection: sqlite3.Connection) -> bool:
 
 def delete_finished(thread_id: str, run_id: str, connection: sqlite3.Connection) -> bool:
     """Delete a run that has ended, with its checkpoints; False if there is none."""
-    sql = """
-        DELETE FROM runs
-        WHERE run_id = ? AND thread_id = ? AND status NOT IN ('pending', 'running')
-    """
-    if not change(sql, (run_id, thread_id), connection):
+    left = connection.execute(_DELETE_FINISHED, (run_id, thread_id)).fetchone()
+    if left is None:
         return False
     delete_run_checkpoints(connection, thread_id, run_id)
+    hand_on_workflow(left, connection)
     connection.execute(_DELETE_EVENTS, (run_id,))
     drop_payload(connection, run_id)
     return True

@@ -40,6 +40,7 @@ from orchestration.store.ttl import Ttl
 from orchestration.store.unwritten import HOLD, UnwrittenRuns, leaves_a_thread, leaves_nothing
 from orchestration.store.unwritten_threads import UnwrittenThreads
 from orchestration.store.visibility import Visible, sees
+from orchestration.store.workflow_rows import WORKFLOW
 
 _INSERT = """
 INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, token, attempt, created_at,
@@ -48,12 +49,6 @@ INSERT INTO runs (run_id, thread_id, assistant_id, graph_id, status, token, atte
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
 _GET = f"SELECT * FROM runs WHERE run_id = ? AND {OF_NO_GONE_THREAD}"  # noqa: S608 - constants
-_WORKFLOW = """
-SELECT json_extract(kwargs, '$.config.configurable.workflow') FROM runs INDEXED BY runs_of_thread
-WHERE thread_id = ? AND NOT ephemeral
-    AND json_type(kwargs, '$.config.configurable.workflow') = 'object'
-ORDER BY created_at DESC, run_id DESC LIMIT 1
-"""
 _CLAIM = """
 UPDATE runs SET status = 'running', token = ?, attempt = attempt + 1, updated_at = ?
 WHERE run_id = ? AND status = 'pending'
@@ -98,9 +93,9 @@ class RunStore:
         self._nothing_to_write.set_result(True)
 
     def workflow_on(self, thread_id: str) -> Any:
-        """Return the workflow of the latest run on a thread that had one; None if none had."""
-        row = self._database.get(_WORKFLOW, (thread_id,))
-        return None if row is None else orjson.loads(row[0])
+        """Return the workflow that a thread goes on with; None if nobody gave it one."""
+        row = self._database.get(WORKFLOW, (thread_id,))
+        return None if row is None or row[0] is None else orjson.loads(row[0])
 
     def latest_on(self, thread_id: str, graph_id: str) -> Run | None:
         """Return the latest run of a graph on a thread that has begun; None if none has."""

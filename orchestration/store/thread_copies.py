@@ -17,6 +17,7 @@ from orchestration.store.thread_metadata import insert_thread
 from orchestration.store.thread_rows import read_thread
 from orchestration.store.ttl import Ttl
 from orchestration.store.visibility import Visible, seen, stamped
+from orchestration.store.workflow_rows import copy_workflow
 
 PART_BYTES = 1024**2  # that are copied in one transaction, and those of one row more
 
@@ -140,6 +141,7 @@ class _Copy:
         ttl = None if minutes is None else Ttl(minutes, thread["ttl_strategy"])
         insert_thread(connection, self.target, iso_now(), stamped(metadata, stamp), ttl)
         connection.execute(_SHOW, (*(thread[name] for name in _SHOWN), self.target))
+        copy_workflow(self.source, self.target, connection)
         return True
 
 

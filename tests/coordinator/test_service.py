@@ -103,6 +103,48 @@ async def test_a_question_is_answered_on_the_thread_by_whoever_knows_only_the_ru
     assert values["steps"]["second"]["output"]["said"] == "hi!"
 
 
+async def asked_twice(client: httpx.AsyncClient) -> dict[str, Any]:
+    """Submit a workflow that asks before each of two steps; return its run, and the question."""
+    steps = [{**FIRST, "approval": True}, {**SECOND, "approval": True}]
+    spec = {**HELLO, "mode": "sequential", "steps": steps}
+    run = await submitted(client, workflow=spec, input={"text": "hi"})
+    (asked,) = run["values"]["__interrupt__"]
+    return {**run, "asked": asked}
+
+
+async def answered(client: httpx.AsyncClient, thread_id: str, asked: dict[str, Any]) -> Any:
+    """Approve on a thread, as who knows no more than the question, and return the values."""
+    answer = {"decision": "approve", "hash": asked["value"]["hash"]}
+    body = {"assistant_id": "_workflow", "command": {"resume": answer}}
+    return (await client.post(f"/threads/{thread_id}/runs/wait", json=body)).json()
+
+
+async def test_a_copy_of_a_thread_goes_on_with_its_workflow_and_so_does_a_copy_of_that(
+    tmp_path: Path,
+) -> None:
+    async with service(tmp_path) as client:
+        run = await asked_twice(client)
+        thread, asked = run["thread_id"], run["asked"]
+        for _ in range(2):
+            thread = (await client.post(f"/threads/{thread}/copy")).json()["thread_id"]
+        state = (await client.get(f"/threads/{thread}/state")).json()
+        (asked,) = (await answered(client, thread, asked))["__interrupt__"]
+        values = await answered(client, thread, asked)
+    assert state["next"] == ["first"]
+    assert values["steps"]["second"]["output"]["said"] == "hi!"
+
+
+async def test_a_thread_goes_on_with_its_workflow_when_the_run_that_was_given_it_is_deleted(
+    tmp_path: Path,
+) -> None:
+    async with service(tmp_path) as client:
+        run = await asked_twice(client)
+        (asked,) = (await answered(client, run["thread_id"], run["asked"]))["__interrupt__"]
+        await client.delete(f"/threads/{run['thread_id']}/runs/{run['run_id']}")
+        values = await answered(client, run["thread_id"], asked)
+    assert values["steps"]["second"]["output"]["said"] == "hi!"
+
+
 @pytest.mark.parametrize("durability", ["sync", "async", "exit"])
 @pytest.mark.parametrize(
     "change",
