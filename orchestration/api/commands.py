@@ -36,7 +36,7 @@ from orchestration.api.state import current_state
 from orchestration.api.submission import may_run, new_run
 from orchestration.api.updates import graph_of
 from orchestration.graphs.jsontext import dumps
-from orchestration.graphs.states import EMPTY
+from orchestration.graphs.states import EMPTY, in_parts
 from orchestration.loop.errors import Draining, ThreadNotFound
 from orchestration.loop.run import Place, Run
 from orchestration.loop.threadlog import ThreadLog
@@ -276,7 +276,7 @@ async def _get_state(call: Call, thread: Thread, params: Document) -> Document:
     values = state["values"]
     if given.keys is not None and isinstance(values, dict):
         values = {key: value for key, value in values.items() if key in given.keys}
-    shown: Document = {"values": values}
+    shown = in_parts({"values": values})
     checkpoint = state["checkpoint"]
     if checkpoint is not None:
         shown["checkpoint"] = {

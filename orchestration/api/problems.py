@@ -20,6 +20,7 @@ from agents.errors import PoolNotFound
 from agents.network.errors import MailboxFull, MailboxNotFound, MessageRefused
 from operations.errors import StorageFull, StorageUnavailable
 from orchestration.api.quota import rate_limit
+from orchestration.graphs.jsontext import NotSerialisable
 from orchestration.graphs.registry import GraphNotMade
 from orchestration.loop import errors
 from orchestration.store.assistants import AssistantExists
@@ -68,6 +69,7 @@ _STATUSES: Mapping[type[Exception], HTTPStatus] = {
     SearchTooWide: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooMuchFound: HTTPStatus.UNPROCESSABLE_ENTITY,
     TooMuchMetadata: HTTPStatus.UNPROCESSABLE_ENTITY,
+    NotSerialisable: HTTPStatus.UNPROCESSABLE_ENTITY,
     GraphNotMade: HTTPStatus.FAILED_DEPENDENCY,
 }
 CHALLENGE = {"www-authenticate": 'Bearer realm="masterloop"'}

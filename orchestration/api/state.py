@@ -27,7 +27,7 @@ from orchestration.api.thread_models import (
 from orchestration.api.threads import patch_thread
 from orchestration.api.updates import graph_of, update_thread
 from orchestration.graphs.jsontext import dumps
-from orchestration.graphs.states import EMPTY, Document
+from orchestration.graphs.states import EMPTY, Document, in_parts
 from orchestration.store import bounded
 
 endpoint = Endpoints()
@@ -153,7 +153,7 @@ async def _state(
         return json_response(selected_state(EMPTY, asked.select))
     subgraphs = bool(asked.subgraphs)
     state = await current_state(call, graph_id, thread_id, checkpoint, subgraphs=subgraphs)
-    return json_response(dumps(selected_state(state, asked.select)))
+    return json_response(dumps(in_parts(selected_state(state, asked.select))))
 
 
 async def current_state(
@@ -232,7 +232,7 @@ async def _texts(
     """
     characters = 0
     async for state in states:
-        text = dumps(selected_state(state, fields))
+        text = dumps(in_parts(selected_state(state, fields)))
         if characters and characters + len(text) > bounded.MOST:
             raise bounded.TooMuchFound
         characters += len(text)

@@ -28,7 +28,7 @@ from operations.surrogates import without_surrogates
 
 DEPTH_LIMIT = 254  # levels; orjson's own bound
 
-_NATIVE = frozenset((type(None), bool, float, datetime, date, time, UUID))
+_NATIVE = frozenset((type(None), bool, float, datetime, date, time, UUID, orjson.Fragment))
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what orjson writes by itself
 
 
@@ -45,7 +45,8 @@ def dumps(value: Any) -> bytes:
     Messages and other models become their fields, dates ISO 8601, bytes base64, durations
     seconds, exceptions ``{"error", "message"}``; sets, deques and tuples become arrays. Integers
     keep all their digits. NaN and infinity become null, and so does what has no JSON form (a
-    function, a class, an open file). Lone surrogates in strings become ``?``.
+    function, a class, an open file). Lone surrogates in strings become ``?``. A ``Fragment`` of
+    orjson's stays as it is, and counts as no level.
 
     Raises:
         NotSerialisable: the value contains itself, is nested deeper than 254 levels, or one of

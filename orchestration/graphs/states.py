@@ -6,9 +6,11 @@ from typing import Any, Literal
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot, StateUpdate
+from orjson import Fragment
 
 from orchestration.graphs.arguments import as_command, run_config
 from orchestration.graphs.factories import Graph
+from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.snapshots import read_state, thread_state
@@ -32,6 +34,7 @@ EMPTY: Document = {
     "checkpoint_id": None,
     "parent_checkpoint_id": None,
 }
+_MADE = frozenset(("values", "interrupts", "result"))
 
 
 async def _nobody() -> Namespace:
@@ -154,6 +157,23 @@ class ThreadStates:
             if checkpoint and checkpoint.get(key) is not None:
                 configurable[key] = checkpoint[key]
         return {"configurable": configurable}
+
+
+def in_parts(state: Document) -> Document:
+    """Return a state, or some of its fields, in which what the graph has made is JSON text already.
+
+    So all of that may have as many levels as by itself, wherever in the state it is shown.
+
+    Raises:
+        NotSerialisable: some of it has no JSON text.
+    """
+    parts = {name: Fragment(dumps(state[name])) for name in _MADE & state.keys()}
+    whole = {**state, **parts}
+    if "tasks" in state:
+        whole["tasks"] = [in_parts(task) for task in state["tasks"]]
+    if state.get("state") is not None:
+        whole["state"] = in_parts(state["state"])
+    return whole
 
 
 def _update(asked: Mapping[str, Any], graph: Graph) -> StateUpdate:

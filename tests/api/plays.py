@@ -58,6 +58,13 @@ async def _echo(state: State) -> State:
     return {"log": [state.get("text")]}
 
 
+async def _nest(state: State) -> State:
+    value: Any = {1: "a key that is no text, which orjson does not write by itself"}
+    for _ in range(state["text"]):
+        value = [value]
+    return {"seen": value}
+
+
 async def _hold(state: State) -> State:
     """Wait at the gate that the input names; clean up when cancelled there."""
     gate = gates[str(state.get("text"))]
@@ -173,6 +180,7 @@ def _side_by_side(**nodes: Any) -> Any:
 
 
 echo = _chain(("echo", _echo))
+delving = _chain(("nest", _nest), ("echo", _echo))
 holder = _chain(("before", _echo), ("hold", _hold), ("after", _echo))
 stubborn = _chain(("hold", _stubborn))
 failing = _chain(("fail", _fail))

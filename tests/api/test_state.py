@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from orchestration.graphs.jsontext import DEPTH_LIMIT
 from tests.api import plays
 from tests.api.client import NOBODY, PROBLEM, new_run, new_thread, open_client
 
@@ -210,6 +211,32 @@ async def test_null_is_a_value_like_any_other(tmp_path: Path) -> None:
             "/runs/wait", json={"assistant_id": "echo", "input": {"text": given}}
         )
     assert output.json() == {"text": given, "log": [given]}
+
+
+async def test_all_that_a_run_may_end_with_is_shown_however_deep_it_is(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "delving") as client:
+        thread_id = await worked(client, "delving", DEPTH_LIMIT - 2)
+        path, asked = f"/threads/{thread_id}", {"id": 1, "method": "state.get", "params": {}}
+        values = (await client.get(path)).json()["values"]
+        state = (await client.get(f"{path}/state")).json()
+        history = (await client.get(f"{path}/history")).json()
+        by_command = (await client.post(f"{path}/commands", json=asked)).json()
+    assert state["values"] == history[0]["values"] == by_command["result"]["values"] == values
+    assert history[2]["tasks"][0]["result"]["seen"] == values["seen"]
+
+
+async def test_a_state_that_is_too_deep_to_be_shown_is_refused_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "delving") as client:
+        thread_id = await worked(client, "delving", DEPTH_LIMIT - 1)
+        path, asked = f"/threads/{thread_id}", {"id": 1, "method": "state.get", "params": {}}
+        answers = [await client.get(f"{path}/{what}") for what in ("state", "history")]
+        answers.append(await client.post(f"{path}/commands", json=asked))
+        some = await client.get(f"{path}/state", params={"select": ["values.text"]})
+    assert [one.status_code for one in answers] == [422, 422, 400]
+    assert all("deeper than 254 levels" in one.text for one in answers)
+    assert some.json() == {"values": {"text": DEPTH_LIMIT - 1}}
 
 
 async def test_the_state_of_a_subgraph_is_shown_when_asked_for(tmp_path: Path) -> None:
