@@ -7,6 +7,7 @@ from orchestration.loop.admission import Limits
 from orchestration.loop.run import Place, Run
 from orchestration.loop.scheduler import Scheduler
 from tests.loop.stage import new_run
+from tests.simulation.simloop import SimLoop, simulate
 
 
 def test_where_a_run_stands_is_told_that_starts_in_no_time() -> None:
@@ -38,3 +39,32 @@ def test_nothing_starts_while_nobody_could_execute_it() -> None:
 
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         runner.run(main())
+
+
+def test_a_delayed_run_that_is_cancelled_is_let_go_and_nothing_comes_of_its_time() -> None:
+    async def main(_: SimLoop) -> None:
+        started: list[Run] = []
+        scheduler = Scheduler(Limits(), started.append)
+        cancelled, other = (new_run(name, "thread", delay=1.0) for name in ("a", "b"))
+        scheduler.add(cancelled, other)
+        timer = cancelled.timer
+        scheduler.withdraw(cancelled)
+        assert timer is not None
+        assert timer.cancelled()  # or it would hold the run until then
+        assert (cancelled.place, scheduler.waiting) == (Place.GONE, 1)
+        await asyncio.sleep(2)
+        assert (started, scheduler.waiting, scheduler.working) == ([other], 0, 1)
+
+    simulate(1, main)
+
+
+def test_a_delayed_run_that_is_due_while_the_service_stops_leaves_its_thread_to_others() -> None:
+    async def main(_: SimLoop) -> None:
+        scheduler = Scheduler(Limits(), lambda _: None)
+        run = new_run("a", delay=1.0)
+        scheduler.add(run)
+        scheduler.close()
+        await asyncio.sleep(2)
+        assert (run.place, run.delayed, scheduler.waiting) == (Place.DELAYED, True, 1)
+
+    simulate(1, main)
