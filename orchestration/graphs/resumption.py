@@ -5,10 +5,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.pregel import Pregel
-from langgraph.types import Command, Interrupt, PregelTask, Send, StateSnapshot
+from langgraph.types import Command, Send, StateSnapshot
 
 from orchestration.graphs.arguments import Call, Graph, thread_config
 from orchestration.graphs.breakpoints import has_breakpoints, subgraphs
+from orchestration.graphs.questions import KEPT_BEFORE, find_questions
 from orchestration.graphs.snapshots import read_state
 from orchestration.graphs.trial import try_writes
 from orchestration.loop.run import Run
@@ -168,20 +169,22 @@ async def _find_place_of_command(
         # The same to LangGraph as naming none; but begun again, it would be a fork.
         for name in ("checkpoint_id", "checkpoint_map"):
             call.configurable.pop(name, None)
-    pending = [interrupt.id for interrupt in snapshot.interrupts]
+    # A subgraph shows what its task asks once for each task around that.
+    pending = [*dict.fromkeys(interrupt.id for interrupt in snapshot.interrupts)]
     answered = marks.get(run.run_id)
     stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]
     if answered is None:
         await _try_command(graph, call, snapshot)
         call.input, answered = _addressed(command, pending, call)
-        await saver.aput_writes(snapshot.config, [(_ANSWERED, answered)], run.run_id)
+        questions = await find_questions(graph, snapshot)
+        mark = [(_ANSWERED, answered), (KEPT_BEFORE, questions.kept_before(answered))]
+        await saver.aput_writes(snapshot.config, mark, run.run_id)
         if any(each in before for before in marks.values() for each in answered):
             # LangGraph takes the id of a task's first question for that of any: also of the next.
-            asked = await _asked_within(graph, graph, snapshot)
-            unanswered = [each for each in answered if each in asked]
+            unanswered = [each for each in answered if each in questions.unanswered]
             call.input = _remaining(call.input, answered, unanswered, stored=())
     else:
-        asked = await _asked_within(graph, graph, snapshot)
+        asked = (await find_questions(graph, snapshot)).unanswered
         unanswered = [each for each in answered if each in asked]
         call.input = _remaining(command, answered, unanswered, stored)
         if call.input is None and asked == pending and _only_questions(snapshot):
@@ -208,46 +211,6 @@ async def _try_command(graph: Graph, call: Call, snapshot: StateSnapshot) -> Non
     writes = [(_NO_TASK, *write) for write in _writes(command)]
     saver = cast("BaseCheckpointSaver[Any]", graph.checkpointer)
     await try_writes(graph, saver, {"configurable": place}, writes)
-
-
-async def _asked_within(root: Graph, graph: Graph, snapshot: StateSnapshot) -> list[str]:
-    """Return the pending questions as the subgraphs know them that have asked them.
-
-    What is around one is told of its next question later, and may not have been. A question is
-    shown still whose node failed with the answer: LangGraph keeps that, so it is asked no more.
-    """
-    asked: list[str] = []
-    kept = await _kept_answers(root, snapshot)
-    for task in snapshot.tasks:
-        inner = subgraphs(graph).get(task.name) if task.interrupts and task.state else None
-        if inner is not None:
-            state = await read_state(root, cast("RunnableConfig", task.state))
-            if state.interrupts:
-                asked += await _asked_within(root, inner, state)
-                continue
-        answered = _ids(snapshot, task, kept.get(task.id, 0))
-        asked += [each.id for each in task.interrupts if each.id not in answered]
-    return asked
-
-
-async def _kept_answers(root: Graph, snapshot: StateSnapshot) -> dict[str, int]:
-    """Return how many answers LangGraph keeps for each task of a checkpoint that took any."""
-    saver = cast("BaseCheckpointSaver[Any]", root.checkpointer)
-    saved = await saver.aget_tuple(snapshot.config)
-    writes = (saved.pending_writes if saved else None) or []
-    return {task: len(value) for task, channel, value in writes if _is_kept(channel, value)}
-
-
-def _is_kept(channel: str, value: Any) -> bool:
-    return channel == _RESUME and isinstance(value, list)
-
-
-def _ids(snapshot: StateSnapshot, task: PregelTask, count: int) -> set[str]:
-    """Return the ids that LangGraph gives the first questions of a task, so many of them."""
-    around = snapshot.config.get("configurable", {}).get("checkpoint_ns")
-    place = "|".join([*([around] if around else []), f"{task.name}:{task.id}"])
-    places = [place, *(f"{place}|{number}" for number in range(1, count))]
-    return {Interrupt.from_ns(None, each).id for each in places[:count]}
 
 
 async def _asked_anew(root: Graph, graph: Graph, snapshot: StateSnapshot, *, first: bool) -> bool:

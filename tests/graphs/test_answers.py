@@ -1,13 +1,13 @@
 """Answers to the questions of graphs: each goes to the one that was shown, and to no other."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from langgraph.func import entrypoint
+from langgraph.func import entrypoint, task
 from langgraph.types import interrupt
 
 from orchestration.graphs.arguments import Graph
@@ -104,6 +104,22 @@ async def cut_off_within(stage: Stage, run: Run, monkeypatch: pytest.MonkeyPatch
         await stage.play(run)
 
 
+async def cut_off_at_second_write(stage: Stage, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut a run off after a task has asked, and before the one that called it has."""
+    put = stage.saver.rows.put_writes
+    told: list[Any] = []
+
+    async def put_first(key: Any, writes: Any, run_id: Any, *, again: bool) -> None:
+        if any(channel == "__interrupt__" for _, channel, *_ in writes):
+            told.append(writes)
+        if len(told) < 2:  # the second is of the caller
+            await put(key, writes, run_id, again=again)
+
+    with monkeypatch.context() as death:
+        death.setattr(stage.saver.rows, "put_writes", put_first)
+        await stage.play(run)
+
+
 @pytest.mark.parametrize("graph", GRAPHS)
 async def test_an_answer_is_given_to_no_other_question_once_its_run_was_cut_off(
     tmp_path: Path, graph: Any
@@ -174,20 +190,64 @@ async def test_an_answer_that_comes_twice_is_not_given_to_the_next_question(
         assert read((await stage.play(reply(first, "no"))).values)["log"] == ["yes", "no"]
 
 
-def failing_once() -> Graph:
-    """Return a graph that asks three questions, and fails once after each answer."""
+async def test_an_answer_is_given_to_no_other_question_of_which_only_its_task_knows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task
+    async def asks() -> list[Any]:
+        return [interrupt("first?"), interrupt("second?")]
+
+    @entrypoint()
+    async def ask(_: plays.State) -> plays.State:
+        return {"log": await asks()}
+
+    async with open_stage(tmp_path, ask) as stage:
+        run = reply(await asked(stage), "yes")
+        await cut_off_at_second_write(stage, run, monkeypatch)
+        [shown] = (await stage.state(run)).interrupts
+        assert shown.value == "first?"
+        assert questions(await stage.play(run)) == ["second?"]
+        assert read((await stage.play(reply(run, "no"))).values)["log"] == ["yes", "no"]
+
+
+def failing_in_turn() -> Callable[[], Awaitable[list[Any]]]:
+    """Return a function that asks three questions, and fails once after each answer."""
     failures = {"first?", "second?"}
 
-    async def ask(_: plays.State) -> plays.State:
+    async def ask() -> list[Any]:
         answers: list[Any] = []
         for question in ("first?", "second?", "third?"):
             answers.append(interrupt(question))
             if question in failures:
                 failures.remove(question)
                 raise ConnectionError(question)
-        return {"log": answers}
+        return answers
+
+    return ask
+
+
+def failing_once() -> Graph:
+    asks = failing_in_turn()
+
+    async def ask(_: plays.State) -> plays.State:
+        return {"log": await asks()}
 
     return plays.chain(("ask", ask))
+
+
+def failing_task() -> Graph:
+    """Return the same, but what asks is a task that another one calls."""
+    inner = task(failing_in_turn())
+
+    @task
+    async def outer() -> list[Any]:
+        return await inner()
+
+    @entrypoint()
+    async def ask(_: plays.State) -> plays.State:
+        return {"log": await outer()}
+
+    return ask
 
 
 @pytest.mark.parametrize("around", [lambda graph: graph, plays.nested, plays.calling])
@@ -212,6 +272,34 @@ async def test_nor_is_one_with_which_its_node_failed_just_before_its_run_was_cut
     tmp_path: Path,
 ) -> None:
     async with open_stage(tmp_path, failing_once()) as stage:
+        run = reply(await asked(stage), "yes")
+        with pytest.raises(ConnectionError):
+            await stage.play(run)
+        assert questions(await stage.play(run)) == ["second?"]
+
+
+@pytest.mark.parametrize("around", [lambda graph: graph, plays.nested, plays.calling])
+@pytest.mark.parametrize("by_id", [False, True])
+async def test_nor_is_one_to_a_question_of_a_task_that_has_failed_with_its_answer(
+    tmp_path: Path, around: Any, *, by_id: bool
+) -> None:
+    async with open_stage(tmp_path, around(failing_task())) as stage:
+        first = await asked(stage)
+        for answer, following in [("yes", "second?"), ("no", "third?")]:
+            question = (await stage.state(first)).interrupts[0]  # a subgraph shows it repeatedly
+            given = reply(first, {question.id: answer} if by_id else answer)
+            with pytest.raises(ConnectionError):
+                await stage.play(given)
+            again = reply(first, {question.id: "again"} if by_id else "again")
+            assert set(questions(await stage.play(again))) == {following}
+        state = await stage.play(reply(first, "maybe"))
+        assert read(state.values)["log"] == ["yes", "no", "maybe"]
+
+
+async def test_nor_is_one_with_which_its_task_failed_just_before_its_run_was_cut_off(
+    tmp_path: Path,
+) -> None:
+    async with open_stage(tmp_path, failing_task()) as stage:
         run = reply(await asked(stage), "yes")
         with pytest.raises(ConnectionError):
             await stage.play(run)
