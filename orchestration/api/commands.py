@@ -217,13 +217,12 @@ async def _respond(call: Call, thread: Thread, body: RunCreate) -> Document:
 async def _waiting(call: Call, thread: Thread) -> frozenset[str]:
     """Return the questions that wait for an answer on a thread on which nothing works.
 
-    A task that has failed has its answers: another one would go to what it asks next.
+    A task that has failed keeps the answers that it took: another would go to what it asks next.
     """
-    if thread.status != "error" or not thread.asked:
+    graph_id = _graph(call, thread)
+    if thread.status != "error" or not thread.asked or graph_id is None:
         return thread.asked
-    tasks = (await _state(call, thread, {}))["tasks"]
-    left = [task["interrupts"] for task in tasks if task["error"] is None]
-    return thread.asked & {each["id"] for asked in left for each in asked}
+    return thread.asked.intersection(await call.states.unanswered(graph_id, thread.thread_id))
 
 
 def _pending(call: Call, thread: Thread, log: ThreadLog | None) -> frozenset[str]:

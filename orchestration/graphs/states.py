@@ -12,6 +12,7 @@ from orchestration.graphs.arguments import as_command, run_config
 from orchestration.graphs.factories import Graph
 from orchestration.graphs.jsontext import dumps
 from orchestration.graphs.own_store import Namespace
+from orchestration.graphs.questions import find_questions
 from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.snapshots import read_state, thread_state
 from orchestration.graphs.users import auth_configurable
@@ -123,6 +124,12 @@ class ThreadStates:
         config = self._config(thread_id, None)
         async with self._open(graph_id, config) as graph:
             return thread_state(await read_state(graph, config))
+
+    async def unanswered(self, graph_id: str, thread_id: str) -> list[str]:
+        """Return the ids of the questions of a thread to which none of its tasks has an answer."""
+        config = self._config(thread_id, None)
+        async with self._open(graph_id, config) as graph:
+            return (await find_questions(graph, await read_state(graph, config))).unanswered
 
     @asynccontextmanager
     async def _open(
