@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from langchain_core.runnables import RunnableConfig
     from langgraph.checkpoint.base import BaseCheckpointSaver
 
+# The argument of a run with the id of the question that was pending when its answer came.
+MEANT = "meant"
 # A write of our own beside LangGraph's, with the answers of a run: by questions, how many answers
 # each task that asks it kept before there was one to it.
 KEPT_BEFORE = "masterloop:kept"
 _ASKED = "__interrupt__"
 _RESUME = "__resume__"
+_ID_DIGITS = frozenset("0123456789abcdef")
+_ID_LENGTH = 32
 
 Write = tuple[str, str, Any]  # task, channel, value
 
@@ -63,6 +67,14 @@ class Questions:
     def _before(self) -> dict[str, dict[str, int]]:
         stored = [value for _, channel, value in self.writes if channel == KEPT_BEFORE]
         return {question: kept for each in stored for question, kept in each.items()}
+
+
+def is_by_question(resume: Any) -> bool:
+    """Whether an answer is one by the ids of questions: 32 hexadecimal digits each."""
+    return isinstance(resume, dict) and all(
+        isinstance(key, str) and len(key) == _ID_LENGTH and _ID_DIGITS.issuperset(key)
+        for key in resume
+    )
 
 
 async def find_questions(graph: Graph, snapshot: StateSnapshot) -> Questions:

@@ -9,7 +9,7 @@ from langgraph.types import Command, Send, StateSnapshot
 
 from orchestration.graphs.arguments import Call, Graph, thread_config
 from orchestration.graphs.breakpoints import has_breakpoints, subgraphs
-from orchestration.graphs.questions import KEPT_BEFORE, find_questions
+from orchestration.graphs.questions import KEPT_BEFORE, MEANT, find_questions, is_by_question
 from orchestration.graphs.snapshots import read_state
 from orchestration.graphs.trial import try_writes
 from orchestration.loop.run import Run
@@ -24,8 +24,6 @@ _Breakpoints = tuple[str | Sequence[str], str | Sequence[str]]  # before these n
 _ANSWERED = "masterloop:answered"
 _NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are a command's
 _RESUME = "__resume__"
-_ID_DIGITS = frozenset("0123456789abcdef")
-_ID_LENGTH = 32
 
 
 class StartGone(Exception):
@@ -175,7 +173,7 @@ async def _find_place_of_command(
     stored = [(channel, value) for task, channel, value in writes if task == _NO_TASK]
     if answered is None:
         await _try_command(graph, call, snapshot)
-        call.input, answered = _addressed(command, pending, call)
+        call.input, answered = _addressed(run, command, pending, call)
         questions = await find_questions(graph, snapshot)
         mark = [(_ANSWERED, answered), (KEPT_BEFORE, questions.kept_before(answered))]
         await saver.aput_writes(snapshot.config, mark, run.run_id)
@@ -191,7 +189,7 @@ async def _find_place_of_command(
             return snapshot
     resume: Any = None if call.input is None else call.input.resume
     first = all(each == pending for each in marks.values())
-    alone = _is_map(resume) and len(pending) == 1 and [*resume] == pending
+    alone = is_by_question(resume) and len(pending) == 1 and [*resume] == pending
     if alone and await _asked_anew(graph, graph, snapshot, first=first):
         call.input = _bare(cast("Command[Any]", call.input))
     if any(channel == _RESUME for channel, _ in stored):
@@ -238,11 +236,11 @@ async def _asked_anew(root: Graph, graph: Graph, snapshot: StateSnapshot, *, fir
 def _bare(command: "Command[Any]") -> "Command[Any]":
     """Return a command with its one answer for whichever question comes next, if it can be."""
     [answer] = cast("dict[str, Any]", command.resume).values()
-    return command if answer is None or _is_map(answer) else replace(command, resume=answer)
+    return command if answer is None or is_by_question(answer) else replace(command, resume=answer)
 
 
 def _addressed(
-    command: "Command[Any]", pending: Sequence[str], call: Call
+    run: Run, command: "Command[Any]", pending: Sequence[str], call: Call
 ) -> tuple["Command[Any]", list[str]]:
     """Return the command with its answer addressed, and the interrupts it answers.
 
@@ -252,12 +250,12 @@ def _addressed(
     resume = command.resume
     if resume is None:
         return command, []
-    if _is_map(resume):
+    if is_by_question(resume):
         return command, list(resume)
-    if len(pending) != 1 or "checkpoint_id" in call.configurable:
+    meant = run.kwargs.get(MEANT) or (pending[0] if len(pending) == 1 else None)
+    if meant is None or "checkpoint_id" in call.configurable:
         return command, []
-    answer = {pending[0]: resume}
-    return Command(resume=answer, update=command.update, goto=command.goto), [pending[0]]
+    return Command(resume={meant: resume}, update=command.update, goto=command.goto), [meant]
 
 
 def _remaining(
@@ -269,7 +267,9 @@ def _remaining(
     """Return what is still to be told of a command that was begun; None if all of it was."""
     resume: Any = command.resume
     if answered:
-        resume = {each: resume[each] if _is_map(resume) else resume for each in unanswered} or None
+        resume = {
+            each: resume[each] if is_by_question(resume) else resume for each in unanswered
+        } or None
     writes = _writes(command)
     if all(write in stored for write in writes):
         return None if resume is None else Command(resume=resume)
@@ -294,11 +294,3 @@ def _writes(command: "Command[Any]") -> list[tuple[str, Any]]:
             return [*writes, *update]
         case update:
             return [*writes, ("__root__", update)]
-
-
-def _is_map(resume: Any) -> bool:
-    """Whether an answer is one by interrupt id: 32 hexadecimal digits each."""
-    return isinstance(resume, dict) and all(
-        isinstance(key, str) and len(key) == _ID_LENGTH and _ID_DIGITS.issuperset(key)
-        for key in resume
-    )
