@@ -44,6 +44,6 @@ def hand_on_workflow(left: tuple[Any, ...], connection: sqlite3.Connection) -> N
     ``left`` is what the deleted one's row gives for `LEFT`; its checkpoints are gone already.
     """
     names = ("thread_id", "graph_id", "created_at", "run_id", "workflow")
-    parameters = dict(zip(names, left, strict=True))
+    parameters = dict[str, Any](zip(names, left, strict=True))
     if parameters["workflow"] is not None:
         connection.execute(_HAND_ON, parameters)
