@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from orchestration.api.door import TurnAway
-from orchestration.api.problems import Problem, respond
+from orchestration.api.problems import Problem, come_back, respond
 from orchestration.places import Places
 
 PATIENCE = 30.0  # seconds
@@ -24,7 +24,7 @@ _HEAD_BYTES = 64 * 1024
 _AHEAD = 1_000  # requests that are read before those that came first are answered
 _IGNORED = 32 * 1024 * 1024  # bytes that are taken of a body that is refused
 _NO_LINGER = struct.pack("ii", 1, 0)
-_AGAIN = {"retry-after": "5"}  # seconds
+_AGAIN = 5.0  # seconds until those who found no place come back, at least
 
 
 class Connection(HttpToolsProtocol):
@@ -67,7 +67,8 @@ class Connection(HttpToolsProtocol):
         super().connection_made(transport)
         if self._places is not None and self._places.exceeded(len(self.connections)):
             detail = "there are as many connections as there may be; try again"
-            _leave(transport, Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=_AGAIN))
+            again = come_back(_AGAIN, self._places.dice)
+            _leave(transport, Problem(HTTPStatus.SERVICE_UNAVAILABLE, detail, headers=again))
             return
         self._expect_more()
 
@@ -142,7 +143,7 @@ class Connection(HttpToolsProtocol):
             return
         if len(self.pipeline) >= _AHEAD:  # all that is read at once is parsed at once
             detail = f"at most {_AHEAD} requests may wait for the answer to another one before them"
-            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=_AGAIN)
+            raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=come_back(_AGAIN))
         super().on_headers_complete()
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.transport is not self.transport:

@@ -1,8 +1,11 @@
 """How many connections there may be at once."""
 
 import sys
+from random import uniform
 
 import structlog
+
+from orchestration.api.problems import Dice
 
 _FILES = 256  # that are left for what is no connection
 
@@ -15,7 +18,8 @@ class Places:
     Some are left for the others: a graph that can open none fails, and with it what it has done.
     """
 
-    def __init__(self, files: int) -> None:
+    def __init__(self, files: int, dice: Dice = uniform) -> None:
+        self.dice = dice  # for when those come back who found none
         # No limit at all is given as a negative number on some systems.
         self._most = sys.maxsize if files < 0 else files - min(_FILES, files // 2)
         self._full = False

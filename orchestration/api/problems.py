@@ -37,6 +37,9 @@ _ANSWERED = 1.0  # seconds after which a request is likely to be answered
 _STOPPING = 5.0  # seconds after which a stopping service is likely to be back
 
 
+Dice = Callable[[float, float], float]  # something between the two
+
+
 class Problem(Exception):
     """A refusal: its status, its reason for people, and where in the request it lies."""
 
@@ -97,25 +100,24 @@ def problem(error: Exception) -> Problem:  # noqa: C901, PLR0911 - a table of er
         case errors.QueueFull() | errors.Restricted():
             return _later(HTTPStatus.SERVICE_UNAVAILABLE, str(error), error.retry_after, _OVERLOAD)
         case MailboxFull():
-            return _later(
-                HTTPStatus.SERVICE_UNAVAILABLE, str(error), _jittered(_STOPPING), _OVERLOAD
+            return Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                str(error),
+                headers=come_back(_STOPPING),
+                kind=_OVERLOAD,
             )
         case errors.RateLimited():
             refused = _later(HTTPStatus.TOO_MANY_REQUESTS, str(error), error.retry_after, _QUOTA)
             refused.headers.update(rate_limit(error.allowance))
             return refused
         case errors.AskedTwice():
-            return _later(HTTPStatus.CONFLICT, str(error), _jittered(_ANSWERED), "about:blank")
+            return Problem(HTTPStatus.CONFLICT, str(error), headers=come_back(_ANSWERED))
         case errors.Draining():
-            return _later(
-                HTTPStatus.SERVICE_UNAVAILABLE, str(error), _jittered(_STOPPING), "about:blank"
-            )
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=come_back(_STOPPING))
         case StorageFull():
             return Problem(HTTPStatus.INSUFFICIENT_STORAGE, _FULL)
         case StorageUnavailable():
-            return _later(
-                HTTPStatus.SERVICE_UNAVAILABLE, _LOCKED, _jittered(_STOPPING), "about:blank"
-            )
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, _LOCKED, headers=come_back(_STOPPING))
         case _:
             status = _STATUSES.get(type(error))
             if status is None:
@@ -220,9 +222,9 @@ PROBLEMS = Wording(
 )
 
 
-def _jittered(seconds: float) -> float:
-    """Return up to twice the time, so that not everybody comes back at once."""
-    return seconds * uniform(1, 2)
+def come_back(seconds: float, dice: Dice = uniform) -> dict[str, str]:
+    """Return the field that says when: up to twice the time, so that not everybody does at once."""
+    return {"retry-after": str(math.ceil(seconds * dice(1, 2)))}
 
 
 def _later(status: HTTPStatus, detail: str, seconds: float, kind: str) -> Problem:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import select
 import socket
 import struct
@@ -79,7 +80,7 @@ async def test_whom_there_is_no_place_for_is_refused_until_another_has_gone(tmp_
     alone = GET + b"Connection: close\r\n\r\n"
     async with (
         open_play(tmp_path, "echo") as service,
-        serving(service.app, places=Places(files=4)) as address,
+        serving(service.app, places=Places(files=4, dice=min)) as address,
     ):
         there = [await asyncio.open_connection(*address) for _ in range(2)]
         head, _, body = (await answer(address, [], close=False)).partition(b"\r\n\r\n")
@@ -92,6 +93,23 @@ async def test_whom_there_is_no_place_for_is_refused_until_another_has_gone(tmp_
         assert (await answer(address, [alone])).endswith(b'{"ok":true}')
         for _, writer in there:
             writer.close()
+
+
+async def test_those_whom_there_is_no_place_for_do_not_all_come_back_at_once(
+    tmp_path: Path,
+) -> None:
+    waits: set[bytes] = set()
+    async with (
+        open_play(tmp_path, "echo") as service,
+        serving(service.app, places=Places(files=2)) as address,
+    ):
+        _, there = await asyncio.open_connection(*address)
+        for _ in range(50):
+            head, _, _ = (await answer(address, [], close=False)).partition(b"\r\n\r\n")
+            waits.update(re.findall(rb"retry-after: (\d+)", head))
+        there.close()
+    assert len(waits) > 2
+    assert all(5 <= int(wait) <= 10 for wait in waits)
 
 
 @pytest.mark.parametrize(

@@ -313,6 +313,20 @@ async def test_ten_guesses_a_minute_are_looked_at(tmp_path: Path) -> None:
         assert (await client.post("/threads")).status_code == 401  # no guess
 
 
+async def test_those_behind_one_proxy_who_guess_do_not_all_come_back_at_once(
+    tmp_path: Path,
+) -> None:
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        waits: set[str] = set()
+        for number in range(60):
+            guess = {"authorization": f"Bearer {number}"}
+            answer = await client.post("/threads", headers=guess)
+            if answer.status_code == 429:
+                waits.add(answer.headers["retry-after"])
+    assert len(waits) > 2
+    assert all(6 <= int(wait) <= 12 for wait in waits)
+
+
 async def test_the_same_mistake_again_is_no_guess(tmp_path: Path) -> None:
     eve = {"authorization": "Bearer eve"}
     async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:

@@ -11,7 +11,7 @@ from aiolimiter import AsyncLimiter
 from starlette.types import Receive, Scope
 
 from orchestration.api.access import Access, Authority, Grant, Principal, address_of
-from orchestration.api.problems import Problem
+from orchestration.api.problems import Problem, come_back
 
 _FAILURES = 10  # a minute and address
 _MINUTE = 60.0  # seconds
@@ -73,7 +73,7 @@ class FailureLimit:
             raise Problem(
                 HTTPStatus.TOO_MANY_REQUESTS,
                 f"too many wrong credentials: {_FAILURES} a minute are looked at",
-                headers={"retry-after": f"{_MINUTE / _FAILURES:.0f}"},
+                headers=come_back(_MINUTE / _FAILURES),
             ) from refused
         await address.limiter.acquire()  # does not wait: there is capacity, and nobody ran since
         address.tried[guess] = None
