@@ -119,6 +119,7 @@ def build_app(
     # needed: it would wrap every request twice more.
     faces = {path: Counted(app, path, backend.answered) for path, app in (beside or {}).items()}
     nowhere = Counted(_not_found, NOWHERE, backend.answered)
+    cors = None
     if backend.manifest.http.cors is not None:
         cors = CORSMiddleware(nowhere, **_cors(backend))
         resources = {
@@ -126,7 +127,9 @@ def build_app(
         }
     paths = Paths({**resources, **faces}, otherwise=nowhere)
     ours = Sockets(backend, paths)
-    app: ASGIApp = ours if custom is None else BesideOurs(custom, ours, backend.answered)
+    app: ASGIApp = ours
+    if custom is not None:
+        app = BesideOurs(custom, ours, backend.answered, cors)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
         app = Below(app, prefix, nowhere)
     return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)), answered=backend.answered)

@@ -6,6 +6,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials
+from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Match
 from starlette.types import Receive, Scope, Send
 
@@ -14,6 +15,7 @@ from operations.guests import Guests
 from orchestration.api.access import Authority
 from orchestration.api.answered import Answered
 from orchestration.api.counted import Counted
+from orchestration.api.pages import AllowedSockets
 from orchestration.api.problems import problem, respond
 from orchestration.api.sockets import Sockets
 from orchestration.graphs.manifest import Manifest
@@ -64,11 +66,15 @@ class CustomRoutes:
 class BesideOurs:
     """An ASGI application: the project's routes, and for all the rest the service's.
 
-    A path may have methods of both: `GET /threads` of the project beside `POST /threads`.
+    A path may have methods of both: `GET /threads` of the project beside `POST /threads`. Pages of
+    other origins open no WebSocket unless ``cors`` allows them; None allows all.
     """
 
-    def __init__(self, custom: CustomRoutes, ours: Sockets, answered: Answered) -> None:
+    def __init__(
+        self, custom: CustomRoutes, ours: Sockets, answered: Answered, cors: CORSMiddleware | None
+    ) -> None:
         self._custom = custom
+        self._sockets = custom if cors is None else AllowedSockets(custom, cors)
         self._ours = ours
         self._answered = answered
 
@@ -76,8 +82,12 @@ class BesideOurs:
         """Pass a request on."""
         match, path = self._custom.match(scope)
         theirs = match is Match.FULL or (match is Match.PARTIAL and not self._ours.have(scope))
-        app = Counted(self._custom, path, self._answered) if theirs else self._ours
-        await app(scope, receive, send)
+        if not theirs:
+            await self._ours(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
+        else:
+            await Counted(self._custom, path, self._answered)(scope, receive, send)
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -15,6 +14,7 @@ from orchestration.api.access import ANONYMOUS, Principal
 from orchestration.api.asked import parameters
 from orchestration.api.backend import Backend
 from orchestration.api.ops import OPERATOR, TOPICS, StreamHow
+from orchestration.api.pages import same_origin
 from orchestration.api.paths import Paths
 from orchestration.api.problems import Problem, not_found, problem, respond
 from orchestration.api.revalidation import Revalidation
@@ -55,7 +55,7 @@ class Sockets:
         """
         if scope["path"].removeprefix(scope.get("root_path", "")) != PATH:
             raise not_found(scope["path"])
-        if not _same_origin(scope):
+        if not same_origin(scope):
             # Browsers open WebSockets across origins without asking; their pages are not to look.
             raise Problem(HTTPStatus.FORBIDDEN, "a page of another origin cannot look")
         authority, principal = self._backend.authority, ANONYMOUS
@@ -108,15 +108,3 @@ async def _watch(socket: WebSocket, gone: Callable[[], None]) -> None:
         while (await socket.receive())["type"] != "websocket.disconnect":
             pass
     gone()
-
-
-def _same_origin(scope: Scope) -> bool:
-    headers: dict[bytes, bytes] = dict(scope["headers"])
-    origin = headers.get(b"origin")
-    if origin is None:  # no browser
-        return True
-    host = headers.get(b"host", b"").decode("latin-1")
-    try:
-        return urlsplit(origin.decode("latin-1")).netloc == host
-    except ValueError:
-        return False

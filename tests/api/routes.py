@@ -38,6 +38,12 @@ async def _greet(socket: WebSocket) -> None:
     await socket.close()
 
 
+async def _count(socket: WebSocket) -> None:
+    await socket.accept()
+    await socket.send_text("1")
+    await socket.close()
+
+
 async def _broken(_: Request) -> Response:
     raise ValueError("of the project")
 
@@ -63,7 +69,8 @@ app = Starlette(
         Route("/threads", _shadow, methods=["GET"]),
         Route("/broken", _broken),
         WebSocketRoute("/greet", _greet),
-        Mount("/mounted", routes=[Route("/inner", _inner)]),
+        WebSocketRoute("/count", _count),
+        Mount("/mounted", routes=[Route("/inner", _inner), WebSocketRoute("/count", _count)]),
     ],
     middleware=[Middleware(BaseHTTPMiddleware, dispatch=_marked)],
     lifespan=_lifespan,

@@ -4,11 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.types import ASGIApp
 
 from operations.errors import ConfigurationError
 from operations.keys import KeyFolder
-from tests.api.client import PROBLEM, open_client, open_play
+from tests.api.client import PROBLEM, open_client, open_play, serving
 from tests.api.routes import life
+from tests.api.wire import WEBSOCKET, answer
 
 ALICE = {"authorization": "Bearer alice"}
 
@@ -120,6 +122,50 @@ async def test_everything_can_be_below_a_prefix(tmp_path: Path) -> None:
         for path in ("/runs/wait", "/hello", "/my/apis/ok", "/"):
             missing = await client.get(path)
             assert (missing.status_code, missing.headers["content-type"]) == (404, PROBLEM)
+
+
+def _page(host: str, origin: str | None, site: str | None) -> dict[str, str]:
+    named = {"host": host, "origin": origin, "sec-fetch-site": site}
+    return {name: value for name, value in named.items() if value is not None}
+
+
+@pytest.mark.parametrize("path", ["/count", "/mounted/count"])
+@pytest.mark.parametrize(
+    ("origin", "site", "status"),
+    [
+        ("https://evil.example", "cross-site", 403),
+        ("https://evil.mine.example", "same-site", 403),
+        ("https://evil.example", None, 403),
+        ("null", None, 403),
+        ("http://[", None, 403),
+        ("https://mine.example", "cross-site", 101),
+        ("https://mine.example", None, 101),
+        ("https://service.example", None, 101),
+        ("https://behind-a-proxy.example", "same-origin", 101),
+        (None, None, 101),
+    ],
+)
+async def test_a_page_that_may_not_call_opens_no_websocket_of_the_project_either(
+    tmp_path: Path, path: str, origin: str | None, site: str | None, status: int
+) -> None:
+    """A browser asks nobody whether it may be opened, sends cookies along, and shows what comes."""
+    manifest = _http(cors={"allow_origins": ["https://mine.example"]})
+    async with open_play(tmp_path, "echo", manifest=manifest) as service:
+        assert await _opened(service.app, path, _page("service.example", origin, site)) == status
+
+
+async def test_without_cors_every_page_opens_the_websockets_of_the_project(tmp_path: Path) -> None:
+    page = _page("service.example", "https://evil.example", "cross-site")
+    async with open_play(tmp_path, "echo", manifest=_http()) as service:
+        assert await _opened(service.app, "/count", page) == 101
+
+
+async def _opened(app: ASGIApp, path: str, headers: dict[str, str]) -> int:
+    """Ask for a WebSocket; return the status of the answer."""
+    head = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items())
+    asked = WEBSOCKET.replace(b"/ops/stream", path.encode()).replace(b"Host: x\r\n", head)
+    async with serving(app) as address:
+        return int((await answer(address, [asked + b"\r\n"])).split()[1])
 
 
 async def test_runs_know_the_headers_that_they_are_to_know(tmp_path: Path) -> None:
