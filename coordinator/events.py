@@ -61,6 +61,16 @@ class ToolFellBack:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolLeft:
+    """A tool ignored its cancellation, and is waited for no longer; it may go on for ever."""
+
+    tool: str
+    workflow: str
+    step: str
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class CircuitOpened:
     """A target of tools failed so often in a row that it is left alone for so many seconds."""
 
@@ -83,6 +93,7 @@ Event = (
     | ExperienceLost
     | ExperienceUnwritten
     | ToolFellBack
+    | ToolLeft
     | CircuitOpened
     | CircuitClosed
 )

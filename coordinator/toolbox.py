@@ -37,7 +37,8 @@ class Toolbox(Protocol):
         """Use a tool or a chain with JSON and return the JSON that comes of it.
 
         Each tool that works takes a tool call of ``use.budget`` first; an answer from a cache
-        takes none. Cancelled, it returns when the work has stopped.
+        takes none. Cancelled, it returns when the work has stopped, or is left behind as it does
+        not.
 
         Raises:
             LookupError: there is no tool of that name.

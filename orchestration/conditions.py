@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from agents.pools import AgentPools
+from coordinator.tools.box import ConfiguredTools
 from operations.database import Database
 from operations.errors import StorageFull
 from operations.health import Component, Health, State
@@ -32,6 +33,7 @@ class Conditions:
         loop: MasterLoop,
         database: Database,
         threads: NodeThreads,
+        tools: ConfiguredTools,
         pools: AgentPools,
         watchdog: Watchdog,
         telemetry: Aggregator,
@@ -42,6 +44,7 @@ class Conditions:
         self._loop = loop
         self._database = database
         self._threads = threads
+        self._tools = tools
         self._pools = pools
         self._watchdog = watchdog
         self._telemetry = telemetry
@@ -70,6 +73,7 @@ class Conditions:
             "waiting": loop.waiting,
             "working": loop.working,
             "zombie_runs": loop.zombies,
+            "zombie_tools": self._tools.zombies,
             "abandoned_threads": self._abandoned,
             "lag": round(lag.last, 6),
             "lag_p99": round(lag.p99, 6),
@@ -108,12 +112,15 @@ class Conditions:
 
     async def _left_behind(self) -> Component:
         zombies, abandoned = self._loop.zombies, self._abandoned
-        figures = {"zombie_runs": zombies, "abandoned_threads": abandoned}
+        tools = self._tools.zombies
+        figures = {"zombie_runs": zombies, "zombie_tools": tools, "abandoned_threads": abandoned}
         if self._threads.abandoned > self._threads.abandoned_limit:
             reason = "too many threads work for runs that are over; no sync node is started"
             return Component(State.DEGRADED, reason, figures)
         if zombies or abandoned:
             return Component(State.DEGRADED, "code of runs that are over does not stop", figures)
+        if tools:
+            return Component(State.DEGRADED, "tools of steps that are over do not stop", figures)
         return Component(figures=figures)
 
     async def _agents(self) -> Component:

@@ -24,9 +24,14 @@ class Coordination:
     """An advisor that knows what it knew before this start, and the tools that ask it, too."""
 
     def __init__(
-        self, manifest: Manifest, database: Database, emit: Emit, cause_of: CauseOf
+        self,
+        manifest: Manifest,
+        database: Database,
+        emit: Emit,
+        cause_of: CauseOf,
+        cancel_grace: float,
     ) -> None:
-        """Make the tools that the manifest names. Nothing runs yet.
+        """Make the tools that the manifest names; cancelled, they have so long. Nothing runs yet.
 
         Raises:
             ConfigurationError: the function of a tool cannot be loaded.
@@ -41,6 +46,7 @@ class Coordination:
             emit,
             cause_of=cause_of,
             time=asyncio.get_running_loop().time,
+            grace=cancel_grace,
         )
 
     async def remember(self) -> None:

@@ -75,7 +75,11 @@ async def make_core(ground: Ground) -> Core:
     ttl = _thread_ttl(manifest)
     runs = _runs(ground, saver, deliverer, ttl, unwritten)
     coordination = Coordination(
-        manifest, database, ground.emit, lambda run_id: cause(loop.live(run_id))
+        manifest,
+        database,
+        ground.emit,
+        lambda run_id: cause(loop.live(run_id)),
+        settings.cancel_grace,
     )
     await coordination.remember()
     graphs.add(WORKFLOW, _workflows(ground, graphs, coordination, runs))

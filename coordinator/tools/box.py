@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,13 +14,14 @@ from coordinator.advisor import CauseOf
 from coordinator.budget import Budget, Most
 from coordinator.caching import AnswerCache
 from coordinator.errors import BudgetSpent, ToolFailed
-from coordinator.events import Emit, ToolFellBack
+from coordinator.events import Emit, ToolFellBack, ToolLeft
 from coordinator.expressions import ExpressionFailed, fill_in
 from coordinator.toolbox import Use
 from coordinator.tools.breaker import CircuitBreaker, CircuitOpen
 from coordinator.tools.chain import Chain
-from coordinator.tools.configuration import AnyTool, AnyWorkingTool, ChoiceTool
+from coordinator.tools.configuration import AnyTool, AnyWorkingTool, ChoiceTool, FunctionTool
 from coordinator.tools.workers import Load, Work, worker
+from coordinator.tools.zombies import Zombies
 
 
 class ConfiguredTools:
@@ -34,8 +36,9 @@ class ConfiguredTools:
         *,
         cause_of: CauseOf,
         time: Callable[[], float],
+        grace: float,
     ) -> None:
-        """Load the functions of the tools.
+        """Load the functions of the tools; cancelled, they have ``grace`` seconds to stop.
 
         Raises:
             ConfigurationError: one cannot be loaded.
@@ -46,6 +49,7 @@ class ConfiguredTools:
         self._cause_of = cause_of
         self._time = time
         self._cache = AnswerCache(time)
+        self._zombies = Zombies(grace)
         self._workers: dict[str, Work] = {}
         self._breakers: dict[str, CircuitBreaker] = {}
         for name, tool in tools.items():
@@ -61,6 +65,11 @@ class ConfiguredTools:
     def names(self) -> Collection[str]:
         """What can be used."""
         return self._tools.keys()
+
+    @property
+    def zombies(self) -> int:
+        """How many functions go on though they were cancelled."""
+        return len(self._zombies)
 
     async def use(self, name: str, arguments: Any, use: Use) -> Any:
         """Use a tool with all that it needs, and return what comes of it; see the port."""
@@ -136,7 +145,11 @@ class ConfiguredTools:
 
     async def _worked(self, name: str, tool: AnyWorkingTool, given: Any, use: Use) -> Any:
         async with asyncio.timeout(tool.timeout):
-            return await self._workers[name](given, use)
+            work = self._workers[name](given, use)
+            if not isinstance(tool, FunctionTool):
+                return await work
+            left = ToolLeft(name, use.workflow, use.step, use.run_id)
+            return await self._zombies.outcome(work, partial(self._emit, left))
 
     async def _chosen(self, name: str, tool: ChoiceTool, chain: Chain) -> Any:
         """Use the variant that the advisor names, of those that are not left alone."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from copy import deepcopy
 from typing import Any
 
@@ -20,7 +20,7 @@ from coordinator.tools.configuration import (
 )
 
 Load = Callable[[str, str], Callable[..., Any]]  # a reference, and the tool that it is of
-Work = Callable[[Any, Use], Awaitable[Any]]
+Work = Callable[[Any, Use], Coroutine[Any, Any, Any]]
 
 
 class FunctionBroke(CoordinatorError):

@@ -90,6 +90,7 @@ QUEUE_OLDEST_AGE = _gauge(
 WORKERS_BUSY = _gauge("workers_busy", "Slots that are taken.")
 WORKERS_LIMIT = _gauge("workers_limit", "Slots that there are.")
 ZOMBIE_RUNS = _gauge("zombie_runs", "Tasks of ended runs that go on though cancelled.")
+ZOMBIE_TOOLS = _gauge("zombie_tools", "Functions of tools that go on though cancelled.")
 ABANDONED_THREADS = _gauge("abandoned_threads", "Threads that work on though nobody waits.")
 EXECUTOR_QUEUE = _gauge("executor_queue_depth", "Calls of sync nodes that wait for a thread.")
 WORKER_PROCESSES = _gauge("worker_processes", "Worker processes that can execute runs.")

@@ -43,6 +43,7 @@ _WARNING: Mapping[type, str] = {
     agents.SeatLost: "an agent was given up",
     agents.PoolDegraded: "a pool restarts its agents too often",
     agents.MessageDead: "a message is a dead letter",
+    coordinator.ToolLeft: "a tool ignores its cancellation",
     coordinator.CircuitOpened: "a target of tools is left alone",
     coordinator.ExperienceLost: "experience was not kept: too much waited to be written",
     coordinator.ExperienceUnwritten: "experience could not be written; trying again",

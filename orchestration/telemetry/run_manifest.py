@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from agents.events import TaskEnded
-from coordinator.events import ToolFellBack
+from coordinator.events import ToolFellBack, ToolLeft
 from operations.clock import iso_of
 from operations.redaction import redact, redacted
 from orchestration.graphs.steps import NodeEnded, ToolEnded
@@ -138,6 +138,8 @@ class RunManifest:
                 self._error(at, type(event).__name__, event.reason)
             case ToolFellBack():
                 self._error(at, event.error, f"{event.tool}: used {event.fallback} instead")
+            case ToolLeft():
+                self._error(at, "ToolLeft", f"{event.tool} ignored its cancellation")
             case _:
                 return False
         return True

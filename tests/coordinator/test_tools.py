@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -15,11 +16,11 @@ from agents.network.network import AgentNetwork
 from agents.pools import AgentPools
 from coordinator.budget import Most
 from coordinator.errors import BudgetSpent, ToolFailed
-from coordinator.events import ToolFellBack
+from coordinator.events import ToolFellBack, ToolLeft
 from operations.errors import ConfigurationError
 from tests.agents.puppets import Stage
 from tests.api.client import open_play
-from tests.coordinator.workbench import NO, Workbench, function, now, working
+from tests.coordinator.workbench import GRACE, NO, Workbench, function, now, working
 
 DIAMOND = {
     "top": function(
@@ -155,6 +156,53 @@ def test_cancelled_it_returns_when_the_work_has_stopped() -> None:
         assert bench.working == 0
 
     working(DIAMOND, play)
+
+
+def test_one_that_does_not_stop_is_left_behind_and_counted_until_it_ends() -> None:
+    ends = asyncio.Event()
+
+    async def stubborn(_: Any) -> str:
+        while not ends.is_set():
+            with suppress(asyncio.CancelledError):
+                await ends.wait()
+        raise NO
+
+    async def play(bench: Workbench) -> None:
+        assert await bench.use("stubborn") == {"by": "spare", "given": None}
+        assert (now(), bench.box.zombies) == (2.0 + GRACE, 1)
+        assert bench.left == [ToolLeft("stubborn", "w", "s", "run")]
+        ends.set()
+        await asyncio.sleep(0.1)  # on virtual time
+        assert bench.box.zombies == 0
+
+    tools = {
+        "stubborn": function("stubborn", timeout=2.0, fallback="spare"),
+        "spare": function("spare"),
+    }
+    working(tools, play, {"stubborn": stubborn})
+
+
+@pytest.mark.parametrize("error", [None, NO])
+def test_one_that_stops_within_the_grace_is_waited_for(error: Exception | None) -> None:
+    async def careful(_: Any) -> str:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(GRACE - 1)
+        if error is not None:
+            raise error
+        return "too late"
+
+    async def play(bench: Workbench) -> None:
+        async def use() -> Any:
+            async with asyncio.timeout(2.5):  # another deadline passes while it stops
+                return await bench.use("careful", deadline=2.0)
+
+        with pytest.raises(TimeoutError):
+            await use()
+        assert (now(), bench.left, bench.box.zombies) == (2.0 + GRACE - 1, [], 0)
+
+    working({"careful": function("careful")}, play, {"careful": careful})
 
 
 class Panic(BaseException):

@@ -1,5 +1,6 @@
 """Tools in a service, used by the steps of workflows."""
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from orchestration.cli import app
 from tests.api.client import open_client
+from tests.coordinator.stubborn import let_go
 
 TOOLS = {
     "floor": {"kind": "function", "function": "math:floor", "input": "{{ input.number }}"},
@@ -21,13 +23,14 @@ TOOLS = {
     "whole": {"kind": "choice", "variants": ["floor", "ceiling"]},
     "card": {"kind": "view", "view": "The root is {{ input.root }}.", "needs": ["root"],
              "input": {"root": "{{ needs.root }}"}},
+    "stubborn": {"kind": "function", "function": "tests.coordinator.stubborn:stay"},
 }  # fmt: skip
 
 
 @asynccontextmanager
-async def service(folder: Path) -> AsyncGenerator[httpx.AsyncClient]:
+async def service(folder: Path, **settings: Any) -> AsyncGenerator[httpx.AsyncClient]:
     manifest = {"masterloop": {"tools": TOOLS}}
-    async with open_client(folder, "echo", manifest=manifest) as client:
+    async with open_client(folder, "echo", manifest=manifest, **settings) as client:
         yield client
 
 
@@ -64,6 +67,21 @@ async def test_a_choice_is_told_among_the_decisions_of_its_run(tmp_path: Path) -
     assert decision["workflow"] == "w"
     assert step["output"] == {"floor": 2, "ceiling": 3}[decision["chosen"]["variant"]]
     assert decision["result"]["success"]
+
+
+async def test_a_step_is_over_in_time_though_its_tool_does_not_stop(tmp_path: Path) -> None:
+    async with service(tmp_path, cancel_grace=0.1) as client, asyncio.timeout(10):
+        try:
+            step, _ = await done(client, "stubborn", 1, timeout=0.1, on_error="continue")
+            assert (step["status"], step["error"]["error"]) == ("failed", "StepTimeout")
+            parts = (await client.get("/ops/status")).json()["components"]
+            assert (parts["threads"]["state"], parts["threads"]["figures"]) == (
+                "degraded",
+                {"zombie_runs": 0, "zombie_tools": 1, "abandoned_threads": 0},
+            )
+            assert "masterloop_zombie_tools 1.0" in (await client.get("/metrics")).text
+        finally:
+            let_go.set()
 
 
 async def test_a_tool_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 from agents.client import AgentClient
 from coordinator.advisor import BanditAdvisor, Cause
 from coordinator.budget import Budget, Most
-from coordinator.events import Event
+from coordinator.events import Event, ToolLeft
 from coordinator.toolbox import Use
 from coordinator.tools.box import ConfiguredTools
 from coordinator.tools.configuration import Tools
@@ -20,6 +20,7 @@ from tests.simulation.simloop import simulate
 
 T = TypeVar("T")
 NO = ValueError("no")
+GRACE = 3.0  # seconds to stop
 
 
 class Workbench:
@@ -47,7 +48,13 @@ class Workbench:
             self.events.append,
             cause_of=lambda run: Cause(self.owners.get(run)),
             time=asyncio.get_running_loop().time,
+            grace=GRACE,
         )
+
+    @property
+    def left(self) -> list[Event]:
+        """What was told of tools that do not stop."""
+        return [event for event in self.events if isinstance(event, ToolLeft)]
 
     async def use(  # noqa: PLR0917 - what a step may say
         self,

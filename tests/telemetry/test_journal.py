@@ -57,6 +57,7 @@ def write(journal: Journal, *events: Event | agents.Event | coordinator.Event) -
         (ZombieLeft("r", "g"), "warning"),
         (WriteFailed("r", "StorageFull", 1.0), "warning"),
         (coordinator.ToolFellBack("a", "b", "w", "r", "no"), "info"),
+        (coordinator.ToolLeft("a", "w", "s", "r"), "warning"),
         (coordinator.CircuitOpened("agent a", 5, "no", 30.0), "warning"),
         (coordinator.CircuitClosed("agent a"), "info"),
         (coordinator.ExperienceLost(5), "warning"),
