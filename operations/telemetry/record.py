@@ -1,7 +1,9 @@
 """One thing that happened, as sinks get it; and what takes it."""
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 
@@ -37,28 +39,29 @@ make_record = tuple.__new__
 
 
 class Batch:
-    """Records in order, and sorted by the types of their events once for all who want some."""
+    """Records in order, sorted by the types of their events once for all who want only some."""
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self._sorted: dict[type, list[Record]] = {}
-        for record in records:
-            kind = type(record.event)
-            if kind in self._sorted:
-                self._sorted[kind].append(record)
-            else:
-                self._sorted[kind] = [record]
 
     def of(self, kinds: Collection[type] | None) -> Sequence[Record]:
         """Return those with events of ``kinds``, in order; None: all."""
         if kinds is None:
             return self.records
-        found = [records for kind, records in self._sorted.items() if kind in kinds]
-        if len(found) == len(self._sorted):
+        by_kind = self._by_kind
+        found = [records for kind, records in by_kind.items() if kind in kinds]
+        if len(found) == len(by_kind):
             return self.records
         if len(found) > 1:
             return [record for record in self.records if type(record.event) in kinds]
         return found[0] if found else ()
+
+    @cached_property
+    def _by_kind(self) -> Mapping[type, Sequence[Record]]:
+        by_kind = defaultdict[type, list[Record]](list)
+        for record in self.records:
+            by_kind[type(record.event)].append(record)
+        return by_kind
 
 
 class Sink(Protocol):
