@@ -1,8 +1,12 @@
 """What has to be so before any test module imports LangGraph."""
 
+import logging
 import os
 import signal
 import sys
+from collections.abc import Iterator
+
+import pytest
 
 from tests.logging_defaults import log_to_stderr
 
@@ -23,6 +27,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
 
 log_to_stderr()
+
+
+@pytest.fixture
+def logs_as_before() -> Iterator[None]:
+    """Have all log again, after a test that configures that, as it did before."""
+    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
+    yield
+    log_to_stderr()
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 def pytest_sessionfinish() -> None:

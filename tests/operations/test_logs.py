@@ -4,7 +4,6 @@ import json
 import logging
 import math
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -13,16 +12,8 @@ import structlog
 
 from operations.logs import configure_logs, lines_heard_by, lines_held, past_log, write_held
 from operations.redaction import HIDDEN
-from tests.logging_defaults import log_to_stderr
 
-
-@pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
-    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
-    yield
-    log_to_stderr()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+pytestmark = pytest.mark.usefixtures("logs_as_before")
 
 
 def written(capsys: pytest.CaptureFixture[str]) -> list[str]:

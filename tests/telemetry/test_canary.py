@@ -1,9 +1,7 @@
 """A secret in what happened is in nothing that is told of it."""
 
 import asyncio
-import logging
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,7 +16,6 @@ from orchestration.telemetry.importance import IMPORTANCE
 from orchestration.telemetry.journal import Journal
 from orchestration.telemetry.live import LiveView
 from orchestration.telemetry.statistics import RunStatistics
-from tests.logging_defaults import log_to_stderr
 
 CANARY = "sk-canary-0123456789abcdef"
 EVENTS = [
@@ -38,16 +35,7 @@ def records() -> list[Record]:
     ]
 
 
-@pytest.fixture
-def _logs_as_before() -> Iterator[None]:
-    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
-    yield
-    log_to_stderr()
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
-@pytest.mark.usefixtures("_logs_as_before")
+@pytest.mark.usefixtures("logs_as_before")
 @pytest.mark.parametrize("as_json", [True, False])
 def test_not_in_the_log(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
     configure_logs("debug", json=as_json)

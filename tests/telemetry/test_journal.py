@@ -1,8 +1,5 @@
 """Which events of the loop and of the pools people read in the log."""
 
-import logging
-from collections.abc import Iterator
-
 import pytest
 from structlog.testing import capture_logs
 
@@ -26,16 +23,6 @@ from orchestration.loop.events import (
 )
 from orchestration.loop.run import Ending, RunStatus
 from orchestration.telemetry.journal import Journal
-from tests.logging_defaults import log_to_stderr
-
-
-@pytest.fixture
-def _logs() -> Iterator[None]:
-    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
-    yield
-    log_to_stderr()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 def write(journal: Journal, *events: Event | agents.Event | coordinator.Event) -> None:
@@ -90,7 +77,7 @@ def test_refusals_of_a_moment_are_told_by_their_number() -> None:
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-@pytest.mark.usefixtures("_logs")
+@pytest.mark.usefixtures("logs_as_before")
 def test_lines_are_written_in_the_order_of_what_they_tell_and_refusals_last(
     capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
@@ -108,7 +95,7 @@ def test_lines_are_written_in_the_order_of_what_they_tell_and_refusals_last(
     assert all(word in line for word, line in zip(words, lines, strict=True))
 
 
-@pytest.mark.usefixtures("_logs")
+@pytest.mark.usefixtures("logs_as_before")
 def test_of_what_is_below_the_level_there_is_nothing_to_write() -> None:
     told = [RunRejected("g", "QueueFull"), RunEnded("r", "t", "g", RunStatus.SUCCESS, 1, 0.1)]
     configure_logs("warning", json=True)

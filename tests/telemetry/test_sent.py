@@ -1,6 +1,5 @@
 """Metrics and lines of the log, as a collector gets them."""
 
-import logging
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +24,6 @@ from orchestration.telemetry.gen_ai import BOUNDS, GenAi
 from orchestration.telemetry.sending import NotSent
 from orchestration.telemetry.sent_logs import SentLogs
 from tests.api.client import client_of, open_client, open_play
-from tests.logging_defaults import log_to_stderr
 from tests.telemetry.collector import Collector, attributes, collecting
 from tests.telemetry.sinks import until
 
@@ -39,15 +37,6 @@ def collector(monkeypatch: pytest.MonkeyPatch) -> Generator[Collector]:
     with collecting() as found:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", found.url)
         yield found
-
-
-@pytest.fixture
-def _logs() -> Generator[None]:
-    root, handlers, level = logging.getLogger(), logging.getLogger().handlers[:], logging.root.level
-    yield
-    log_to_stderr()
-    root.handlers[:] = handlers
-    root.setLevel(level)
 
 
 async def test_metrics_are_sent_as_prometheus_is_shown_them(
@@ -109,7 +98,7 @@ async def test_metrics_are_sent_every_so_often(
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-@pytest.mark.usefixtures("_logs")
+@pytest.mark.usefixtures("logs_as_before")
 async def test_lines_of_the_log_are_sent_in_their_trace_and_without_secrets(
     tmp_path: Path, collector: Collector, as_json: bool
 ) -> None:
