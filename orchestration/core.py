@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from random import Random
 
+from coordinator.advisor import CauseOf
 from operations.settings import Settings
 from orchestration.agency import Agency
 from orchestration.coordination import Coordination, cause
@@ -74,13 +75,7 @@ async def make_core(ground: Ground) -> Core:
     deliverer = _deliverer(ground, deliveries)
     ttl = _thread_ttl(manifest)
     runs = _runs(ground, saver, deliverer, ttl, unwritten)
-    coordination = Coordination(
-        manifest,
-        database,
-        ground.emit,
-        lambda run_id: cause(loop.live(run_id)),
-        settings.cancel_grace,
-    )
+    coordination = _coordination(ground, lambda run_id: cause(loop.live(run_id)))
     await coordination.remember()
     graphs.add(WORKFLOW, _workflows(ground, graphs, coordination, runs))
     watch = steps_watch(ground.telemetry, kept=ground.manifests is not None)
@@ -187,6 +182,11 @@ def _runs(
     if ground.manifests is None:
         return RunStore(*known, threads=threads)
     return ManifestedRuns(ground.manifests, *known, threads=threads)
+
+
+def _coordination(ground: Ground, cause_of: CauseOf) -> Coordination:
+    grace = ground.settings.cancel_grace
+    return Coordination(ground.manifest, ground.database, ground.emit, cause_of, grace)
 
 
 def _workflows(

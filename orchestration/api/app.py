@@ -1,7 +1,7 @@
 """The HTTP application."""
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import anyio
@@ -97,18 +97,7 @@ def build_app(
     resources: dict[str, ASGIApp] = {
         path: Resource(backend, path, methods) for path, methods in by_path.items()
     }
-    configured = {
-        "pool": [pool.name for pool in backend.agents],
-        "mailbox": [mailbox.name for mailbox in backend.network],
-    }
-
-    @cache
-    def described() -> dict[str, Any]:
-        found = document(endpoints, meta.VERSION, backend.graphs.names, configured)
-        if backend.authority is not None:
-            secured(found, backend.manifest.auth)
-        return found
-
+    described = cache(partial(_described, backend, endpoints))
     if not backend.manifest.http.disable_meta:
         for path, make, media_type in (
             ("/openapi.json", lambda: orjson.dumps(described()), "application/json"),
@@ -127,12 +116,21 @@ def build_app(
         }
     paths = Paths({**resources, **faces}, otherwise=nowhere)
     ours = Sockets(backend, paths)
-    app: ASGIApp = ours
-    if custom is not None:
-        app = BesideOurs(custom, ours, backend.answered, cors)
+    app: ASGIApp = ours if custom is None else BesideOurs(custom, ours, backend.answered, cors)
     if prefix := backend.manifest.http.mount_prefix.strip("/"):
         app = Below(app, prefix, nowhere)
     return Guard(app, browsers=CORSMiddleware(app, **_cors(backend)), answered=backend.answered)
+
+
+def _described(backend: Backend, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    configured = {
+        "pool": [pool.name for pool in backend.agents],
+        "mailbox": [mailbox.name for mailbox in backend.network],
+    }
+    found = document(endpoints, meta.VERSION, backend.graphs.names, configured)
+    if backend.authority is not None:
+        secured(found, backend.manifest.auth)
+    return found
 
 
 def build_door(backend: Backend) -> Door:

@@ -7,21 +7,23 @@ import orjson
 
 from orchestration.api.checkpoints import caught_up
 from orchestration.api.endpoint import Call
-from orchestration.graphs.questions import is_by_question
+from orchestration.graphs.questions import MEANT, is_by_question
 from orchestration.loop.run import Run
 
 
-async def meant_question(call: Call, graph_id: str, thread_id: str, resume: Any) -> str | None:
-    """Return the id of the one question that a thread shows; None if that cannot be said.
+async def meant_question(call: Call, graph_id: str, thread_id: str, resume: Any) -> dict[str, str]:
+    """Return the id of the one question that a thread shows as ``meant``, to be kept with the run.
+
+    Nothing if the answer says itself which is meant, or nobody can say.
 
     Until the answer's turn has come, that one may have been answered, and the next one be asked.
     Where other runs come first than answers, their questions are not known yet.
     """
     if resume is None or is_by_question(resume):
-        return None
+        return {}
     before = [run for run in call.backend.loop.on_thread(thread_id) if not run.delayed]
     if not all(_answers(run) for run in before):
-        return None
+        return {}
     if before:
         look = partial(call.states.unanswered, graph_id, thread_id)  # as its subgraphs know them
         shown = {*await caught_up(call.backend, thread_id, look, lambda _: True)}
@@ -29,7 +31,7 @@ async def meant_question(call: Call, graph_id: str, thread_id: str, resume: Any)
         row = call.backend.threads.get(thread_id, call.visible)
         stored = {} if row is None else orjson.loads(row["interrupts"])
         shown = {each["id"] for questions in stored.values() for each in questions}
-    return shown.pop() if len(shown) == 1 else None
+    return {MEANT: shown.pop()} if len(shown) == 1 else {}
 
 
 def _answers(run: Run) -> bool:

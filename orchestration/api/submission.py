@@ -19,7 +19,6 @@ from orchestration.api.header_config import configurable_headers
 from orchestration.api.meant import meant_question
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import RunCreate
-from orchestration.graphs.questions import MEANT
 from orchestration.graphs.workflows import SPEC, WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
@@ -149,11 +148,9 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         kwargs["checkpoint_id"] = str(configurable["checkpoint_id"])
     if "checkpoint" in kwargs or "checkpoint_id" in kwargs:
         await _require_start(call, thread_id, kwargs)
-    resume = (body.command or {}).get("resume")
-    if thread_id is not None and resume is not None:
-        meant = await meant_question(call, assistant.graph_id, thread_id, resume)
-        if meant is not None:
-            kwargs[MEANT] = meant
+    if thread_id is not None and body.command is not None:
+        resume = body.command.get("resume")
+        kwargs |= await meant_question(call, assistant.graph_id, thread_id, resume)
     return Run(
         run_id=str(uuid7()),
         thread_id=thread_id or str(uuid7()),
