@@ -22,6 +22,7 @@ _TEXT: Schema = {
     "pattern": r"^\.?[^./\\\u0000]+(\.[^./\\\u0000]+)*\.?$",
 }
 _UUID: Schema = {"type": "string", "format": "uuid"}
+_STRINGS: Schema = {"type": "array", "items": {"type": "string"}}
 _SCHEMES: Schema = {
     "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     "bearer": {"type": "http", "scheme": "bearer"},
@@ -216,7 +217,11 @@ def _as_sent(part: Schema) -> Schema:
     either: list[Schema] = part.get("anyOf", [part])
     if not any(one.get("type") == "array" for one in either):
         return part
-    about: Schema = {key: part[key] for key in ("title", "description", "default") if key in part}
+    about: Schema = {key: part[key] for key in ("title", "description", "default") if part.get(key)}
+    # Nothing in a URL is null; and one text is a list of texts, whatever it is.
+    either = [one for one in either if one.get("type") != "null"]
+    if either == [_STRINGS]:
+        return {**about, **_STRINGS}
     return {**about, "anyOf": [*map(_or_empty, either), {"const": ""}]}
 
 

@@ -30,7 +30,6 @@ _WORKFLOW = {"name": "w", "steps": [{"id": "a", "graph": "echo", "input": {"text
 _ENDS_A_PATH = frozenset("?#")
 _DIGITS = re.compile(r"\s*[+-]?\d+\s*")
 _FIELD = re.compile("[A-Za-z0-9_-]{1,64}")
-_LISTED = {"items": {"type": "string"}, "type": "array"}
 _NAMED = {"assistant_id": "echo", "checkpoint_id": None, "checkpoint": None}
 
 
@@ -43,9 +42,10 @@ def filter_path_parameters(context: Any, path_parameters: Any) -> bool:
 @schemathesis.hook
 def filter_query(context: Any, query: Any) -> bool:
     for name, value in (query or {}).items():
-        if isinstance(value, dict | list) and (_single(context, name) or not _is_sent(value)):
+        listed = isinstance(value, dict | list)
+        if not _is_sent(value) or (listed and _single(context, name)):
             return False
-        if value and not isinstance(value, dict | list) and _LISTED in _schemas(context, name):
+        if not listed and _is_texts(context, name):
             return False
         if name == "xray" and isinstance(value, str) and _DIGITS.fullmatch(value):
             return False
@@ -83,11 +83,16 @@ def _single(context: Any, name: str) -> bool:
     return "array" not in str(_schemas(context, name))
 
 
+def _is_texts(context: Any, name: str) -> bool:
+    """Return whether a parameter of a query is a list of texts, whatever they are."""
+    texts = {"type": "array", "items": {"type": "string"}}
+    return any(texts.items() <= schema.items() for schema in _schemas(context, name))
+
+
 def _schemas(context: Any, name: str) -> list[Any]:
-    """Return the schemas of a parameter of a query, any of which its value may meet."""
+    """Return the schemas of a parameter of a query."""
     parameters = context.operation.definition.raw.get("parameters", ())
-    schemas = [one["schema"] for one in parameters if (one["in"], one["name"]) == ("query", name)]
-    return [part for schema in schemas for part in schema.get("anyOf", [schema])]
+    return [one["schema"] for one in parameters if (one["in"], one["name"]) == ("query", name)]
 
 
 def _tamed(value: Any, name: str = "") -> Any:
