@@ -137,7 +137,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     require_graph(call.backend, assistant.graph_id)
     if body.webhook is not None:
         _check_webhook(call.backend, body.webhook)
-    config = _told(call, _merged_config(assistant, body.config))
+    config = _told(call, _merged_config(assistant, body))
     configurable = config.get("configurable") or {}
     kwargs = _kwargs(call, body, assistant, config)
     if (
@@ -277,9 +277,13 @@ def _told(call: Call, config: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**config, "configurable": {**(config.get("configurable") or {}), **headers}}
 
 
-def _merged_config(assistant: Assistant, asked: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """Return the assistant's config, changed by the parts of a run's that say something."""
-    config, asked = assistant.config, asked or {}
+def _merged_config(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:
+    """Return the assistant's config, changed by the parts of a run's that say something.
+
+    The assistant's configurable mirrors its context, so a run's context changes that as well.
+    """
+    config = assistant.config
+    asked: Mapping[str, Any] = body.config or {}
     said = {part: value for part, value in asked.items() if value not in (None, {}, [])}
     merged = {**asked, **config, **said}
     for part in ("configurable", "metadata"):
@@ -287,6 +291,10 @@ def _merged_config(assistant: Assistant, asked: Mapping[str, Any] | None) -> Map
             merged[part] = {**config[part], **said[part]}
     if config.get("tags") and said.get("tags"):
         merged["tags"] = [*config["tags"], *said["tags"]]
+    if body.context and (own := config.get("configurable")):
+        mirrored = (own.keys() & body.context.keys()) - {SPEC}  # ours: no part of a context
+        told = {key: body.context[key] for key in mirrored}
+        merged["configurable"] = {**own, **(asked.get("configurable") or {}), **told}
     return merged
 
 

@@ -190,6 +190,32 @@ async def test_a_run_is_configured_by_its_assistant_and_then_by_itself(tmp_path:
 
 
 @pytest.mark.parametrize(
+    "made",
+    [
+        {"context": {"tone": "dry", "size": 1}},
+        {"config": {"configurable": {"tone": "dry", "size": 1}}},
+    ],
+)
+async def test_a_nodes_configurable_has_what_the_context_of_its_run_says(
+    tmp_path: Path, made: dict[str, Any]
+) -> None:
+    async with open_client(tmp_path, "looking") as client:
+        created = await client.post("/assistants", json={"graph_id": "looking", **made})
+        output = await client.post(
+            "/runs/wait",
+            json={
+                "assistant_id": created.json()["assistant_id"],
+                "context": {"size": 2},
+                "input": {"text": "x"},
+            },
+        )
+    expected = {"tone": "dry", "size": 2}.items()
+    seen = output.json()["seen"]
+    assert seen["context"].items() >= expected
+    assert seen["configurable"].items() >= expected
+
+
+@pytest.mark.parametrize(
     "nothing",
     [
         {"configurable": {}, "tags": [], "metadata": {}},
