@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.messages import BaseMessage, BaseMessageChunk, message_chunk_to_message
 
 from orchestration.graphs.arguments import CLIENT_KEY
-from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.jsontext import dumps, event_text
 from orchestration.graphs.snapshots import INTERRUPT_KEY, answer
 from orchestration.loop.run import Run, ThreadState
 
@@ -78,7 +78,7 @@ class RunEvents:
     def publish(self, name: str, payload: Any) -> None:
         """Publish one event, if anybody listens."""
         if self._stream.wanted:
-            self._stream.publish(name, dumps(payload))
+            self._stream.publish(name, event_text(payload))
             self._published += 1
 
     async def follow(self, chunks: AsyncIterator[Any]) -> None:

@@ -28,6 +28,8 @@ from operations.surrogates import without_surrogates
 
 DEPTH_LIMIT = 254  # levels; orjson's own bound
 
+_AROUND = 4  # levels of an event around what a graph has made: payload, tasks, one, its result
+
 _NATIVE = frozenset((type(None), bool, float, datetime, date, time, UUID, orjson.Fragment))
 _INT_MIN, _INT_MAX = -(2**63), 2**64 - 1  # what orjson writes by itself
 
@@ -59,6 +61,18 @@ def dumps(value: Any) -> bytes:
         return _dumps_slowly(value)
 
 
+def event_text(event: Any) -> bytes:
+    """Return the JSON text of an event, in which what a graph has made may have 254 levels itself.
+
+    Raises:
+        NotSerialisable: some of it has no JSON text.
+    """
+    try:
+        return dumps(event)
+    except NotSerialisable:
+        return dumps(_in_parts(event, _AROUND))
+
+
 def as_json(value: Any) -> Any:
     """Return ``value`` as whoever reads its JSON text has it.
 
@@ -69,6 +83,15 @@ def as_json(value: Any) -> Any:
     if has_large_integer(text):
         raise NotSerialisable("it has an integer of more than 64 bits, which belongs in a text")
     return orjson.loads(text)
+
+
+def _in_parts(value: Any, levels: int) -> Any:
+    """Rebuild ``value``, with what is so many levels down in it as text already."""
+    if levels and isinstance(value, dict):
+        return {key: _in_parts(each, levels - 1) for key, each in value.items()}
+    if levels and isinstance(value, list | tuple):
+        return [_in_parts(each, levels - 1) for each in value]
+    return orjson.Fragment(dumps(value))
 
 
 def _dumps_slowly(value: Any) -> bytes:

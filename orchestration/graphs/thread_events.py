@@ -20,7 +20,7 @@ from langgraph.types import Interrupt
 
 from operations.surrogates import without_surrogates
 from orchestration.graphs.events import RunEvents
-from orchestration.graphs.jsontext import dumps
+from orchestration.graphs.jsontext import dumps, event_text
 from orchestration.graphs.snapshots import INTERRUPT_KEY
 from orchestration.graphs.transformers import Factory, Transformers
 from orchestration.loop.run import Run
@@ -196,17 +196,17 @@ class ThreadEvents(RunEvents):
             if node != INTERRUPT_KEY:
                 # As the protocol has it, and as LangGraph's clients show it of a local graph.
                 data = {node: update, "node": node, "values": update}
-                self._log.publish("updates", namespace, dumps(data), node=node)
+                self._log.publish("updates", namespace, event_text(data), node=node)
 
     def _tell_custom(self, namespace: Namespace, payload: Any) -> None:
-        self._log.publish("custom", namespace, dumps({"payload": payload}))
+        self._log.publish("custom", namespace, event_text({"payload": payload}))
 
     def _tell_extension(self, name: str, item: Any) -> None:
-        data = dumps({"name": name, "payload": item})
+        data = event_text({"name": name, "payload": item})
         self._log.publish("custom", (), data, channel=f"custom:{name}")
 
     def _tell_tool(self, namespace: Namespace, payload: Any) -> None:
-        self._log.publish("tools", namespace, dumps(payload))
+        self._log.publish("tools", namespace, event_text(payload))
 
     def _tell_message(self, namespace: Namespace, payload: tuple[Any, Mapping[str, Any]]) -> None:
         message, metadata = payload
@@ -240,7 +240,7 @@ class ThreadEvents(RunEvents):
             self._note_tool_call(payload)
             if namespace and namespace not in self._log.graphs:
                 self._open_subgraph(namespace, payload)
-        self._log.publish("tasks", namespace, dumps(payload))
+        self._log.publish("tasks", namespace, event_text(payload))
 
     def _note_tool_call(self, task: Mapping[str, Any]) -> None:
         given = task.get("input")

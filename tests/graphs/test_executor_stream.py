@@ -9,7 +9,8 @@ import pytest
 from langgraph.config import get_stream_writer
 from langgraph.types import interrupt
 
-from orchestration.graphs.jsontext import NotSerialisable
+from orchestration.graphs.arguments import Graph
+from orchestration.graphs.jsontext import DEPTH_LIMIT, NotSerialisable
 from orchestration.loop.run import Run
 from orchestration.loop.streams import StreamEvent
 from orchestration.loop.threadlog import ThreadLog
@@ -280,6 +281,37 @@ async def test_a_question_is_told_to_a_thread_beside_the_values_of_a_class_with_
     asked = [params["data"]["value"] for name, params in told if name == "input.requested"]
     values = [params["data"] for name, params in told if name == "values"]
     assert (asked, values[-1]) == (["which?"], {"text": "x"})
+
+
+def delving(levels: int) -> Graph:
+    """Return a graph whose values are so many levels deep when it has ended."""
+
+    async def delve(_: plays.Text) -> plays.Text:
+        value: Any = 0
+        for _level in range(levels - 1):
+            value = [value]
+        return {"reply": value}
+
+    return plays.chain(("delve", delve), ("rest", lambda _: {}), state=plays.Text)
+
+
+@pytest.mark.parametrize("mode", ["updates", "tasks", "checkpoints", "debug", "events"])
+async def test_what_a_run_may_end_with_is_told_in_every_mode(mode: str) -> None:
+    run = new_run("delve", {"text": "x"}, stream_mode=["values", mode])
+    run.log = ThreadLog()
+    events = await played(Stage(delve=delving(DEPTH_LIMIT)), run)
+    values = next(data for name, data in reversed(events) if name == "values")
+    reply = f'"reply":{json.dumps(values["reply"])}'.replace(" ", "")
+    told = [json.dumps(data).replace(" ", "") for name, data in events if name == mode]
+    in_thread = [each.data.decode() for each in run.log.listen(0).take() if each.name == "updates"]
+    assert any(reply in each for each in told)
+    assert reply in in_thread[0]
+
+
+async def test_what_no_run_may_end_with_is_told_in_no_mode() -> None:
+    run = new_run("delve", {"text": "x"}, stream_mode=["updates"])
+    with pytest.raises(NotSerialisable, match="deeper than 254 levels"):
+        await Stage(delve=delving(DEPTH_LIMIT + 1)).play(run)
 
 
 class Slow:
