@@ -47,7 +47,7 @@ class McpHost:
         await face(scope, receive, send)
 
     async def run(self) -> None:
-        """Warn of odd names in the allow-list, and keep the face open from the first request on."""
+        """Warn of names that nobody has, and keep the face open from the first request on."""
         if self.paths:
             await warn_of_unknown(self._backend)
         await self._wanted.wait()
