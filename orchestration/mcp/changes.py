@@ -26,7 +26,7 @@ from mcp_types import INVALID_PARAMS
 from orchestration.api.endpoint import Call
 from orchestration.api.own_runs import live_run
 from orchestration.api.problems import Problem
-from orchestration.loop.run import Run
+from orchestration.loop.run import Outcome, Run
 from orchestration.mcp.shares import Shares
 from orchestration.mcp.visit import Context, visit_of
 
@@ -46,6 +46,7 @@ class Changes:
         self._listening = ListenHandler(self._bus, max_subscriptions=_STREAMS)
         self._streams = Shares(_STREAMS)
         self._sessions: OrderedDict[str, ServerSession] = OrderedDict()
+        self._subscribed: dict[str, dict[_Told, asyncio.Future[Outcome]]] = {}
         self._telling: set[asyncio.Task[None]] = set()
         self._changed = self._going_round = False
 
@@ -91,9 +92,11 @@ class Changes:
         self, ctx: Context, params: wire.SubscribeRequestParams
     ) -> wire.EmptyResult:
         """Answer ``resources/subscribe``: tell the session when a run ends."""
-        run, ended = await self._subscription(ctx, str(params.uri))
-        if run is not None and run.done is not None:
-            run.done.remove_done_callback(ended)  # who asks twice is told once
+        ended = self._subscription(ctx, str(params.uri))
+        run = await _run_at(visit_of(ctx).call, ended.uri)
+        if ended.key is not None and run is not None and run.done is not None:
+            self._unsubscribe(ended)  # who asks twice is told once
+            self._subscribed.setdefault(ended.key, {})[ended] = run.done
             run.done.add_done_callback(ended)
         return wire.EmptyResult()
 
@@ -101,16 +104,31 @@ class Changes:
         self, ctx: Context, params: wire.UnsubscribeRequestParams
     ) -> wire.EmptyResult:
         """Answer ``resources/unsubscribe``."""
-        run, ended = await self._subscription(ctx, str(params.uri))
-        if run is not None and run.done is not None:
-            run.done.remove_done_callback(ended)
+        self._unsubscribe(self._subscription(ctx, str(params.uri)))
         return wire.EmptyResult()
 
-    async def _subscription(self, ctx: Context, uri: str) -> tuple[Run | None, "_Told"]:
-        """Return the run at ``uri``, and what tells the session of its end."""
-        call = visit_of(ctx).call
-        key = call.header(b"mcp-session-id")
-        return await _run_at(call, uri), _Told(key, uri, ctx.session, self._spawn)
+    def forget(self, key: str) -> None:
+        """Keep nothing of a session that has ended."""
+        self._sessions.pop(key, None)
+        for ended in tuple(self._subscribed.get(key, ())):
+            self._unsubscribe(ended)
+
+    def _subscription(self, ctx: Context, uri: str) -> "_Told":
+        """Return what tells the session of the end of the run at ``uri``."""
+        key = visit_of(ctx).call.header(b"mcp-session-id")
+        return _Told(key, uri, ctx.session, self._told_of)
+
+    def _told_of(self, ended: "_Told") -> None:
+        self._unsubscribe(ended)
+        self._spawn(ended.session.send_resource_updated(ended.uri))
+
+    def _unsubscribe(self, ended: "_Told") -> None:
+        of_session = self._subscribed.get(ended.key or "", {})
+        done = of_session.pop(ended, None)
+        if done is not None:
+            done.remove_done_callback(ended)
+            if not of_session:
+                self._subscribed.pop(ended.key or "")
 
     def assistants_changed(self) -> None:
         """Tell everybody that there are other tools, prompts and graphs.
@@ -181,10 +199,10 @@ class _Told:
     key: str | None
     uri: str
     session: ServerSession = field(compare=False)
-    spawn: Callable[[Coroutine[Any, Any, None]], None] = field(compare=False)
+    tell: Callable[["_Told"], None] = field(compare=False)
 
     def __call__(self, _: object) -> None:
-        self.spawn(self.session.send_resource_updated(self.uri))
+        self.tell(self)
 
 
 async def _run_at(call: Call, uri: str) -> Run | None:

@@ -46,9 +46,10 @@ async def open_face(backend: Backend, resource: ProtectedResource) -> AsyncGener
     """Open the face for as long as it is to be served."""
     limit = backend.settings.max_body
     farewell = Farewell()
-    async with open_server(backend, farewell) as server:
+    async with open_server(backend, farewell) as (server, forget):
         sessions = Sessions(
             server,
+            forget,
             security_settings=_LOOKED_AT,
             max_request_body_size=limit,
             max_sessions=_SESSIONS,

@@ -1,6 +1,6 @@
 """The server of the protocol: which methods there are, and who answers them."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib import metadata
 from typing import Any
@@ -66,8 +66,13 @@ class Tools:
 
 
 @asynccontextmanager
-async def open_server(backend: Backend, farewell: Farewell) -> AsyncGenerator[Server[Any]]:
-    """Open the server of the protocol that speaks for ``backend``, until ``farewell`` is said."""
+async def open_server(
+    backend: Backend, farewell: Farewell
+) -> AsyncGenerator[tuple[Server[Any], Callable[[str], None]]]:
+    """Open the server of the protocol that speaks for ``backend``, until ``farewell`` is said.
+
+    With it comes what is to be told of each session that ends.
+    """
     section = backend.manifest.masterloop.mcp
     catalogue, changes, aside = Catalogue(backend), Changes(), Aside()
     runs = Runs(backend, section.on_disconnect)
@@ -113,7 +118,7 @@ async def open_server(backend: Backend, farewell: Farewell) -> AsyncGenerator[Se
     untell = backend.assistants.tell(changes.assistants_changed)
     with farewell.hearing(changes.close):
         try:
-            yield server
+            yield server, changes.forget
         finally:
             untell()
 

@@ -1,7 +1,9 @@
 """Who is told of other tools: everybody, one after the other, and once of what changes at once."""
 
 import asyncio
+import gc
 import re
+import weakref
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,13 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 from anyio import wait_all_tasks_blocked
+from mcp.server.session import ServerSession
 from starlette.types import ASGIApp, Message
 
 from orchestration.mcp import changes as telling
 from tests.api.client import client_of, open_play
-from tests.mcp.client import ACCEPT, GREETING, until
+from tests.api.plays import gates
+from tests.mcp.client import ACCEPT, GREETING, open_tools, rpc, until
 
 GREETED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+SUBSCRIBE = {"jsonrpc": "2.0", "id": 2, "method": "resources/subscribe"}
 ROUND = ["tools", "prompts", "resources"]
 _TOLD = re.compile(rb'"notifications/(\w+)/list_changed"')
 
@@ -133,3 +138,28 @@ async def test_after_the_last_round_changes_are_told_again(tmp_path: Path) -> No
             await _change(http)
             await until(lambda: len(reader.told) == len(ROUND) * number)  # noqa: B023 - waited for here
     assert reader.told == ROUND * 2
+
+
+def _sessions() -> "weakref.WeakSet[ServerSession]":
+    return weakref.WeakSet(one for one in gc.get_objects() if isinstance(one, ServerSession))
+
+
+async def test_a_session_that_is_deleted_is_let_go_though_it_heard_of_a_run(tmp_path: Path) -> None:
+    async with open_tools(tmp_path, "hold") as (service, http):
+        calling = asyncio.create_task(
+            rpc(http, "tools/call", {"name": "hold", "arguments": {"name": "outliving"}})
+        )
+        await gates["outliving"].reached.wait()
+        uri = f"run://{service.loop.all_live()[0].run_id}"
+        others = _sessions()
+        begun = await http.post("/mcp", json=GREETING, headers=ACCEPT)
+        named = {**ACCEPT, "mcp-session-id": begun.headers["mcp-session-id"]}
+        subscribe = {**SUBSCRIBE, "params": {"uri": uri}}
+        for sent in (GREETED, subscribe):
+            (await http.post("/mcp", json=sent, headers=named)).raise_for_status()
+        held = _sessions() - others
+        assert held
+        (await http.delete("/mcp", headers=named)).raise_for_status()
+        await until(lambda: gc.collect() >= 0 and not held)
+        gates["outliving"].opened.set()
+        assert not (await calling)["isError"]
