@@ -153,11 +153,11 @@ class Bridge:
     async def _pass_on(self, answer: httpx.Response) -> None:
         async for data in _told(answer):
             self._note_version(data)
-            await self._say(data.encode())
+            await self._say(data)
 
-    def _note_version(self, data: str) -> None:
+    def _note_version(self, data: bytes) -> None:
         if _SESSION in self._session and _VERSION not in self._session:  # it has just begun
-            begun = _read(data.encode()).get("result") or {}
+            begun = _read(data).get("result") or {}
             self._session[_VERSION] = str(begun.get("protocolVersion"))
 
     def _begin_to_listen(self) -> None:
@@ -185,11 +185,20 @@ class Bridge:
             await self._say(orjson.dumps({"jsonrpc": "2.0", "id": key, "error": error}))
 
 
-async def _told(answer: httpx.Response) -> AsyncIterator[str]:
-    """Yield the messages in a stream of events."""
-    async for line in answer.aiter_lines():
-        if line.startswith("data:"):
-            yield line[5:].strip()
+async def _told(answer: httpx.Response) -> AsyncIterator[bytes]:
+    """Yield the messages in a stream of events.
+
+    Its lines end with a line feed; what else ends a line in Unicode may be in a message.
+    """
+    rest = bytearray()
+    async for part in answer.aiter_bytes():
+        rest += part
+        if b"\n" not in part:
+            continue
+        *lines, rest = rest.split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield bytes(line[5:].strip())
 
 
 def _read(line: bytes) -> Message:

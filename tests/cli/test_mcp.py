@@ -197,6 +197,23 @@ START = {
 
 
 @pytest.mark.parametrize("newest", [True, False])
+async def test_what_ends_a_line_elsewhere_ends_no_message(tmp_path: Path, newest: bool) -> None:
+    host, name = Host(), "A\x85d\u2028a\u2029\x0b\x0c\x1c\r\n"
+    meta = {"_meta": META} if newest else {}
+    async with open_tools(tmp_path, "greet") as (_, http):
+        bridge = asyncio.create_task(Bridge(http, "/mcp", host.hear).run(host.lines()))
+        if not newest:
+            host.say(id=0, method="initialize", params=START)
+            host.say(method="notifications/initialized")
+        params = {"name": "greet", "arguments": {"name": name}, **meta}
+        host.say(id=1, method="tools/call", params=params)
+        await until(lambda: host.heard[-1:] and host.heard[-1].get("id") == 1)
+        host.leave()
+        await bridge
+    assert host.heard[-1]["result"]["structuredContent"] == {"text": f"Hello, {name}!"}
+
+
+@pytest.mark.parametrize("newest", [True, False])
 async def test_a_cancelled_call_is_cancelled_over_http(tmp_path: Path, newest: bool) -> None:
     host, gate = Host(), gates[f"bridge {newest}"]
     meta = {"_meta": META} if newest else {}
