@@ -41,20 +41,25 @@ Dice = Callable[[float, float], float]  # something between the two
 
 
 class Problem(Exception):
-    """A refusal: its status, its reason for people, and where in the request it lies."""
+    """A refusal: its status, its reason for people, and where in the request it lies.
+
+    ``detail`` is the ``reason``, and behind it the ``advice`` what to do, if there is any.
+    """
 
     def __init__(
         self,
         status: int,
-        detail: str,
+        reason: str,
         *,
+        advice: str = "",
         errors: Sequence[Mapping[str, str]] = (),
         headers: Mapping[str, str] | None = None,
         kind: str = "about:blank",
     ) -> None:
-        super().__init__(detail)
+        self.reason = reason
+        self.detail = f"{reason}; {advice}" if advice else reason
+        super().__init__(self.detail)
         self.status = status
-        self.detail = detail
         self.errors = errors
         self.headers = dict(headers or {})
         self.kind = kind
@@ -113,7 +118,12 @@ def problem(error: Exception) -> Problem:  # noqa: C901, PLR0911 - a table of er
         case errors.AskedTwice():
             return Problem(HTTPStatus.CONFLICT, str(error), headers=come_back(_ANSWERED))
         case errors.Draining():
-            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=come_back(_STOPPING))
+            return Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                error.reason,
+                advice=error.advice,
+                headers=come_back(_STOPPING),
+            )
         case StorageFull():
             return Problem(HTTPStatus.INSUFFICIENT_STORAGE, _FULL)
         case StorageUnavailable():

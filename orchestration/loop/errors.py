@@ -63,8 +63,11 @@ class AskedTwice(LoopError):
 class Draining(LoopError):
     """The service is stopping and takes no new runs."""
 
+    reason = "the service is stopping"
+    advice = "try again in a few seconds"
+
     def __init__(self) -> None:
-        super().__init__("the service is stopping; try again in a few seconds")
+        super().__init__(f"{self.reason}; {self.advice}")
 
 
 class WorkerLost(LoopError):

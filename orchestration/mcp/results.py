@@ -17,7 +17,6 @@ Result = dict[str, Any]
 
 RUN_ID = "masterloop/run_id"
 THREAD_ID = "masterloop/thread_id"
-_AGAIN = "; try again"  # some say so themselves, but not when
 
 
 def finished(tool: AssistantTool, run_id: str, thread_id: str, values: Any) -> Result:
@@ -138,6 +137,4 @@ def _last_words(values: Any) -> str | None:
 
 def _reason(found: Problem) -> str:
     later = found.headers.get("retry-after")
-    if later is None:
-        return found.detail
-    return f"{found.detail.partition(_AGAIN)[0]}{_AGAIN} in {later} s"
+    return found.detail if later is None else f"{found.reason}; try again in {later} s"

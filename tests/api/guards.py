@@ -290,3 +290,17 @@ async def run_anything(ctx: Auth.types.AuthContext, value: Any) -> bool:
 @items_alone.on.store
 async def keep_apart(ctx: Auth.types.AuthContext, value: Any) -> dict[str, str]:
     return {"owner": ctx.user.identity}
+
+
+# One where all runs of the day are used up.
+used_up = Auth()
+used_up.authenticate(anybody)
+
+
+@used_up.on.threads.create_run
+async def no_more_today(ctx: Auth.types.AuthContext, value: Any) -> None:
+    raise Auth.exceptions.HTTPException(
+        status_code=429,
+        detail="today's runs are used up; try again tomorrow, or ask Ada",
+        headers={"retry-after": "7200"},
+    )

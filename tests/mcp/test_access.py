@@ -75,6 +75,16 @@ async def test_without_a_key_nobody_gets_in(tmp_path: Path) -> None:
     assert result.structured_content == {"text": "Hello, Ada!"}
 
 
+async def test_what_a_handler_of_the_project_says_is_told_whole(tmp_path: Path) -> None:
+    manifest = {"auth": {"path": "tests.api.guards:used_up"}}
+    async with open_tools(tmp_path, "greet", manifest=manifest) as (_, http):
+        calling = {"name": "greet", "arguments": {"name": "Ada"}}
+        refused = await rpc(http, "tools/call", calling)
+    assert refused["isError"]
+    told = "today's runs are used up; try again tomorrow, or ask Ada; try again in 7200 s"
+    assert refused["content"][0]["text"] == told
+
+
 async def test_clients_learn_who_makes_tokens(tmp_path: Path) -> None:
     issuer: dict[str, Any] = {"oidc_issuer": "http://127.0.0.1:1/", "oidc_audience": "masterloop"}
     public = {"url": "https://agents.example.com/mcp"}
