@@ -4,7 +4,7 @@ import asyncio
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -17,6 +17,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 from orchestration.api.door import TurnAway
 from orchestration.api.problems import Problem, come_back, respond
+from orchestration.exchange import Exchange, Joining
 from orchestration.places import Places
 
 PATIENCE = 30.0  # seconds
@@ -43,7 +44,8 @@ class Connection(HttpToolsProtocol):
     _framing = 0  # bytes of chunks since a part of a body, or its head
     _anew = b""  # a head that is to be read once more, without what its parser stopped at
     _read = 0  # bytes of a chunk before it stopped
-    _answering: RequestResponseCycle | None = None  # the latest may wait its turn behind it
+    _answering: Exchange | None = None  # the latest may wait its turn behind it
+    _said_all = False  # set once the client sends no more, though it may still listen
     _late: asyncio.TimerHandle | None = None  # set while the client owes us a part of a request
     _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
     _left = 0  # bytes of an answer that were not taken when that was set
@@ -76,9 +78,23 @@ class Connection(HttpToolsProtocol):
         self._expect_no_more()
         self._see_taken()
         super().connection_lost(exc)
-        if self._answering is not None and not self._answering.response_complete:
-            self._answering.disconnected = True
-            self._answering.message_event.set()
+        if self._answering is not None:
+            self._answering.break_off()
+
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's
+        """Return whether to keep the connection: for the answers to all that came whole."""
+        self._expect_no_more()
+        exchange = self._answering
+        if exchange is None or exchange.cycle.response_complete or exchange.cycle.more_body:
+            return False
+        if self.pipeline and self.pipeline[0][0].more_body:
+            self.pipeline.popleft()
+        self.cycle = self.pipeline[0][0] if self.pipeline else exchange.cycle
+        if self._refused is None:
+            self.cycle.keep_alive = False
+        self._said_all = True
+        exchange.hear_no_more()
+        return True
 
     def data_received(self, data: bytes) -> None:
         if self._refused is not None:
@@ -149,7 +165,7 @@ class Connection(HttpToolsProtocol):
         if cycle is None or cycle.transport is not self.transport:
             return
         if cycle.scope["method"] != "HEAD":  # whose answer has no body to wait for
-            joining = _Joining(self.transport, self.loop, self._part)
+            joining = Joining(self.transport, self.loop, self._part)
             cycle.transport = cast("asyncio.Transport", joining)
 
     def on_body(self, body: bytes) -> None:
@@ -181,8 +197,8 @@ class Connection(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         answer = None if self._turn_away is None else self._turn_away(cast("Scope", cycle.scope))
         if answer is None:
-            self._answering = cycle
-            super()._start_asgi_task(cycle, app)
+            self._answering = Exchange(cycle, app, said_all=self._said_all)
+            super()._start_asgi_task(cycle, self._answering)
             return
         fields = [*cycle.default_headers, *answer.raw_headers]
         if not cycle.keep_alive:
@@ -241,7 +257,7 @@ class Connection(HttpToolsProtocol):
             _leave(self.transport, refused)
         elif not cycle.more_body:
             self._refused = refused
-        elif cycle is self._answering and not cycle.response_started:
+        elif not self.pipeline and not cycle.response_started:
             _leave(self.transport, refused)
         else:  # the rest of a body is wrong, and another answer, or its own, is being sent
             self.transport.close()
@@ -349,42 +365,3 @@ def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:
     head = b"".join(b"%s: %s\r\n" % pair for pair in fields)
     line = f"HTTP/1.1 {answer.status_code} {HTTPStatus(answer.status_code).phrase}".encode()
     return b"%s\r\n%s\r\n%s" % (line, head, answer.body)
-
-
-class _Joining:
-    """A transport on which the head of an answer waits for its body: one packet, one wake-up."""
-
-    __slots__ = ("_held", "_loop", "_part", "_transport")
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        loop: asyncio.AbstractEventLoop,
-        part: Callable[[], None],
-    ) -> None:
-        self._transport = transport
-        self._loop = loop
-        self._part = part
-        self._held: bytes | None = None
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def write(self, data: bytes) -> None:
-        if self._held is None:
-            self._held = data
-            # In two turns of the loop a run that may begin at once has told its first event.
-            self._loop.call_soon(self._loop.call_soon, self._flush)
-        else:
-            self._transport.write(self._held + data)
-            self._held = b""
-
-    def close(self) -> None:
-        self._flush()
-        self._part()
-
-    def _flush(self) -> None:
-        """Let a head go whose body is still to be made."""
-        if self._held and not self._transport.is_closing():
-            self._transport.write(self._held)
-        self._held = b""
