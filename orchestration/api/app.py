@@ -35,7 +35,7 @@ from orchestration.api.backend import Backend
 from orchestration.api.counted import NOWHERE, Counted
 from orchestration.api.custom import BesideOurs, CustomRoutes
 from orchestration.api.door import Door
-from orchestration.api.endpoint import Call, Endpoint
+from orchestration.api.endpoint import Call, Endpoint, no_content
 from orchestration.api.guard import Guard
 from orchestration.api.openapi import document, secured
 from orchestration.api.pages import AllowedPages
@@ -69,6 +69,7 @@ _MODULES = (
 ENDPOINTS: tuple[Endpoint, ...] = tuple(
     declared for module in _MODULES for declared in module.endpoint.all
 )
+_ALLOW = ", ".join(sorted({"HEAD", "OPTIONS", *(declared.method for declared in ENDPOINTS)}))
 # What each ``http.disable_*`` of ``langgraph.json`` takes away; probes stay.
 _DISABLED = {
     "disable_assistants": (assistants, workflows),
@@ -171,7 +172,11 @@ class _Page:
 
 async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
     path: str = scope["path"]
-    await respond(not_found(path), path)(scope, receive, send)
+    if path == "*" and scope["method"] == "OPTIONS":  # of the server as a whole (RFC 9110, 9.3.7)
+        response = no_content(headers={"allow": _ALLOW})
+    else:
+        response = respond(not_found(path), path)
+    await response(scope, receive, send)
 
 
 def _cors(backend: Backend) -> dict[str, Any]:

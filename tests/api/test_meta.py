@@ -8,7 +8,8 @@ from urllib.parse import quote
 import pytest
 
 from orchestration.api.app import ENDPOINTS
-from tests.api.client import NOBODY, PROBLEM, client_of, open_client, open_play
+from tests.api.client import NOBODY, PROBLEM, client_of, open_client, open_play, serving
+from tests.api.wire import answer
 
 
 async def test_the_service_says_what_it_serves(tmp_path: Path) -> None:
@@ -81,6 +82,23 @@ async def test_a_path_tells_all_its_methods(tmp_path: Path, path: str, allowed: 
         refused = await client.put(path)
     assert (asked.status_code, asked.headers["allow"]) == (204, allowed)
     assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
+
+
+@pytest.mark.parametrize("http", [{}, {"mount_prefix": "/below"}])
+async def test_the_server_as_a_whole_tells_its_methods(
+    tmp_path: Path, http: dict[str, str]
+) -> None:
+    asked = b"OPTIONS * HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    async with (
+        open_play(tmp_path, "echo", manifest={"http": http}) as service,
+        serving(service.app) as address,
+    ):
+        told = await answer(address, [asked])
+        refused = await answer(address, [asked.replace(b"OPTIONS", b"GET")])
+    assert told.startswith(b"HTTP/1.1 204 ")
+    allow = b"allow: DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+    assert allow in told.split(b"\r\n")
+    assert refused.startswith(b"HTTP/1.1 404 ")
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/threads/", "/ok/", "/nothing%0a%3Cscript%3E"])
