@@ -50,6 +50,7 @@ class Connection(HttpToolsProtocol):
     _stalled: asyncio.TimerHandle | None = None  # set while it owes us to take an answer
     _left = 0  # bytes of an answer that were not taken when that was set
     _refused: Problem | None = None  # set while what is wrong waits for the answers before it
+    _answered = 0  # requests that are, before the next is looked for
     _ignored: int | None = None  # bytes of a body that came when all was answered
 
     def __init__(
@@ -224,7 +225,12 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        self._answered += 1
+        if self._answered > 1:  # one is turned away below; within each other, so many are too deep
+            return
+        while self._answered:
+            super().on_response_complete()
+            self._answered -= 1
         if self._refused is not None and not self.transport.is_closing():
             self._refuse(self._refused)
         if self.transport.get_write_buffer_size():

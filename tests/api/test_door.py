@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager
@@ -16,6 +17,7 @@ from orchestration.server import listen, several
 from orchestration.service import Service
 from tests.api.client import PROBLEM, open_socket
 from tests.api.plays import gates
+from tests.api.wire import GET, answer
 
 Full = tuple[Service, httpx.AsyncClient]
 BODY: dict[str, Any] = {"assistant_id": "holder", "input": {"text": "nobody"}}
@@ -55,6 +57,16 @@ async def test_whatever_would_start_a_run_is_refused_without_being_read(
             assert 1 <= int(answer.headers["retry-after"]) <= 60
             assert answer.json()["detail"] == "the run queue is full (1 runs)"
             assert answer.json()["instance"] == prefix + path
+
+
+async def test_as_many_as_may_be_sent_ahead_are_turned_away_behind_another_request(
+    tmp_path: Path,
+) -> None:
+    refused = b"POST /runs HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
+    async with full(tmp_path) as (_, client):
+        address = (client.base_url.host, client.base_url.port or 80)
+        said = await answer(address, [GET + b"\r\n" + refused * 999 + GET + b"\r\n"])
+    assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200", *[b"503"] * 999, b"200"]
 
 
 async def test_everything_else_is_answered_as_ever(tmp_path: Path) -> None:
