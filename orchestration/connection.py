@@ -158,6 +158,8 @@ class Connection(HttpToolsProtocol):
         if self._asks_in_vain():
             self._anew = self._without_upgrade()
             return
+        if self._is_old():
+            self.expect_100_continue = False
         if len(self.pipeline) >= _AHEAD:  # all that is read at once is parsed at once
             detail = f"at most {_AHEAD} requests may wait for the answer to another one before them"
             raise Problem(HTTPStatus.TOO_MANY_REQUESTS, detail, headers=come_back(_AGAIN))
@@ -183,7 +185,12 @@ class Connection(HttpToolsProtocol):
     def _should_upgrade(self) -> bool:
         """Return whether this is to become a WebSocket: no answer may come among its frames."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        return super()._should_upgrade() and (cycle is None or cycle.response_complete)
+        free = cycle is None or cycle.response_complete
+        return super()._should_upgrade() and free and not self._is_old()
+
+    def _is_old(self) -> bool:
+        """Return whether this is HTTP/1.0: nothing may come before its answer (RFC 9110, 15.2)."""
+        return self.parser.get_http_version() == "1.0"
 
     def _asks_in_vain(self) -> bool:
         """Return whether the parser took what follows this head for another protocol's."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from uvicorn._types import (
@@ -9,6 +10,7 @@ from uvicorn._types import (
     ASGIReceiveCallable,
     ASGIReceiveEvent,
     ASGISendCallable,
+    ASGISendEvent,
     Scope,
 )
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -35,6 +37,8 @@ class Exchange:
         self, scope: Scope, _receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         """Have the request answered; close the connection if it is not, and nobody may wait."""
+        if scope["http_version"] == "1.0":  # type: ignore[typeddict-item] # of HTTP only
+            send = partial(self._send_unframed, send)
         await self._app(scope, self._receive, send)
         if self._said_all and not self.cycle.response_complete:
             self.cycle.disconnected = True  # or uvicorn takes it for an error
@@ -50,6 +54,14 @@ class Exchange:
         if not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
+
+    async def _send_unframed(self, send: ASGISendCallable, message: ASGISendEvent) -> None:
+        """Send without chunks, which HTTP/1.0 has not: the answer ends with the connection."""
+        if message["type"] == "http.response.start":
+            self.cycle.chunked_encoding = False
+        elif message["type"] == "http.response.body":
+            self.cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
 
     async def _receive(self) -> ASGIReceiveEvent:
         if not (self._heard and self._said_all):

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from starlette.types import Receive, Scope, Send
 
 from operations.keys import KeyFolder
 from tests.api.client import open_play, serving
@@ -204,3 +205,49 @@ async def test_there_is_no_tunnel_and_what_is_sent_through_it_is_no_request(
     assert head.startswith(b"HTTP/1.1 501 Not Implemented\r\n")
     assert b"connection: close" in head.split(b"\r\n")
     assert "CONNECT" in json.loads(body)["detail"]
+
+
+OLD: dict[str, list[bytes]] = {
+    "an expectation": [
+        POST.replace(b"HTTP/1.1", b"HTTP/1.0")
+        + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+        b"{}",
+    ],
+    "a WebSocket": [WEBSOCKET.replace(b"/ops/stream HTTP/1.1", b"/ok HTTP/1.0") + b"\r\n"],
+}
+
+
+@pytest.mark.parametrize("chunks", OLD.values(), ids=OLD.keys())
+async def test_nothing_comes_before_an_answer_to_http_1_0(
+    tmp_path: Path, chunks: list[bytes]
+) -> None:
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        said = await answer(address, chunks, close=False)
+    assert re.findall(rb"HTTP/1.1 (\d+) ", said) == [b"200"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (b"/runs/stream", rb"event: metadata\ndata: .*\n\nevent: values\ndata: .*\n\n"),
+        (b"/runs/wait", rb"{.*}"),
+    ],
+)
+async def test_a_stream_to_http_1_0_has_no_chunks(tmp_path: Path, path: bytes, body: bytes) -> None:
+    asked = b'{"assistant_id": "echo", "input": {"text": "x"}}'
+    head = POST.replace(b"HTTP/1.1", b"HTTP/1.0").replace(b"/threads", path)
+    async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
+        chunks = [head + b"Content-Length: %d\r\n\r\n" % len(asked) + asked]
+        said = await answer(address, chunks, close=False)
+    head, _, told = said.partition(b"\r\n\r\n")
+    assert b"transfer-encoding" not in head
+    assert re.fullmatch(body, told, re.DOTALL)
+
+
+async def test_an_error_is_told_to_http_1_0_too() -> None:
+    async def broken(_scope: Scope, _receive: Receive, _send: Send) -> None:
+        raise RuntimeError("broken")
+
+    async with serving(broken) as address:
+        said = await answer(address, [b"GET / HTTP/1.0\r\n\r\n"], close=False)
+    assert said.endswith(b"\r\n\r\nInternal Server Error")
