@@ -1,6 +1,7 @@
 """Serving: sockets, signals, and a stop that loses nothing."""
 
 import asyncio
+import atexit
 import contextlib
 import os
 import resource
@@ -109,12 +110,21 @@ class _StoppedEarly(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def _signals_to(handler: Callable[[int, object], None]) -> Generator[None]:
+    """Have ``handler`` take signals, and whoever it hands them to, until the interpreter ends."""
     before = {number: signal.signal(number, handler) for number in _STOPPING}
+    atexit.register(_ignore_signals)
     try:
         yield
-    finally:
+    except BaseException:
         for number, previous in before.items():
             signal.signal(number, previous)
+        raise
+
+
+def _ignore_signals() -> None:
+    """Let the process end with its exit code: the interpreter would have signals kill it."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
 
 
 class _Start:

@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT: nothing accepted is lost, and the end comes in time."""
 
 import json
+import os
 import signal
 import sqlite3
 import time
@@ -193,6 +194,34 @@ def test_a_second_signal_stops_it_whatever_its_runs_do(
     server.effects.release("ignorant")
     server.start()
     assert "answer" in ignorant.join()
+
+
+LAST_OF_ALL = """
+import atexit, os, pathlib, time
+
+folder = pathlib.Path(os.environ["EFFECTS_FOLDER"])
+
+@atexit.register  # before anybody else does: so it is done last
+def wait() -> None:
+    (folder / "ending").touch()
+    while not (folder / "may-end").exists():
+        time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_the_interpreter_ends_changes_nothing(
+    server: Server, tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LAST_OF_ALL)
+    paths = (str(tmp_path), os.environ.get("PYTHONPATH", ""))
+    server.start(PYTHONPATH=os.pathsep.join(filter(None, paths)))
+    server.process.send_signal(number)
+    until((server.effects.folder / "ending").exists, why=lambda: server.log)
+    server.process.send_signal(number)
+    (server.effects.folder / "may-end").touch()
+    assert server.wait() == 128 + number, server.log
+    assert "Traceback" not in server.log
 
 
 @pytest.mark.parametrize("graph", ["stubborn", "threaded"])
