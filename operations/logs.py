@@ -56,7 +56,7 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(stream)
@@ -245,4 +245,4 @@ class _Lossy:
                 self._stream.flush()
 
 
-Text = tuple[_Lossy, str]  # a line or a part of one, and where it goes
+Text = tuple[_Lossy, str]  # a line, and where it goes

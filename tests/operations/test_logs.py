@@ -1,9 +1,12 @@
 """The log: one line per entry, whatever is in it, and no secrets from local variables."""
 
+import io
 import json
 import logging
 import math
+import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -99,6 +102,34 @@ def test_lines_that_are_held_are_written_together_in_their_order(
     assert [json.loads(line)["number"] for line in written(capsys)] == [0, 1, 2]
     log.info("at once")
     assert len(written(capsys)) == 1
+
+
+class Interrupted(io.StringIO):
+    """A stream that lets somebody else write once it was written to."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self._then = [then]
+
+    def write(self, text: str) -> int:
+        written = super().write(text)
+        if self._then:
+            thread = threading.Thread(target=self._then.pop())
+            thread.start()
+            thread.join()
+        return written
+
+
+def test_lines_of_two_threads_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell() -> None:
+        write_held(past_log()(0.0, "ended", {}, ()))
+
+    stream = Interrupted(tell)
+    monkeypatch.setattr(sys, "stderr", stream)
+    configure_logs("info", json=True)
+    structlog.get_logger("x").info("began")
+    lines = stream.getvalue().splitlines()
+    assert [json.loads(line)["event"] for line in lines] == ["began", "ended"]
 
 
 @pytest.mark.parametrize("as_json", [True, False])
