@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agents.configuration import Limits
-from agents.errors import AgentLost
+from agents.errors import AgentLost, TaskFailed
 from agents.network.message import Origin
+from operations.json_text import TOO_LARGE
 from operations.telemetry.traceparent import Span
 
 Lost = Callable[[AgentLost], None]
@@ -36,12 +37,18 @@ class Context:
 
     started: bool = False  # set by the agent when the task may have its first effect
     published: int = 0
-    error: BaseException | None = None  # raised by ``take``, which gets no more then
+    error: BaseException | None = None  # of an event; ``take`` gets no more then
 
-    def publish(self, event: Any) -> None:
-        """Pass on one event of the task; those beyond the cap are only counted."""
+    def publish(self, event: Any, *, large: bool = False) -> None:
+        """Pass on one event of the task; those beyond the cap are only counted.
+
+        One with a ``large`` integer, which has lost its digits, fails the task.
+        """
         self.published += 1
         if self.error is not None or (self.most_events and self.published > self.most_events):
+            return
+        if large:
+            self.error = TaskFailed(f"its event cannot be taken: {TOO_LARGE}")
             return
         try:
             self.take(event)

@@ -16,6 +16,7 @@ _STRING_OR_INTEGER = re.compile(
 )
 _INTEGERS = range(-(2**63), 2**64)  # those that orjson reads as they are
 _LONGEST = 20  # of their texts
+TOO_LARGE = "it has an integer of more than 64 bits, which belongs in a text"
 
 
 def dumps(value: Any) -> bytes:

@@ -17,14 +17,13 @@ from agents.lines import Lines, LineTooLong
 from agents.network.asking import Send, as_draft
 from agents.network.errors import MessageRefused
 from operations.errors import StorageUnavailable
-from operations.json_text import has_large_integer
+from operations.json_text import TOO_LARGE, has_large_integer
 
 PROTOCOL = 1
 SENDING = 64  # messages of one agent that are being sent
 _SHOWN = 80  # bytes of a line that makes no sense
 _REFUSED = 1  # the code of the error that a message was not sent
 _DEAF = "it closed its stdin"
-_LARGE = "it has an integer of more than 64 bits, which belongs in a text"
 
 
 class ProcessAgent:
@@ -175,7 +174,8 @@ class ProcessAgent:
         message = orjson.loads(line)
         if message.get("method") == "event":
             if self._context is not None:
-                self._context.publish(message["params"]["data"])
+                event = message["params"]["data"]
+                self._context.publish(event, large=has_large_integer(line))
             return
         if message.get("method") == "send":
             self._sending_for(message["id"], message["params"], large=has_large_integer(line))
@@ -187,7 +187,7 @@ class ProcessAgent:
             error = message["error"]
             answer.set_exception(TaskFailed(str(error["message"])))
         elif has_large_integer(line):
-            answer.set_exception(TaskFailed(f"its answer cannot be taken: {_LARGE}"))
+            answer.set_exception(TaskFailed(f"its answer cannot be taken: {TOO_LARGE}"))
         else:
             answer.set_result(message["result"])
 
@@ -207,7 +207,7 @@ class ProcessAgent:
             if self._post is None or context is None:
                 raise MessageRefused("messages are sent only by an agent that has a task")
             if large:
-                raise MessageRefused(f"the message cannot be sent: {_LARGE}")
+                raise MessageRefused(f"the message cannot be sent: {TOO_LARGE}")
             if len(self._sending) > SENDING:
                 raise MessageRefused(f"{SENDING} messages are being sent, which is the limit")
             receipt = await self._post(as_draft(params), context)

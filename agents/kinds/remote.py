@@ -1,6 +1,7 @@
 """The kind ``remote``: an assistant of another server with LangGraph's API."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from http import HTTPStatus
 from typing import Any, cast
@@ -10,12 +11,15 @@ import httpx
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import APIError
 from langgraph_sdk.schema import RunCreateMetadata
+from langgraph_sdk.sse import BytesLineDecoder
 
 from agents.agent import Context, Lost, Task
 from agents.configuration import Limits, RemotePool
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
+from operations.json_text import TOO_LARGE, has_large_integer
 
 _CONNECT = 5.0  # seconds
+_LARGE = ", large"  # behind the name of an event with an integer that the SDK makes a float
 _INTERRUPTS = "__interrupt__"  # where values have the questions that the run ended with
 _GRAPHS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space of assistants
 
@@ -34,11 +38,12 @@ class RemoteAgent:
             # Without its user and password, which errors would tell.
             base_url=url.copy_with(userinfo=b""),
             auth=(url.username, url.password) if url.userinfo else None,
-            headers=section.headers,
+            # As it is: what was compressed could not be looked at before the SDK reads it.
+            headers={"accept-encoding": "identity", **section.headers},
             timeout=httpx.Timeout(None, connect=_CONNECT),
             follow_redirects=False,
             trust_env=False,
-            event_hooks={"response": [_forget_where_to_reconnect]},
+            event_hooks={"response": [_forget_where_to_reconnect, _look_for_large_integers]},
         )
         self._client = LangGraphClient(self._http)
 
@@ -88,6 +93,7 @@ class RemoteAgent:
 
     async def _follow(self, task: Task, context: Context) -> Any:
         result: Any = None
+        large = False
         created: list[RunCreateMetadata] = []
         stream = self._client.runs.stream(
             None,
@@ -101,20 +107,21 @@ class RemoteAgent:
         )
         async with aclosing(cast("Any", stream)):
             async for part in stream:
-                match part.event:
+                name = part.event.removesuffix(_LARGE)
+                match name:
                     case "custom":
-                        context.publish(part.data)
+                        context.publish(part.data, large=name != part.event)
                     case "values":
-                        result = part.data
+                        result, large = part.data, name != part.event
                     case "error":
                         raise TaskFailed(_said(part.data))
                     case "end":
-                        return _judged(result)
+                        return _judged(result, large=large)
                     case _:
                         pass
         if not created or not await self._is_over(created[0]):
             raise AgentLost("the stream of the run broke off")
-        return _judged(result)
+        return _judged(result, large=large)
 
     async def _is_over(self, run: RunCreateMetadata) -> bool:
         """Ask for a run whose stream told no end; LangGraph's own server tells none.
@@ -133,9 +140,37 @@ class RemoteAgent:
         return answer.is_success and answer.json()["status"] == "success"
 
 
-def _judged(values: Any) -> Any:
+class _Looked(httpx.AsyncByteStream):
+    """The events of a stream; the names of those with a large integer say so."""
+
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        lines, name, large = BytesLineDecoder(), b"event:", False
+        async for chunk in self._stream:
+            for line in map(bytes, lines.decode(chunk)):
+                if line.startswith(b"event:"):
+                    name = line
+                elif line.startswith(b"data:"):
+                    large = large or has_large_integer(line)
+                elif not line:
+                    if large:  # of several names, the last one counts
+                        yield name + _LARGE.encode() + b"\n"
+                    name, large = b"event:", False
+                yield line + b"\n"
+        for rest in lines.flush():
+            yield bytes(rest)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _judged(values: Any, *, large: bool) -> Any:
     if isinstance(values, dict) and _INTERRUPTS in values:
         raise TaskFailed("the assistant waits for a human, whom an agent does not have")
+    if large:
+        raise TaskFailed(f"its answer cannot be taken: {TOO_LARGE}")
     return values
 
 
@@ -150,6 +185,13 @@ def _asked_wait(response: httpx.Response) -> float | None:
 async def _forget_where_to_reconnect(response: httpx.Response) -> None:
     """Keep the SDK from joining the run again: it was cancelled with the connection."""
     response.headers.pop("location", None)
+
+
+async def _look_for_large_integers(response: httpx.Response) -> None:
+    """Have the events of a stream told apart that do not read as they were written."""
+    told = response.headers.get("content-type", "").startswith("text/event-stream")
+    if told and "content-encoding" not in response.headers:
+        response.stream = _Looked(cast("httpx.AsyncByteStream", response.stream))
 
 
 def _why(error: Exception) -> str:

@@ -23,7 +23,7 @@ from uuid import UUID
 import orjson
 from langgraph.types import Send
 
-from operations.json_text import has_large_integer
+from operations.json_text import TOO_LARGE, has_large_integer
 from operations.surrogates import without_surrogates
 
 DEPTH_LIMIT = 254  # levels; orjson's own bound
@@ -81,7 +81,7 @@ def as_json(value: Any) -> Any:
     """
     text = dumps(value)
     if has_large_integer(text):
-        raise NotSerialisable("it has an integer of more than 64 bits, which belongs in a text")
+        raise NotSerialisable(TOO_LARGE)
     return orjson.loads(text)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from agents.agent import Agent, Context, Task
 from agents.errors import AgentLost, StartFailed, TaskFailed
 from operations.telemetry.traceparent import Span
 from orchestration.graphs.jsontext import NotSerialisable
@@ -158,7 +159,12 @@ async def _see_it_die(kind: Kind, *, over_pipes: bool) -> None:
             assert [lost.reason for lost in losses] == ["it ended with exit code 7"]
 
 
-@pytest.mark.parametrize("opening", [processes, graphs], ids=["processes", "graphs"])
+WITH_NUMBERS = pytest.mark.parametrize(
+    "opening", [processes, graphs, remotes], ids=["processes", "graphs", "remotes"]
+)
+
+
+@WITH_NUMBERS
 async def test_an_integer_that_would_lose_its_digits_fails_the_task(
     opening: Opening, tmp_path: Path
 ) -> None:
@@ -169,5 +175,29 @@ async def test_an_integer_that_would_lose_its_digits_fails_the_task(
         for lost in (2**64, -(2**63) - 1, 10**40):
             with pytest.raises((TaskFailed, NotSerialisable), match="more than 64 bits"):
                 await agent.invoke(task("number", text=str(lost)), Ear().context)
+        await agent.probe()
+    assert losses == []
+
+
+async def _as_in_a_pool(agent: Agent, given: Task, context: Context) -> None:
+    await agent.invoke(given, context)
+    if context.error is not None:
+        raise context.error
+
+
+@WITH_NUMBERS
+async def test_an_event_with_an_integer_that_would_lose_its_digits_fails_the_task(
+    opening: Opening, tmp_path: Path
+) -> None:
+    async with opening(tmp_path) as kind, started(kind.make) as (agent, losses):
+        for kept in (2**64 - 1, -(2**63)):
+            ear = Ear()
+            await agent.invoke(task("tell_number", text=str(kept)), ear.context)
+            assert ear.heard == [{"number": kept}]
+        for lost in (2**64, -(2**63) - 1, 10**40):
+            ear = Ear()
+            with pytest.raises(TaskFailed, match="more than 64 bits"):
+                await _as_in_a_pool(agent, task("tell_number", text=str(lost)), ear.context)
+            assert ear.heard == []
         await agent.probe()
     assert losses == []

@@ -33,6 +33,8 @@ async def perform(state: State) -> State:
             interrupt("may I?")
         case "number":
             return {"number": int(state["text"])}
+        case "tell_number":
+            write({"number": int(state["text"])})
         case "trace":
             return {"said": whereabouts()["trace_id"]}
         case _:

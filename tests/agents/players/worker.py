@@ -119,6 +119,10 @@ def number(given: dict[str, Any]) -> Any:
     return {"number": [int(given["text"])], "text": given["text"]}
 
 
+def tell_number(given: dict[str, Any]) -> Any:
+    event({"number": int(given["text"])})
+
+
 def send(given: dict[str, Any]) -> Any:
     say(method="send", id="s", params={"to": "post", "content": int(given["text"])})
     return json.loads(sys.stdin.readline())["error"]["message"]
@@ -137,7 +141,7 @@ DEEDS = {
     for deed in (
         echo, events, fail, hang, sleep, die, stop, long_line, binary, partial, close_stdout, fork,
         close_stdin, fork_and_die, ignore_term, look, number, pid, send, send_unread, trace,
-        wait_for,
+        tell_number, wait_for,
     )
 }  # fmt: skip
 
