@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -24,7 +25,7 @@ from coordinator.expressions import ExpressionFailed, fill_in
 from coordinator.plan import digest
 from coordinator.results import kind_of
 from coordinator.spec import Step, Target
-from coordinator.step_events import AttemptFailed, StepCached
+from coordinator.step_events import AttemptFailed, GraphLeft, StepCached
 from coordinator.tasks import task_of
 
 _FINAL = (BudgetSpent, ExpressionFailed)  # the same again would be the same again
@@ -181,7 +182,11 @@ class Attempts:
         Raises:
             OutputRefused: it could not be kept or shown, which would fail the whole workflow.
         """
-        output = around = await self._around.crew.do(target, given, assignment)
+        work = self._around.crew.do(target, given, assignment)
+        if target.kind == "graph":  # tools and agents are left behind by those who have them
+            left = GraphLeft(target.name, assignment.workflow, assignment.step, assignment.run_id)
+            work = self._around.zombies.outcome(work, partial(self._around.emit, left))
+        output = around = await work
         for _ in range(_AROUND):
             around = [around]
         try:

@@ -32,6 +32,7 @@ from coordinator.plan import Plan
 from coordinator.results import Results, StepResult
 from coordinator.spec import BudgetSection, Step
 from coordinator.step_events import Emit
+from coordinator.tools.zombies import Zombies
 from coordinator.turns import Turns
 
 READ = "__pregel_read"  # LangGraph's: by what a node reads the channels of its super-step
@@ -48,13 +49,14 @@ class Circumstances:
     """What surrounds a run: whose it is, who does its steps, and who hears of it.
 
     ``owner`` keeps apart what is cached for different people; ``most`` is how many steps may work
-    at once, whatever the workflow says.
+    at once, whatever the workflow says; ``zombies`` are graphs that did not stop.
     """
 
     crew: Crew
     advisor: Advisor
     cache: AnswerCache
     emit: Emit
+    zombies: Zombies
     run_id: str | None = None
     owner: str = ""
     priority: int = 5

@@ -53,6 +53,16 @@ class StepCached:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphLeft:
+    """A graph of a step ignored its cancellation, and is waited for no longer."""
+
+    graph: str
+    workflow: str
+    step: str
+    run_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class ApprovalAsked:
     """A step waits for a human to approve what it is about to do."""
 
@@ -74,5 +84,5 @@ class WaveBegan:
     why: str
 
 
-Event = StepBegan | StepEnded | AttemptFailed | StepCached | ApprovalAsked | WaveBegan
+Event = StepBegan | StepEnded | AttemptFailed | StepCached | GraphLeft | ApprovalAsked | WaveBegan
 Emit = Callable[[Event], None]

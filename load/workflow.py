@@ -28,6 +28,7 @@ from coordinator.conductor import Circumstances, Conductor
 from coordinator.crew import Crew
 from coordinator.results import merged
 from coordinator.toolbox import Use
+from coordinator.tools.zombies import Zombies
 
 WINDOW = 20  # runs of one kind before the other has its turn
 STEPS = 5
@@ -79,7 +80,12 @@ def declared(mode: str) -> Play:
 
     async def play() -> Any:
         around = Circumstances(
-            crew=crew, advisor=Nobody(), cache=cache, emit=lambda _: None, saver=saver
+            crew=crew,
+            advisor=Nobody(),
+            cache=cache,
+            emit=lambda _: None,
+            zombies=Zombies(0.0),
+            saver=saver,
         )
         conductor = Conductor(plan, around)
         ready = copy.copy(graph)

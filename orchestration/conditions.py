@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from agents.pools import AgentPools
-from coordinator.tools.box import ConfiguredTools
+from coordinator.tools.zombies import Zombies
 from operations.database import Database
 from operations.errors import StorageFull
 from operations.health import Component, Health, State
@@ -33,7 +33,7 @@ class Conditions:
         loop: MasterLoop,
         database: Database,
         threads: NodeThreads,
-        tools: ConfiguredTools,
+        step_zombies: Zombies,
         pools: AgentPools,
         watchdog: Watchdog,
         telemetry: Aggregator,
@@ -44,7 +44,7 @@ class Conditions:
         self._loop = loop
         self._database = database
         self._threads = threads
-        self._tools = tools
+        self._step_zombies = step_zombies
         self._pools = pools
         self._watchdog = watchdog
         self._telemetry = telemetry
@@ -73,7 +73,7 @@ class Conditions:
             "waiting": loop.waiting,
             "working": loop.working,
             "zombie_runs": loop.zombies,
-            "zombie_tools": self._tools.zombies,
+            "zombie_tools": len(self._step_zombies),
             "abandoned_threads": self._abandoned,
             "lag": round(lag.last, 6),
             "lag_p99": round(lag.p99, 6),
@@ -112,7 +112,7 @@ class Conditions:
 
     async def _left_behind(self) -> Component:
         zombies, abandoned = self._loop.zombies, self._abandoned
-        tools = self._tools.zombies
+        tools = len(self._step_zombies)
         figures = {"zombie_runs": zombies, "zombie_tools": tools, "abandoned_threads": abandoned}
         if self._threads.abandoned > self._threads.abandoned_limit:
             reason = "too many threads work for runs that are over; no sync node is started"
@@ -120,7 +120,8 @@ class Conditions:
         if zombies or abandoned:
             return Component(State.DEGRADED, "code of runs that are over does not stop", figures)
         if tools:
-            return Component(State.DEGRADED, "tools of steps that are over do not stop", figures)
+            reason = "tools or graphs of steps that are over do not stop"
+            return Component(State.DEGRADED, reason, figures)
         return Component(figures=figures)
 
     async def _agents(self) -> Component:

@@ -11,6 +11,7 @@ from coordinator.advisor import NOBODY, BanditAdvisor, Cause, CauseOf
 from coordinator.events import Emit
 from coordinator.recorder import ExperienceRecorder
 from coordinator.tools.box import ConfiguredTools
+from coordinator.tools.zombies import Zombies
 from operations.background import in_background
 from operations.database import Database
 from operations.errors import ConfigurationError
@@ -31,7 +32,9 @@ class Coordination:
         cause_of: CauseOf,
         cancel_grace: float,
     ) -> None:
-        """Make the tools that the manifest names; cancelled, they have so long. Nothing runs yet.
+        """Make the tools that the manifest names. Nothing runs yet.
+
+        Cancelled, they and the graphs of steps have ``cancel_grace`` seconds to stop.
 
         Raises:
             ConfigurationError: the function of a tool cannot be loaded.
@@ -39,6 +42,7 @@ class Coordination:
         self.experience = SqliteExperience(database)
         self._recorder = ExperienceRecorder(self.experience, emit)
         self.advisor = BanditAdvisor(emit, self._recorder, Random(), cause_of=cause_of)
+        self.zombies = Zombies(cancel_grace)
         self.tools = ConfiguredTools(
             manifest.masterloop.tools,
             partial(_load, manifest),
@@ -46,7 +50,7 @@ class Coordination:
             emit,
             cause_of=cause_of,
             time=asyncio.get_running_loop().time,
-            grace=cancel_grace,
+            zombies=self.zombies,
         )
 
     async def remember(self) -> None:

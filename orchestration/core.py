@@ -197,6 +197,7 @@ def _workflows(
         coordination.advisor,
         ground.emit,
         tools=coordination.tools,
+        zombies=coordination.zombies,
         kept=runs.workflow_on,
     )
 

@@ -146,7 +146,7 @@ def _operation(ground: Ground, core: Core) -> _Operation:
     parts = Parts(
         loop=core.loop,
         limits=core.limits,
-        tools=core.coordination.tools,
+        step_zombies=core.coordination.zombies,
         threads=core.threads,
         agents=core.agency.pools,
         crew=core.crew,
@@ -164,7 +164,7 @@ def _operation(ground: Ground, core: Core) -> _Operation:
         loop=core.loop,
         database=ground.database,
         threads=core.threads,
-        tools=core.coordination.tools,
+        step_zombies=core.coordination.zombies,
         pools=core.agency.pools,
         watchdog=watchdog,
         telemetry=ground.telemetry,

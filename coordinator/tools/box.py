@@ -36,9 +36,9 @@ class ConfiguredTools:
         *,
         cause_of: CauseOf,
         time: Callable[[], float],
-        grace: float,
+        zombies: Zombies,
     ) -> None:
-        """Load the functions of the tools; cancelled, they have ``grace`` seconds to stop.
+        """Load the functions of the tools; ``zombies`` are those that do not stop.
 
         Raises:
             ConfigurationError: one cannot be loaded.
@@ -49,7 +49,7 @@ class ConfiguredTools:
         self._cause_of = cause_of
         self._time = time
         self._cache = AnswerCache(time)
-        self._zombies = Zombies(grace)
+        self._zombies = zombies
         self._workers: dict[str, Work] = {}
         self._breakers: dict[str, CircuitBreaker] = {}
         for name, tool in tools.items():
@@ -65,11 +65,6 @@ class ConfiguredTools:
     def names(self) -> Collection[str]:
         """What can be used."""
         return self._tools.keys()
-
-    @property
-    def zombies(self) -> int:
-        """How many functions go on though they were cancelled."""
-        return len(self._zombies)
 
     async def use(self, name: str, arguments: Any, use: Use) -> Any:
         """Use a tool with all that it needs, and return what comes of it; see the port."""

@@ -1,4 +1,4 @@
-"""Functions that do not stop: they are waited for no longer, and counted."""
+"""Functions and graphs that do not stop: they are waited for no longer, and counted."""
 
 import asyncio
 from collections.abc import Callable, Coroutine

@@ -20,6 +20,7 @@ from coordinator.errors import CoordinatorError
 from coordinator.plan import Plan, digest
 from coordinator.step_events import Emit
 from coordinator.toolbox import Toolbox
+from coordinator.tools.zombies import Zombies
 from orchestration.graphs.arguments import CLIENT_KEY
 from orchestration.graphs.contexts import fitted
 from orchestration.graphs.factories import Equip, Graph, Occasion
@@ -58,12 +59,14 @@ class WorkflowSource:
         emit: Emit,
         *,
         tools: Toolbox | None,
+        zombies: Zombies,
         kept: Kept,
     ) -> None:
         self._graphs = graphs
         self._advisor = advisor
         self._emit = emit
         self._tools = tools
+        self._zombies = zombies
         self._kept = kept
         self._cache = AnswerCache(time.monotonic)
         self._made: OrderedDict[str, _Made] = OrderedDict()
@@ -140,6 +143,7 @@ class WorkflowSource:
             advisor=self._advisor,
             cache=self._cache,
             emit=self._emit,
+            zombies=self._zombies,
             run_id=configurable.get("run_id"),
             owner=str(configurable.get("langgraph_auth_user_id", "")),
             priority=5 if agents is None else agents.priority,

@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from agents.pools import AgentPools
-from coordinator.tools.box import ConfiguredTools
+from coordinator.tools.zombies import Zombies
 from operations.database import Database
 from operations.durations import Counted
 from operations.errors import StorageUnavailable
@@ -47,7 +47,7 @@ class Parts:
 
     loop: MasterLoop
     limits: Limits
-    tools: ConfiguredTools
+    step_zombies: Zombies
     threads: NodeThreads
     agents: AgentPools
     crew: Crew | None
@@ -66,7 +66,7 @@ class Parts:
             (names.WORKERS_BUSY, (), self.loop.working),
             (names.WORKERS_LIMIT, (), self.limits.concurrent_runs),
             (names.ZOMBIE_RUNS, (), self.loop.zombies),
-            (names.ZOMBIE_TOOLS, (), self.tools.zombies),
+            (names.ZOMBIE_TOOLS, (), len(self.step_zombies)),
             (names.ABANDONED_THREADS, (), self.threads.abandoned + self._abandoned_beside),
             *self._workers(),
             *self._pools(),

@@ -9,6 +9,7 @@ import structlog
 
 from agents import events as agents
 from coordinator import events as coordinator
+from coordinator.step_events import GraphLeft
 from operations.clock import micros
 from operations.logs import Past, Text, lines_held, past_log, write_held
 from operations.telemetry.record import Record
@@ -44,6 +45,7 @@ _WARNING: Mapping[type, str] = {
     agents.PoolDegraded: "a pool restarts its agents too often",
     agents.MessageDead: "a message is a dead letter",
     coordinator.ToolLeft: "a tool ignores its cancellation",
+    GraphLeft: "a graph ignores its cancellation",
     coordinator.CircuitOpened: "a target of tools is left alone",
     coordinator.ExperienceLost: "experience was not kept: too much waited to be written",
     coordinator.ExperienceUnwritten: "experience could not be written; trying again",

@@ -9,6 +9,7 @@ import orjson
 
 from agents.events import TaskEnded
 from coordinator.events import ToolFellBack, ToolLeft
+from coordinator.step_events import GraphLeft
 from operations.clock import iso_of
 from operations.redaction import redact, redacted
 from orchestration.graphs.steps import NodeEnded, ToolEnded
@@ -138,6 +139,8 @@ class RunManifest:
                 self._error(at, type(event).__name__, event.reason)
             case ToolFellBack():
                 self._error(at, event.error, f"{event.tool}: used {event.fallback} instead")
+            case GraphLeft():
+                self._error(at, "GraphLeft", f"{event.graph} ignored its cancellation")
             case ToolLeft():
                 self._error(at, "ToolLeft", f"{event.tool} ignored its cancellation")
             case _:

@@ -17,9 +17,11 @@ from coordinator.conductor import Circumstances, Conductor
 from coordinator.crew import Crew
 from coordinator.step_events import Event
 from coordinator.toolbox import Use
+from coordinator.tools.zombies import Zombies
 
 Tool = Callable[[Any, Use], Awaitable[Any]]
 
+GRACE = 3.0  # seconds to stop
 MODES = ["sequential", "parallel"]
 
 
@@ -64,6 +66,7 @@ class Stage:
     saver: InMemorySaver = field(default_factory=InMemorySaver)
     cache: AnswerCache | None = None
     owner: str = ""
+    zombies: Zombies = field(default_factory=lambda: Zombies(GRACE))
 
     async def play(self, given: Any, control: RunControl | None = None) -> dict[str, Any]:
         """Run it with an input, None to go on where it was cut off, or a command.
@@ -79,6 +82,7 @@ class Stage:
             advisor=self.advisor,
             cache=self.cache,
             emit=self.events.append,
+            zombies=self.zombies,
             most=self.most,
             saver=self.saver,
             owner=self.owner,

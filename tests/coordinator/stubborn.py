@@ -1,14 +1,35 @@
-"""A tool that does not stop when it is cancelled, but when the test lets it go."""
+"""A tool and a graph that do not stop when cancelled, but when the test lets them go."""
 
 import asyncio
+from typing import TypedDict
 
-let_go = asyncio.Event()
+from langgraph.graph import START, StateGraph
+
+_held: set[asyncio.Future[None]] = set()
+
+
+def let_go() -> None:
+    while _held:
+        _held.pop().set_result(None)
 
 
 async def stay(**_: object) -> str:
-    while not let_go.is_set():
+    free = asyncio.get_running_loop().create_future()
+    _held.add(free)
+    while not free.done():
         try:
-            await let_go.wait()
+            await asyncio.wait({free})
         except asyncio.CancelledError:
             continue
     return "at last"
+
+
+class State(TypedDict, total=False):
+    said: str
+
+
+async def node(state: State) -> State:
+    return {"said": await stay()}
+
+
+graph = StateGraph(State).add_node("stay", node).add_edge(START, "stay").compile()

@@ -12,6 +12,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
+from coordinator.tools.zombies import Zombies
 from operations.errors import ConfigurationError
 from orchestration.graphs.registry import Equipment, GraphNotFound, GraphRegistry
 from orchestration.graphs.workflows import WORKFLOW, GraphSteps, WorkflowSource
@@ -307,7 +308,8 @@ async def test_a_run_with_steps_that_nobody_can_do_begins_none_of_them(tmp_path:
 async def test_the_graph_of_all_workflows_is_no_step_of_one() -> None:
     graphs = GraphRegistry({}, {}, Equipment(None, None))
     steps = GraphSteps(graphs, owner=())
-    graphs.add(WORKFLOW, WorkflowSource(graphs, FirstArm(), print, tools=None, kept=lambda _: None))
+    more: Any = {"tools": None, "zombies": Zombies(0.0), "kept": lambda _: None}
+    graphs.add(WORKFLOW, WorkflowSource(graphs, FirstArm(), print, **more))
     with pytest.raises(GraphNotFound, match="there is no graph '_workflow'"):
         await steps.run(WORKFLOW, {})
 

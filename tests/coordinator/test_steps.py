@@ -1,6 +1,7 @@
 """What a step does with its condition, its failures, its cache, its budget."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -10,9 +11,9 @@ from typing_extensions import TypedDict
 
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
-from coordinator.step_events import AttemptFailed, StepCached
+from coordinator.step_events import AttemptFailed, GraphLeft, StepCached
 from coordinator.toolbox import Use
-from tests.coordinator.stage import MODES, Calls, Stage, Tools, step, told, workflow
+from tests.coordinator.stage import GRACE, MODES, Calls, Stage, Tools, step, told, workflow
 from tests.simulation.simloop import SimLoop, simulate
 
 
@@ -133,6 +134,47 @@ def test_what_takes_too_long_is_cancelled_and_counts_as_a_failure() -> None:
         assert (result["output"], loop.time()) == (1, 3)
         (failed,) = filter(told(AttemptFailed), stage.events)
         assert failed.error == "StepTimeout"
+
+    simulate(0, main)
+
+
+class Stubborn:
+    """A graph as a step, whose node does not stop when it is cancelled."""
+
+    names = ("stubborn",)
+
+    def __init__(self) -> None:
+        self.ends = asyncio.Event()
+
+    async def run(self, name: str, given: Any) -> Any:
+        async def stay(_: Any) -> Any:
+            while not self.ends.is_set():
+                with suppress(asyncio.CancelledError):
+                    await self.ends.wait()
+            return {"said": name}
+
+        state = TypedDict("state", {"said": str})  # noqa: UP013 - made anew for each
+        builder: Any = StateGraph(state)
+        builder.add_node("stay", stay).add_edge(START, "stay")
+        return await builder.compile().ainvoke(given, get_config())
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("limit", [{"timeout": 2}, {"budget": {"seconds": 2}}])
+def test_a_graph_that_does_not_stop_is_left_behind_and_counted_until_it_ends(
+    mode: str, limit: Any
+) -> None:
+    async def main(loop: SimLoop) -> None:
+        graphs = Stubborn()
+        one = {"id": "a", "graph": "stubborn", "on_error": "continue", **limit}
+        stage = Stage(workflow(one, mode=mode), Crew(graphs=graphs))
+        assert (await stage.play({}))["steps"]["a"]["status"] == "failed"
+        assert (loop.time(), len(stage.zombies)) == (2 + GRACE, 1)
+        left = filter(told(GraphLeft), stage.events)
+        assert list(left) == [GraphLeft("stubborn", "w", "a", None)]
+        graphs.ends.set()
+        await asyncio.sleep(0.1)  # on virtual time
+        assert len(stage.zombies) == 0
 
     simulate(0, main)
 

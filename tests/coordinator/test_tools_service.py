@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from typer.testing import CliRunner
 
 from orchestration.cli import app
@@ -81,7 +82,34 @@ async def test_a_step_is_over_in_time_though_its_tool_does_not_stop(tmp_path: Pa
             )
             assert "masterloop_zombie_tools 1.0" in (await client.get("/metrics")).text
         finally:
-            let_go.set()
+            let_go()
+
+
+@pytest.mark.parametrize(
+    ("who", "zombies"), [({"graph": "stubborn"}, 1), ({"agent": "stubborn"}, 0)]
+)
+async def test_a_step_is_over_in_time_though_its_graph_or_agent_does_not_stop(
+    who: dict[str, str], zombies: int, tmp_path: Path
+) -> None:
+    pools = {"stubborn": {"kind": "graph", "graph": "stubborn"}}
+    graphs = {"stubborn": "tests.coordinator.stubborn:graph"}
+    manifest = {"graphs": graphs, "masterloop": {"agents": pools}}
+    steps = [{"id": "s", **who, "timeout": 0.1, "on_error": "continue"}]
+    async with (
+        asyncio.timeout(20),
+        open_client(tmp_path, manifest=manifest, cancel_grace=0.1) as client,
+    ):
+        try:
+            body = {"workflow": {"name": "w", "steps": steps}}
+            run = (await client.post("/workflows/runs", json=body)).json()
+            path = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+            step = (await client.get(f"{path}/join")).json()["steps"]["s"]
+            assert (step["status"], step["error"]["error"]) == ("failed", "StepTimeout")
+            figures = {"zombie_runs": 0, "zombie_tools": zombies, "abandoned_threads": 0}
+            threads = (await client.get("/ops/status")).json()["components"]["threads"]
+            assert threads["figures"] == figures
+        finally:
+            let_go()
 
 
 async def test_a_tool_that_is_not_there_is_refused(tmp_path: Path) -> None:

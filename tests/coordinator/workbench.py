@@ -15,6 +15,7 @@ from coordinator.events import Event, ToolLeft
 from coordinator.toolbox import Use
 from coordinator.tools.box import ConfiguredTools
 from coordinator.tools.configuration import Tools
+from coordinator.tools.zombies import Zombies
 from tests.coordinator.environment import Notes, silent
 from tests.simulation.simloop import simulate
 
@@ -41,6 +42,7 @@ class Workbench:
         self.events: list[Event] = []
         self.owners: dict[str, str] = {}
         self.advisor = BanditAdvisor(silent, Notes(), Random(1))
+        self.zombies = Zombies(GRACE)
         self.box = ConfiguredTools(
             TypeAdapter(Tools).validate_python(tools),
             self._load,
@@ -48,7 +50,7 @@ class Workbench:
             self.events.append,
             cause_of=lambda run: Cause(self.owners.get(run)),
             time=asyncio.get_running_loop().time,
-            grace=GRACE,
+            zombies=self.zombies,
         )
 
     @property

@@ -6,6 +6,7 @@ from structlog.testing import capture_logs
 from agents import events as agents
 from coordinator import events as coordinator
 from coordinator.advice import Arm
+from coordinator.step_events import GraphLeft
 from operations.logs import configure_logs
 from operations.telemetry.record import Importance, Record
 from operations.telemetry.traceparent import span_of_run
@@ -45,6 +46,7 @@ def write(journal: Journal, *events: Event | agents.Event | coordinator.Event) -
         (WriteFailed("r", "StorageFull", 1.0), "warning"),
         (coordinator.ToolFellBack("a", "b", "w", "r", "no"), "info"),
         (coordinator.ToolLeft("a", "w", "s", "r"), "warning"),
+        (GraphLeft("g", "w", "s", "r"), "warning"),
         (coordinator.CircuitOpened("agent a", 5, "no", 30.0), "warning"),
         (coordinator.CircuitClosed("agent a"), "info"),
         (coordinator.ExperienceLost(5), "warning"),
