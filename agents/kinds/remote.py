@@ -84,7 +84,7 @@ class RemoteAgent:
             # LangGraph's own server runs an assistant by the name of its graph, but shows it by id.
             self._looked_up = str(uuid5(_GRAPHS, self._assistant))
             answer = await self._http.get(f"/assistants/{self._looked_up}")
-        if answer.is_error:
+        if not answer.is_success:  # a redirect, too: no run would follow it
             raise AgentLost(f"the server answers {answer.status_code} for {self._assistant!r}")
 
     async def aclose(self) -> None:

@@ -5,6 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 
 from agents.configuration import RemotePool
 from agents.errors import AgentLost, StartFailed, TaskRejected
@@ -47,6 +50,13 @@ async def test_an_assistant_that_the_server_does_not_have_is_told(tmp_path: Path
     async with open_socket(tmp_path, manifest=PLAY) as (_, client):
         said = await refused(remote(client.base_url, tmp_path, assistant="paly"))
     assert "for 'paly'" in said
+
+
+async def test_a_server_that_sends_elsewhere_is_told(tmp_path: Path) -> None:
+    away = Starlette(routes=[Route("/{path:path}", lambda _: RedirectResponse("https://a.test/"))])
+    async with serving(away) as (host, port):
+        said = await refused(remote(f"http://{host}:{port}", tmp_path))
+    assert "the server answers 307 for 'play'" in said
 
 
 async def test_what_the_server_refuses_is_a_rejected_task(tmp_path: Path) -> None:
