@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+SHOWN = 80  # bytes of a line that makes no sense
+
 
 class LineTooLong(Exception):
     """A line exceeded the limit. What follows in the stream cannot be understood."""

@@ -20,7 +20,7 @@ from agents.agent import Context, Lost, Task
 from agents.child import UNREAD, Child, spawn
 from agents.configuration import Limits, McpPool, Subprocess
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
-from agents.lines import Lines, LineTooLong
+from agents.lines import SHOWN, Lines, LineTooLong
 
 _AHEAD = 1_000  # messages that a server may be ahead
 _CONNECT = 5.0  # seconds
@@ -187,6 +187,7 @@ class _Pipe:
         self._root = root
         self._limits = limits
         self._lines = Lines(limits.line)
+        self._ending = False
         self._child: Child | None = None
         self._incoming: MemoryObjectSendStream[Incoming] | None = None
 
@@ -215,7 +216,8 @@ class _Pipe:
                 await self.end()
 
     async def end(self) -> None:
-        """End the process group."""
+        """End the process group; what comes of that is no reason for anything."""
+        self._ending = True
         if self._child is not None:
             await self._child.end(self._section.end_grace)
 
@@ -242,7 +244,7 @@ class _Pipe:
         except LineTooLong as error:
             self._break(f"it wrote a line of more than {error.limit} bytes")
         except ValueError:
-            self._break("it wrote what is no JSON-RPC message")
+            self._break(f"it wrote what is no JSON-RPC message: {data[:SHOWN]!r}")
         except anyio.WouldBlock:
             self._break(f"it wrote {_AHEAD} messages faster than they could be read")
         except (anyio.BrokenResourceError, anyio.ClosedResourceError):
@@ -258,10 +260,10 @@ class _Pipe:
         self._break(f"it ended with exit code {exit_code}")
 
     def _break(self, reason: str) -> None:
-        if self.broken is None:
+        if self._incoming is not None:
+            self._incoming.close()
+        if self.broken is None and not self._ending:
             self.broken = reason
-            if self._incoming is not None:
-                self._incoming.close()
             self.broke(reason)
 
 

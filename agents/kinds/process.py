@@ -13,7 +13,7 @@ from agents.agent import Context, Lost, Task
 from agents.child import UNREAD, Child, spawn
 from agents.configuration import Limits, ProcessPool
 from agents.errors import AgentLost, AgentsError, StartFailed, TaskFailed, TaskRejected
-from agents.lines import Lines, LineTooLong
+from agents.lines import SHOWN, Lines, LineTooLong
 from agents.network.asking import Send, as_draft
 from agents.network.errors import MessageRefused
 from operations.errors import StorageUnavailable
@@ -21,7 +21,6 @@ from operations.json_text import TOO_LARGE, has_large_integer
 
 PROTOCOL = 1
 SENDING = 64  # messages of one agent that are being sent
-_SHOWN = 80  # bytes of a line that makes no sense
 _REFUSED = 1  # the code of the error that a message was not sent
 _DEAF = "it closed its stdin"
 
@@ -154,7 +153,7 @@ class ProcessAgent:
         except LineTooLong as error:
             self._break(f"it wrote a line of more than {error.limit} bytes")
         except (ValueError, TypeError, KeyError, AttributeError):
-            self._break(f"it wrote what is no JSON-RPC message: {data[:_SHOWN]!r}")
+            self._break(f"it wrote what is no JSON-RPC message: {data[:SHOWN]!r}")
 
     def fell_silent(self) -> None:
         """Give it up: it can answer nothing any more."""

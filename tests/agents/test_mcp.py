@@ -60,7 +60,17 @@ async def test_a_tool_wants_an_object(tmp_path: Path) -> None:
 async def test_a_server_that_writes_nonsense_is_given_up(tmp_path: Path) -> None:
     nonsense = {"argv": (sys.executable, "-c", "print('hello'); input(); input()")}
     agent = maker("time", mcp(server=nonsense), tmp_path, {})()
-    with pytest.raises(StartFailed, match="it wrote what is no JSON-RPC message"):
+    with pytest.raises(StartFailed, match="no JSON-RPC message: b'hello"):
+        await agent.start(lambda _: None)
+    await agent.aclose()
+
+
+async def test_what_a_server_does_wrong_at_its_start_is_told_not_how_we_end_it(
+    tmp_path: Path,
+) -> None:
+    server = {"argv": (sys.executable, str(PLAYERS / "mcp_deaf.py"), "no list")}
+    agent = maker("play", mcp(server=server), tmp_path, {})()
+    with pytest.raises(StartFailed, match="ListToolsResult"):
         await agent.start(lambda _: None)
     await agent.aclose()
 

@@ -1,4 +1,7 @@
-"""An MCP server that asks without end while a tool is called, and reads no answers."""
+"""An MCP server that asks without end while a tool is called, and reads no answers.
+
+With an argument, that is its list of tools.
+"""
 
 import json
 import os
@@ -29,7 +32,7 @@ for line in sys.stdin:
         case "initialize":
             say(id=asked["id"], result=hello(asked["params"]))
         case "tools/list":
-            say(id=asked["id"], result={"tools": [TOOL]})
+            say(id=asked["id"], result={"tools": sys.argv[1] if sys.argv[1:] else [TOOL]})
         case "tools/call" if asked["params"]["arguments"]["do"] == "close_stdin":
             os.dup2(os.pipe()[0], 0)  # where nothing ever comes
         case "tools/call":
