@@ -43,6 +43,15 @@ class Handover:
         """Compute no more."""
         self._count(computing=-1)
 
+    @contextmanager
+    def waiting(self) -> Generator[None]:
+        """Compute nothing meanwhile, in a thread that does before and after: others have to act."""
+        self._count(computing=-1)
+        try:
+            yield
+        finally:
+            self._count(computing=1)
+
     def gather(self) -> None:
         """Have a writer find more to write."""
         self._count(gathering=1)

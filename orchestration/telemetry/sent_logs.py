@@ -19,6 +19,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from operations.handover import handover
 from operations.telemetry.events import LogLine
 from operations.telemetry.lane import BATCH
 from operations.telemetry.record import Record
@@ -93,7 +94,8 @@ class SentLogs:
 
     def _taken(self, records: Sequence[Record]) -> bool:
         lines = [self._line(record) for record in records]
-        return self._exporter.export(lines) is LogRecordExportResult.SUCCESS
+        with handover.waiting():
+            return self._exporter.export(lines) is LogRecordExportResult.SUCCESS
 
     def _line(self, record: Record) -> ReadableLogRecord:
         said = _said(record.event.line)

@@ -25,6 +25,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from operations.handover import handover
 from operations.telemetry.events import LoopTurned
 from operations.telemetry.record import Record
 from orchestration.telemetry.gen_ai import GenAi, Series
@@ -91,7 +92,8 @@ class SentMetrics:
             NotSent: the collector does not take them.
         """
         try:
-            self._send()
+            with handover:
+                self._send()
         finally:
             self._exporter.shutdown()
 
@@ -103,7 +105,9 @@ class SentMetrics:
         ]
         scope = ScopeMetrics(_SCOPE, metrics, "")
         data = MetricsData([ResourceMetrics(self._resource, [scope], "")])
-        if self._exporter.export(data) is not MetricExportResult.SUCCESS:
+        with handover.waiting():
+            result = self._exporter.export(data)
+        if result is not MetricExportResult.SUCCESS:
             raise NotSent("the collector did not take the metrics")
 
 

@@ -23,6 +23,7 @@ from opentelemetry.trace import (
 )
 
 from agents.events import TaskEnded
+from operations.handover import handover
 from operations.telemetry import semconv
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import Span, digest, span_of_run
@@ -89,7 +90,9 @@ class Spans:
                 self._last = record.number
                 self._note(record)
         while self._made:
-            if self._exporter.export(self._made[:_AT_ONCE]) is not SpanExportResult.SUCCESS:
+            with handover.waiting():
+                result = self._exporter.export(self._made[:_AT_ONCE])
+            if result is not SpanExportResult.SUCCESS:
                 raise NotSent("the collector did not take the spans")
             del self._made[:_AT_ONCE]
 

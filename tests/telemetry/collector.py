@@ -20,7 +20,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """What was taken."""
+    """What was taken. While ``gate`` is shut, nobody is answered."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
@@ -30,6 +30,8 @@ class Collector:
         self.resource: dict[str, Any] = {}
         self.status = 200
         self.asked = 0
+        self.gate = threading.Event()
+        self.gate.set()
 
     def named(self, name: str) -> Span:
         """Return the one span of that name."""
@@ -79,6 +81,7 @@ def collecting() -> Generator[Collector]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             collector.asked += 1
+            collector.gate.wait()
             if collector.status == 200:
                 collector.take(self.path, body)
             answer = ExportTraceServiceResponse().SerializeToString()
@@ -99,6 +102,7 @@ def collecting() -> Generator[Collector]:
     try:
         yield collector
     finally:
+        collector.gate.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -1,7 +1,10 @@
 """Metrics and lines of the log, as a collector gets them."""
 
-from collections.abc import Generator, Sequence
+import os
+import sys
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -10,22 +13,26 @@ from opentelemetry._logs import SeverityNumber
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExportResult
 from opentelemetry.sdk.resources import Resource
+from prometheus_client import CollectorRegistry
 
 from agents.events import TaskEnded
+from operations.handover import LATE, Handover
 from operations.logs import configure_logs
 from operations.shutdown import Step, Tier
-from operations.telemetry.events import LogLine
+from operations.telemetry.events import LogLine, LoopTurned
 from operations.telemetry.record import Importance, Record
 from orchestration.graphs.node_tasks import whereabouts
 from orchestration.graphs.steps import ToolEnded
-from orchestration.loop.events import RunEnded
+from orchestration.loop.events import RunEnded, RunStarted
 from orchestration.loop.run import RunStatus
+from orchestration.telemetry.collector import senders
 from orchestration.telemetry.gen_ai import BOUNDS, GenAi
 from orchestration.telemetry.sending import NotSent
 from orchestration.telemetry.sent_logs import SentLogs
 from tests.api.client import client_of, open_client, open_play
 from tests.telemetry.collector import Collector, attributes, collecting
 from tests.telemetry.sinks import until
+from tests.telemetry.told import aggregator
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 ASKED = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -200,6 +207,55 @@ async def test_each_is_sent_only_if_it_is_to_be(
         await client.post("/runs/wait", json=ECHO)
     assert collector.spans
     assert (collector.metrics, collector.lines) == ({}, [])
+
+
+@pytest.fixture
+def gathering(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    handover = Handover()  # that of this process may have other threads that compute
+    for module in ("aggregator", "lane"):
+        monkeypatch.setattr(f"operations.telemetry.{module}.handover", handover)
+    for module in ("spans", "sent_logs", "sent_metrics"):
+        monkeypatch.setattr(f"orchestration.telemetry.{module}.handover", handover)
+    handover.gather()
+    yield
+    handover.gathered()
+
+
+@pytest.mark.usefixtures("gathering")
+@pytest.mark.parametrize(
+    ("signal", "events"),
+    [
+        (
+            "TRACES",
+            [
+                RunStarted("r", "g", 1, 0.1, "t", 5, None),
+                RunEnded("r", "t", "g", RunStatus.SUCCESS, 1, 0.1),
+            ],
+        ),
+        ("METRICS", [LoopTurned((0.1,))]),
+        ("LOGS", [LogLine('{"event": "x"}')]),
+    ],
+)
+async def test_a_writer_finds_as_much_to_write_while_a_collector_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, collector: Collector, signal: str, events: Sequence[object]
+) -> None:
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_ENDPOINT")
+    url = f"{collector.url}/v1/{signal.lower()}"
+    monkeypatch.setenv(f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", url)
+    monkeypatch.setenv("OTEL_METRIC_EXPORT_INTERVAL", "1")
+    collector.gate.clear()
+
+    def asked() -> int:
+        for event in events:
+            telemetry.emit(event)
+        return collector.asked
+
+    async with aggregator(*chain(*senders(os.environ, {}, CollectorRegistry()))) as telemetry:
+        await until(asked)
+        # An exporter waits for 10 s.
+        await until(lambda: sys.getswitchinterval() == pytest.approx(LATE), limit=5.0)
+        assert any(sink.busy for sink in telemetry.sinks)
+        collector.gate.set()
 
 
 def test_names_and_errors_beyond_a_bound_are_other() -> None:
