@@ -39,7 +39,7 @@ def check_database(
         reason = f"{error.filename or path} cannot be looked at ({error.strerror})"
         return Finding("database", Verdict.PROBLEM, reason)
     try:
-        verdict, detail = _looked_into(path, migrations, reading)
+        verdict, detail = _looked_at(path, migrations, reading)
     except DatabaseError as error:
         known = not isinstance(error, DatabaseBusy)
         verdict, detail = Verdict.PROBLEM if known else Verdict.WARNING, str(error)
@@ -49,11 +49,38 @@ def check_database(
     return Finding("database", verdict, f"{detail}{used}")
 
 
+def _looked_at(path: Path, migrations: Sequence[Migration], reading: float) -> tuple[Verdict, str]:
+    """Look into the file alone if nobody uses it, for a look beside others leaves files there."""
+    before = _unused(path)
+    if before is not None:
+        try:
+            found = _looked_into(path, migrations, reading, alone=True)
+        except DatabaseError:
+            if _unused(path) == before:
+                raise
+        else:
+            if _unused(path) == before:
+                return found
+    return _looked_into(path, migrations, reading, alone=False)
+
+
+def _unused(path: Path) -> tuple[int, int, int] | None:
+    """Return what changes when somebody writes to the file, None if it has a log beside it."""
+    try:
+        file = path.resolve()
+        if any(Path(f"{file}{suffix}").exists() for suffix in ("-wal", "-journal")):
+            return None
+        seen = file.stat()
+    except OSError:  # who opens it says why
+        return None
+    return seen.st_ino, seen.st_size, seen.st_mtime_ns
+
+
 def _looked_into(
-    path: Path, migrations: Sequence[Migration], reading: float
+    path: Path, migrations: Sequence[Migration], reading: float, *, alone: bool
 ) -> tuple[Verdict, str]:
     try:
-        with closing(connect_to_read(path, _BUSY_TIMEOUT)) as connection:
+        with closing(connect_to_read(path, _BUSY_TIMEOUT, alone=alone)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
             if "schema_migrations" not in tables:
                 what = "something, but nothing of a service," if tables else "nothing"

@@ -18,13 +18,14 @@ STATEMENTS = 256  # prepared statements that a connection keeps
 INTERRUPT_PERIOD = 0.01  # seconds between two attempts to interrupt what is read at the end
 
 
-def connect_to_read(path: Path, timeout: float) -> sqlite3.Connection:
+def connect_to_read(path: Path, timeout: float, *, alone: bool = False) -> sqlite3.Connection:
     """Open a read-only connection that any one thread at a time may use.
 
-    ``timeout`` is how long it waits for a lock, in seconds. Rows are `sqlite3.Row`.
+    ``timeout`` is how long it waits for a lock, in seconds. Rows are `sqlite3.Row`. ``alone``: it
+    makes no files beside the one and reads none; if somebody writes meanwhile, it reads nonsense.
     """
     connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro",
+        f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if alone else ''}",
         uri=True,
         timeout=timeout,
         isolation_level=None,

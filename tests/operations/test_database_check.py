@@ -1,6 +1,8 @@
 """What `masterloop doctor` says of the database."""
 
+import shutil
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -57,6 +59,37 @@ async def test_one_that_nobody_uses_is_whole_and_fits(path: Path) -> None:
     await used(path, NOTES)
     finding = check_database(path, [NOTES])
     assert (finding.verdict, finding.detail) == (OK, f"{path}: its schema fits; no damage")
+
+
+async def test_beside_one_that_nobody_uses_nothing_is_left(path: Path) -> None:
+    await used(path, NOTES)
+    files = set(path.parent.iterdir())
+    check_database(path, [NOTES])
+    assert set(path.parent.iterdir()) == files
+
+
+async def test_what_is_only_in_the_log_of_a_service_that_died_is_seen(path: Path) -> None:
+    kept = path.with_name("kept")
+    async with open_database(path, [NOTES, TAGS]):
+        shutil.copytree(path.parent, kept)
+    assert check_database(kept / path.name, [NOTES]).verdict is PROBLEM
+
+
+async def test_one_that_is_written_to_meanwhile_is_looked_at_again(path: Path) -> None:
+    await used(path, NOTES)
+    with closing(sqlite3.connect(path, isolation_level=None)) as newer:
+
+        class Meanwhile(tuple[Migration, ...]):
+            """Has a newer service write once the migrations were read, which are compared now."""
+
+            __slots__ = ()
+
+            def __iter__(self) -> Iterator[Migration]:
+                newer.execute("INSERT OR IGNORE INTO schema_migrations VALUES (2, 'x', '', '')")
+                return super().__iter__()
+
+        finding = check_database(path, Meanwhile([NOTES]))
+    assert finding.verdict is PROBLEM
 
 
 async def test_one_that_a_service_uses_is_only_read_and_says_so(path: Path) -> None:
