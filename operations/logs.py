@@ -6,6 +6,7 @@ is left out of everything, and no value can begin a line of its own.
 
 import json as jsonlib
 import logging
+import select
 import sys
 import threading
 import traceback
@@ -28,6 +29,8 @@ Entry = structlog.typing.EventDict
 Context = Callable[[], Mapping[str, Any]]
 Past = Callable[[float, str, Entry, Iterable[str]], "Sequence[Text]"]
 _MARGIN = "    "  # before each line of a traceback
+_PATIENCE = 0.5  # seconds for a reader that does not read
+_PART = 1_024  # characters: as many bytes at most as a pipe takes that says that it takes some
 _DEEP = 200  # levels of an entry: of groups of exceptions each has three
 
 
@@ -212,8 +215,7 @@ def lines_held() -> Generator[list["Text"]]:
 def write_held(lines: Iterable["Text"]) -> None:
     """Write lines that were held back, all at once."""
     for stream, group in groupby(lines, itemgetter(0)):
-        stream.write("".join(text for _, text in group))
-        stream.flush()
+        stream.write_all("".join(text for _, text in group))
 
 
 class _Held(threading.local):
@@ -226,23 +228,78 @@ _held = _Held()
 class _Lossy:
     """A stream that loses what cannot be written: a full disk, or a reader that has gone away.
 
-    The log must not fail the work that it tells of.
+    The log must not fail the work that it tells of, nor hold it up: a reader that does not read is
+    waited for once, and a moment; then lines are lost until it reads. Those that were held wait.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._turn = threading.Lock()
+        self._patience = _PATIENCE
+        self._cut = False  # in the middle of a line
+        self._lost = 0
 
     def write(self, text: str) -> None:
+        """Write lines, or lose them."""
         if _held.lines is not None:
             _held.lines.append((self, text))
             return
-        with suppress(OSError):
-            self._stream.write(text)
+        if not self._turn.acquire(timeout=self._patience):
+            self._lose()
+            return
+        try:
+            self._write_ready(text)
+        finally:
+            self._turn.release()
+
+    def write_all(self, text: str) -> None:
+        """Write what was held, however long that takes."""
+        with self._turn:
+            self._put(f"{self._missing()}{text}")
 
     def flush(self) -> None:
-        if _held.lines is None:
-            with suppress(OSError):
-                self._stream.flush()
+        """Do nothing: what is written is flushed."""
+
+    def _write_ready(self, text: str) -> None:
+        """Write as long as the reader reads."""
+        if not self._ready():
+            self._lose()
+            return
+        text = f"{self._missing()}{text}"
+        for begin in range(0, len(text), _PART):
+            if not self._ready():
+                self._cut = True
+                self._lose()
+                return
+            self._put(text[begin : begin + _PART])
+
+    def _put(self, text: str) -> None:
+        with suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
+        self._patience = _PATIENCE
+
+    def _ready(self) -> bool:
+        """Return whether some can be written without waiting for a reader, or after a moment."""
+        poll = select.poll()
+        try:
+            poll.register(self._stream.fileno(), select.POLLOUT)
+        except (OSError, ValueError):
+            return True  # it is no file
+        return bool(poll.poll(self._patience * 1_000))
+
+    def _lose(self) -> None:
+        self._lost += 1
+        self._patience = 0.0
+
+    def _missing(self) -> str:
+        """Return what stands for the lines that were lost until now."""
+        end, self._cut = "\n" if self._cut else "", False
+        lost, self._lost = self._lost, 0
+        if not lost:
+            return end
+        event = "lines of the log were lost: nobody read them"
+        return f"{end}{jsonlib.dumps({'event': event, 'lines': lost, 'level': 'warning'})}\n"
 
 
 Text = tuple[_Lossy, str]  # a line, and where it goes

@@ -4,9 +4,11 @@ import io
 import json
 import logging
 import math
+import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -104,32 +106,94 @@ def test_lines_that_are_held_are_written_together_in_their_order(
     assert len(written(capsys)) == 1
 
 
-class Interrupted(io.StringIO):
-    """A stream that lets somebody else write once it was written to."""
+class Parts(io.StringIO):
+    """A stream that knows what it was given at once."""
 
-    def __init__(self, then: Callable[[], None]) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._then = [then]
+        self.parts: list[str] = []
 
     def write(self, text: str) -> int:
-        written = super().write(text)
-        if self._then:
-            thread = threading.Thread(target=self._then.pop())
-            thread.start()
-            thread.join()
-        return written
+        self.parts.append(text)
+        return super().write(text)
 
 
-def test_lines_of_two_threads_are_not_mixed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def tell() -> None:
-        write_held(past_log()(0.0, "ended", {}, ()))
-
-    stream = Interrupted(tell)
+def test_a_line_is_written_at_once_with_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Parts()
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logs("info", json=True)
     structlog.get_logger("x").info("began")
-    lines = stream.getvalue().splitlines()
-    assert [json.loads(line)["event"] for line in lines] == ["began", "ended"]
+    logging.getLogger("x").warning("went on")
+    told = [json.loads(part)["event"] for part in stream.parts if part.endswith("\n")]
+    assert told == ["began", "went on"]
+    assert len(stream.parts) == len(told)
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """Log into a pipe; its other end is not read, and closed at the end: then nobody waits."""
+    reading, writing = os.pipe()
+    os.set_blocking(reading, False)
+    with os.fdopen(writing, "w", encoding="utf-8") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        configure_logs("info", json=True)
+        yield reading
+        os.close(reading)
+        with suppress(BrokenPipeError):
+            stderr.close()
+
+
+def read(reading: int) -> list[str]:
+    text = b""
+    with suppress(BlockingIOError):
+        while some := os.read(reading, 1_000_000):
+            text += some
+    return text.decode().splitlines()
+
+
+def in_a_thread(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_reader_that_does_not_read_holds_up_nobody_who_logs(reading: int) -> None:
+    log = structlog.get_logger("x")
+
+    def log_much() -> None:
+        for number in range(200):
+            log.info("done", number=number, text="x" * 5_000)
+
+    thread = in_a_thread(log_much)
+    thread.join(30)
+    assert not thread.is_alive()
+    log.info("lost, too")
+    *whole, _ = read(reading)
+    assert [json.loads(line)["number"] for line in whole] == list(range(len(whole)))
+    log.info("read again")
+    end, lost, last = read(reading)
+    assert end == ""  # of the line that was cut
+    assert json.loads(lost)["lines"] == 201 - len(whole)
+    assert json.loads(last)["event"] == "read again"
+
+
+def test_nobody_who_logs_waits_behind_lines_that_were_held(reading: int) -> None:
+    log = structlog.get_logger("x")
+    with lines_held() as held:
+        for number in range(200):
+            log.info("done", number=number, text="x" * 5_000)
+    writing = in_a_thread(lambda: write_held(held))
+    thread = in_a_thread(lambda: [log.info("lost") for _ in range(1_000)])
+    thread.join(30)
+    assert not thread.is_alive()
+    lines: list[str] = []
+    os.set_blocking(reading, True)
+    with os.fdopen(os.dup(reading), encoding="utf-8") as reader:
+        while '"number":199' not in (lines or [""])[-1]:
+            lines.append(reader.readline())
+    writing.join()
+    entries = [json.loads(line) for line in lines]
+    assert [one["number"] for one in entries if one["event"] == "done"] == list(range(200))
 
 
 @pytest.mark.parametrize("as_json", [True, False])
