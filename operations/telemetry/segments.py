@@ -63,7 +63,7 @@ class Segments:
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Return once all ``entries`` are on the disk, or none is."""
-        if self._file is None or self._written >= self._size:
+        if self._file is None or self._written >= self._size or _is_deleted(self._file):
             self._begin()
         file = self._file
         if file is None:
@@ -89,6 +89,7 @@ class Segments:
 
     def _begin(self) -> None:
         self.close()
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         newest = max((_begun(path) for path in self._folder.glob(f"*{SUFFIX}")), default=0)
         begun = max(time.time_ns(), newest + 1)
         path = self._folder / f"{begun:020d}-{os.getpid()}{SUFFIX}"
@@ -182,6 +183,10 @@ def _write(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
+
+
+def _is_deleted(file: int) -> bool:
+    return not os.fstat(file).st_nlink
 
 
 def _unused(path: Path) -> bool:
