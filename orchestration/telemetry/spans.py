@@ -34,6 +34,7 @@ from orchestration.telemetry.sending import NotSent
 _RUNS = 20_000  # runs that work and are known
 _AT_ONCE = 512  # spans that are sent together
 _SCOPE = InstrumentationScope("masterloop")
+_REFUSED = "masterloop.refused"  # the name of a span that the collector did not take as it was
 
 
 class Exporter(Protocol):
@@ -77,10 +78,13 @@ class Spans:
         self._sampler = sampler
         self._attempts: OrderedDict[str, _Attempt] = OrderedDict()
         self._made: list[ReadableSpan] = []
+        self._at_once = _AT_ONCE
         self._last = 0
 
     def take(self, batch: Sequence[Record]) -> None:
-        """Send the spans of what has ended.
+        """Send the spans of what has ended: fewer at once the next time, if they are not taken.
+
+        One that is not taken alone, although it is without all that it says, is sent so.
 
         Raises:
             NotSent: the collector does not take them.
@@ -90,15 +94,23 @@ class Spans:
                 self._last = record.number
                 self._note(record)
         while self._made:
-            with handover.waiting():
-                result = self._exporter.export(self._made[:_AT_ONCE])
-            if result is not SpanExportResult.SUCCESS:
-                raise NotSent("the collector did not take the spans")
-            del self._made[:_AT_ONCE]
+            self._send(self._made[: self._at_once])
 
     def close(self, grace: float) -> None:  # noqa: ARG002 - it takes as long as it takes, in its thread
         """Let go of the connection."""
         self._exporter.shutdown()
+
+    def _send(self, spans: Sequence[ReadableSpan]) -> None:
+        if not self._taken(spans):
+            self._at_once = max(1, len(spans) // 2)
+            if len(spans) > 1 or not self._taken([_bare(spans[0])]):
+                raise NotSent("the collector did not take the spans")
+        del self._made[: len(spans)]
+        self._at_once = min(_AT_ONCE, 2 * self._at_once)
+
+    def _taken(self, spans: Sequence[ReadableSpan]) -> bool:
+        with handover.waiting():
+            return self._exporter.export(spans) is SpanExportResult.SUCCESS
 
     def _note(self, record: Record) -> None:
         match record.event:
@@ -223,6 +235,20 @@ class Spans:
                 instrumentation_scope=_SCOPE,
             )
         )
+
+
+def _bare(span: ReadableSpan) -> ReadableSpan:
+    """Return a span in the same place that says nothing."""
+    return ReadableSpan(
+        _REFUSED,
+        span.context,
+        span.parent,
+        span.resource,
+        kind=span.kind,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=_SCOPE,
+    )
 
 
 def _context(span: Span) -> SpanContext:

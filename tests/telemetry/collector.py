@@ -29,6 +29,7 @@ class Collector:
         self.lines: list[LogRecord] = []
         self.resource: dict[str, Any] = {}
         self.status = 200
+        self.refused: bytes | None = None  # 400 to what has it in it
         self.asked = 0
         self.gate = threading.Event()
         self.gate.set()
@@ -82,10 +83,13 @@ def collecting() -> Generator[Collector]:
             body = self.rfile.read(int(self.headers["content-length"]))
             collector.asked += 1
             collector.gate.wait()
-            if collector.status == 200:
+            status = collector.status
+            if collector.refused is not None and collector.refused in body:
+                status = 400
+            if status == 200:
                 collector.take(self.path, body)
             answer = ExportTraceServiceResponse().SerializeToString()
-            self.send_response(collector.status)
+            self.send_response(status)
             self.send_header("content-type", "application/x-protobuf")
             self.send_header("content-length", str(len(answer)))
             self.end_headers()

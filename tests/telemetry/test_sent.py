@@ -20,7 +20,7 @@ from operations.handover import LATE, Handover
 from operations.logs import configure_logs
 from operations.shutdown import Step, Tier
 from operations.telemetry.events import LogLine, LoopTurned
-from operations.telemetry.record import Importance, Record
+from operations.telemetry.record import Importance, Record, Sink
 from orchestration.graphs.node_tasks import whereabouts
 from orchestration.graphs.steps import ToolEnded
 from orchestration.loop.events import RunEnded, RunStarted
@@ -159,7 +159,7 @@ def test_a_line_that_cannot_be_read_is_sent_as_it_is_and_so_are_the_others() -> 
     ]
 
 
-def taken_after(sink: SentLogs, batch: Sequence[Record]) -> int:
+def taken_after(sink: Sink, batch: Sequence[Record]) -> int:
     """Have a batch taken, as often as a lane would; return how often it was not."""
     for tries in range(20):
         with suppress(NotSent):
@@ -196,6 +196,21 @@ def test_of_a_collector_that_takes_nothing_no_line_is_left_out() -> None:
     kept.longest = 1_000
     assert taken_after(sink, batch) == 0
     assert [one.log_record.body for one in kept.lines] == [*map(str, range(1, 9))]
+
+
+def test_a_span_that_the_collector_refuses_holds_up_no_other(collector: Collector) -> None:
+    collector.refused = b"number 200;"
+    begun = RunStarted("r", "g", 1, 0.1, "t", 5, None)
+    used = [ToolEnded("r", n, None, f"number {n};", None, 0.3, None) for n in range(1, 256)]
+    batch = [Record(n, 1.5, Importance.DETAIL, one, {}) for n, one in enumerate([begun, *used], 1)]
+    (sink,) = (
+        one for one in senders(os.environ, {}, CollectorRegistry())[0] if one.name == "traces"
+    )
+    assert taken_after(sink, batch) < 20
+    names = [f"execute_tool number {n};" for n in range(1, 256)]
+    names[199] = "masterloop.refused"
+    assert [span.name for span in collector.spans] == names
+    assert len({span.trace_id for span in collector.spans}) == 1
 
 
 async def test_each_is_sent_only_if_it_is_to_be(
