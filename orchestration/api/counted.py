@@ -2,9 +2,12 @@
 
 from time import monotonic
 
+import anyio
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from orchestration.api.answered import Answered
+from orchestration.api.problems import CLIENT_GONE
 
 NOWHERE = "nowhere"  # the route of requests that are for no path that there is
 _BROKEN = 500  # what a server answers for an application that raises before it answers
@@ -23,7 +26,7 @@ class Counted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        begun, status = monotonic(), _BROKEN
+        begun, status = monotonic(), 0
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -33,6 +36,20 @@ class Counted:
 
         try:
             await self._app(scope, receive, noting)
+            if not status and await _has_gone(receive):
+                status = CLIENT_GONE
+        except ClientDisconnect:  # of the project's routes: they were reading a body
+            status = CLIENT_GONE
+            raise
         finally:
             took = monotonic() - begun
-            self._answered.add(self._route, scope["method"], status, took)
+            self._answered.add(self._route, scope["method"], status or _BROKEN, took)
+
+
+async def _has_gone(receive: Receive) -> bool:
+    """Return whether a client that was not answered has gone; that is known without waiting."""
+    with anyio.CancelScope() as at_once:
+        at_once.cancel()
+        message = await receive()
+        return bool(message["type"] == "http.disconnect")
+    return False

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from orchestration.api.problems import Problem
+from orchestration.api.problems import CLIENT_GONE, Problem
 
 MAX_DEPTH = 64
 MAX_NODES = 100_000
@@ -106,7 +106,7 @@ async def read_body(
 async def _part(receive: Receive) -> tuple[bytes, bool]:
     message = await receive()
     if message["type"] == "http.disconnect":
-        raise Problem(HTTPStatus.BAD_REQUEST, "the client went away")
+        raise Problem(CLIENT_GONE, "the client went away")
     return message.get("body", b""), message.get("more_body", False)
 
 

@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 from operations.errors import StorageUnavailable
 from orchestration.api.endpoint import Call, json_response
 from orchestration.api.following import place
-from orchestration.api.problems import problem, respond
+from orchestration.api.problems import CLIENT_GONE, problem, respond
 from orchestration.loop.errors import Draining, LoopError
 from orchestration.loop.run import Ending, Run
 
@@ -84,7 +84,9 @@ class WaitResponse(Response):
                 if await self._announced():
                     await self._trickle(send)
                     return
-            if not self._gone:
+            if self._gone:
+                self.status_code = CLIENT_GONE
+            else:
                 answer = await self._plain(scope["path"])
                 self.status_code = answer.status_code
                 await answer(scope, receive, send)

@@ -28,6 +28,7 @@ from orchestration.store.bounded import SearchTooWide, TooMuchFound
 from orchestration.store.terms import TooMuchMetadata
 from orchestration.store.threads import ThreadExists
 
+CLIENT_GONE = 499  # as nginx has it: nobody is there to see it, but who counts requests
 _FULL = "there is no room left in the data folder; nothing was stored, reads go on"
 _LOCKED = "the data folder cannot be written to at the moment; nothing was stored"
 MANY = 10_000  # mistakes in one request; to list more would hold up the event loop
@@ -171,7 +172,7 @@ def respond(problem: Problem, instance: str) -> Response:
     """Put ``problem`` into a response; every one has an id to find it in the log by."""
     body: dict[str, Any] = {
         "type": problem.kind,
-        "title": HTTPStatus(problem.status).phrase,
+        "title": _title(problem.status),
         "status": int(problem.status),
         "detail": problem.detail,
         "instance": instance,
@@ -185,6 +186,10 @@ def respond(problem: Problem, instance: str) -> Response:
         headers=problem.headers,
         media_type="application/problem+json",
     )
+
+
+def _title(status: int) -> str:
+    return "Client Closed Request" if status == CLIENT_GONE else HTTPStatus(status).phrase
 
 
 @dataclass(frozen=True, slots=True)
