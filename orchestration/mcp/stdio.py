@@ -65,7 +65,7 @@ class Bridge:
         if method == "notifications/cancelled" and self._cancel(message, newest=newest):
             return
         sending = asyncio.create_task(self._send(message, newest=newest))
-        key = message.get("id") if method is not None else None
+        key = _awaited(message)
         if key is None or method == "initialize":
             await asyncio.wait({sending})  # in the order in which they came
         else:
@@ -100,11 +100,11 @@ class Bridge:
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__
             await self._fail(
-                message.get("id"), f"the service at {self._url} does not answer: {reason}"
+                _awaited(message), f"the service at {self._url} does not answer: {reason}"
             )
         except (ValueError, TypeError) as error:
             reason = f"what {self._url} answers is no message: {error}"
-            await self._fail(message.get("id"), reason)
+            await self._fail(_awaited(message), reason)
 
     @asynccontextmanager
     async def _posted(self, message: Message, *, newest: bool) -> AsyncGenerator[httpx.Response]:
@@ -137,23 +137,29 @@ class Bridge:
         if _SESSION in answer.headers:
             self._session[_SESSION] = answer.headers[_SESSION]
         kind = answer.headers.get("content-type", "").partition(";")[0]
+        key = _awaited(message)
         if kind == "text/event-stream":
-            await self._pass_on(answer)
+            if not await self._pass_on(answer, key):
+                await self._fail(key, f"the service at {self._url} has ended without an answer")
             return
         body = await answer.aread()
-        if kind == "application/json" and (body or "id" in message):
+        if kind == "application/json" and (body or key is not None):
             said = _read(body)
             await self._say(orjson.dumps({**said, "id": said.get("id", message.get("id"))}))
-        elif answer.is_error:
+        else:
             reason = f"the service answers {answer.status_code}"
             with suppress(ValueError, KeyError, TypeError):
                 reason = str(orjson.loads(body)["detail"])
-            await self._fail(message.get("id"), reason)
+            await self._fail(key, reason)
 
-    async def _pass_on(self, answer: httpx.Response) -> None:
+    async def _pass_on(self, answer: httpx.Response, key: Any = None) -> bool:
+        """Pass on what is told; return whether the request with the id ``key`` was answered."""
+        answered = False
         async for data in _told(answer):
             self._note_version(data)
             await self._say(data)
+            answered = answered or (key is not None and _answers(data, key))
+        return answered
 
     def _note_version(self, data: bytes) -> None:
         if _SESSION in self._session and _VERSION not in self._session:  # it has just begun
@@ -197,8 +203,8 @@ async def _told(answer: httpx.Response) -> AsyncIterator[bytes]:
             continue
         *lines, rest = rest.split(b"\n")
         for line in lines:
-            if line.startswith(b"data:"):
-                yield bytes(line[5:].strip())
+            if line.startswith(b"data:") and (said := bytes(line[5:].strip())):
+                yield said
 
 
 def _read(line: bytes) -> Message:
@@ -210,6 +216,16 @@ def _read(line: bytes) -> Message:
     if not isinstance(message.get("method"), str | None):
         raise TypeError("its method is no text")
     return message
+
+
+def _awaited(message: Message) -> Any:
+    """Return the id that a host waits for; None if the message is no request, or an answer."""
+    return message.get("id") if message.get("method") is not None else None
+
+
+def _answers(data: bytes, key: Any) -> bool:
+    said = _read(data)
+    return said.get("method") is None and said.get("id") == key
 
 
 def _meta(message: Message) -> Mapping[str, Any]:
