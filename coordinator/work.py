@@ -150,6 +150,7 @@ class Work:
         asked = {
             "step": step.id,
             "question": question or f"Go on with {step.id!r}?",
+            "problem": None,  # above what may be too much for a client to show
             **proposed,
             "hash": wanted,
         }
@@ -161,8 +162,10 @@ class Work:
                     return
                 case {"decision": "reject", **more}:
                     raise ApprovalRefused(str(more.get("reason") or "no reason given"))
-                case {"decision": "approve"}:
+                case {"decision": "approve", "hash": _}:
                     problem = "the hash is not that of what is to be done now; look again"
+                case {"decision": "approve"}:
+                    problem = "to approve takes the hash that stands with all that is to be done"
                 case _:
                     problem = 'answer {"decision": "approve", "hash": …} or {"decision": "reject"}'
 
@@ -215,5 +218,5 @@ def _decision(wanted: str) -> dict[str, Any]:
             },
             "reason": {"type": "string", "description": "Why not."},
         },
-        "required": ["decision", "hash"],
+        "required": ["decision"],
     }

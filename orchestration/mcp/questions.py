@@ -1,6 +1,6 @@
 """Interrupts as questions to the user: elicitation, with one form per interrupt."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +11,7 @@ from operations.excerpt import CUT
 from orchestration.api.ingress import parse_json
 from orchestration.api.problems import Problem
 from orchestration.graphs.snapshots import INTERRUPT_KEY
-from orchestration.mcp.validation import Validator, is_schema
+from orchestration.mcp.validation import Schema, Validator, is_schema
 
 _ANSWER = "answer"
 _TEXT = {"type": "string"}
@@ -105,20 +105,47 @@ def _question(interrupt: Mapping[str, Any], thread_id: str) -> Question:
     if schema is None and isinstance(value, dict):
         schema = next((value[key] for key in _SCHEMA if value.get(key)), None)
     wanted = schema if isinstance(schema, dict) and is_schema(schema) else None
+    message = _told(value)
+    if len(message) > _SHOWN:
+        wanted, kept = _without_offers(wanted)
+        message = _beginning(message, kept, thread_id)
     form, bare = _form(wanted)
-    return Question(str(interrupt["id"]), _message(value, thread_id), form, bare, wanted)
+    return Question(str(interrupt["id"]), message, form, bare, wanted)
 
 
-def _message(value: Any, thread_id: str) -> str:
-    """Return what the user reads: the question, and below it whatever else they are to judge.
+def _beginning(text: str, kept: Sequence[str], thread_id: str) -> str:
+    """Return the beginning of a text, and where all of it is, with what is ``kept`` from its form.
 
     Who is shown the beginning only is told so, or would approve what they do not know of.
     """
-    text = _told(value)
-    if len(text) <= _SHOWN:
-        return text
     missing = f"{len(text) - _SHOWN} more characters are not shown here"
-    return f"{_cut(text)}\n\n[{missing}; all is under interrupts of thread://{thread_id}]"
+    whole = f"all is under interrupts of thread://{thread_id}"
+    if kept:
+        whole = (
+            f"all, and the {' and '.join(kept)} to answer with, is under interrupts of "
+            f"GET /threads/{thread_id} and thread://{thread_id}"
+        )
+    return f"{_cut(text)}\n\n[{missing}; {whole}]"
+
+
+def _without_offers(wanted: Schema | None) -> tuple[Schema | None, list[str]]:
+    """Return the schema without the values that it offers as the only ones, and whose they are.
+
+    Who gives such a value, a hash, has seen what they agree to: it is beside that.
+    """
+    fields = {} if wanted is None else wanted.get("properties", {})
+    kept = [name for name, one in fields.items() if _offers_all(one)]
+    if wanted is None or not kept:
+        return wanted, kept
+    bare = {
+        name: {key: said for key, said in fields[name].items() if key not in ("enum", "default")}
+        for name in kept
+    }
+    return {**wanted, "properties": {**fields, **bare}}, kept
+
+
+def _offers_all(field: Any) -> bool:
+    return isinstance(field, dict) and field.get("enum") == [field.get("default")]
 
 
 def _cut(text: str) -> str:

@@ -106,3 +106,85 @@ async def test_an_approval_that_is_too_long_to_be_shown_says_so_and_where_all_of
     assert name not in read[0]
     ((asked,),) = json.loads(whole)["interrupts"].values()
     assert asked["value"]["does"] == [{"graph": "greet", "input": {"name": name}}]
+
+
+LONG = {**APPROVED, "steps": [{**APPROVED["steps"][0], "input": {"name": "Ada" * 1_000}}]}
+
+
+async def _hash_in(client: Any, message: str) -> str:
+    """Return the hash of a question that is cut, from where its text says that it is."""
+    found = re.search(r"and the hash to answer with, is under .* (thread://[\w-]+)\]$", message)
+    assert found is not None
+    whole = json.loads((await client.read_resource(found[1])).contents[0].text)
+    ((asked,),) = whole["interrupts"].values()
+    assert asked["value"]["hash"] not in message
+    return str(asked["value"]["hash"])
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_what_is_not_shown_whole_is_approved_with_the_hash_that_is_with_the_whole(
+    tmp_path: Path, wire: str
+) -> None:
+    asked: list[Any] = []
+    given: list[dict[str, Any]] = [{}, {"hash": "a guess"}]
+
+    async def decide(_: Any, params: ElicitRequestParams) -> ElicitResult:
+        asked.append(params)
+        if len(asked) > len(given):
+            given.append({"hash": await _hash_in(client, params.message)})
+        content = {"decision": "approve", **given[len(asked) - 1]}
+        return ElicitResult(action="accept", content=content)
+
+    async with open_tools(tmp_path, "greet") as (_, http):
+        (await http.post("/workflows", json={"workflow": LONG})).raise_for_status()
+        async with client_of(http, wire, elicitation_callback=decide) as client:
+            (name,) = (t.name for t in (await client.list_tools()).tools if t.title == "approved")
+            result = await client.call_tool(name, {})
+    output = result.structured_content["steps"]["hello"]["output"]
+    assert output == {"text": f"Hello, {'Ada' * 1_000}!"}
+    (right,) = given[2].values()
+    assert [right in params.model_dump_json() for params in asked] == [False] * 3
+    problems = [re.search("problem: (.*)", params.message) for params in asked]
+    assert [found and found[1] for found in problems] == [
+        None,
+        "to approve takes the hash that stands with all that is to be done",
+        "the hash is not that of what is to be done now; look again",
+    ]
+
+
+@pytest.mark.parametrize("workflow", [APPROVED, LONG])
+@pytest.mark.parametrize("wire", WIRES)
+async def test_to_reject_takes_no_hash(tmp_path: Path, wire: str, workflow: dict[str, Any]) -> None:
+    async def reject(_: Any, __: ElicitRequestParams) -> ElicitResult:
+        return ElicitResult(action="accept", content={"decision": "reject"})
+
+    async with open_tools(tmp_path, "greet") as (_, http):
+        (await http.post("/workflows", json={"workflow": workflow})).raise_for_status()
+        async with client_of(http, wire, elicitation_callback=reject) as client:
+            (name,) = (t.name for t in (await client.list_tools()).tools if t.title == "approved")
+            result = await client.call_tool(name, {})
+    assert "no reason given" in result.content[0].text
+
+
+@pytest.mark.parametrize("wire", WIRES)
+async def test_a_model_approves_what_is_not_shown_whole_with_the_hash_only(
+    tmp_path: Path, wire: str
+) -> None:
+    async with open_tools(tmp_path, "greet") as (_, http):
+        (await http.post("/workflows", json={"workflow": LONG})).raise_for_status()
+        async with client_of(http, wire) as client:
+            (name,) = (t.name for t in (await client.list_tools()).tools if t.title == "approved")
+            first = await client.call_tool(name, {})
+            run_id = first.meta["masterloop/run_id"]
+            shown = await client.call_tool("run_get", {"run_id": run_id})
+            (waits,) = shown.structured_content["waits_for"]
+            right = await _hash_in(client, waits["question"])
+            told = [first, shown]
+            for given in ({}, {"hash": "a guess"}, {"hash": 1}, {"hash": right}):
+                answer = {"decision": "approve", **given}
+                again = {"run_id": run_id, "answer": answer}
+                told.append(await client.call_tool("run_resume", again))
+                run_id = (told[-1].structured_content or {}).get("run_id", run_id)
+    *refused, last = told
+    assert [right in result.model_dump_json() for result in refused] == [False] * 5
+    assert last.structured_content["output"]["steps"]["hello"]["status"] == "done"
