@@ -29,7 +29,7 @@ def backup(
 @app.command()
 def check(
     file: Annotated[
-        Path | None, typer.Argument(help="A database. [default: the service's]")
+        Path | None, typer.Argument(help="A database.", show_default="the service's")
     ] = None,
 ) -> None:
     """Read the whole of a database and say what is wrong with it."""

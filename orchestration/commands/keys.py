@@ -40,7 +40,8 @@ def create(
         KeyScope, typer.Option(help="read: look only; run: work; admin: see and do everything.")
     ] = "run",
     expires: Annotated[
-        str | None, typer.Option(help="When it ends: 30m, 12h, 90d, or a date. [default: never]")
+        str | None,
+        typer.Option(help="When it ends: 30m, 12h, 90d, or a date.", show_default="never"),
     ] = None,
     json: Json = False,
 ) -> None:

@@ -94,7 +94,7 @@ def requeue_dead_letters(
     *,
     mailbox: Mailbox,
     offsets: Annotated[
-        list[int] | None, typer.Argument(metavar="[OFFSET]...", help="Which. [default: all]")
+        list[int] | None, typer.Argument(metavar="[OFFSET]...", help="Which.", show_default="all")
     ] = None,
     json: Json = False,
     url: Url = DEFAULT_URL,

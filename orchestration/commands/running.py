@@ -23,7 +23,7 @@ def run(
         str, typer.Argument(metavar="[JSON|@file|-]", help="The input; - reads it from stdin.")
     ] = "{}",
     thread: Annotated[
-        str | None, typer.Option(help="The thread to run on. [default: a new one]")
+        str | None, typer.Option(help="The thread to run on.", show_default="a new one")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show progress while it runs.")] = False,
     json: Json = False,

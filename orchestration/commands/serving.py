@@ -23,7 +23,12 @@ Host = Annotated[str, typer.Option(help="The address to listen on.")]
 Config = Annotated[Path, typer.Option(help="The langgraph.json to serve.")]
 Jobs = Annotated[
     int | None,
-    typer.Option("--n-jobs-per-worker", min=1, help="The most runs at a time. [default: 100]"),
+    typer.Option(
+        "--n-jobs-per-worker",
+        min=1,
+        help="The most runs at a time.",
+        show_default="MASTERLOOP_MAX_CONCURRENT_RUNS, or 100",
+    ),
 ]
 Follow = Annotated[
     int | None, typer.Option(hidden=True, help="End once nobody has the other end of a pipe.")
@@ -46,7 +51,8 @@ def dev(
         typer.Option(
             min=1,
             max=LAST_PORT,
-            help=f"The port to listen on. [default: {DEFAULT_PORT}, or the next free one]",
+            help="The port to listen on.",
+            show_default=f"{DEFAULT_PORT}, or the next free one",
         ),
     ] = None,
     config: Config = Path("langgraph.json"),
@@ -91,7 +97,10 @@ def serve(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0, max=256, help="Processes for graphs; 0: the server's own. [default: 0]"
+            min=0,
+            max=256,
+            help="Processes for graphs; 0: the server's own.",
+            show_default="MASTERLOOP_WORKERS, or 0",
         ),
     ] = None,
     follow: Follow = None,

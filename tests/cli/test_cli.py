@@ -44,6 +44,25 @@ def masterloop(*arguments: str, **environment: str) -> "subprocess.CompletedProc
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "default"),
+    [
+        ("dev", "8123, or the next free one"),
+        ("serve", "MASTERLOOP_MAX_CONCURRENT_RUNS, or 100"),
+        ("serve", "MASTERLOOP_WORKERS, or 0"),
+        ("run", "a new one"),
+        ("keys create", "never"),
+        ("messages requeue", "all"),
+        ("db check", "the service's"),
+    ],
+)
+def test_the_help_says_what_is_taken_where_nothing_is_given(
+    cli: CliRunner, command: str, default: str
+) -> None:
+    shown = cli.invoke(app, [*command.split(), "--help"]).output
+    assert f"[default: ({default})]" in " ".join(shown.replace("│", " ").split())
+
+
 def test_the_version_is_the_one_installed(cli: CliRunner) -> None:
     result = cli.invoke(app, ["--version"])
     assert result.output == f"masterloop {metadata.version('masterloop')}\n"
