@@ -23,16 +23,13 @@ def back_up(source: Path, target: Path) -> int:
     Raises:
         BackupFailed: there is nothing to copy, something is at ``target``, or it did not work out.
     """
-    if not source.exists():
-        raise BackupFailed(f"there is no {source}")
-    if target.exists():
-        raise BackupFailed(f"{target} is there already; it was left as it is")
+    _require(source, target)
     fresh = target.with_name(f"{target.name}.part")
     try:
         fresh.unlink(missing_ok=True)
         fresh.touch(mode=0o600)
         with (
-            closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=ro", uri=True)) as live,
+            closing(_reading(source)) as live,
             closing(sqlite3.connect(fresh)) as copy,
         ):
             # All in one step: in parts, every write of the service would begin it anew.
@@ -43,12 +40,32 @@ def back_up(source: Path, target: Path) -> int:
             raise BackupFailed(f"the copy is damaged, as {source} may be: {faults[0]}")
         fresh.replace(target)
     except (OSError, sqlite3.Error, DatabaseError) as error:
-        raise BackupFailed(f"{target}: {error}") from error
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BackupFailed(f"{target} cannot be made: {reason}") from error
     finally:
         for suffix in ("", *SIDE_FILES):
             with suppress(OSError):
                 fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)
     return target.stat().st_size
+
+
+def _require(source: Path, target: Path) -> None:
+    """Refuse to copy what is not there or is no database, or over what is there."""
+    try:
+        if not source.exists():
+            raise BackupFailed(f"there is no {source}")
+        if target.exists():
+            raise BackupFailed(f"{target} is there already; it was left as it is")
+        with closing(_reading(source)) as live:
+            live.execute("SELECT count(*) FROM sqlite_schema")
+    except OSError as error:
+        raise BackupFailed(f"{error.filename} cannot be looked at: {error.strerror}") from error
+    except sqlite3.Error as error:
+        raise BackupFailed(f"nothing was copied: {in_our_words(error, source)}") from error
+
+
+def _reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
 
 
 def faults_of(path: Path) -> list[str]:
@@ -60,7 +77,7 @@ def faults_of(path: Path) -> list[str]:
         DatabaseBusy, DiskFailed: it cannot be read now, or by this user, which says nothing of it.
     """
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with closing(_reading(path)) as connection:
             if connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,):
                 return ["there is nothing in it"]
             rows = connection.execute(f"PRAGMA integrity_check({_FAULTS})").fetchall()

@@ -37,16 +37,18 @@ def check(
     from operations.database_errors import DatabaseError  # noqa: PLC0415 - as above
 
     path = file or _database()
-    if not path.exists():
-        give_up(f"there is no {path}")
     try:
+        if not path.exists():
+            give_up(f"there is no {path}")
         faults = faults_of(path)
     except DatabaseError as error:
         give_up(f"it is not known whether it is damaged: {error}")
+    except OSError as error:
+        give_up(f"{path} cannot be looked at: {error.strerror}")
     if faults:
         give_up(f"{path} is damaged: " + "; ".join(faults))
     typer.echo(f"{path}: ok")
 
 
 def _database() -> Path:
-    return data_folder() / NAME
+    return data_folder(there=True) / NAME

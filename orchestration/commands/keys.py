@@ -50,8 +50,8 @@ def create(
         give_up("--owner: 1 to 255 characters", MISUSED)
     until = None if expires is None else _moment(expires)
     folder = KeyFolder(data_folder())
-    first = not folder.exists
     with _disk_errors_told():
+        first = not folder.exists
         key, token = folder.create(owner, scope, until)
     _write_down("made", key.key_id)
     typer.echo(as_json({**_shown(key), "key": token}) if json else token)

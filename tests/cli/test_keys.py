@@ -90,6 +90,14 @@ def test_a_folder_that_cannot_be_used_is_told(
     )
 
 
+def test_a_folder_that_cannot_be_looked_at_is_told(
+    cli: CliRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MASTERLOOP_DATA_DIR", "x" * 300)
+    result = cli.invoke(app, ["keys", "create", "--owner", "a"])
+    assert (result.exit_code, "the keys cannot be changed" in result.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("command", [["audit"], ["keys", "ls"], ["keys", "ls", "--json"]])
 @pytest.mark.parametrize("folder", ["nowhere", "file", "file/data"])
 def test_a_data_folder_that_is_not_there_is_not_taken_for_an_empty_one(
