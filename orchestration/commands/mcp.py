@@ -1,6 +1,7 @@
 """``masterloop mcp``: for hosts of MCP that start their servers themselves."""
 
 import asyncio
+import selectors
 import signal
 import subprocess
 import sys
@@ -39,11 +40,31 @@ def mcp(
     """Talk MCP to a host that starts its servers: by a running service, or one of its own."""
     if not stdio:
         give_up("add --stdio; over HTTP, a service serves MCP by itself, at /mcp", MISUSED)
-    served = config if config.exists() else None
-    raise typer.Exit(asyncio.run(_talk(url.rstrip("/"), served)))
+    _require_address(url)
+    raise typer.Exit(asyncio.run(_talk(url.rstrip("/"), config)))
 
 
-async def _talk(url: str, config: Path | None) -> int:
+def _require_address(url: str) -> None:
+    try:
+        place = urlsplit(url)
+        place.port  # noqa: B018 - to read it is to check it
+    except ValueError as error:
+        give_up(f"--url {url}: {error}", MISUSED)
+    if place.scheme not in {"http", "https"} or not place.hostname:
+        give_up(f"--url {url}: say where, such as {DEFAULT_URL}", MISUSED)
+
+
+def _require_pipe() -> None:
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(sys.stdin, selectors.EVENT_READ)
+    except (OSError, ValueError):  # a file, /dev/null, or closed
+        give_up(
+            "--stdio: stdin has to be a pipe, of which a host of MCP has the other end", MISUSED
+        )
+
+
+async def _talk(url: str, config: Path) -> int:
     import httpx  # noqa: PLC0415 - slow
 
     from orchestration.mcp.stdio import Bridge  # noqa: PLC0415 - httpx
@@ -59,6 +80,7 @@ async def _talk(url: str, config: Path | None) -> int:
             httpx.AsyncClient(headers=headers, timeout=timeout, limits=limits) as http,
             _service(http, url, config),
         ):
+            _require_pipe()
             await Bridge(http, f"{url}/mcp", _say).run(_lines())
     except asyncio.CancelledError:
         return 128 + signal.SIGTERM
@@ -66,9 +88,7 @@ async def _talk(url: str, config: Path | None) -> int:
 
 
 @asynccontextmanager
-async def _service(
-    http: "httpx.AsyncClient", url: str, config: Path | None
-) -> AsyncGenerator[None]:
+async def _service(http: "httpx.AsyncClient", url: str, config: Path) -> AsyncGenerator[None]:
     """Have a service answer at ``url`` meanwhile: the one that does, or one that is started."""
     place = urlsplit(url)
     local = place.hostname in _LOCAL
@@ -76,8 +96,10 @@ async def _service(
         with joined(_data_folder()) if local else nullcontext():
             yield
         return
-    if not local or config is None:
-        give_up(f"no service answers at {url}, and there is no --config to start one", FAILED)
+    if not local:
+        give_up(f"no service answers at {url}; one is started on this machine only", FAILED)
+    if not _is_there(config):
+        give_up(f"no service answers at {url}, and there is no {config} to start one: --config")
     # -P: a folder of where the host starts us may be called as one of our packages, agents say.
     command = [sys.executable, "-P", "-m", "orchestration", "serve", "--config", str(config)]
     command += ["--host", place.hostname or "", "--port", str(place.port or 80)]
@@ -93,6 +115,13 @@ async def _service(
     finally:
         if host.leave():
             await _stopped(service)
+
+
+def _is_there(config: Path) -> bool:
+    try:
+        return config.exists()
+    except OSError:  # nobody may look, of which the service speaks
+        return True
 
 
 def _data_folder() -> Path:

@@ -146,6 +146,12 @@ async def test_where_the_host_starts_it_is_not_where_our_packages_come_from(
     [
         ([], "add --stdio"),
         (["--stdio", "--url", "http://127.0.0.1:1", "--config", "none.json"], "no service answers"),
+        (["--stdio", "--url", "http://127.0.0.1:1", "--config", "none.json"], "no none.json"),
+        (["--stdio", "--url", "http://127.0.0.1:1", "--config", "x" * 300], "File name too long"),
+        (["--stdio", "--url", "http://no.invalid"], "on this machine only"),
+        (["--stdio", "--url", "127.0.0.1:8123"], "--url 127.0.0.1:8123: say where"),
+        (["--stdio", "--url", "http://127.0.0.1:99999"], "--url http://127.0.0.1:99999: Port"),
+        (["--stdio", "--url", "http://[::1"], "--url http://[::1: Invalid IPv6"),
     ],
 )
 async def test_what_cannot_be_done_is_said(arguments: list[str], said: str) -> None:
@@ -161,7 +167,22 @@ async def test_what_cannot_be_done_is_said(arguments: list[str], said: str) -> N
     )
     out, err = await process.communicate()
     assert (out, process.returncode == 0) == (b"", False)
-    assert said in err.decode()
+    assert (said in err.decode(), "Traceback" in err.decode()) == (True, False)
+
+
+@pytest.mark.process
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("stdin", ["/dev/null", __file__])
+async def test_a_stdin_that_is_no_pipe_is_refused(tmp_path: Path, stdin: str) -> None:
+    with await asyncio.to_thread(Path(stdin).open, "rb") as given:
+        async with open_tools(tmp_path, "greet") as (_, http):
+            command = _command("--url", str(http.base_url))
+            process = await asyncio.create_subprocess_exec(
+                command.command, *command.args, stdin=given, stderr=PIPE
+            )
+            _, said = await process.communicate()
+    assert (process.returncode, b"stdin has to be a pipe" in said) == (2, True)
+    assert b"Traceback" not in said
 
 
 class Host:
