@@ -208,7 +208,7 @@ async def spawn(
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.E2BIG:
             raise ArgumentsTooLong(argv[0], sum(map(len, map(os.fsencode, argv)))) from error
-        raise StartFailed(f"{argv[0]!r} cannot be started: {error}") from error
+        raise StartFailed(f"{argv[0]!r} cannot be started in {folder}: {error}") from error
     _limit(child.pid, section.resources)
     return child
 

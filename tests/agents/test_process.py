@@ -12,6 +12,7 @@ from typing import NoReturn
 import anyio
 import psutil
 import pytest
+import uvloop
 
 from agents.agent import Agent, Context
 from agents.errors import AgentLost, StartFailed, TaskRejected
@@ -251,11 +252,18 @@ async def test_an_answer_that_comes_too_late_is_not_the_next_ones(tmp_path: Path
         assert await agent.invoke(task("echo", text="a"), Ear().context) == "a"
 
 
-async def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
-    agent = maker("play", process(folder="nowhere"), tmp_path, {})()
-    with pytest.raises(StartFailed, match="nowhere"):
-        await agent.start(lambda _: None)
-    await agent.aclose()
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_folder_that_is_not_there_is_told(
+    tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def start() -> None:
+        agent = maker("play", process(folder="nowhere"), tmp_path, {})()
+        with pytest.raises(StartFailed, match="nowhere"):
+            await agent.start(lambda _: None)
+        await agent.aclose()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(start())
 
 
 async def test_a_message_whose_number_would_lose_its_digits_is_not_sent(tmp_path: Path) -> None:
