@@ -6,6 +6,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from langgraph.store.base import BaseStore
 
 from operations.database import Database, open_database
@@ -34,6 +35,8 @@ from orchestration.webhooks.configuration import url_policy
 
 DATABASE = "masterloop.db"
 STATISTICS = "run-statistics.json"
+
+_log = structlog.get_logger("masterloop")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +98,8 @@ async def open_ground(
         open_authority(manifest, settings) as authority,
         open_custom_routes(manifest, authority, guests) as custom,
     ):
+        if manifest.ignored:
+            _log.warning("nothing is done with some keys of langgraph.json", keys=manifest.ignored)
         yield Ground(
             manifest=manifest,
             settings=settings,

@@ -2,15 +2,18 @@
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
+from pydantic import BaseModel
 
 from operations.ports import DEFAULT_PORT
 from operations.settings import Settings
 from orchestration.api.app import ENDPOINTS
+from orchestration.graphs.manifest import IGNORED_KEYS, Manifest
 from orchestration.loop.transitions import diagram
 from orchestration.mcp.oauth import WELL_KNOWN
 
@@ -41,6 +44,13 @@ def test_the_tables_of_dependencies_name_each_direct_one_and_no_other() -> None:
         project["dependencies"]
     )
     assert sorted(chain(*(cell.split(", ") for cell in cells))) == _names(chain(*extras))
+
+
+def test_every_key_of_langgraph_json_is_named() -> None:
+    pages = "\n".join(page.read_text() for page in PAGES if page.name != "CHANGELOG.md")
+    quoted = " ".join(re.findall(r"```.*?```|`[^`]+`", pages, re.DOTALL))
+    named = set(re.findall(r"\w+", quoted))
+    assert {*_keys(Manifest), *IGNORED_KEYS} - named == set()
 
 
 def test_what_is_said_to_be_public_is_and_nothing_else() -> None:
@@ -90,6 +100,16 @@ def _headings(page: Path) -> set[str]:
     """Return the headings of a page as links name them."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", one.lower()).replace(" ", "-") for one in headings}
+
+
+def _keys(kind: Any) -> Iterator[str]:
+    """Return the names of the fields of a model, and of all models below it."""
+    for part in get_args(kind):
+        yield from _keys(part)
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        for name, field in kind.model_fields.items():
+            yield name
+            yield from _keys(field.annotation)
 
 
 def _names(requirements: Iterable[str]) -> list[str]:

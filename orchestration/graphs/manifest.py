@@ -52,6 +52,11 @@ BUILD_KEYS = frozenset(
 IGNORED_KEYS = frozenset(
     {"disable_persistence", "encryption", "priority", "swr", "ui", "ui_config"}
 )
+IGNORED_BELOW = {
+    "auth": ("cache",),
+    "checkpointer": ("path", "serde"),
+    "http": ("logging_headers", "middleware_order"),
+}
 
 WORDS = {
     "bool_type": "true or false",
@@ -129,7 +134,13 @@ class Manifest(Section):
     def _remember_origin(self, info: ValidationInfo) -> Self:
         if isinstance(origin := info.context, _Origin):
             self._file = origin.file
-            self._ignored = tuple(sorted(origin.keys & IGNORED_KEYS))
+            below = (
+                f"{section}.{key}"
+                for section, keys in IGNORED_BELOW.items()
+                for key in keys
+                if key in getattr(getattr(self, section), "model_fields_set", ())
+            )
+            self._ignored = tuple(sorted((*(origin.keys & IGNORED_KEYS), *below)))
         return self
 
 

@@ -101,6 +101,16 @@ def test_keys_that_only_langgraphs_server_acts_on_are_told(write: Write) -> None
     assert manifest.ignored == ("encryption", "ui")
 
 
+def test_so_are_those_below_them(write: Write) -> None:
+    manifest = load_manifest(
+        write(
+            checkpointer={"path": "./own.py:saver", "ttl": {"default_ttl": 1}},
+            http={"middleware_order": "auth_first", "cors": None},
+        )
+    )
+    assert manifest.ignored == ("checkpointer.path", "http.middleware_order")
+
+
 def test_a_manifest_made_in_code_stands_in_the_current_folder() -> None:
     manifest = Manifest.model_validate({"graphs": {"a": "m:g"}})
     assert (manifest.file, manifest.folder) == (Path("langgraph.json"), Path.cwd())
