@@ -301,7 +301,7 @@ def _nobody(target: Target, names: Collection[str]) -> str:
         "tool": f"there is no tool {target.name!r}",
         "graph": f"there is no graph {target.name!r}",
     }[target.kind]
-    return f"{nothing}. {nearest(target.name, names) if names else 'There are none.'}"
+    return f"{nothing}. {nearest(target.name, names)}"
 
 
 def _wrong_compensation(workflow: Workflow, step: Step, where: str) -> Iterator[Mistake]:

@@ -39,4 +39,4 @@ def nearest(name: str, known: Iterable[str], *, prefix: str = "") -> str:
     names = {candidate.removeprefix(prefix).lower(): candidate for candidate in sorted(known)}
     if close := get_close_matches(name.removeprefix(prefix).lower(), names, n=1):
         return f"Did you mean {names[close[0]]}?"
-    return f"Known are: {', '.join(names.values())}."
+    return f"Known are: {', '.join(names.values())}." if names else "There are none."

@@ -107,7 +107,7 @@ async def test_a_cancelled_run_ends_where_it_works(stage: Stage) -> None:
     [
         ("fail", "ValueError", "as told"),
         ("lease_in_vain", "UnknownCapability", "no agent can do 'cook'. Known are: help."),
-        ("send_in_vain", "MailboxNotFound", "there is no mailbox 'nowhere'. Known are: ."),
+        ("send_in_vain", "MailboxNotFound", "there is no mailbox 'nowhere'. There are none."),
         ("lease_for_a_failure", "TaskFailed", "ValueError: cannot parse ?"),
         ("leave", "NodeExit", "a node raised SystemExit(3); a node cannot end the server"),
     ],
