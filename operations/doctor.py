@@ -92,8 +92,9 @@ def check_port(host: str, port: int) -> Finding:
 
 def check_data_folder(folder: Path) -> Finding:
     """See whether the data folder, or the one it would be made in, can be written to."""
-    place = _there(folder)
+    place = folder
     try:
+        place = _there(folder)
         with tempfile.TemporaryFile(dir=place):
             return Finding("data folder", Verdict.OK, str(folder))
     except OSError as error:

@@ -67,6 +67,13 @@ def test_a_data_folder_that_is_yet_to_be_made_is_fine(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_data_folder_that_cannot_be_looked_at_is_a_problem(tmp_path: Path) -> None:
+    folder = tmp_path / ("x" * 300)
+    finding = doctor.check_data_folder(folder)
+    assert finding.verdict is PROBLEM
+    assert finding.detail.startswith(f"{folder} cannot be written to (File name too long)")
+
+
 def test_a_data_folder_that_is_a_file_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("")
     finding = doctor.check_data_folder(tmp_path / "data")
