@@ -22,6 +22,7 @@ from coordinator.expressions import (
 from coordinator.plan import Plan, compensating, expressions, in_order, planned
 from coordinator.spec import Step, Target, Workflow
 from operations.errors import nearest
+from operations.sections import WORDS
 
 MOST_MISTAKES = 100  # that are looked for: what resembles a name takes a while to find
 _MANY = 10_000  # mistakes in the form, of which nothing but their number is told
@@ -127,8 +128,11 @@ def _malformed(error: ValidationError, document: Any) -> Iterator[Mistake]:
         elif entry["type"] == "missing":
             location.append(str(entry["loc"][-1]))
             problem = "the key is missing. Add it."
+        elif word := WORDS.get(entry["type"]):
+            problem = f"it has to be {word}."
         else:
-            problem = f"{entry['msg'][:1].lower()}{entry['msg'][1:]}"
+            message = entry["msg"].replace("Tuple", "List")
+            problem = f"{message[:1].lower()}{message[1:]}"
         yield Mistake(_pointer(location), problem)
 
 

@@ -10,6 +10,18 @@ from pydantic_core import PydanticCustomError
 
 from operations.errors import nearest
 
+# What a value has to be, by pydantic's type of error; its own words are those of Python.
+WORDS = {
+    "bool_type": "true or false",
+    "dict_type": "an object",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "model_attributes_type": "an object",
+    "model_type": "an object",
+    "string_type": "a string",
+    "tuple_type": "a list",
+}
+
 
 def mistake(problem: str, fix: str, key: str = "") -> PydanticCustomError:
     """Return an error for the value being validated, or for ``key`` below it."""

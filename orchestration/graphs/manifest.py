@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from agents.configuration import GraphPool
 from operations.errors import ConfigurationError, nearest
-from operations.sections import Names, Section, mistake
+from operations.sections import WORDS, Names, Section, mistake
 from orchestration.graphs.sections import (
     AuthSection,
     CheckpointerSection,
@@ -56,16 +56,6 @@ IGNORED_BELOW = {
     "auth": ("cache",),
     "checkpointer": ("path", "serde"),
     "http": ("logging_headers", "middleware_order"),
-}
-
-WORDS = {
-    "bool_type": "true or false",
-    "dict_type": "an object",
-    "int_type": "a whole number",
-    "model_attributes_type": "an object",
-    "model_type": "an object",
-    "string_type": "a string",
-    "tuple_type": "a list",
 }
 
 

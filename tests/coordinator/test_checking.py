@@ -133,7 +133,8 @@ def test_a_mistake_between_steps_is_told(steps: list[dict[str, Any]], expected: 
         (step("a", on_error="nope"), "/steps/0/on_error: input should be 'fail' or 'continue'"),
         (step("a", on_error={"compensat": "b"}), "/steps/0/on_error/compensat: there is no such"),
         (step("a", retry={"attempts": 0}), "/steps/0/retry/attempts: input should be greater"),
-        (step("a", map={"over": "input.x", "concurrency": "2"}), "/steps/0/map/concurrency: input"),
+        (step("a", map={"over": "input.x", "concurrency": "2"}),
+         "/steps/0/map/concurrency: it has to be a whole number."),
         (step("a", variants=[{"id": "v", "tool": "fetch"}]), "/steps/0: nobody or several would"),
         (step("a", fallbacks=[{"input": 1}]), "/steps/0/fallbacks/0: nobody or several"),
     ],
@@ -151,9 +152,9 @@ def test_all_mistakes_are_told_at_once() -> None:
 
 
 def test_a_workflow_has_its_bounds() -> None:
-    assert mistakes()[0].startswith("/steps: tuple should have at least 1 item")
+    assert mistakes()[0].startswith("/steps: list should have at least 1 item")
     many = [step(f"s{number}") for number in range(MOST_STEPS + 1)]
-    assert mistakes(*many)[0].startswith(f"/steps: tuple should have at most {MOST_STEPS} items")
+    assert mistakes(*many)[0].startswith(f"/steps: list should have at most {MOST_STEPS} items")
     assert len(mistakes(step("a", needs=[f"s{number}" for number in range(1_000)]))) == 100
     assert len(mistakes(step("a", needs=[0] * 1_000))) == 100
     deep: Any = "{{ input.x }}"
@@ -209,6 +210,26 @@ def test_what_is_not_known_is_not_missed() -> None:
     assert mistakes({"id": "a", "agent": "b"}, known=Known(agents=()))[0].endswith(
         "There are none."
     )
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        ([], "/: it has to be an object."),
+        ({"name": "w", "steps": {}}, "/steps: it has to be a list."),
+        ({"name": 3, "steps": [step("a")]}, "/name: it has to be a string."),
+        ({"name": "w", "steps": ["a"]}, "/steps/0: it has to be an object."),
+        ({"name": "w", "steps": [step("a", retry=3)]}, "/steps/0/retry: it has to be an object."),
+        (
+            {"name": "w", "steps": [step("a", timeout="3")]},
+            "/steps/0/timeout: it has to be a number.",
+        ),
+    ],
+)
+def test_what_a_value_has_to_be_is_said_in_the_words_of_json(document: Any, expected: str) -> None:
+    with pytest.raises(WorkflowRefused) as caught:
+        checked(document, KNOWN)
+    assert [str(one) for one in caught.value.mistakes] == [expected]
 
 
 @pytest.mark.parametrize("document", [None, 3, "x", [], {"name": "w", "steps": {}}])
