@@ -2,8 +2,8 @@
 
 import asyncio
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -35,7 +35,7 @@ from orchestration.api.thread_models import (
     TimeToLive,
 )
 from orchestration.api.thread_stream import follow_thread
-from orchestration.api.updates import update_thread
+from orchestration.api.updates import graph_of, show_state, update_thread
 from orchestration.loop.errors import Draining, ThreadBusy, ThreadNotFound
 from orchestration.loop.run import Ending
 from orchestration.store.thread_search import ThreadQuery
@@ -168,13 +168,16 @@ async def count_threads(call: Call, body: ThreadFilter) -> Response:
     access=Access("threads", "read"),
     gives=answers.Thread,
     once=Once(thread_document),
+    refuses=(HTTPStatus.FAILED_DEPENDENCY,),
 )
 async def copy_thread(call: Call) -> Response:
     """Copy a thread with its checkpoints."""
     target = str(uuid7())
     source = call.uuid("thread_id")
     making = await call.may("threads", "create", {"thread_id": UUID(target), "metadata": {}})
-    await call.backend.threads.copy(source, target, call.visible, making.grant.stamp, call.receipt)
+    stamp, receipt = making.grant.stamp, call.receipt
+    if not await call.backend.threads.copy(source, target, call.visible, stamp, receipt):
+        await _finish_copy(making, target)
     return json_response(thread_document(thread_row(making, target)))
 
 
@@ -216,8 +219,23 @@ async def _go_through(call: Call, thread_id: str, body: ThreadCreate) -> None:
     """Take a new thread through the supersteps that it is to have gone through, or undo it."""
     if not body.supersteps:
         return
-    try:
+    async with _finished(call, thread_id):
         await update_thread(call, thread_id, [step["updates"] for step in body.supersteps], {})
+
+
+async def _finish_copy(call: Call, thread_id: str) -> None:
+    """Have a copy show its latest checkpoint, which a run has put that is still under way."""
+    async with _finished(call, thread_id):
+        graph_id = graph_of(call, thread_id)
+        if graph_id is not None:
+            await show_state(call, graph_id, thread_id)
+
+
+@asynccontextmanager
+async def _finished(call: Call, thread_id: str) -> AsyncGenerator[None]:
+    """Have a thread that was not made whole stay after the block, or undo it."""
+    try:
+        yield
         await call.backend.threads.finish(thread_id, call.receipt)
     except BaseException:
         with suppress(StorageUnavailable):

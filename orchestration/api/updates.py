@@ -62,12 +62,12 @@ async def _update(
             raise
         except Exception as error:  # reducers are user code, and may raise anything
             if len(supersteps) > 1:  # those before it stand
-                await _show(call, graph_id, thread_id)
+                await show_state(call, graph_id, thread_id)
             raise Problem(HTTPStatus.CONFLICT, f"{type(error).__name__}: {error}") from error
-        return updated, await _show(call, graph_id, thread_id)
+        return updated, await show_state(call, graph_id, thread_id)
 
 
-async def _show(call: Call, graph_id: str, thread_id: str) -> ThreadState:
+async def show_state(call: Call, graph_id: str, thread_id: str) -> ThreadState:
     """Let the thread show its state as it is now, and return that."""
     shown = await call.states.shown(graph_id, thread_id)
     await call.backend.threads.show(thread_id, shown)

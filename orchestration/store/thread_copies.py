@@ -25,6 +25,10 @@ _SHOWN = ("state_updated_at", "status", "config", "interrupts", "error", "state_
 _SHOW = f"""
 UPDATE threads SET ({", ".join(_SHOWN)}) = (?, ?, ?, ?, ?, ?) WHERE thread_id = ?
 """  # noqa: S608 - constants
+_UNDER_WAY = """
+SELECT 1 FROM runs
+WHERE thread_id = ? AND (status = 'running' OR status = 'pending' AND attempt > 0) LIMIT 1
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +134,11 @@ class _Copy:
         progress: list[tuple[_Table, int, int]],
         connection: sqlite3.Connection,
     ) -> bool:
-        """Bring the copy up to date, and have it be there; False if the thread is gone."""
+        """Bring the copy up to date, and have it be there, whole if it can be.
+
+        False if a run is under way, whose checkpoints are newer than what the thread shows. If
+        the thread is gone, nothing is done.
+        """
         thread = seen(self.visible, read_thread(self.source, connection))
         if thread is None:
             return False
@@ -142,11 +150,14 @@ class _Copy:
         insert_thread(connection, self.target, iso_now(), stamped(metadata, stamp), ttl)
         connection.execute(_SHOW, (*(thread[name] for name in _SHOWN), self.target))
         copy_workflow(self.source, self.target, connection)
-        return True
+        if connection.execute(_UNDER_WAY, (self.source,)).fetchone() is None:
+            return True
+        set_gone(self.target, connection)
+        return False
 
 
 class ThreadCopies:
-    """Copies threads. ``unfinished`` is told the ids of those copies that are not whole yet.
+    """Copies threads. ``unfinished`` is told the ids of the copies that are begun.
 
     Until it is whole a copy is among the threads that are gone: so what a crash leaves of it is
     deleted. Those that are ``unfinished`` must be spared by who does that.
@@ -165,26 +176,24 @@ class ThreadCopies:
         stamp: Mapping[str, Any],
         receipt: Receipt | None,
     ) -> bool:
-        """Copy a thread, as it is when the copy is whole; False if there is none.
+        """Copy a thread, as it is then; False if the copy is not whole, or there is no thread.
 
-        What was copied until it raises, or returns False, is among the threads that are gone.
+        One that is not whole is to show what is in its checkpoints first, and stays among the
+        ``unfinished``. What was copied until it raises is among the threads that are gone.
         """
         copy = _Copy(source, target, visible)
         self._unfinished.add(target)
-        try:
-            marks = await self._database.write(copy.begin, synced=False)
-            if not marks:
-                return False
-            copied = [
-                await self._copy_older(table, copy, mark)
-                for table, mark in zip(_TABLES, marks, strict=True)
-            ]
-            progress = list(zip(_TABLES, marks, copied, strict=True))
-            finish = partial(copy.finish, stamp, progress)
-            row = partial(read_thread, target)
-            return await self._database.write(with_receipt(finish, receipt, row))
-        finally:
-            self._unfinished.discard(target)
+        marks = await self._database.write(copy.begin, synced=False)
+        if not marks:
+            return False
+        copied = [
+            await self._copy_older(table, copy, mark)
+            for table, mark in zip(_TABLES, marks, strict=True)
+        ]
+        progress = list(zip(_TABLES, marks, copied, strict=True))
+        finish = partial(copy.finish, stamp, progress)
+        row = partial(read_thread, target)
+        return await self._database.write(with_receipt(finish, receipt, row))
 
     async def _copy_older(self, table: _Table, copy: _Copy, mark: int) -> int:
         rows = await self._database.read(partial(table.older, copy.source, mark))

@@ -152,23 +152,29 @@ class ThreadStore:
         visible: Visible = None,
         stamp: Mapping[str, Any] | None = None,
         receipt: Receipt | None = None,
-    ) -> None:
+    ) -> bool:
         """Copy a thread with its checkpoints, without its runs; put ``stamp`` into its metadata.
 
         It is made in small parts, and there once it is whole: as the thread is then. ``receipt`` is
-        kept of its row.
+        kept of its row. False if a run was under way: as after `create`, what its checkpoints have
+        is to be shown, and the copy finished, with the receipt.
 
         Raises:
             ThreadNotFound: there is no such thread.
         """
         try:
-            copied = await self._copies.copy(source, target, visible, stamp or {}, receipt)
+            whole = await self._copies.copy(source, target, visible, stamp or {}, receipt)
         except BaseException:
+            self.unfinished.discard(target)
             await asyncio.shield(self._delete_rest(target))
             raise
-        if not copied:
+        if not whole and self.get(target) is not None:
+            return False
+        self.unfinished.discard(target)
+        if not whole:
             await self._delete_rest(target)
             raise ThreadNotFound(source)
+        return True
 
     async def of_assistant(self, assistant_id: str) -> list[str]:
         """Return the ids of the threads that ran this assistant last."""

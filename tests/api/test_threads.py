@@ -228,6 +228,23 @@ async def test_a_copy_has_the_state_and_the_history_but_not_the_runs(tmp_path: P
     assert runs == []
 
 
+async def test_a_copy_shows_what_a_run_under_way_has_come_to(tmp_path: Path) -> None:
+    key = {"Idempotency-Key": "copied"}
+    async with open_client(tmp_path, "echo", "holder") as client:
+        thread_id = await new_thread(client)
+        await client.get(await new_run(client, thread_id, "echo", "one") + "/join")
+        await new_run(client, thread_id, "holder", "copied on the way")
+        await plays.gates["copied on the way"].reached.wait()
+        copy = (await client.post(f"/threads/{thread_id}/copy", headers=key)).json()
+        again = (await client.post(f"/threads/{thread_id}/copy", headers=key)).json()
+        path = f"/threads/{copy['thread_id']}"
+        state, shown = [(await client.get(path + end)).json() for end in ("/state", "")]
+        plays.gates["copied on the way"].opened.set()
+    assert shown == copy == again
+    assert copy["values"] == state["values"]
+    assert (copy["values"]["text"], copy["status"]) == ("copied on the way", "interrupted")
+
+
 async def test_pruning_keeps_the_latest_checkpoint_or_nothing(tmp_path: Path) -> None:
     async with open_client(tmp_path, "echo") as client:
         thread_id = await new_thread(client)

@@ -49,7 +49,7 @@ async def rows(shelf: Shelf, thread_id: str) -> Sequence[Any]:
     return await shelf.database.write(read)
 
 
-async def begun(shelf: Shelf, copying: "asyncio.Task[None]") -> None:
+async def begun(shelf: Shelf, copying: "asyncio.Task[bool]") -> None:
     """Return once there is something of the copy, which is not whole yet."""
     while len(await rows(shelf, "copy")) < PART:
         pass
