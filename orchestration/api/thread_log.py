@@ -1,7 +1,9 @@
 """What happens on a thread, by channel and namespace: of late, now, and from now on."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import orjson
 from starlette.responses import Response
@@ -14,8 +16,8 @@ from orchestration.api.following import last_event_id
 from orchestration.api.protocol import WORDING, EventsBody
 from orchestration.api.sse import EventStream
 from orchestration.loop.errors import ThreadNotFound
-from orchestration.loop.run import Failure
-from orchestration.loop.streams import StreamEvent
+from orchestration.loop.run import Failure, Place
+from orchestration.loop.streams import Listener, StreamEvent
 from orchestration.loop.threadlog import ThreadEvent, ThreadLog
 
 endpoint = Endpoints()
@@ -47,10 +49,15 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     listener = log.listen(since, unseen=watch)
     logs.settle(thread_id)
     backend.streams.replayed += listener.waiting
+    back = since is not None
+    ends = ExitStack()
     if row is not None and log.lacks(since):
-        log.remind(listener, _reminders(backend, row, back=since is not None))
+        log.remind(listener, _reminders(backend, row, back=back))
+        if back:
+            ends = _remind_at_the_end(call, thread_id, log, listener)
 
     def leave(_: bool) -> None:  # noqa: FBT001 - a callback with one fact
+        ends.close()
         log.unlisten(listener)
         logs.settle(thread_id)
 
@@ -65,6 +72,29 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
         numbered=True,
         known=call.known,
     )
+
+
+def _remind_at_the_end(call: Call, thread_id: str, log: ThreadLog, listener: Listener) -> ExitStack:
+    """Have who comes back be told how a run ends that works and writes no log, until it is closed.
+
+    It began when nobody followed the thread, as after a restart.
+    """
+    backend, ends = call.backend, ExitStack()
+
+    def remind() -> None:
+        row = None if listener.closed else backend.threads.get(thread_id, call.visible)
+        if row is not None:
+            log.remind(listener, _reminders(backend, row, back=True))
+            listener.wake()
+
+    def wake() -> None:
+        asyncio.get_running_loop().call_soon(remind)  # when the run is gone
+
+    for run in backend.loop.on_thread(thread_id):
+        if run.place is Place.WORKING and run.log is None:
+            run.waiters.add(wake)
+            ends.callback(run.waiters.discard, wake)
+    return ends
 
 
 def _reminders(

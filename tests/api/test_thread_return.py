@@ -1,5 +1,6 @@
 """The events of a thread, asked for again when they are no longer kept."""
 
+import asyncio
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ import httpx
 import pytest
 
 from orchestration.loop import threadlog
-from tests.api.client import new_thread, open_socket, parts
+from tests.api.client import new_run, new_thread, open_socket, parts
+from tests.api.plays import gates
 from tests.api.test_thread_log import events, lives, start, to_the_end
 
 
@@ -64,6 +66,36 @@ async def test_who_comes_back_after_a_restart_is_told_what_is_asked(tmp_path: Pa
     async with open_socket(tmp_path, "asking") as (_, client):
         got = await to_the_end(client, thread, ["input", "lifecycle"], since=first)
     assert [part.event for part in got] == ["input.requested", "lifecycle"]
+
+
+@pytest.mark.parametrize("ending", ["completed", "interrupted"])
+async def test_who_comes_back_after_a_restart_is_told_how_a_run_ends_that_others_started(
+    tmp_path: Path, ending: str
+) -> None:
+    thread, text = str(uuid4()), f"{ending} for who came back"
+    graph, gate = {"completed": "holder", "interrupted": "asking_later"}[ending], gates[text]
+    async with open_socket(tmp_path, "echo", graph, drain_grace=0.01) as (service, client):
+        await start(client, thread, "echo", {"text": "x"})
+        first = (await to_the_end(client, thread))[-1].data["seq"]
+        await new_run(client, thread, graph, text)
+        await gate.reached.wait()
+        await service.loop.drain()
+    gate.reached.clear()
+    async with open_socket(tmp_path, "echo", graph) as (service, client):
+        await gate.reached.wait()
+        async with (
+            asyncio.timeout(30),
+            aclosing(events(client, thread, ["lifecycle", "input"], since=first)) as stream,
+        ):
+            told = asyncio.ensure_future(anext(stream))
+            while service.loop.logs.find(thread) is None:
+                await client.get(f"/threads/{thread}")
+            gate.opened.set()
+            got = [await told]
+            while got[-1].event != "lifecycle":
+                got.append(await anext(stream))
+    assert lives([got[-1]]) == [ending]
+    assert len(got) == {"completed": 1, "interrupted": 2}[ending]
 
 
 async def test_who_has_seen_an_ending_is_told_of_the_next_run_alone(tmp_path: Path) -> None:
