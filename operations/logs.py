@@ -9,6 +9,7 @@ import logging
 import select
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ Context = Callable[[], Mapping[str, Any]]
 Past = Callable[[float, str, Entry, Iterable[str]], "Sequence[Text]"]
 _MARGIN = "    "  # before each line of a traceback
 _PATIENCE = 0.5  # seconds for a reader that does not read
+_SHARE = 0.01  # of all time for one that reads too slowly
 _PART = 1_024  # characters: as many bytes at most as a pipe takes that says that it takes some
 _DEEP = 200  # levels of an entry: of groups of exceptions each has three
 
@@ -228,14 +230,16 @@ _held = _Held()
 class _Lossy:
     """A stream that loses what cannot be written: a full disk, or a reader that has gone away.
 
-    The log must not fail the work that it tells of, nor hold it up: a reader that does not read is
-    waited for once, and a moment; then lines are lost until it reads. Those that were held wait.
+    The log must not fail the work that it tells of, nor hold it up: a reader that does not read, or
+    not as fast as is written, is waited for a moment, and then for a small share of the time; else
+    lines are lost until it reads. Those that were held wait.
     """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._turn = threading.Lock()
-        self._patience = _PATIENCE
+        self._patience = _PATIENCE  # seconds that it may still wait
+        self._waited = time.monotonic()  # until when, the last time
         self._cut = False  # in the middle of a line
         self._lost = 0
 
@@ -244,8 +248,8 @@ class _Lossy:
         if _held.lines is not None:
             _held.lines.append((self, text))
             return
-        if not self._turn.acquire(timeout=self._patience):
-            self._lose()
+        if not self._in_time(lambda seconds: self._turn.acquire(timeout=seconds)):
+            self._lost += 1
             return
         try:
             self._write_ready(text)
@@ -263,13 +267,13 @@ class _Lossy:
     def _write_ready(self, text: str) -> None:
         """Write as long as the reader reads."""
         if not self._ready():
-            self._lose()
+            self._lost += 1
             return
         text = f"{self._missing()}{text}"
         for begin in range(0, len(text), _PART):
             if not self._ready():
                 self._cut = True
-                self._lose()
+                self._lost += 1
                 return
             self._put(text[begin : begin + _PART])
 
@@ -277,7 +281,6 @@ class _Lossy:
         with suppress(OSError):
             self._stream.write(text)
             self._stream.flush()
-        self._patience = _PATIENCE
 
     def _ready(self) -> bool:
         """Return whether some can be written without waiting for a reader, or after a moment."""
@@ -286,11 +289,16 @@ class _Lossy:
             poll.register(self._stream.fileno(), select.POLLOUT)
         except (OSError, ValueError):
             return True  # it is no file
-        return bool(poll.poll(self._patience * 1_000))
+        return self._in_time(lambda seconds: bool(poll.poll(seconds * 1_000)))
 
-    def _lose(self) -> None:
-        self._lost += 1
-        self._patience = 0.0
+    def _in_time(self, wait: Callable[[float], bool]) -> bool:
+        """Return what ``wait`` does, which has the seconds that are left, and uses some up."""
+        begun = time.monotonic()
+        self._patience = min(_PATIENCE, self._patience + _SHARE * (begun - self._waited))
+        found = wait(self._patience)
+        self._waited = time.monotonic()
+        self._patience = max(0.0, self._patience - (self._waited - begun))
+        return found
 
     def _missing(self) -> str:
         """Return what stands for the lines that were lost until now."""

@@ -177,6 +177,22 @@ def test_a_reader_that_does_not_read_holds_up_nobody_who_logs(reading: int) -> N
     assert json.loads(last)["event"] == "read again"
 
 
+def test_a_reader_that_reads_too_slowly_holds_up_nobody_who_logs_again_and_again(
+    reading: int,
+) -> None:
+    log = structlog.get_logger("x")
+
+    def log_twice_as_fast_as_is_read() -> None:
+        for _ in range(100):
+            log.info("done", text="x" * 10_000)
+            os.read(reading, 5_000)
+
+    log.info("more than it takes", text="x" * 1_000_000)
+    thread = in_a_thread(log_twice_as_fast_as_is_read)
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_nobody_who_logs_waits_behind_lines_that_were_held(reading: int) -> None:
     log = structlog.get_logger("x")
     with lines_held() as held:
