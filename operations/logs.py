@@ -6,11 +6,13 @@ is left out of everything, and no value can begin a line of its own.
 
 import json as jsonlib
 import logging
+import os
 import select
 import sys
 import threading
 import time
 import traceback
+import weakref
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -237,6 +239,7 @@ class _Lossy:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._terminal = self._opened_anew()
         self._turn = threading.Lock()
         self._patience = _PATIENCE  # seconds that it may still wait
         self._waited = time.monotonic()  # until when, the last time
@@ -271,11 +274,36 @@ class _Lossy:
             return
         text = f"{self._missing()}{text}"
         for begin in range(0, len(text), _PART):
-            if not self._ready():
+            if not self._ready() or not self._takes(text[begin : begin + _PART]):
                 self._cut = True
                 self._lost += 1
                 return
-            self._put(text[begin : begin + _PART])
+
+    def _takes(self, part: str) -> bool:
+        """Write a part to who is ready, and return whether all of it was taken."""
+        if self._terminal is None:
+            self._put(part)
+            return True
+        rest = part.encode(errors="backslashreplace")
+        with suppress(OSError):
+            while rest and self._ready():
+                rest = rest[os.write(self._terminal, rest) :]
+        return not rest
+
+    def _opened_anew(self) -> int | None:
+        """Return our own file of a terminal, where nobody waits to write; None if it is no such.
+
+        A terminal that is ready may take a single byte, and let wait who has more.
+        """
+        try:
+            if not self._stream.isatty():
+                return None
+            path = f"/dev/fd/{self._stream.fileno()}"
+            terminal = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+        except (OSError, ValueError):
+            return None
+        weakref.finalize(self, os.close, terminal)
+        return terminal
 
     def _put(self, text: str) -> None:
         with suppress(OSError):

@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import pty
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -175,6 +176,21 @@ def test_a_reader_that_does_not_read_holds_up_nobody_who_logs(reading: int) -> N
     assert end == ""  # of the line that was cut
     assert json.loads(lost)["lines"] == 201 - len(whole)
     assert json.loads(last)["event"] == "read again"
+
+
+def test_a_terminal_that_nobody_reads_holds_up_nobody_who_logs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown, terminal = pty.openpty()
+    with os.fdopen(terminal, "w", encoding="utf-8") as stderr:
+        monkeypatch.setattr(sys, "stderr", stderr)
+        configure_logs("info", json=True)
+        log = structlog.get_logger("x")
+        thread = in_a_thread(lambda: [log.info("done", text="x" * 500) for _ in range(500)])
+        thread.join(30)
+        held_up = thread.is_alive()
+        os.close(shown)
+    assert not held_up
 
 
 def test_a_reader_that_reads_too_slowly_holds_up_nobody_who_logs_again_and_again(
