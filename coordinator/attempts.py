@@ -174,7 +174,7 @@ class Attempts:
                 raise
             if own is None or deadline != own:
                 self._budget.require_time()
-            raise StepTimeout(step.id, self._loop.time() - now) from error
+            raise StepTimeout(step.id, deadline - now) from error
 
     async def _given_by(self, target: Target, given: Any, assignment: Assignment) -> Any:
         """Return what somebody gives.

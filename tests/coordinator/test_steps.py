@@ -179,6 +179,18 @@ def test_a_graph_that_does_not_stop_is_left_behind_and_counted_until_it_ends(
     simulate(0, main)
 
 
+def test_a_step_that_took_too_long_is_told_by_its_limit_not_by_when_it_stopped() -> None:
+    async def main(_: SimLoop) -> None:
+        one = {"id": "a", "graph": "stubborn", "on_error": "continue", "timeout": 2}
+        graphs = Stubborn()
+        stage = Stage(workflow(one), Crew(graphs=graphs))
+        error = (await stage.play({}))["steps"]["a"]["error"]
+        graphs.ends.set()
+        assert error == {"error": "StepTimeout", "message": "it took longer than 2 seconds"}
+
+    simulate(0, main)
+
+
 # Caches and budgets.
 
 
