@@ -104,6 +104,16 @@ async def open_server(
     server.add_request_handler("tasks/get", TaskParams, tasks.get)
     server.add_request_handler("tasks/update", UpdateParams, tasks.update)
     server.add_request_handler("tasks/cancel", TaskParams, tasks.cancel)
+    _set_middleware(server, backend)
+    untell = backend.assistants.tell(changes.assistants_changed)
+    with farewell.hearing(changes.close):
+        try:
+            yield server, changes.forget
+        finally:
+            untell()
+
+
+def _set_middleware(server: Server[Any], backend: Backend) -> None:
     if isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         # Nobody takes the spans that the SDK makes of each message, a fiftieth of a call. Of ours
         # a run is one, which goes on with the trace of whoever called.
@@ -115,12 +125,6 @@ async def open_server(
         bind_principal=lambda ctx: visit_of(ctx).call.principal.identity,
     )
     server.middleware.append(RequestStateBoundary(security, default_audience=NAME))
-    untell = backend.assistants.tell(changes.assistants_changed)
-    with farewell.hearing(changes.close):
-        try:
-            yield server, changes.forget
-        finally:
-            untell()
 
 
 class _Server(Server[Any]):
