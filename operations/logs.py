@@ -128,12 +128,16 @@ class _Machines:
     def past(self, at: float, event: str, facts: Entry, texts: Iterable[str]) -> "Sequence[Text]":
         if self._level > logging.INFO:
             return ()
-        facts["event"], facts["level"], facts["ts"] = event, "info", f"{iso_of(at)[:-6]}Z"
+        facts["event"], facts["level"], facts["ts"] = event, "info", _ts(at)
         if _hearers or any(map(_doubtful, texts)):
             line = self(None, "info", facts)
         else:
             line = one_line(dumps(facts).decode())
         return ((self._stream, f"{line}\n"),)
+
+
+def _ts(at: float) -> str:
+    return f"{iso_of(at)[:-6]}Z"
 
 
 def _encoded(entry: Entry) -> str:
@@ -335,7 +339,8 @@ class _Lossy:
         if not lost:
             return end
         event = "lines of the log were lost: nobody read them"
-        return f"{end}{jsonlib.dumps({'event': event, 'lines': lost, 'level': 'warning'})}\n"
+        entry = {"lines": lost, "event": event, "level": "warning", "ts": _ts(time.time())}
+        return f"{end}{jsonlib.dumps(entry)}\n"
 
 
 Text = tuple[_Lossy, str]  # a line, and where it goes

@@ -175,6 +175,7 @@ def test_a_reader_that_does_not_read_holds_up_nobody_who_logs(reading: int) -> N
     end, lost, last = read(reading)
     assert end == ""  # of the line that was cut
     assert json.loads(lost)["lines"] == 201 - len(whole)
+    assert json.loads(whole[-1])["ts"] <= json.loads(lost)["ts"]
     assert json.loads(last)["event"] == "read again"
 
 
