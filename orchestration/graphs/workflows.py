@@ -9,6 +9,7 @@ from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_config
+from langgraph.runtime import get_runtime
 
 from coordinator.advice import Advisor
 from coordinator.caching import AnswerCache
@@ -27,6 +28,7 @@ from orchestration.graphs.factories import Equip, Graph, Occasion
 from orchestration.graphs.jsontext import as_json
 from orchestration.graphs.own_store import Namespace
 from orchestration.graphs.registry import GraphNotFound, GraphRegistry
+from orchestration.graphs.task_control import TaskControl
 
 WORKFLOW = "_workflow"  # no graph of a project can have this name
 SPEC = "workflow"  # where a run's config has its workflow
@@ -176,7 +178,7 @@ class GraphSteps:
         config = get_config()
         opening = self._graphs.open(name, config, checkpointed=False, owner=self._owner)
         async with opening as graph:
-            options: dict[str, Any] = {}
+            options: dict[str, Any] = {"control": TaskControl(get_runtime().control)}
             static = fitted(graph.context_schema, None)
             if static is not None:
                 options["context"] = static

@@ -6,6 +6,7 @@ from typing import TypedDict
 from langgraph.graph import START, StateGraph
 
 _held: set[asyncio.Future[None]] = set()
+went_on: list[str] = []
 
 
 def let_go() -> None:
@@ -32,4 +33,16 @@ async def node(state: State) -> State:
     return {"said": await stay()}
 
 
-graph = StateGraph(State).add_node("stay", node).add_edge(START, "stay").compile()
+async def go_on(state: State) -> State:
+    went_on.append(state.get("said", ""))
+    return state
+
+
+graph = (
+    StateGraph(State)
+    .add_node("stay", node)
+    .add_node("go_on", go_on)
+    .add_edge(START, "stay")
+    .add_edge("stay", "go_on")
+    .compile()
+)

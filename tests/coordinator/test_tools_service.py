@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from orchestration.cli import app
 from tests.api.client import open_client
-from tests.coordinator.stubborn import let_go
+from tests.coordinator.stubborn import let_go, went_on
 
 TOOLS = {
     "floor": {"kind": "function", "function": "math:floor", "input": "{{ input.number }}"},
@@ -110,6 +110,9 @@ async def test_a_step_is_over_in_time_though_its_graph_or_agent_does_not_stop(
             assert threads["figures"] == figures
         finally:
             let_go()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.gather(*others, return_exceptions=True)
+    assert went_on == []
 
 
 async def test_a_tool_that_is_not_there_is_refused(tmp_path: Path) -> None:
