@@ -11,7 +11,8 @@ from agents import events as agents
 from coordinator import events as coordinator
 from coordinator.step_events import GraphLeft
 from operations.clock import micros
-from operations.logs import Past, Text, lines_held, past_log, write_held
+from operations.log_stream import Text, lines_held, write_held
+from operations.logs import Past, past_log
 from operations.telemetry.record import Record
 from operations.telemetry.traceparent import named_span_of_run
 from orchestration.loop.events import (

@@ -16,7 +16,8 @@ import orjson
 import pytest
 import structlog
 
-from operations.logs import configure_logs, lines_heard_by, lines_held, past_log, write_held
+from operations.log_stream import lines_held, write_held
+from operations.logs import configure_logs, lines_heard_by, past_log
 from operations.redaction import HIDDEN
 
 pytestmark = pytest.mark.usefixtures("logs_as_before")
