@@ -283,7 +283,7 @@ def _merged_config(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:
     The assistant's configurable mirrors its context, so a run's context changes that as well.
     """
     config = assistant.config
-    asked: Mapping[str, Any] = body.config or {}
+    asked: dict[str, Any] = {**(body.config or {})}
     said = {part: value for part, value in asked.items() if value not in (None, {}, [])}
     merged = {**asked, **config, **said}
     for part in ("configurable", "metadata"):
