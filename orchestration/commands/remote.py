@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from langgraph_sdk.client import SyncLangGraphClient
 
 CONNECT_TIMEOUT = 5.0  # seconds; waiting for a run has no limit
+_NO_KEY = 401
 
 Url = Annotated[str, typer.Option(envvar="LANGGRAPH_API_URL", help="Where the service answers.")]
 DEFAULT_URL = f"http://127.0.0.1:{DEFAULT_PORT}"
@@ -40,7 +41,8 @@ def service_at(url: str) -> "Generator[SyncLangGraphClient]":
         with SyncLangGraphClient(http) as client:
             yield client
     except httpx.HTTPStatusError as error:
-        give_up(f"{url} says: {_reason(error)}")
+        wanted = ". Set MASTERLOOP_API_KEY to one" if error.response.status_code == _NO_KEY else ""
+        give_up(f"{url} says: {_reason(error)}{wanted}")
     except (httpx.ConnectError, httpx.ConnectTimeout):
         give_up(f"no service answers at {url}. Start one with: masterloop dev")
     except (httpx.HTTPError, httpx.InvalidURL) as error:

@@ -316,6 +316,14 @@ def test_an_address_that_is_none_is_told() -> None:
     assert "the connection to ftp://here failed" in result.stderr
 
 
+def test_who_has_no_key_is_told_where_it_goes() -> None:
+    refusal = Refusal(status=401, detail="send an API key as x-api-key")
+    with service({"GET /runs": refusal}) as server:
+        result = server.masterloop("runs", "ls")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("send an API key as x-api-key. Set MASTERLOOP_API_KEY to one\n")
+
+
 @pytest.mark.parametrize("command", [["runs", "ls"], ["mcp", "--stdio"]])
 @pytest.mark.parametrize("key", ["schlüssel", "ml_\udcff", "ml_\n"])
 def test_a_key_that_no_header_carries_ends_with_2(
