@@ -22,7 +22,7 @@ from orchestration.commands import (
     serving,
     workflows,
 )
-from orchestration.commands.terminal import print_everything
+from orchestration.commands.terminal import open_what_is_closed, print_everything
 
 app = typer.Typer(
     name="masterloop",
@@ -65,5 +65,6 @@ def masterloop(
 
 def main() -> None:
     """Run the command that the arguments name; the entry point of the console script."""
+    open_what_is_closed()
     print_everything()
     app(prog_name="masterloop")

@@ -3,6 +3,7 @@
 import codecs
 import io
 import json
+import os
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
@@ -41,10 +42,25 @@ def give_up(message: str, code: int = FAILED) -> NoReturn:
     raise typer.Exit(code)
 
 
+def open_what_is_closed() -> None:
+    """Put /dev/null where stdin, stdout or stderr is closed.
+
+    Else the next file that is opened would be there, a database, say, and be printed into.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the lowest number that is free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - until the process ends
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as above
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - as above
+
+
 def print_everything() -> None:
     """Have stdout take characters that its encoding lacks, too: as escapes, as JSON has them."""
     codecs.register_error("masterloop.json", _escaped)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # it is None if it is closed
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="masterloop.json")
 
 

@@ -105,6 +105,7 @@ class Server:
         self.data = folder / "data"
         self.database = self.data / "masterloop.db"
         self.effects = Effects(folder / "effects")
+        self.redirections = ""  # as a shell has them
         self._place = reserved_port()
         self.port: int = self._place.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -136,6 +137,8 @@ class Server:
         self._lives += 1
         command = [str(MASTERLOOP), "serve", "--config", str(self._manifest)]
         command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        if self.redirections:
+            command = ["sh", "-c", f'exec "$@" {self.redirections}', "sh", *command]
         with (self.folder / f"server-{self._lives}.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command, stdout=log, stderr=subprocess.STDOUT, env=self._environment(settings)

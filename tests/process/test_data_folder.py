@@ -38,6 +38,15 @@ def test_the_folder_of_a_killed_server_is_free(server: Server) -> None:
     assert server.stop() == 143
 
 
+def test_no_file_is_where_a_standard_stream_was_closed(server: Server) -> None:
+    server.redirections = "<&- >&- 2>&-"
+    server.start()
+    streams = [Path(f"/proc/{server.pid}/fd/{number}") for number in range(3)]
+    assert [str(stream.readlink()) for stream in streams] == [os.devnull] * 3
+    assert server.submit("counter", {"name": "mute", "steps": 1}).join()["done"] == 1
+    assert server.stop() == 143
+
+
 def damage(database: Path) -> None:
     """Overwrite the middle of the file with noise."""
     size = database.stat().st_size
