@@ -98,8 +98,7 @@ async def open_ground(
         open_authority(manifest, settings) as authority,
         open_custom_routes(manifest, authority, guests) as custom,
     ):
-        if manifest.ignored:
-            _log.warning("nothing is done with some keys of langgraph.json", keys=manifest.ignored)
+        _warn_of_ignored(manifest)
         yield Ground(
             manifest=manifest,
             settings=settings,
@@ -117,3 +116,8 @@ async def open_ground(
             custom=custom,
             guests=guests,
         )
+
+
+def _warn_of_ignored(manifest: Manifest) -> None:
+    if manifest.ignored:
+        _log.warning("nothing is done with some keys of langgraph.json", keys=manifest.ignored)
