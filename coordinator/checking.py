@@ -1,5 +1,6 @@
 """What is wrong with a workflow, before any of it is done, where, and how to mend it."""
 
+import re
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -131,7 +132,7 @@ def _malformed(error: ValidationError, document: Any) -> Iterator[Mistake]:
         elif word := WORDS.get(entry["type"]):
             problem = f"it has to be {word}."
         else:
-            message = entry["msg"].replace("Tuple", "List")
+            message = re.sub("^Tuple ", "List ", entry["msg"])
             problem = f"{message[:1].lower()}{message[1:]}"
         yield Mistake(_pointer(location), problem)
 

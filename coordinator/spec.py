@@ -39,7 +39,7 @@ def _at_most(most: int) -> BeforeValidator:
 
     def check(value: Any) -> Any:
         if isinstance(value, list | tuple) and len(value) > most:
-            facts = {"field_type": "Tuple", "max_length": most, "actual_length": len(value)}
+            facts = {"field_type": "List", "max_length": most, "actual_length": len(value)}
             raise PydanticKnownError("too_long", facts)
         return value
 
