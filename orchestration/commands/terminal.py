@@ -51,7 +51,8 @@ def open_what_is_closed() -> None:
         try:
             os.fstat(number)
         except OSError:
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # noqa: FBT003 - the lowest number that is free
+            opened = os.open(os.devnull, os.O_RDWR)  # as the lowest number that is free: this one
+            os.set_inheritable(opened, True)  # noqa: FBT003 - it takes no names
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - until the process ends
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - as above
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - as above
