@@ -1,11 +1,13 @@
 """What an operator may set: ``MASTERLOOP_*`` in the environment, read once at the start."""
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, FiniteFloat, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_core import PydanticCustomError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from operations.errors import ConfigurationError, nearest
 
@@ -16,6 +18,20 @@ EXTRA_VARIABLES = frozenset({"MASTERLOOP_FAILPOINTS", "MASTERLOOP_API_KEY"})
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 Seconds = Annotated[FiniteFloat, Field(gt=0)]
 Lowercase = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+
+
+def _networks(value: object) -> object:
+    """Return the addresses and networks that a text has, with commas or spaces between them."""
+    if not isinstance(value, str):
+        return value
+    found = tuple(value.replace(",", " ").split())
+    try:
+        for each in found:
+            ip_network(each)
+    except ValueError as error:
+        wanted = f"addresses or networks with a comma between them, as 10.0.0.0/8 ({error})"
+        raise PydanticCustomError("networks", "{wanted}", {"wanted": wanted}) from None
+    return found
 
 
 class Settings(BaseSettings):
@@ -54,6 +70,9 @@ class Settings(BaseSettings):
     oidc_issuer: str | None = None  # whose tokens are taken, as they name it
     oidc_audience: str | None = None  # whom they have to be for; needed with an issuer
     oidc_jwks_url: str | None = None  # where the issuer's keys are, if it does not tell itself
+
+    # Whose X-Forwarded-For and X-Forwarded-Proto are believed.
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_networks)] = ()
 
     admin_port: Annotated[int, Field(ge=1, le=65_535)] | None = None  # on 127.0.0.1, for scrapes
 
@@ -94,8 +113,9 @@ def _in_words(error: ValidationError, given: dict[str, Any]) -> ConfigurationErr
         )
     rule = first["msg"].removeprefix("Input should be ").partition(", unable to")[0]
     default = Settings.model_fields[name].default
+    unset = "no limit" if default is None else "none" if default == () else default
     return ConfigurationError(
         name if name in given else PREFIX + name.upper(),
         f"found {first['input']!r}",
-        f"It has to be {rule}; unset, it is {'no limit' if default is None else default}.",
+        f"It has to be {rule}; unset, it is {unset}.",
     )

@@ -8,7 +8,7 @@ import resource
 import signal
 import socket
 import threading
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -167,7 +167,10 @@ async def _serve(
         async with _opened(manifest, settings, start.take_up) as service:
             patience = settings.send_timeout
             places = Places(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-            server = Server(uvicorn_config(service.app, patience, service.turn_away, places))
+            config = uvicorn_config(
+                service.app, patience, service.turn_away, places, settings.trusted_proxies
+            )
+            server = Server(config)
             stop = _Stop(server, service, stop_limit(settings))
             tune_the_collector(settings.max_concurrent_runs)
             start.hand_on(stop.hear)  # before anybody is told that it serves
@@ -274,11 +277,13 @@ def uvicorn_config(
     patience: float = PATIENCE,
     turn_away: TurnAway | None = None,
     places: Places | None = None,
+    proxies: Sequence[str] = (),
 ) -> uvicorn.Config:
     """Return how ``app`` is served: our parser, our signals and logs, no lifespan of uvicorn's.
 
     ``patience`` is how many seconds a client may make us wait; ``turn_away`` answers those who are
-    not let in; without ``places`` there is one for everybody.
+    not let in; without ``places`` there is one for everybody. ``proxies`` are addresses and
+    networks whose word is taken for where a request is from.
     """
     return uvicorn.Config(
         app,
@@ -289,7 +294,8 @@ def uvicorn_config(
         ws=WebSocketConnection,
         ws_max_size=_MESSAGE_BYTES,
         ws_per_message_deflate=False,
-        proxy_headers=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         lifespan="off",
         log_config=None,
         access_log=False,

@@ -97,6 +97,14 @@ def test_the_variable_of_the_failpoints_is_known(monkeypatch: pytest.MonkeyPatch
         ("LOG_FORMAT", "xml", "'auto', 'console' or 'json'; unset, it is auto."),
         ("KEEP_ALIVE", "inf", "a finite number; unset, it is 5.0."),
         ("RUN_TIMEOUT", "0", "greater than 0; unset, it is no limit."),
+        (
+            "TRUSTED_PROXIES",
+            "10.0.0.1, *",
+            (
+                "addresses or networks with a comma between them, as 10.0.0.0/8 "
+                "('*' does not appear to be an IPv4 or IPv6 network); unset, it is none."
+            ),
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_with_the_variable_the_value_and_the_fix(
