@@ -87,9 +87,10 @@ class ThreadState(TypedDict, total=False):
 
 
 class Updated(TypedDict):
-    """Where an update has left a thread."""
+    """Where an update has left a thread; ``configurable`` is what the JavaScript client reads."""
 
     checkpoint: Json
+    configurable: Json
     thread_id: str
     checkpoint_ns: str
     checkpoint_id: str | None

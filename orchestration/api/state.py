@@ -87,7 +87,7 @@ async def update_state(call: Call, body: StateUpdate) -> Response:
     checkpoint: Mapping[str, Any] = body.checkpoint or {"checkpoint_id": body.checkpoint_id}
     step = [{"values": body.values, "as_node": body.as_node}]
     updated = await update_thread(call, thread_id, [step], checkpoint)
-    return json_response({"checkpoint": updated, **updated})
+    return _updated(updated)
 
 
 @endpoint(
@@ -102,7 +102,7 @@ async def update_state_in_steps(call: Call, body: SuperstepsUpdate) -> Response:
     """Change the state of a thread as if nodes had, superstep after superstep."""
     steps = [step["updates"] for step in body.supersteps]
     updated = await update_thread(call, call.uuid("thread_id"), steps, {})
-    return json_response({"checkpoint": updated, **updated})
+    return _updated(updated)
 
 
 @endpoint(
@@ -248,3 +248,7 @@ def _before(before: str | Place | ConfiguredPlace | None) -> str | None:
         if "configurable" in before
         else before["checkpoint_id"]
     )
+
+
+def _updated(checkpoint: Mapping[str, Any]) -> Response:
+    return json_response({"checkpoint": checkpoint, "configurable": checkpoint, **checkpoint})

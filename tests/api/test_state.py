@@ -120,6 +120,8 @@ async def test_an_update_writes_a_checkpoint_that_the_thread_shows(tmp_path: Pat
         thread = (await client.get(f"/threads/{thread_id}")).json()
         state = (await client.get(path)).json()
     assert thread["values"] == state["values"] == {"log": ["by hand", "fork"]}
+    assert first["configurable"] == first["checkpoint"]
+    assert first["configurable"]["checkpoint_id"] == first["checkpoint_id"]
 
 
 @pytest.mark.parametrize(

@@ -164,7 +164,8 @@ for (const [version, { Client }] of Object.entries({ current, newest })) {
     const state = await threads.getState(on, undefined, { subgraphs: true });
     await threads.getState(on, state.checkpoint, { subgraphs: true });
     await threads.getHistory(on, { limit: 2, before: { configurable: state.checkpoint } });
-    await threads.updateState(on, { values: { log: ["more"] }, asNode: "answer" });
+    const { configurable } = await threads.updateState(on, { values: { log: ["more"] }, asNode: "answer" });
+    assert.equal((await threads.getState(on)).checkpoint.checkpoint_id, configurable.checkpoint_id);
     await threads.search({ ...page, status: "idle", sortBy: "created_at", sortOrder: "desc" });
     await threads.search({ ...page, select: ["thread_id"] });
     await threads.count?.({ metadata, status: "idle" });
