@@ -253,9 +253,9 @@ async def _fork(call: Call, thread: Thread, body: RunCreate) -> Document:
 async def _submit(call: Call, thread: Thread, body: RunCreate, **more: Any) -> Document:
     """Submit a run that writes the thread's log, and say where in the log it comes after."""
     loop = call.backend.loop
+    body = body.model_copy(update={"if_not_exists": "create"})
     run = await new_run(call, body, thread.thread_id)
     run.kwargs = {**run.kwargs, "protocol": "v2"}
-    run.create_thread = True
     keep_events(call.backend, run)
     before = loop.logs.open(thread.thread_id, new_thread=not thread.known).number
     told = {"run_id": run.run_id, **more, "meta": {"applied_through_seq": before}}

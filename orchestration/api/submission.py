@@ -23,6 +23,7 @@ from orchestration.graphs.workflows import SPEC, WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
 from orchestration.store.assistants import Assistant, default_assistant
+from orchestration.store.terms import check_size
 from orchestration.store.visibility import Visible, sees
 
 _LATEST = (None, "")  # as ids of checkpoints
@@ -130,6 +131,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         ThreadNotFound: the thread is not the caller's.
         Problem: the assistant does not exist, the webhook must not be called, or the body
             contradicts itself.
+        TooMuchMetadata: a thread may not have those of the run.
     """
     assistant = await _assistant_to_run(call, body.assistant_id)
     if thread_id is not None and call.visible:
@@ -169,7 +171,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         repeatable=call.receipt is not None,
         delay=body.after_seconds or 0.0,
         timeout=body.timeout,
-        stamp=call.grant.stamp,
+        stamp=_of_new_thread(call, body, thread_id),
         visible=call.visible,
         principal=call.on_behalf,
     )
@@ -206,6 +208,18 @@ def _metadata(
             "assistant_id": assistant.assistant_id,
         }
     )
+
+
+def _of_new_thread(call: Call, body: RunCreate, thread_id: str | None) -> dict[str, Any]:
+    """Return the metadata of a thread that the run makes: those that were given with the run.
+
+    Raises:
+        TooMuchMetadata: they hold too many values to look up.
+    """
+    given = {**((body.config or {}).get("metadata") or {}), **(body.metadata or {})}
+    if (body.on_completion if thread_id is None else body.if_not_exists) in ("keep", "create"):
+        check_size(given)
+    return call.stamped(given)
 
 
 def _durability(body: RunCreate, assistant: Assistant) -> str | None:

@@ -64,7 +64,8 @@ async def test_the_parameters_of_a_run_are_those_of_any_other(tmp_path: Path) ->
         await run(client, thread, "looking", {}, context={"tone": "dry"}, metadata={"of": "me"})
         [row] = (await client.get(f"/threads/{thread}/runs")).json()
         assert (await values(client, thread))["seen"]["context"] == {"tone": "dry"}
-    assert row["metadata"]["of"] == "me"
+        made = (await client.get(f"/threads/{thread}")).json()
+    assert row["metadata"]["of"] == made["metadata"]["of"] == "me"
 
 
 async def test_a_question_is_answered(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 
 from operations.errors import ConfigurationError
 from orchestration.api.auth.handlers import Handlers
-from tests.api.client import PROBLEM, client_of, new_thread, open_client, open_play, serving
+from tests.api.client import NOBODY, PROBLEM, client_of, new_thread, open_client, open_play, serving
 
 ALICE = {"authorization": "Bearer alice"}
 BOB = {"authorization": "Bearer bob"}
@@ -162,6 +162,15 @@ async def test_a_graph_knows_whom_it_works_for_and_nobody_else_learns_it(tmp_pat
         assert "acme" not in stream.text + state.text + history.text + runs.text
         assert '"langgraph_auth_user_id"' not in str(state.json()["metadata"])
         assert "langgraph_auth" not in str([one["metadata"] for one in history.json()])
+
+
+async def test_a_thread_that_a_command_makes_is_its_maker_s(tmp_path: Path) -> None:
+    path, params = f"/threads/{NOBODY}", {"assistant_id": "echo", "input": {}}
+    async with open_client(tmp_path, "echo", manifest=_auth("owners")) as client:
+        command = {"id": 1, "method": "run.start", "params": params}
+        await client.post(f"{path}/commands", headers=ALICE, json=command)
+        seen = [(await client.get(path, headers=who)).status_code for who in (ALICE, BOB)]
+    assert seen == [200, 404]
 
 
 async def test_a_user_may_be_an_object_and_the_body_is_read_once_more(tmp_path: Path) -> None:

@@ -72,6 +72,29 @@ async def test_a_run_can_create_its_thread(tmp_path: Path) -> None:
     assert (thread["metadata"]["graph_id"], thread["values"]["text"]) == ("echo", "x")
 
 
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        (f"/threads/{NOBODY}/runs", {"if_not_exists": "create"}),
+        ("/runs", {"on_completion": "keep"}),
+    ],
+)
+async def test_a_thread_that_a_run_makes_has_the_metadata_of_the_run(
+    tmp_path: Path, path: str, more: dict[str, Any]
+) -> None:
+    said = {"metadata": {"user": "a"}, "config": {"metadata": {"app": 1, "user": "b"}}}
+    async with open_client(tmp_path, "echo") as client:
+        body = {"assistant_id": "echo", "input": {}, **said, **more}
+        run = (await client.post(path, json=body)).json()
+        await client.get(f"/threads/{run['thread_id']}/runs/{run['run_id']}/join")
+        sought = {"metadata": {"user": "a", "app": 1}}
+        found = (await client.post("/threads/search", json=sought)).json()
+        much = {**body, "metadata": dict.fromkeys(map(str, range(1001)), 1)}
+        refused = await client.post(path, json=much)
+    assert [one["thread_id"] for one in found] == [run["thread_id"]]
+    assert (refused.status_code, "1,000 values" in refused.json()["detail"]) == (422, True)
+
+
 async def test_a_failure_is_told_to_the_waiter_the_run_and_the_thread(tmp_path: Path) -> None:
     failure = {"error": "ValueError", "message": "refused: x"}
     async with open_client(tmp_path, "failing") as client:
