@@ -141,7 +141,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         _check_webhook(call.backend, body.webhook)
     config = _told(call, _merged_config(assistant, body))
     configurable = config.get("configurable") or {}
-    kwargs = _kwargs(call, body, assistant, config)
+    kwargs = _kwargs(call, body, assistant, _described(call, assistant, thread_id, config))
     if (
         thread_id is not None
         and configurable.get("checkpoint_id") not in _LATEST
@@ -310,6 +310,19 @@ def _merged_config(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:
         told = {key: body.context[key] for key in mirrored}
         merged["configurable"] = {**own, **(asked.get("configurable") or {}), **told}
     return merged
+
+
+def _described(
+    call: Call, assistant: Assistant, thread_id: str | None, config: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """Return a config with the metadata of its assistant and its thread below its own.
+
+    They are for the graph, its checkpoints and its traces. They are not the run's: it would be
+    whose the assistant is.
+    """
+    thread = {} if thread_id is None else call.backend.threads.metadata(thread_id)
+    metadata = {**assistant.metadata, **thread, **(config.get("metadata") or {})}
+    return {**config, "metadata": metadata} if metadata else config
 
 
 def _merged_context(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:

@@ -91,7 +91,6 @@ def run_config(run: Run) -> RunnableConfig:
     config: dict[str, Any] = {key: given[key] for key in _PASSED_ON if given.get(key) is not None}
     config["configurable"] = configurable
     config["metadata"] = {
-        "created_by": "system",
         **(given.get("metadata") or {}),
         **run.metadata,
         **ids,

@@ -60,6 +60,11 @@ class ThreadStore:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
         return seen(visible, self._database.get(THREAD, (thread_id,)))
 
+    def metadata(self, thread_id: str) -> dict[str, Any]:
+        """Return a thread's metadata; none if there is no such thread."""
+        row = self._database.get("SELECT metadata FROM threads WHERE thread_id = ?", (thread_id,))
+        return {} if row is None else orjson.loads(row["metadata"])
+
     async def among(self, thread_ids: Collection[str], visible: Visible) -> frozenset[str]:
         """Return which of these threads there are for the caller."""
         if visible is None:

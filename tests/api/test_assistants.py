@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.client import NOBODY, PROBLEM, client_of, open_client, open_play
+from tests.api.client import NOBODY, PROBLEM, client_of, new_thread, open_client, open_play
 
 
 async def test_every_graph_has_an_assistant_of_its_name(tmp_path: Path) -> None:
@@ -187,6 +187,28 @@ async def test_a_run_is_configured_by_its_assistant_and_then_by_itself(tmp_path:
     assert output["seen"]["configurable"].items() >= {"tone": "dry", "size": 2}.items()
     assert output["seen"]["context"].items() >= {"tone": "dry", "size": 2}.items()
     assert plain.json()["seen"]["context"].items() >= {"tone": "dry", "size": 1}.items()
+
+
+async def test_a_graph_is_told_the_metadata_of_its_assistant_and_its_thread(tmp_path: Path) -> None:
+    metadata = {"of": "assistant", "team": "a", "user": "nobody", "graph_id": "other"}
+    async with open_client(tmp_path, "echo") as client:
+        made = await client.post("/assistants", json={"graph_id": "echo", "metadata": metadata})
+        asked = {
+            "assistant_id": made.json()["assistant_id"],
+            "input": {"text": "x"},
+            "config": {"metadata": {"of": "config", "app": 1}},
+            "metadata": {"of": "run"},
+            "stream_mode": "tasks",
+        }
+        thread_id = await new_thread(client, metadata={"of": "thread", "user": "b"})
+        tasks = await client.post(f"/threads/{thread_id}/runs/stream", json=asked)
+        state = (await client.get(f"/threads/{thread_id}/state")).json()
+        [run] = (await client.get(f"/threads/{thread_id}/runs")).json()
+    told = {"of": "run", "app": 1, "user": "b", "team": "a", "graph_id": "echo"}
+    assert {name: state["metadata"][name] for name in told} == told
+    assert '"team":"a"' in tasks.text
+    assert "created_by" not in state["metadata"]  # which those of a graph by itself say
+    assert run["metadata"].keys() == {"of", "app", "graph_id", "assistant_id"}
 
 
 @pytest.mark.parametrize(

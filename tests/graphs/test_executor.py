@@ -80,7 +80,6 @@ async def test_a_run_on_a_thread_leaves_checkpoints_that_name_it() -> None:
         "assistant_id": "the-assistant",
         "ticket": "T-1",
         "run_attempt": 1,
-        "created_by": "system",
         "source": "loop",
     }
     assert {key: metadata.get(key) for key in expected} == expected
