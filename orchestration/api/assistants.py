@@ -105,15 +105,13 @@ async def patch_assistant(call: Call, body: AssistantPatch) -> Response:
     assistant = _assistant(call)
     fields: dict[str, Any] = {
         name: value
-        for name in ("graph_id", "name", "description")
+        for name in ("graph_id", "name", "description", "config", "context")
         if (value := getattr(body, name)) is not None
     }
     if body.graph_id is not None:
         require_graph(call.backend, body.graph_id)
-    if body.config is not None:
+    if body.config is not None and (body.context is not None or "configurable" in body.config):
         fields |= _configuration(body)
-    elif body.context is not None:
-        fields["context"] = body.context
     if body.metadata is not None:
         fields["metadata"] = call.kept(body.metadata)
     await call.backend.assistants.update(assistant.assistant_id, fields)

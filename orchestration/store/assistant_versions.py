@@ -51,7 +51,7 @@ def update(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Con
     """Set ``fields``, as the version after the highest; False if there is no such assistant.
 
     Metadata are merged into those that it has, key by key. A context alone replaces what is
-    configurable in the config that it has.
+    configurable in the config that it has, a config alone all but that.
     """
     sql = "SELECT * FROM assistants WHERE assistant_id = ?"
     row = connection.execute(sql, (assistant_id,)).fetchone()
@@ -60,8 +60,10 @@ def update(assistant_id: str, fields: Mapping[str, Any], connection: sqlite3.Con
     changed = dict(fields)
     if "metadata" in fields:
         changed["metadata"] = {**orjson.loads(row["metadata"]), **fields["metadata"]}
-    if "context" in fields and "config" not in fields:
-        changed["config"] = _mirroring(fields["context"], orjson.loads(row["config"]))
+    if ("context" in fields) != ("config" in fields):
+        config = orjson.loads(row["config"])
+        context = fields.get("context", config.get("configurable"))
+        changed["config"] = _mirroring(context, fields.get("config", config))
     connection.execute(_CHANGE, {**dict(row), "at": iso_now(), **_texts(changed)})
     connection.execute(_KEEP, (assistant_id,))
     return True
@@ -81,7 +83,7 @@ def delete(assistant_id: str, connection: sqlite3.Connection) -> bool:
     return connection.execute(sql, (assistant_id,)).rowcount == 1
 
 
-def _mirroring(context: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+def _mirroring(context: Mapping[str, Any] | None, config: Mapping[str, Any]) -> dict[str, Any]:
     rest = {name: value for name, value in config.items() if name != "configurable"}
     return {**rest, "configurable": context} if context else rest
 

@@ -124,6 +124,18 @@ async def test_a_context_replaces_what_was_configurable_and_leaves_the_rest_of_t
     assert (emptied["config"], emptied["context"]) == ({"tags": ["x"]}, {})
 
 
+async def test_a_config_that_says_nothing_of_the_context_leaves_it(tmp_path: Path) -> None:
+    async with open_client(tmp_path, "echo") as client:
+        given = {"graph_id": "echo", "context": {"tone": "dry"}}
+        made = await client.post("/assistants", json=given)
+        path = f"/assistants/{made.json()['assistant_id']}"
+        patched = (await client.patch(path, json={"config": {"recursion_limit": 7}})).json()
+        emptied = (await client.patch(path, json={"config": {"configurable": {}}})).json()
+    assert patched["context"] == {"tone": "dry"}
+    assert patched["config"] == {"recursion_limit": 7, "configurable": {"tone": "dry"}}
+    assert (emptied["config"], emptied["context"]) == ({"configurable": {}}, {})
+
+
 @pytest.mark.parametrize("gone", [True, False])
 async def test_an_assistant_takes_the_threads_it_ran_last_along_when_asked(
     tmp_path: Path, gone: bool
