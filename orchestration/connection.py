@@ -51,7 +51,7 @@ class Connection(HttpToolsProtocol):
     _left = 0  # bytes of an answer that were not taken when that was set
     _refused: Problem | None = None  # set while what is wrong waits for the answers before it
     _answered = 0  # requests that are, before the next is looked for
-    _ignored: int | None = None  # bytes of a body that came when all was answered
+    _ignored: int | None = None  # bytes that came when all was answered, for the last time
 
     def __init__(
         self,
@@ -98,20 +98,22 @@ class Connection(HttpToolsProtocol):
         return True
 
     def data_received(self, data: bytes) -> None:
-        if self._refused is not None:
-            return
         if self._ignored is not None:
             self._ignored += len(data)
             if self._ignored > _IGNORED:
                 self.transport.close()
+            return
+        if self._refused is not None:
             return
         began = self._unfinished
         self._framing += len(data)
         self._parse(data)
         if began and self._unfinished == began:  # the head is still not at its end
             self._unfinished += len(data)
-        if not self.transport.is_closing():
+        if not self.transport.is_closing() and self._ignored is None:
             self._bound()
+        if self._ignored is not None:
+            return
         if self._refused is not None:
             self._expect_no_more()
         elif self._reads_body() and not self._unfinished:
@@ -267,13 +269,21 @@ class Connection(HttpToolsProtocol):
         """Refuse what comes in, once all before it is answered, and close the connection."""
         cycle = cast("RequestResponseCycle | None", self.cycle)
         if cycle is None or cycle.response_complete:
-            _leave(self.transport, refused)
+            self._dismiss(refused)
         elif not cycle.more_body:
             self._refused = refused
         elif not self.pipeline and not cycle.response_started:
             _leave(self.transport, refused)
         else:  # the rest of a body is wrong, and another answer, or its own, is being sent
             self.transport.close()
+
+    def _dismiss(self, refused: Problem) -> None:
+        """Refuse what comes in; let the client send what it is sending, as in `_part`."""
+        self._ignored = 0
+        self._expect_no_more()
+        self._expect_more()
+        self.transport.write(_refusal(refused))
+        self.transport.write_eof()
 
     def _count(self, size: int) -> None:
         self._head += size
@@ -311,7 +321,8 @@ class Connection(HttpToolsProtocol):
             self._late = self.loop.call_later(self._patience, self._give_up)
             return
         cycle = cast("RequestResponseCycle | None", self.cycle)
-        if not self._unfinished and (cycle is None or cycle.response_complete):
+        idles = not self._unfinished and (cycle is None or cycle.response_complete)
+        if idles or self._ignored is not None:
             self.transport.close()
             return
         detail = f"the rest of the request did not come within {self._patience:g} s"
@@ -367,10 +378,14 @@ def _too_large(what: str) -> Problem:
 
 def _leave(transport: asyncio.Transport, refused: Problem) -> None:
     """Refuse what is no request, and close the connection."""
-    answer = respond(refused, "")
-    fields = [*answer.raw_headers, (b"connection", b"close")]
-    transport.write(_written(answer, fields))
+    transport.write(_refusal(refused))
     transport.close()
+
+
+def _refusal(refused: Problem) -> bytes:
+    """Return the last answer of a connection."""
+    answer = respond(refused, "")
+    return _written(answer, [*answer.raw_headers, (b"connection", b"close")])
 
 
 def _written(answer: Response, fields: Iterable[tuple[bytes, bytes]]) -> bytes:

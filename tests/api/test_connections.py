@@ -145,13 +145,18 @@ async def test_a_slow_body_is_waited_for_while_it_comes(tmp_path: Path) -> None:
 
 
 TOO_LARGE = POST + b"Content-Length: 5000000\r\n\r\n{"
+NO_HEAD = POST + b"no header: x\r\nContent-Length: 5000000\r\n\r\n{"
+refused = pytest.mark.parametrize(("start", "status"), [(TOO_LARGE, b"413"), (NO_HEAD, b"400")])
 
 
-async def test_who_still_sends_a_body_that_is_refused_is_not_cut_off(tmp_path: Path) -> None:
+@refused
+async def test_who_still_sends_a_body_that_is_refused_is_not_cut_off(
+    tmp_path: Path, start: bytes, status: bytes
+) -> None:
     """A client that is may never come to the answer: that of Node says `write ECONNRESET`."""
     async with open_play(tmp_path, "echo") as service, serving(service.app) as address:
         reader, writer = await asyncio.open_connection(*address)
-        writer.write(TOO_LARGE)
+        writer.write(start)
         said = await reader.read()
         for _ in range(100):
             writer.write(b" " * 50_000)
@@ -159,14 +164,18 @@ async def test_who_still_sends_a_body_that_is_refused_is_not_cut_off(tmp_path: P
         writer.write_eof()
         writer.close()
         await writer.wait_closed()
-    assert said.startswith(b"HTTP/1.1 413 ")
+    assert said.startswith(b"HTTP/1.1 %s " % status)
     assert b"connection: close" in said.split(b"\r\n")
 
 
-async def test_who_sends_on_for_ever_is_cut_off(tmp_path: Path) -> None:
+@refused
+async def test_who_sends_on_for_ever_is_cut_off(
+    tmp_path: Path, start: bytes, status: bytes
+) -> None:
     async with open_play(tmp_path, "echo") as service, serving(service.app, 0.05) as address:
-        _, writer = await asyncio.open_connection(*address)
-        writer.write(TOO_LARGE)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(start)
+        assert (await reader.read()).startswith(b"HTTP/1.1 %s " % status)
         with pytest.raises(ConnectionError):
             await _trickle(writer)
         writer.close()
