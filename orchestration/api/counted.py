@@ -39,8 +39,7 @@ class Counted:
             if not status and await _has_gone(receive):
                 status = CLIENT_GONE
         except ClientDisconnect:  # of the project's routes: they were reading a body
-            status = CLIENT_GONE
-            raise
+            status = CLIENT_GONE  # and no error, which the server would log with a traceback
         finally:
             took = monotonic() - begun
             self._answered.add(self._route, scope["method"], status or _BROKEN, took)

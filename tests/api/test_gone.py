@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,9 @@ async def test_who_leaves_before_the_answer_begins_is_no_failure(
 
 
 @pytest.mark.parametrize("path", ["/threads", "/mcp", "/echo"])
-async def test_who_leaves_within_the_body_is_no_failure(tmp_path: Path, path: str) -> None:
+async def test_who_leaves_within_the_body_is_no_failure(
+    tmp_path: Path, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
     manifest = {"http": {"app": "tests.api.routes:app"}}
     async with open_socket(tmp_path, "holder", manifest=manifest) as (_, client):
         address = client.base_url
@@ -78,6 +81,7 @@ async def test_who_leaves_within_the_body_is_no_failure(tmp_path: Path, path: st
         while not (found := [key for key in counted if path in key]):
             counted = samples(await scrape(client), "masterloop_http_requests_total")
     assert found == [("499", "POST", path)]
+    assert not [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
 
 
 async def _leave(_: Scope, receive: Receive, __: Send) -> None:
