@@ -13,6 +13,7 @@ from operations.errors import ConfigurationError
 from operations.telemetry.record import Sink
 
 if TYPE_CHECKING:
+    import requests
     from opentelemetry.sdk.resources import Resource
 
 Signal = Literal["traces", "metrics", "logs"]
@@ -28,6 +29,7 @@ _EXPORTERS: Mapping[Signal, tuple[str, str]] = {
     "metrics": ("metric_exporter", "OTLPMetricExporter"),
     "logs": ("_log_exporter", "OTLPLogExporter"),
 }
+_ANSWER = 65_536  # bytes that are read of one
 _INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"  # milliseconds
 _MINUTE = "60000"
 _TEMPORALITY = "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE"
@@ -115,7 +117,27 @@ def _exporter(environment: Mapping[str, str], signal: Signal) -> Any:
         raise ConfigurationError(name, f"found {protocol!r}", fix)
     _check_endpoint(environment, signal, protocol)
     module, kind = _EXPORTERS[signal]
-    return getattr(import_module(f"{_PACKAGES[protocol]}.{module}"), kind)()
+    make = getattr(import_module(f"{_PACKAGES[protocol]}.{module}"), kind)
+    if protocol == _GRPC or _first(environment, _credential_providers(signal)):
+        return make()
+    return make(session=_sparing_session())
+
+
+def _sparing_session() -> "requests.Session":
+    """Return a session that reads only so much of an answer: nobody wants more than its status.
+
+    By itself requests reads all of it, and of one that does not end as much as there is memory.
+    """
+    import requests  # noqa: PLC0415 - as above
+
+    def read_some(answer: requests.Response, *_: Any, **__: Any) -> None:
+        answer.raw.read(_ANSWER)
+        answer.close()  # the connection, too, unless that was all
+
+    session = requests.Session()
+    session.stream = True
+    session.hooks["response"].append(read_some)
+    return session
 
 
 def _check_endpoint(environment: Mapping[str, str], signal: Signal, protocol: str) -> None:
@@ -140,6 +162,12 @@ def _check_endpoint(environment: Mapping[str, str], signal: Signal, protocol: st
 def _endpoints(signal: Signal) -> tuple[str, str]:
     """Return the names of the variables, the one that goes first in front."""
     return f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+
+
+def _credential_providers(signal: Signal) -> tuple[str, str]:
+    """Return the variables that name who makes the exporter's session."""
+    prefix, suffix = "OTEL_PYTHON_EXPORTER_OTLP_HTTP", "CREDENTIAL_PROVIDER"
+    return f"{prefix}_{signal.upper()}_{suffix}", f"{prefix}_{suffix}"
 
 
 def _first(environment: Mapping[str, str], names: tuple[str, ...]) -> tuple[str, str] | None:

@@ -30,6 +30,8 @@ class Collector:
         self.resource: dict[str, Any] = {}
         self.status = 200
         self.refused: bytes | None = None  # 400 to what has it in it
+        self.answer = ExportTraceServiceResponse().SerializeToString()
+        self.unread = 0  # answers that were broken off
         self.asked = 0
         self.gate = threading.Event()
         self.gate.set()
@@ -88,12 +90,14 @@ def collecting() -> Generator[Collector]:
                 status = 400
             if status == 200:
                 collector.take(self.path, body)
-            answer = ExportTraceServiceResponse().SerializeToString()
             self.send_response(status)
             self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", str(len(answer)))
+            self.send_header("content-length", str(len(collector.answer)))
             self.end_headers()
-            self.wfile.write(answer)
+            try:
+                self.wfile.write(collector.answer)
+            except ConnectionError:
+                collector.unread += 1
 
         def log_message(self, *_: object) -> None:
             pass

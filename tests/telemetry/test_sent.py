@@ -213,6 +213,29 @@ def test_a_span_that_the_collector_refuses_holds_up_no_other(collector: Collecto
     assert len({span.trace_id for span in collector.spans}) == 1
 
 
+@pytest.mark.usefixtures("logs_as_before")
+async def test_of_an_answer_without_end_no_more_than_a_part_is_read(
+    tmp_path: Path, collector: Collector
+) -> None:
+    collector.answer = bytes(2**26)
+    configure_logs("info", json=True)
+    async with open_client(tmp_path, "echo") as client:
+        await client.post("/runs/wait", json=ECHO)
+    await until(lambda: collector.unread == collector.asked)
+    assert collector.spans
+    assert collector.metrics
+    assert collector.lines
+
+
+@pytest.mark.usefixtures("collector")
+def test_who_has_an_exporter_use_other_credentials_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_EXPORTER_OTLP_HTTP_CREDENTIAL_PROVIDER", "of-nobody")
+    with pytest.raises(RuntimeError, match="of-nobody"):
+        senders(os.environ, {}, CollectorRegistry())
+
+
 async def test_each_is_sent_only_if_it_is_to_be(
     tmp_path: Path, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
