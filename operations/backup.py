@@ -72,6 +72,7 @@ def faults_of(path: Path) -> list[str]:
     """Return what is wrong with the database at ``path``: nothing, as a rule.
 
     To SQLite a file without a byte is a database, too. Here it is what a copy left that broke off.
+    Whose database it is, is not asked: see ``is_ours``.
 
     Raises:
         DatabaseBusy, DiskFailed: it cannot be read now, or by this user, which says nothing of it.
@@ -91,3 +92,18 @@ def faults_of(path: Path) -> list[str]:
             raise ours from error
         return [str(error)]
     return [str(text) for (text,) in rows if text != "ok"][:_FAULTS]
+
+
+def is_ours(path: Path) -> bool:
+    """Return whether a service has worked with the database at ``path``, which is whole.
+
+    Raises:
+        DatabaseError: it cannot be read now.
+    """
+    try:
+        with closing(_reading(path)) as connection:
+            # Others have a table of that name, too.
+            found = connection.execute("SELECT name FROM pragma_table_info('schema_migrations')")
+            return {"number", "checksum"} <= {name for (name,) in found}
+    except sqlite3.Error as error:
+        raise in_our_words(error, path) from error

@@ -33,7 +33,7 @@ def check(
     ] = None,
 ) -> None:
     """Read the whole of a database and say what is wrong with it."""
-    from operations.backup import faults_of  # noqa: PLC0415 - sqlite3
+    from operations.backup import faults_of, is_ours  # noqa: PLC0415 - sqlite3
     from operations.database_errors import DatabaseError  # noqa: PLC0415 - as above
 
     path = file or _database()
@@ -41,12 +41,15 @@ def check(
         if not path.exists():
             give_up(f"there is no {path}")
         faults = faults_of(path)
+        ours = bool(faults) or is_ours(path)
     except DatabaseError as error:
         give_up(f"it is not known whether it is damaged: {error}")
     except OSError as error:
         give_up(f"{path} cannot be looked at: {error.strerror}")
     if faults:
         give_up(f"{path} is damaged: " + "; ".join(faults))
+    if not ours:
+        give_up(f"{path} is whole, but no database of Masterloop: nothing of a service is in it")
     typer.echo(f"{path}: ok")
 
 

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from operations.backup import faults_of
+from operations.migrations import Migration, migrate
 from orchestration.cli import app
 
 
@@ -20,13 +21,13 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
             monkeypatch.delenv(name)
     Path(".masterloop").mkdir()
     with closing(sqlite3.connect(".masterloop/masterloop.db")) as connection:
-        connection.execute("CREATE TABLE runs (run_id TEXT)")
+        migrate(connection, [Migration(1, "runs", "CREATE TABLE runs (run_id TEXT);")])
     return CliRunner(env={"TERM": "dumb", "COLUMNS": "200"})
 
 
 def test_a_backup_is_made_and_can_be_checked(cli: CliRunner) -> None:
     made = cli.invoke(app, ["db", "backup", "copy.db"])
-    assert (made.exit_code, made.stdout) == (0, "copy.db: 8192 bytes, checked\n")
+    assert (made.exit_code, made.stdout) == (0, "copy.db: 12288 bytes, checked\n")
     assert faults_of(Path("copy.db")) == []
     again = cli.invoke(app, ["db", "backup", "copy.db"])
     assert (again.exit_code, "is there already" in again.stderr) == (1, True)
@@ -45,6 +46,15 @@ def test_what_is_wrong_is_told_with_an_exit_code(cli: CliRunner) -> None:
     unread = cli.invoke(app, ["db", "check", "folder"])
     assert (unread.exit_code, "it is not known whether" in unread.stderr) == (1, True)
     assert cli.invoke(app, ["db", "check", "missing.db"]).exit_code == 1
+
+
+@pytest.mark.parametrize("table", ["notes (text)", "schema_migrations (version)"])
+def test_a_database_of_somebody_else_is_not_called_ok(cli: CliRunner, table: str) -> None:
+    with closing(sqlite3.connect("theirs.db")) as connection:
+        connection.execute(f"CREATE TABLE {table}")
+    checked = cli.invoke(app, ["db", "check", "theirs.db"])
+    assert (checked.exit_code, checked.stdout) == (1, "")
+    assert "theirs.db is whole, but no database of Masterloop" in checked.stderr
 
 
 def test_what_cannot_be_looked_at_is_named_and_no_traceback_is_shown(cli: CliRunner) -> None:
