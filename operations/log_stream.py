@@ -1,12 +1,11 @@
 """The stream that the log is written to: it fails nobody, and holds nobody up."""
 
-import json
 import os
 import select
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from itertools import groupby
 from operator import itemgetter
@@ -36,17 +35,20 @@ class LossyStream:
 
     The log must not fail the work that it tells of, nor hold it up: a reader that does not read, or
     not as fast as is written, is waited for a moment, and then for a small share of the time; else
-    lines are lost until it reads. Those that were held wait.
+    lines are lost until it reads. Those that were held wait. ``tell`` makes a line that says how
+    many were lost, for the place where they were to be.
     """
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, tell: Callable[[int], str]) -> None:
+        self.lost = 0  # lines, from the beginning
         self._stream = stream
+        self._tell = tell
         self._terminal = self._opened_anew()
         self._turn = threading.Lock()
         self._patience = _PATIENCE  # seconds that it may still wait
         self._waited = time.monotonic()  # until when, the last time
         self._cut = False  # in the middle of a line
-        self._lost = 0
+        self._told = 0  # lines that were lost, as is known where the others are
 
     def write(self, text: str) -> None:
         """Write lines, or lose them."""
@@ -54,38 +56,43 @@ class LossyStream:
             _held.lines.append((self, text))
             return
         if not self._in_time(lambda seconds: self._turn.acquire(timeout=seconds)):
-            self._lost += 1
+            self.lost += 1
             return
         try:
-            self._write_ready(text)
+            if not self._write_ready(text):
+                self.lost += 1
         finally:
             self._turn.release()
 
-    def write_all(self, text: str) -> None:
+    def write_all(self, lines: Sequence[str]) -> None:
         """Write what was held, however long that takes."""
         with self._turn:
-            self._put(f"{self._missing()}{text}")
+            told = self._told
+            if not self._put(f"{self._missing()}{''.join(lines)}"):
+                self._cut, self._told = True, told
+                self.lost += len(lines)
 
     def flush(self) -> None:
         """Do nothing: what is written is flushed."""
 
-    def _write_ready(self, text: str) -> None:
-        """Write as long as the reader reads."""
+    def _write_ready(self, text: str) -> bool:
+        """Write as long as the reader reads, and return whether all of it was taken."""
         if not self._ready():
-            self._lost += 1
-            return
+            return False
+        told = self._told
         text = f"{self._missing()}{text}"
         for begin in range(0, len(text), _PART):
             if not self._ready() or not self._takes(text[begin : begin + _PART]):
                 self._cut = True
-                self._lost += 1
-                return
+                if not begin:
+                    self._told = told
+                return False
+        return True
 
     def _takes(self, part: str) -> bool:
         """Write a part to who is ready, and return whether all of it was taken."""
         if self._terminal is None:
-            self._put(part)
-            return True
+            return self._put(part)
         rest = part.encode(errors="backslashreplace")
         with suppress(OSError):
             while rest and self._ready():
@@ -107,10 +114,13 @@ class LossyStream:
         weakref.finalize(self, os.close, terminal)
         return terminal
 
-    def _put(self, text: str) -> None:
-        with suppress(OSError):
+    def _put(self, text: str) -> bool:
+        try:
             self._stream.write(text)
             self._stream.flush()
+        except OSError:
+            return False
+        return True
 
     def _ready(self) -> bool:
         """Return whether some can be written without waiting for a reader, or after a moment."""
@@ -133,12 +143,9 @@ class LossyStream:
     def _missing(self) -> str:
         """Return what stands for the lines that were lost until now."""
         end, self._cut = "\n" if self._cut else "", False
-        lost, self._lost = self._lost, 0
-        if not lost:
-            return end
-        event = "lines of the log were lost: nobody read them"
-        entry = {"lines": lost, "event": event, "level": "warning", "ts": stamp(time.time())}
-        return f"{end}{json.dumps(entry)}\n"
+        told, self._told = self._told, self.lost
+        lost = self._told - told
+        return f"{end}{self._tell(lost)}\n" if lost else end
 
 
 Text = tuple[LossyStream, str]  # a line, and where it goes
@@ -161,4 +168,4 @@ def lines_held() -> Generator[list[Text]]:
 def write_held(lines: Iterable[Text]) -> None:
     """Write lines that were held back, all at once."""
     for stream, group in groupby(lines, itemgetter(0)):
-        stream.write_all("".join(text for _, text in group))
+        stream.write_all([text for _, text in group])

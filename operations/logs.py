@@ -7,6 +7,7 @@ is left out of everything, and no value can begin a line of its own.
 import json as jsonlib
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
@@ -46,10 +47,19 @@ def configure_logs(level: str, *, json: bool, context: Context = dict) -> None:
         structlog.processors.StackInfoRenderer(),
         _hide_what_is_named,
     ]
-    lossy = LossyStream(sys.stderr)
+    people = structlog.dev.ConsoleRenderer(
+        colors=sys.stderr.isatty(), exception_formatter=_write_traceback
+    )
+
+    def tell_of_lost(lines: int) -> str:
+        event = "lines of the log were lost: nobody took them"
+        entry = {"lines": lines, "event": event, "level": "warning", "ts": stamp(time.time())}
+        return dumps(entry).decode() if json else people(None, "warning", entry)
+
+    lossy = LossyStream(sys.stderr, tell_of_lost)
     stream = cast("TextIO", lossy)
     machines = _Machines(lossy, number)
-    renderer: Processor = machines if json else _for_people(machines)
+    renderer: Processor = machines if json else _for_people(people, machines)
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
@@ -82,6 +92,12 @@ def _past(_: float, event: str, facts: Entry, __: Iterable[str]) -> Sequence[Tex
     with lines_held() as held:
         structlog.get_logger("masterloop").info(event, **facts)
     return held
+
+
+def lines_lost() -> int:
+    """Return how many lines of this process's log nobody took until now."""
+    streams = (getattr(handler, "stream", None) for handler in logging.getLogger().handlers)
+    return sum(stream.lost for stream in streams if isinstance(stream, LossyStream))
 
 
 @contextmanager
@@ -143,11 +159,7 @@ def _doubtful(text: str) -> bool:
     return suspicious(text)
 
 
-def _for_people(machines: Processor) -> Processor:
-    lines = structlog.dev.ConsoleRenderer(
-        colors=sys.stderr.isatty(), exception_formatter=_write_traceback
-    )
-
+def _for_people(lines: structlog.dev.ConsoleRenderer, machines: Processor) -> Processor:
     def render(logger: Any, method: str, entry: Entry) -> str:
         return lines(logger, method, _escape(entry))
 

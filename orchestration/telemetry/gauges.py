@@ -19,6 +19,7 @@ from coordinator.tools.zombies import Zombies
 from operations.database import Database
 from operations.durations import Counted
 from operations.errors import StorageUnavailable
+from operations.logs import lines_lost
 from operations.shutdown import Shutdown
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.trail import Trail
@@ -71,6 +72,7 @@ class Parts:
             *self._workers(),
             *self._pools(),
             *_sinks(self.telemetry),
+            (names.LOG_LINES_LOST, (), lines_lost()),
             (names.AUDIT_EVENTS, (), self.trail.written),
             (names.AUDIT_FAILING, (), self.trail.failing),
             (names.TELEMETRY_SPILL, (), self.trail.held),

@@ -146,6 +146,7 @@ TELEMETRY_DELIVERED = _gauge(
 )
 TELEMETRY_RESTARTS = _tally("telemetry_restarts_total", "Deaths of the telemetry thread.")
 TELEMETRY_SPILL = _gauge("telemetry_spill_bytes", "Size of the audit trail on the disk.")
+LOG_LINES_LOST = _tally("log_lines_lost_total", "Lines of the log that nobody took.")
 # Audit
 AUDIT_EVENTS = _tally("audit_events_total", "Entries of the audit trail that are on the disk.")
 AUDIT_LAG = _gauge("audit_lag_seconds", "How long the oldest entry has waited for the disk.")
