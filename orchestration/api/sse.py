@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
+from random import randint
 from typing import Protocol, TypeAlias
 
 from starlette.responses import Response
@@ -17,7 +18,8 @@ from orchestration.loop.streams import StreamEvent
 from orchestration.store.events import PAGE, PAGE_BYTES
 
 _HEARTBEAT = b": heartbeat\n\n"
-_SHUTDOWN = b"event: shutdown\nretry: 3000\ndata: null\n\n"
+_SHUTDOWN = b"event: shutdown\nretry: %d\ndata: null\n\n"
+_AWAY = (1_000, 5_000)  # milliseconds, at least and at most; not all are to be back at once
 _GAP = b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
 
 Pages: TypeAlias = AsyncGenerator[Sequence[StreamEvent]]  # of what was kept
@@ -196,7 +198,7 @@ class EventStream(Response):
 
     def _farewell(self) -> bytes:
         if not self._listener.overflowed:
-            return _SHUTDOWN
+            return _SHUTDOWN % randint(*_AWAY)
         self._figures.slow_closed += 1
         return _GAP
 

@@ -68,6 +68,20 @@ async def test_a_client_that_reads_too_slowly_is_told_of_the_gap(
     assert writing.figures == StreamFigures(slow_closed=1)
 
 
+async def test_clients_of_a_service_that_stops_are_not_told_to_come_back_all_at_once() -> None:
+    waits: list[int] = []
+    for _ in range(20):
+        listener = RunStream().listen()
+        writing = Writing(listener)
+        listener.close()
+        await writing.task
+        event, retry, data = writing.client.body.decode().splitlines()[:3]
+        assert (event, data) == ("event: shutdown", "data: null")
+        waits.append(int(retry.removeprefix("retry: ")))
+    assert len(set(waits)) > 1
+    assert 1_000 <= min(waits) < max(waits) <= 5_000
+
+
 async def test_a_client_that_takes_nothing_for_too_long_counts_as_gone() -> None:
     run = RunStream()
     writing = Writing(run.listen(), send_timeout=0.01)
