@@ -63,7 +63,7 @@ class Segments:
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Return once all ``entries`` are on the disk, or none is."""
-        if self._file is None or self._written >= self._size or _is_deleted(self._file):
+        if self._file is None or self._written >= self._size or not self._in_place(self._file):
             self._begin()
         file = self._file
         if file is None:
@@ -86,6 +86,13 @@ class Segments:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+
+    def _in_place(self, file: int) -> bool:
+        """Return whether nobody has moved or deleted what is being written."""
+        try:
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        except OSError:
+            return False
 
     def _begin(self) -> None:
         self.close()
@@ -183,10 +190,6 @@ def _write(file: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(file, view) :]
-
-
-def _is_deleted(file: int) -> bool:
-    return not os.fstat(file).st_nlink
 
 
 def _unused(path: Path) -> bool:

@@ -221,6 +221,19 @@ def test_what_is_told_after_the_trail_was_deleted_is_in_another(tmp_path: Path) 
     assert (trail.failing, numbers(folder)) == (False, [3])
 
 
+def test_what_is_told_after_the_trail_was_moved_is_in_another(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    trail = Trail(folder, total=1024**2)
+    trail.take(trail.prepare(deeds(1)))
+    [segment] = folder.iterdir()
+    segment.rename(segment.with_suffix(".old"))
+    trail.take(trail.prepare(deeds(2)))
+    assert numbers(folder) == [2]
+    folder.rename(tmp_path / "old")
+    trail.take(trail.prepare(deeds(3)))
+    assert numbers(folder) == [3]
+
+
 def test_beyond_its_size_the_oldest_goes(tmp_path: Path) -> None:
     segments = Segments(tmp_path, size=1_000, total=5_000)
     segments.open()
