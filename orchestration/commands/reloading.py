@@ -71,9 +71,11 @@ class Supervisor:
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the process, and return it."""
-        # In a group of its own: a Ctrl-C in the terminal must reach it once, through us.
+        # In a group of its own: a Ctrl-C in the terminal must reach it once, through us. The
+        # terminal stops whoever reads from it in such a group: a `breakpoint()` in a node would
+        # have all of the service stand still.
         self._process = subprocess.Popen(  # noqa: S603 - our own
-            self._command, process_group=0, pass_fds=[self._pipe]
+            self._command, process_group=0, pass_fds=[self._pipe], stdin=subprocess.DEVNULL
         )
         if self.signalled.is_set():  # just before there was a process to pass it on to
             self._process.terminate()

@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WAITS = "import signal; print('started', flush=True); signal.pause()"
+READS = "import sys; print('read', repr(sys.stdin.read()), flush=True)"
 ENDS = "print('started', flush=True); raise SystemExit(7)"
 SUPERVISES = """
 import sys
@@ -30,6 +31,7 @@ def supervised(child: str, folder: Path, *through: str) -> Iterator["subprocess.
     with subprocess.Popen(
         [*through, sys.executable, "-c", SUPERVISES, child, str(folder)],
         cwd=ROOT,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -73,6 +75,12 @@ def test_under_nohup_the_end_of_the_terminal_means_nothing(tmp_path: Path) -> No
         assert line(process.stdout) == "started"
         process.send_signal(signal.SIGHUP)
         change_until_restarted(process, tmp_path / "graph.py")
+
+
+def test_what_reads_the_terminal_has_nothing_to_wait_for(tmp_path: Path) -> None:
+    """A terminal stops it: it is in the background there."""
+    with supervised(READS, tmp_path) as process:
+        assert line(process.stdout) == "read ''"
 
 
 def test_a_change_starts_it_again(tmp_path: Path) -> None:
