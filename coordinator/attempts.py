@@ -65,7 +65,12 @@ class Attempts:
         self._budget = budget
         self._loop = asyncio.get_running_loop()
         info = get_runtime().execution_info
-        self.number = 1 if info is None else info.node_attempt
+        self._task_id = "" if info is None else info.task_id
+        attempt = 1 if info is None else info.node_attempt
+        before = conductor.failed.get(self._task_id, 0)
+        if attempt == 1:
+            budget.note_spent(steps=before)
+        self.number = before + attempt
 
     async def made(self, names: Names) -> Done:
         """Have it done.
@@ -98,6 +103,7 @@ class Attempts:
             if not isinstance(error, _FINAL):
                 self._conductor.learn(way, self._loop.time() - began, success=False)
             if self._may_retry(error):
+                await self._conductor.note_failed(self._task_id, self.number)
                 raise TryAgain(f"attempt {self.number}: {error}") from error
             return await self._by_fallback(names, error)
         self._conductor.learn(way, self._loop.time() - began, success=True)

@@ -120,7 +120,7 @@ class StepNode(Runnable[Mapping[str, Any], Any]):
         """Wait for the step's turn, do it, and return what is to be kept."""
         configurable = (config or {}).get("configurable", {})
         conductor = cast("Conductor", configurable[CONDUCTOR])
-        conductor.durable = configurable.get(_DURABILITY) == "sync"
+        conductor.durability = configurable.get(_DURABILITY, "")
         runtime, step = get_runtime(), self._step
         arrived = conductor.now()
         async with conductor.turn(step.id, input, runtime):

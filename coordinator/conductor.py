@@ -27,7 +27,15 @@ from coordinator.errors import (
 )
 from coordinator.failures import Failures
 from coordinator.pace import Pace
-from coordinator.place import BEGINS, RESULTS, begun_by, pending, recorded
+from coordinator.place import (
+    BEGINS,
+    RESULTS,
+    begun_by,
+    failed_attempt,
+    failed_attempts,
+    pending,
+    recorded,
+)
 from coordinator.plan import Plan
 from coordinator.results import Results, StepResult
 from coordinator.spec import BudgetSection, Step
@@ -72,7 +80,7 @@ class Conductor:
         self.plan = plan
         self.around = around
         self.results: Results = {}
-        self.durable = False  # whether a result is to be safe before others build on it
+        self.durability = ""  # when LangGraph writes: "sync", before others build on a result
         self.approved: dict[str, str] = {}  # the digest of what was approved, by step
         self.budget = Budget(f"workflow {workflow.name!r}", bounds(workflow.budget))
         self._budgets: dict[str, Budget] = {}
@@ -88,6 +96,7 @@ class Conductor:
         self._turns = Turns(plan.needs, self._ranks(), self._width)
         self._one_by_one = asyncio.Lock()
         self._recalled: asyncio.Future[None] | None = None
+        self.failed: Mapping[str, int] = {}  # attempts before the run was cut off, by task
         self._absent: set[str] = set()  # steps that are not part of this super-step
         self._left_out: list[str] = []  # those of them that are to be done all the same
         self._place: dict[str, Any] | None = None  # of the checkpoint; known once a step begins
@@ -174,6 +183,14 @@ class Conductor:
         saved = await self._saved()
         return len({task for task, _, _ in pending(saved)})
 
+    async def note_failed(self, task_id: str, attempts: int) -> None:
+        """Record that so many attempts at a task have failed, before the next one begins."""
+        saver, place, run_id = self.around.saver, self._place, self.around.run_id
+        if saver is None or place is None or run_id is None or self.durability == "exit":
+            return  # nothing is kept, or nobody takes it up again
+        write, whose = failed_attempt(task_id, attempts, run_id)
+        await saver.aput_writes({"configurable": {**place, "run_id": run_id}}, [write], whose)
+
     def learn(self, way: Way, took: float, *, success: bool) -> None:
         """Take note of how somebody did a step."""
         self._choosing.learn(way, took, success=success)
@@ -190,7 +207,8 @@ class Conductor:
 
     @property
     def _waits_for_record(self) -> bool:
-        return self.durable and self.around.saver is not None and self.side_by_side
+        durable = self.durability == "sync"
+        return durable and self.around.saver is not None and self.side_by_side
 
     def _recording(self, saver: Saver) -> Callable[..., Any]:
         async def aput_writes(
@@ -237,8 +255,9 @@ class Conductor:
             return
         self._recalled = asyncio.get_running_loop().create_future()
         try:
+            saved = await self._saved()
+            self.failed = failed_attempts(saved, self.around.run_id)
             if self.side_by_side:
-                saved = await self._saved()
                 found = recorded(saved)
                 self._turns.end(*found)
                 begun = _with_a_task(self.plan.order)

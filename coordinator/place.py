@@ -12,6 +12,7 @@ from coordinator.results import Results
 
 RESULTS = "steps"  # the channel
 BEGINS = "branch:to:"  # LangGraph's: the channel that begins a node
+_FAILED = "__masterloop_failed"  # no graph's channel: attempts at a task, which is tried again
 
 
 def recorded(saved: CheckpointTuple | None) -> Results:
@@ -26,6 +27,24 @@ def recorded(saved: CheckpointTuple | None) -> Results:
 def pending(saved: CheckpointTuple | None) -> Sequence[tuple[str, str, Any]]:
     """Return what tasks have left in a checkpoint: whose, the channel, and the value."""
     return (saved.pending_writes if saved else None) or ()
+
+
+def failed_attempts(saved: CheckpointTuple | None, run_id: str | None) -> dict[str, int]:
+    """Return how many attempts of a run have failed, by task; another run has all of its own."""
+    found: dict[str, int] = {}
+    for _, channel, value in pending(saved):
+        if channel == _FAILED and value["run_id"] == run_id:
+            found[value["task_id"]] = max(value["attempts"], found.get(value["task_id"], 0))
+    return found
+
+
+def failed_attempt(task_id: str, attempts: int, run_id: str) -> tuple[tuple[str, Any], str]:
+    """Return what is written of the last of so many, and whose it is to be.
+
+    It is no task's of the graph: LangGraph takes one that has written anything for finished.
+    """
+    value = {"task_id": task_id, "attempts": attempts, "run_id": run_id}
+    return (_FAILED, value), f"{task_id}:{run_id}:{attempts}"
 
 
 def begun_by(saved: CheckpointTuple) -> dict[str, Any]:

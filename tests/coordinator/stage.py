@@ -66,6 +66,7 @@ class Stage:
     saver: InMemorySaver = field(default_factory=InMemorySaver)
     cache: AnswerCache | None = None
     owner: str = ""
+    run_id: str | None = None
     zombies: Zombies = field(default_factory=lambda: Zombies(GRACE))
 
     async def play(self, given: Any, control: RunControl | None = None) -> dict[str, Any]:
@@ -86,6 +87,7 @@ class Stage:
             most=self.most,
             saver=self.saver,
             owner=self.owner,
+            run_id=self.run_id,
         )
         conductor = Conductor(plan, around)
         graph = compiled(plan).copy(update={"checkpointer": conductor.watching(self.saver)})

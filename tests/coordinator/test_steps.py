@@ -49,6 +49,26 @@ async def test_what_is_missing_fails_the_step_with_a_clear_word() -> None:
         await Stage(workflow(step("a", input="{{ input.n }}")), Calls().crew).play({})
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_attempts_that_failed_before_a_run_was_cut_off_count_for_it_and_its_budget(
+    mode: str,
+) -> None:
+    async def main(loop: SimLoop) -> None:
+        calls = Calls()
+        one = step("a", "fail", retry={"attempts": 9, "first": 60}, budget={"steps": 3})
+        stage = Stage(workflow(one, mode=mode), calls.crew, run_id="first")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await stage.play({})
+        for run_id, made in ("first", 3), ("second", 6):
+            stage.run_id = run_id
+            with pytest.raises(StepFailed, match=r"BudgetSpent: .*3 steps"):
+                await stage.play(None)
+            assert len(calls.made) == made
+
+    simulate(0, main)
+
+
 def test_a_step_is_tried_as_often_as_it_says_and_waits_longer_each_time() -> None:
     async def main(loop: SimLoop) -> None:
         times: list[float] = []
@@ -248,7 +268,7 @@ async def test_a_budget_of_tool_calls_ends_a_workflow(mode: str) -> None:
 async def test_a_budget_of_a_step_counts_its_attempts() -> None:
     calls = Calls()
     one = step("a", "fail", retry={"attempts": 5, "first": 0.01}, budget={"steps": 2})
-    with pytest.raises(StepFailed, match="BudgetSpent: the budget of step 'a' is spent: 2 steps"):
+    with pytest.raises(StepFailed, match=r"BudgetSpent: the budget of step 'a' is spent: 2 steps"):
         await Stage(workflow(one), calls.crew).play({})
     assert len(calls.made) == 2
 

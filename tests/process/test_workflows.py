@@ -29,8 +29,8 @@ def workflow(mode: str) -> dict[str, Any]:
     return {"name": "ten", "mode": mode, "steps": steps}
 
 
-def submit(server: Server, name: str, mode: str) -> Submitted:
-    body = {"workflow": workflow(mode), "input": {"name": name}}
+def submit(server: Server, name: str, spec: dict[str, Any]) -> Submitted:
+    body = {"workflow": spec, "input": {"name": name}}
     run = server.http.post("/workflows/runs", json=body).raise_for_status().json()
     return Submitted(server, run["thread_id"], run["run_id"])
 
@@ -45,7 +45,7 @@ def test_a_workflow_repeats_no_step_that_had_ended_when_it_was_killed(server: Se
             name, held = f"w{kill}{number}", HELD[(kill + number) % len(HELD)]
             server.effects.gate(f"{name}-{held}")
             mode = MODES[(kill + number) % len(MODES)]
-            runs[name] = (submit(server, name, mode), held)
+            runs[name] = (submit(server, name, workflow(mode)), held)
         for name, (_, held) in runs.items():
             until(partial(server.effects.holds, f"{name}-{held}", 1))
         server.kill9()
@@ -59,3 +59,24 @@ def test_a_workflow_repeats_no_step_that_had_ended_when_it_was_killed(server: Se
             done = [server.effects.steps(f"{name}-{number}") for number in NEEDS]
             assert done == [{1: 1}] * len(NEEDS), f"{name}: a step was done twice, or not at all"
             assert run.status == "success"
+
+
+@pytest.mark.process
+def test_attempts_that_failed_before_a_kill_are_not_had_again(server: Server) -> None:
+    server.start()
+    retry = {"attempts": 3, "first": 0.01}
+    one = {"id": "a", "graph": "failing", "input": {"name": "{{ input.name }}"}, "retry": retry}
+    runs: dict[str, Submitted] = {}
+    for mode in MODES:
+        for name, step in ((mode, one), (f"items-{mode}", one | {"map": {"over": "[0]"}})):
+            server.effects.gate(name, 2)
+            runs[name] = submit(server, name, {"name": "w", "mode": mode, "steps": [step]})
+    for name in runs:
+        until(partial(server.effects.holds, name, 3))
+    server.kill9()
+    for name in runs:
+        server.effects.open_gate(name)
+    server.start()
+    for name, run in runs.items():
+        run.until_status("error")
+        assert server.effects.of(name) == ["tried"] * 3, name

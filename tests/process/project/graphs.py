@@ -68,6 +68,15 @@ async def count(state: State) -> State:
     return {"done": step, "ballast": "x" * len(state.get("ballast", ""))}
 
 
+async def stumble(state: State) -> State:
+    name = state["name"]
+    log = FOLDER / "effects.log"
+    tries = log.read_text().split().count(name) if log.exists() else 0
+    await passed(name, tries + 1)
+    record(name, "tried")
+    raise ValueError("on purpose")
+
+
 def die(state: State) -> None:
     """Take the server down, if the run was submitted to do that."""
     match state.get("dies"):
@@ -165,6 +174,11 @@ _counter.add_node("count", count)
 _counter.add_edge(START, "count")
 _counter.add_conditional_edges("count", is_done, ["count", END])
 counter = _counter.compile()
+
+_failing = StateGraph(State)
+_failing.add_node("stumble", stumble)
+_failing.add_edge(START, "stumble")
+failing = _failing.compile()
 
 _ticking = StateGraph(State)
 _ticking.add_node("tick", tick_once)
