@@ -40,8 +40,8 @@ from coordinator.plan import Plan
 from coordinator.results import Results, StepResult
 from coordinator.spec import BudgetSection, Step
 from coordinator.step_events import Emit
-from coordinator.tools.zombies import Zombies
 from coordinator.turns import Turns
+from coordinator.zombies import Zombies
 
 READ = "__pregel_read"  # LangGraph's: by what a node reads the channels of its super-step
 _SENDS = "__pregel_tasks"  # LangGraph's: the channel of what begins nodes with a state of their own

@@ -99,6 +99,13 @@ class StepTimeout(CoordinatorError):
         self.step = step
 
 
+class CancelledItself(CoordinatorError):
+    """What does a step has ended as if cancelled, by nobody else. It may have had effects."""
+
+    def __init__(self) -> None:
+        super().__init__("it cancelled itself")
+
+
 class OutputRefused(CoordinatorError):
     """What does a step has given what cannot be kept as JSON. It was done all the same."""
 

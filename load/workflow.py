@@ -28,7 +28,7 @@ from coordinator.conductor import Circumstances, Conductor
 from coordinator.crew import Crew
 from coordinator.results import merged
 from coordinator.toolbox import Use
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 
 WINDOW = 20  # runs of one kind before the other has its turn
 STEPS = 5

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from agents.pools import AgentPools
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 from operations.database import Database
 from operations.errors import StorageFull
 from operations.health import Component, Health, State

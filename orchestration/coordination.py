@@ -11,7 +11,7 @@ from coordinator.advisor import NOBODY, BanditAdvisor, Cause, CauseOf
 from coordinator.events import Emit
 from coordinator.recorder import ExperienceRecorder
 from coordinator.tools.box import ConfiguredTools
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 from operations.background import in_background
 from operations.database import Database
 from operations.errors import ConfigurationError

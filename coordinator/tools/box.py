@@ -21,7 +21,7 @@ from coordinator.tools.breaker import CircuitBreaker, CircuitOpen
 from coordinator.tools.chain import Chain
 from coordinator.tools.configuration import AnyTool, AnyWorkingTool, ChoiceTool, FunctionTool
 from coordinator.tools.workers import Load, Work, worker
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 
 
 class ConfiguredTools:

@@ -21,7 +21,7 @@ from coordinator.errors import CoordinatorError
 from coordinator.plan import Plan, digest
 from coordinator.step_events import Emit
 from coordinator.toolbox import Toolbox
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 from orchestration.graphs.arguments import CLIENT_KEY
 from orchestration.graphs.contexts import fitted
 from orchestration.graphs.factories import Equip, Graph, Occasion

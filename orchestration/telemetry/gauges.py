@@ -15,7 +15,7 @@ from prometheus_client import Metric
 from prometheus_client.registry import Collector
 
 from agents.pools import AgentPools
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 from operations.database import Database
 from operations.durations import Counted
 from operations.errors import StorageUnavailable

@@ -17,7 +17,7 @@ from coordinator.conductor import Circumstances, Conductor
 from coordinator.crew import Crew
 from coordinator.step_events import Event
 from coordinator.toolbox import Use
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 
 Tool = Callable[[Any, Use], Awaitable[Any]]
 

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 from operations.errors import ConfigurationError
 from orchestration.graphs.registry import Equipment, GraphNotFound, GraphRegistry
 from orchestration.graphs.workflows import WORKFLOW, GraphSteps, WorkflowSource

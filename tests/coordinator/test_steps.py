@@ -158,6 +158,26 @@ def test_what_takes_too_long_is_cancelled_and_counts_as_a_failure() -> None:
     simulate(0, main)
 
 
+class Quitter:
+    """A graph as a step, which cancels itself."""
+
+    names = ("quitter",)
+
+    async def run(self, name: str, given: Any) -> Any:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_graph_that_cancels_itself_has_failed_and_that_is_said(mode: str) -> None:
+    one = {"id": "a", "graph": "quitter", "on_error": "continue"}
+    stage = Stage(workflow(one, mode=mode), Crew(graphs=Quitter()))
+    error = (await stage.play({}))["steps"]["a"]["error"]
+    assert error == {"error": "CancelledItself", "message": "it cancelled itself"}
+
+
 class Stubborn:
     """A graph as a step, whose node does not stop when it is cancelled."""
 

@@ -15,7 +15,7 @@ from coordinator.events import Event, ToolLeft
 from coordinator.toolbox import Use
 from coordinator.tools.box import ConfiguredTools
 from coordinator.tools.configuration import Tools
-from coordinator.tools.zombies import Zombies
+from coordinator.zombies import Zombies
 from tests.coordinator.environment import Notes, silent
 from tests.simulation.simloop import simulate
 

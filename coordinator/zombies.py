@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from coordinator.tools.workers import FunctionBroke
+from coordinator.errors import CancelledItself
 
 
 class Zombies:
@@ -25,13 +25,13 @@ class Zombies:
         if it does not stop.
 
         Raises:
-            FunctionBroke: it has cancelled itself.
+            CancelledItself: it has cancelled itself.
         """
         task = asyncio.create_task(work)
         try:
             await asyncio.wait({task})
             if task.cancelled():
-                raise FunctionBroke(asyncio.CancelledError())
+                raise CancelledItself
             return task.result()
         except asyncio.CancelledError:
             task.add_done_callback(self._ended)
