@@ -20,6 +20,10 @@ from orchestration.graphs.targets import load_target
 from orchestration.loop.run import Run
 from orchestration.store.experience import SqliteExperience
 
+# Of the grace that a cancelled run has, what its steps have: left behind by then, they are told
+# of, and the run that they are part of ends in time.
+_OF_GRACE = 0.9
+
 
 class Coordination:
     """An advisor that knows what it knew before this start, and the tools that ask it, too."""
@@ -34,7 +38,7 @@ class Coordination:
     ) -> None:
         """Make the tools that the manifest names. Nothing runs yet.
 
-        Cancelled, they and the graphs of steps have ``cancel_grace`` seconds to stop.
+        Cancelled, they and the graphs of steps have most of ``cancel_grace`` seconds to stop.
 
         Raises:
             ConfigurationError: the function of a tool cannot be loaded.
@@ -42,7 +46,7 @@ class Coordination:
         self.experience = SqliteExperience(database)
         self._recorder = ExperienceRecorder(self.experience, emit)
         self.advisor = BanditAdvisor(emit, self._recorder, Random(), cause_of=cause_of)
-        self.zombies = Zombies(cancel_grace)
+        self.zombies = Zombies(cancel_grace * _OF_GRACE)
         self.tools = ConfiguredTools(
             manifest.masterloop.tools,
             partial(_load, manifest),

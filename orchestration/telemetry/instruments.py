@@ -71,7 +71,9 @@ DEAD_LETTERS = _gauge("dead_letters", "Runs that were given up as too dangerous.
 RUNS_STOPPED = _counter("runs_stopped_total", "Working runs that were told to stop.", "reason")
 RUNS_REQUEUED = _counter("runs_requeued_total", "Runs put back to go on after a drain.")
 QUEUE_REJECTED = _counter("queue_rejected_total", "Submissions that were refused.", "reason")
-ZOMBIES_LEFT = _counter("zombies_left_total", "Runs that ignored their cancellation.")
+ZOMBIES_LEFT = _counter(
+    "zombies_left_total", "Runs, and tools and graphs of steps, that ignored their cancellation."
+)
 WRITE_FAILURES = _counter(
     "store_write_failures_total", "Writes of a run that the store could not make.", "reason"
 )

@@ -9,6 +9,8 @@ from prometheus_client import CollectorRegistry, Metric, ProcessCollector, gener
 from prometheus_client.registry import Collector
 
 from agents import events as agents
+from coordinator.events import ToolLeft
+from coordinator.step_events import GraphLeft
 from operations.telemetry import events as process
 from operations.telemetry.labels import OTHER, Guard
 from operations.telemetry.record import Record
@@ -58,6 +60,8 @@ class Metrics(Collector):
             loop.RunRequeued: self._run_requeued,
             loop.StopRequested: self._stop_requested,
             loop.ZombieLeft: self._zombie_left,
+            ToolLeft: self._zombie_left,
+            GraphLeft: self._zombie_left,
             loop.RunsRecovered: self._runs_recovered,
             loop.RunCrashed: self._run_crashed,
             loop.LeaseLost: self._lease_lost,
@@ -184,7 +188,7 @@ class Metrics(Collector):
     def _stop_requested(self, event: loop.StopRequested) -> None:
         self._count(names.RUNS_STOPPED, event.ending.value)
 
-    def _zombie_left(self, _: loop.ZombieLeft) -> None:
+    def _zombie_left(self, _: object) -> None:
         self._count(names.ZOMBIES_LEFT)
 
     def _runs_recovered(self, event: loop.RunsRecovered) -> None:

@@ -14,6 +14,12 @@ def let_go() -> None:
         _held.pop().set_result(None)
 
 
+async def began() -> None:
+    """Return once one of them works."""
+    while not _held:  # noqa: ASYNC110 - it is user code
+        await asyncio.sleep(0)
+
+
 async def stay(**_: object) -> str:
     free = asyncio.get_running_loop().create_future()
     _held.add(free)

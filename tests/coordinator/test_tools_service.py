@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from orchestration.cli import app
 from tests.api.client import open_client
-from tests.coordinator.stubborn import let_go, went_on
+from tests.coordinator.stubborn import began, let_go, went_on
 
 TOOLS = {
     "floor": {"kind": "function", "function": "math:floor", "input": "{{ input.number }}"},
@@ -113,6 +113,31 @@ async def test_a_step_is_over_in_time_though_its_graph_or_agent_does_not_stop(
     others = asyncio.all_tasks() - {asyncio.current_task()}
     await asyncio.gather(*others, return_exceptions=True)
     assert went_on == []
+
+
+@pytest.mark.parametrize("who", [{"graph": "stubborn"}, {"tool": "stubborn"}])
+async def test_a_step_that_does_not_stop_when_its_run_is_cancelled_is_told_once(
+    who: dict[str, str], tmp_path: Path
+) -> None:
+    graphs = {"stubborn": "tests.coordinator.stubborn:graph"}
+    manifest = {"graphs": graphs, "masterloop": {"tools": {"stubborn": TOOLS["stubborn"]}}}
+    async with (
+        asyncio.timeout(20),
+        open_client(tmp_path, manifest=manifest, cancel_grace=1.0) as client,
+    ):
+        try:
+            body = {"workflow": {"name": "w", "steps": [{"id": "s", **who}]}}
+            run = (await client.post("/workflows/runs", json=body)).json()
+            path = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+            await began()
+            await client.post(f"{path}/cancel", params={"wait": True})
+            told = ""
+            while "masterloop_runs_finished_total{" not in told:
+                told = (await client.get("/metrics")).text
+            assert "masterloop_zombies_left_total 1.0" in told
+            assert "masterloop_zombie_tools 1.0" in told
+        finally:
+            let_go()
 
 
 async def test_a_tool_that_is_not_there_is_refused(tmp_path: Path) -> None:
