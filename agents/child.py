@@ -16,6 +16,7 @@ import psutil
 from agents.captured import Captured
 from agents.configuration import Resources, Subprocess
 from agents.errors import ArgumentsTooLong, StartFailed
+from agents.groups import Group, Groups
 
 # What every subprocess gets of the server's environment; secrets have other names.
 INHERITED = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
@@ -55,8 +56,9 @@ class Child(asyncio.SubprocessProtocol):
     Not ``asyncio.subprocess.Process``, whose ``wait`` waits for whoever inherited the pipes, too.
     """
 
-    def __init__(self, listener: Listener, error_limit: int) -> None:
+    def __init__(self, listener: Listener, error_limit: int, group: Group | None) -> None:
         self.stderr = Captured(error_limit)
+        self._group = group
         self._listener = listener
         self._gone: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._transport: asyncio.SubprocessTransport | None = None
@@ -136,6 +138,8 @@ class Child(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.SubprocessTransport", transport)
+        if self._group is not None:
+            self._group.note(self.pid)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == _STDERR:
@@ -169,6 +173,8 @@ class Child(asyncio.SubprocessProtocol):
     def _finish(self) -> None:
         if not self._gone.done():
             self._gone.set_result(None)
+            if self._group is not None:
+                self._group.forget(self.pid)
             self._listener.ended(self._running.get_returncode() or 0)
 
 
@@ -180,10 +186,11 @@ async def spawn(
     error_limit: int,
     arguments: Sequence[str] | None = None,
     trace: Mapping[str, str] | None = None,
+    groups: Groups | None = None,
 ) -> Child:
     """Start the subprocess of ``section``, with other ``arguments`` if they are given.
 
-    ``trace`` is a W3C trace context, for its environment.
+    ``trace`` is a W3C trace context, for its environment; ``groups`` is where its group is noted.
 
     Raises:
         ArgumentsTooLong: it would start with shorter ones.
@@ -192,13 +199,16 @@ async def spawn(
     argv = [section.argv[0], *(section.argv[1:] if arguments is None else arguments)]
     environment = environment_of(section, os.environ)
     environment |= {name.upper(): value for name, value in (trace or {}).items()}
+    group = None if groups is None else groups.new()
+    if group is not None:
+        environment |= group.environment
     folder = root / section.folder
     if not find(section, root):
         raise StartFailed(f"there is no command {argv[0]!r}")
     loop = asyncio.get_running_loop()
     try:
         _, child = await loop.subprocess_exec(
-            lambda: Child(listener, error_limit),
+            lambda: Child(listener, error_limit, group),
             *_WITH_US,
             *argv,
             env=environment,

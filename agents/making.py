@@ -5,6 +5,7 @@ from pathlib import Path
 
 from agents.agent import Agent
 from agents.configuration import CommandPool, McpPool, ProcessPool, RemotePool
+from agents.groups import Groups
 from agents.kinds.command import CommandAgent
 from agents.kinds.process import ProcessAgent
 from agents.network.asking import Send
@@ -21,10 +22,12 @@ def maker(
     root: Path,
     environment: Mapping[str, str],
     send: Send | None = None,
+    *,
+    groups: Groups | None = None,
 ) -> Make:
     """Return what makes an agent of the pool ``name``; paths are relative to ``root``.
 
-    ``send`` is how it sends messages, if it can.
+    ``send`` is how it sends messages, if it can; ``groups`` is where its process group is noted.
 
     Raises:
         ConfigurationError: a variable that the section names is not set, or a header cannot be
@@ -47,10 +50,10 @@ def maker(
     match section:
         case ProcessPool():
             process = section.model_copy(update={"env": filled(section.env, "env")})
-            return lambda: ProcessAgent(process, name, root, send)
+            return lambda: ProcessAgent(process, name, root, send, groups)
         case CommandPool():
             command = section.model_copy(update={"env": filled(section.env, "env")})
-            return lambda: CommandAgent(command, name, root)
+            return lambda: CommandAgent(command, name, root, groups)
         case RemotePool():
             remote = section.model_copy(update={"headers": headers_of(section)})
             return _remote(name, remote)
@@ -60,7 +63,8 @@ def maker(
                 env = filled(server.env, "server.env")
                 server = server.model_copy(update={"env": env})
             headers = headers_of(section)
-            return _mcp(section.model_copy(update={"server": server, "headers": headers}), root)
+            update = {"server": server, "headers": headers}
+            return _mcp(section.model_copy(update=update), root, groups)
 
 
 def _remote(name: str, section: RemotePool) -> Make:
@@ -69,10 +73,10 @@ def _remote(name: str, section: RemotePool) -> Make:
     return lambda: RemoteAgent(section, name)
 
 
-def _mcp(section: McpPool, root: Path) -> Make:
+def _mcp(section: McpPool, root: Path, groups: Groups | None) -> Make:
     from agents.kinds.mcp_server import McpAgent  # noqa: PLC0415 - slow, and seldom needed
 
     def make() -> Agent:
-        return McpAgent(section, root)
+        return McpAgent(section, root, groups)
 
     return make

@@ -1,5 +1,6 @@
 """The agents of a service and their network, as its configuration and its graphs make them."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -7,10 +8,13 @@ from dataclasses import replace
 from functools import partial
 from random import Random
 
+import structlog
+
 from agents.agent import Context
 from agents.client import AgentClient
 from agents.configuration import AnyPool, GraphPool
 from agents.events import Emit, Event, SeatReady
+from agents.groups import Groups
 from agents.making import maker
 from agents.network.message import Draft, Message, Origin, Receipt, sender_of
 from agents.network.network import AgentNetwork
@@ -25,14 +29,23 @@ from orchestration.graphs.registry import GraphRegistry
 from orchestration.graphs.users import namespace_for
 from orchestration.loop.run import Run
 
+_log = structlog.get_logger("masterloop")
+
 
 class Agency:
     """The pools, their network, and what nodes are given to reach them."""
 
     def __init__(
-        self, manifest: Manifest, graphs: GraphRegistry, mailboxes: Mailboxes, emit: Emit
+        self,
+        manifest: Manifest,
+        graphs: GraphRegistry,
+        mailboxes: Mailboxes,
+        emit: Emit,
+        groups: Groups,
     ) -> None:
         """Make the pools and mailboxes that the manifest names. Nothing runs yet.
+
+        ``groups`` are the process groups of agents, and those that an earlier server has left.
 
         Raises:
             ConfigurationError: one cannot be made as configured.
@@ -40,6 +53,7 @@ class Agency:
         self._manifest = manifest
         self._graphs = graphs
         self._emit = emit
+        self._groups = groups
         self.network = AgentNetwork(
             manifest.masterloop.network, mailboxes, self._receive, emit=emit, rng=Random()
         )
@@ -65,6 +79,8 @@ class Agency:
     @asynccontextmanager
     async def running(self) -> AsyncGenerator[None]:
         """Provision the pools and deliver messages meanwhile."""
+        if left := await asyncio.to_thread(self._groups.end_left):
+            _log.warning("ended what agents of a killed server had left", processes=left)
         async with self.pools.running(), self.network.running():
             yield
 
@@ -85,7 +101,7 @@ class Agency:
                 section, name, self._graphs, partial(self._client_of_task, name)
             )
         send = partial(self._send_for, name)
-        return maker(name, section, self._manifest.folder, os.environ, send)
+        return maker(name, section, self._manifest.folder, os.environ, send, groups=self._groups)
 
     def _client_of_run(self, run: Run) -> AgentClient:
         return AgentClient(

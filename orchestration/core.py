@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from random import Random
 
+from agents.groups import Groups
 from coordinator.advisor import CauseOf
 from operations.settings import Settings
 from orchestration.agency import Agency
@@ -67,7 +68,8 @@ async def make_core(ground: Ground) -> Core:
     saver = CheckpointSaver(database, unwritten, on_subgraph=note_subgraph)
     graphs = await load_graphs(manifest, checkpointer=saver, store=ground.items)
     mailboxes = MessageStore(database, manifest.masterloop.network)
-    agency = Agency(manifest, graphs, mailboxes, ground.emit)
+    groups = Groups(settings.data_dir / "agents")
+    agency = Agency(manifest, graphs, mailboxes, ground.emit, groups)
     threads = _node_threads(settings)
     assistants = AssistantStore(database)
     await _name_graphs(graphs, assistants)

@@ -13,16 +13,20 @@ from agents.captured import Captured
 from agents.child import Child, find, spawn
 from agents.configuration import PLACEHOLDER, CommandPool, Limits
 from agents.errors import AgentLost, ArgumentsTooLong, StartFailed, TaskFailed, TaskRejected
+from agents.groups import Groups
 
 
 class CommandAgent:
     """Runs its command for each task; the result is what that wrote to stdout and stderr."""
 
-    def __init__(self, section: CommandPool, name: str, root: Path) -> None:
+    def __init__(
+        self, section: CommandPool, name: str, root: Path, groups: Groups | None = None
+    ) -> None:
         self.limits: Limits = section.limits
         self.capabilities = frozenset(section.capabilities or (name,))
         self._section = section
         self._root = root
+        self._groups = groups
         self._running: Child | None = None
 
     async def start(self, lost: Lost) -> None:  # noqa: ARG002 - there is nothing to lose
@@ -46,6 +50,7 @@ class CommandAgent:
                 error_limit=self.limits.output,
                 arguments=arguments,
                 trace=context.trace,
+                groups=self._groups,
             )
         except ArgumentsTooLong as error:
             raise TaskRejected(f"{error.reason}; long values belong in `stdin`") from error

@@ -20,6 +20,7 @@ from agents.agent import Context, Lost, Task
 from agents.child import UNREAD, Child, spawn
 from agents.configuration import Limits, McpPool, Subprocess
 from agents.errors import AgentLost, StartFailed, TaskFailed, TaskRejected
+from agents.groups import Groups
 from agents.lines import SHOWN, Lines, LineTooLong
 
 _AHEAD = 1_000  # messages that a server may be ahead
@@ -34,11 +35,12 @@ Incoming: TypeAlias = SessionMessage | Exception
 class McpAgent:
     """Calls a tool for each task. The client lives in a task of its own, as the SDK wants it."""
 
-    def __init__(self, section: McpPool, root: Path) -> None:
+    def __init__(self, section: McpPool, root: Path, groups: Groups | None = None) -> None:
         self.limits: Limits = section.limits
         self.capabilities: frozenset[str] = frozenset(section.capabilities)
         self._section = section
         self._root = root
+        self._groups = groups
         self._client: Client | None = None
         self._closing = asyncio.Event()
         self._working = False
@@ -137,7 +139,7 @@ class McpAgent:
     async def _open(self) -> AsyncGenerator[Client]:
         section = self._section
         if section.server is not None:
-            self._pipe = _Pipe(section.server, self._root, self.limits)
+            self._pipe = _Pipe(section.server, self._root, self.limits, self._groups)
             async with Client(self._pipe.open()) as client:
                 yield client
             return
@@ -180,11 +182,14 @@ class McpAgent:
 class _Pipe:
     """The transport over a subprocess, which is held to the same limits as any other."""
 
-    def __init__(self, section: Subprocess, root: Path, limits: Limits) -> None:
+    def __init__(
+        self, section: Subprocess, root: Path, limits: Limits, groups: Groups | None
+    ) -> None:
         self.broken: str | None = None
         self.broke: Callable[[str], None] = lambda _: None
         self._section = section
         self._root = root
+        self._groups = groups
         self._limits = limits
         self._lines = Lines(limits.line)
         self._ending = False
@@ -205,7 +210,9 @@ class _Pipe:
         self._incoming, incoming = anyio.create_memory_object_stream[Incoming](_AHEAD)
         outgoing, sent = anyio.create_memory_object_stream[SessionMessage](0)
         limit = self._limits.error_output
-        self._child = await spawn(self._section, self, root=self._root, error_limit=limit)
+        self._child = await spawn(
+            self._section, self, root=self._root, error_limit=limit, groups=self._groups
+        )
         try:
             async with anyio.create_task_group() as sending, incoming, outgoing, sent:
                 sending.start_soon(self._send, self._child, sent)

@@ -13,6 +13,7 @@ from agents.agent import Context, Lost, Task
 from agents.child import UNREAD, Child, spawn
 from agents.configuration import Limits, ProcessPool
 from agents.errors import AgentLost, AgentsError, StartFailed, TaskFailed, TaskRejected
+from agents.groups import Groups
 from agents.lines import SHOWN, Lines, LineTooLong
 from agents.network.asking import Send, as_draft
 from agents.network.errors import MessageRefused
@@ -33,12 +34,18 @@ class ProcessAgent:
     """
 
     def __init__(
-        self, section: ProcessPool, name: str, root: Path, send: Send | None = None
+        self,
+        section: ProcessPool,
+        name: str,
+        root: Path,
+        send: Send | None = None,
+        groups: Groups | None = None,
     ) -> None:
         self.limits: Limits = section.limits
         self.capabilities = frozenset(section.capabilities or (name,))
         self._section = section
         self._root = root
+        self._groups = groups
         self._post = send
         self._sending: set[asyncio.Task[None]] = set()
         self._child: Child | None = None
@@ -53,7 +60,9 @@ class ProcessAgent:
     async def start(self, lost: Lost) -> None:
         """Start the subprocess, and have it say what it can do."""
         limit = self.limits.error_output
-        self._child = await spawn(self._section, self, root=self._root, error_limit=limit)
+        self._child = await spawn(
+            self._section, self, root=self._root, error_limit=limit, groups=self._groups
+        )
         try:
             greeting = await self._call("initialize", {"protocol": PROTOCOL})
         except AgentLost as error:

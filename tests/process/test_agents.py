@@ -101,6 +101,23 @@ def test_agents_do_not_outlive_a_server_that_was_killed(chaos: Server) -> None:
         chaos.close()
 
 
+def test_what_agents_of_a_killed_server_have_started_does_not_outlive_the_next_start(
+    chaos: Server,
+) -> None:
+    try:
+        chaos.start()
+        (forked,) = (psutil.Process(pid) for pid in _ask(chaos, "fork")["answers"])
+        (agent,) = forked.parents()[:1]
+        chaos.kill9()
+        until(lambda: not _lives(agent))
+        assert _lives(forked)
+        chaos.start()
+        until(lambda: not _lives(forked))
+        until(lambda: len(list((chaos.data / "agents").iterdir())) == SEATS)
+    finally:
+        chaos.close()
+
+
 @pytest.mark.parametrize("signals", [1, 2])
 def test_a_stop_waits_for_no_agent_to_start_and_leaves_none(tmp_path: Path, signals: int) -> None:
     pool = _pool(seats=4, env={"STARTS_IN": "60"}, restart={"starts": 2})
