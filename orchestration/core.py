@@ -65,7 +65,8 @@ async def make_core(ground: Ground) -> Core:
     """
     manifest, settings, database = ground.manifest, ground.settings, ground.database
     unwritten = UnwrittenThreads(database)
-    saver = CheckpointSaver(database, unwritten, on_subgraph=note_subgraph)
+    allowed = manifest.checkpointer.serde.allowed_types
+    saver = CheckpointSaver(database, unwritten, allowed_types=allowed, on_subgraph=note_subgraph)
     graphs = await load_graphs(manifest, checkpointer=saver, store=ground.items)
     mailboxes = MessageStore(database, manifest.masterloop.network)
     groups = Groups(settings.data_dir / "agents")

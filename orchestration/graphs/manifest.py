@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
@@ -54,7 +55,8 @@ IGNORED_KEYS = frozenset(
 )
 IGNORED_BELOW = {
     "auth": ("cache",),
-    "checkpointer": ("path", "serde"),
+    "checkpointer": ("path",),
+    "checkpointer.serde": ("allowed_json_modules", "pickle_fallback"),
     "http": ("logging_headers", "middleware_order"),
 }
 
@@ -124,12 +126,14 @@ class Manifest(Section):
     def _remember_origin(self, info: ValidationInfo) -> Self:
         if isinstance(origin := info.context, _Origin):
             self._file = origin.file
-            below = (
+            below = [
                 f"{section}.{key}"
                 for section, keys in IGNORED_BELOW.items()
                 for key in keys
-                if key in getattr(getattr(self, section), "model_fields_set", ())
-            )
+                if key in getattr(attrgetter(section)(self), "model_fields_set", ())
+            ]
+            if self.checkpointer.serde.allowed_msgpack_modules is True:
+                below.append("checkpointer.serde.allowed_msgpack_modules")
             self._ignored = tuple(sorted((*(origin.keys & IGNORED_KEYS), *below)))
         return self
 

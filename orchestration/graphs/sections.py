@@ -135,6 +135,12 @@ class Serde(Section):
     allowed_msgpack_modules: Modules = None
     pickle_fallback: bool = False
 
+    @property
+    def allowed_types(self) -> tuple[tuple[str, ...], ...]:
+        """The classes that are named, each as its module and its name; ``true`` names none."""
+        modules = self.allowed_msgpack_modules
+        return modules if isinstance(modules, tuple) else ()
+
 
 class CheckpointerSection(Section):
     """``checkpointer``: where the state of threads is kept."""

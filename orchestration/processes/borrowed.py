@@ -1,6 +1,6 @@
 """What a graph in a worker process borrows from the server: checkpoints, the store, agents."""
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from contextvars import copy_context
 from typing import Any, NoReturn, TypeVar
@@ -58,8 +58,15 @@ class BorrowedRows:
 class BorrowedSaver(RowSaver):
     """The checkpointer of graphs in a worker process. It deletes nothing and copies nothing."""
 
-    def __init__(self, server: Server, on_subgraph: Callable[[], None] | None = None) -> None:
-        super().__init__(BorrowedRows(server), serde=strict_serializer(), on_subgraph=on_subgraph)
+    def __init__(
+        self,
+        server: Server,
+        *,
+        allowed_types: Collection[tuple[str, ...]] | None = None,
+        on_subgraph: Callable[[], None] | None = None,
+    ) -> None:
+        serde = strict_serializer(allowed_types)
+        super().__init__(BorrowedRows(server), serde=serde, on_subgraph=on_subgraph)
 
     async def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise NotInWorker("deleting or copying checkpoints")

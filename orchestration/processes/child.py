@@ -113,7 +113,8 @@ async def _executor(orders: Orders, server: Server) -> LangGraphExecutor:
     apply_environment(manifest)
     ttl: Any = orders.store_ttl_config
     store = BorrowedStore(server, supports_ttl=orders.store_ttl, ttl=ttl)
-    saver = BorrowedSaver(server, note_subgraph)
+    allowed = manifest.checkpointer.serde.allowed_types
+    saver = BorrowedSaver(server, allowed_types=allowed, on_subgraph=note_subgraph)
     graphs = await load_graphs(manifest, checkpointer=saver, store=store)
     loop = asyncio.get_running_loop()
     contain_exits(loop)

@@ -111,6 +111,19 @@ def test_so_are_those_below_them(write: Write) -> None:
     assert manifest.ignored == ("checkpointer.path", "http.middleware_order")
 
 
+@pytest.mark.parametrize(
+    ("allowed", "types"), [(True, ()), (False, ()), ([["pkg", "State"]], (("pkg", "State"),))]
+)
+def test_of_what_is_said_of_classes_in_checkpoints_only_their_names_are_acted_on(
+    write: Write, allowed: Any, types: tuple[tuple[str, ...], ...]
+) -> None:
+    serde = {"allowed_msgpack_modules": allowed, "pickle_fallback": True}
+    manifest = load_manifest(write(checkpointer={"serde": serde}))
+    every = ("checkpointer.serde.allowed_msgpack_modules",) if allowed is True else ()
+    assert manifest.ignored == (*every, "checkpointer.serde.pickle_fallback")
+    assert manifest.checkpointer.serde.allowed_types == types
+
+
 def test_a_manifest_made_in_code_stands_in_the_current_folder() -> None:
     manifest = Manifest.model_validate({"graphs": {"a": "m:g"}})
     assert (manifest.file, manifest.folder) == (Path("langgraph.json"), Path.cwd())
