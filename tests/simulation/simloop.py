@@ -56,10 +56,14 @@ class SimLoop(asyncio.SelectorEventLoop):
 
 
 def simulate(seed: int, main: Callable[[SimLoop], Coroutine[Any, Any, T]]) -> T:
-    """Run ``main`` to its end under ``seed``."""
+    """Run ``main`` to its end under ``seed``; nothing may be raised meanwhile that nobody sees."""
     loop = SimLoop(seed)
+    unseen: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: unseen.append(context))
     try:
-        return loop.run_until_complete(main(loop))
+        result = loop.run_until_complete(main(loop))
+        assert not unseen, unseen
+        return result
     finally:
         loop.after_step = lambda: None
         while left := asyncio.all_tasks(loop):  # one that ends may let another begin

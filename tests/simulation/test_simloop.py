@@ -40,3 +40,12 @@ def test_threads_are_refused() -> None:
 
     with pytest.raises(RuntimeError, match="no threads"):
         simulate(1, main)
+
+
+def test_what_is_raised_where_nobody_sees_it_fails_the_simulation() -> None:
+    async def main(loop: SimLoop) -> None:
+        loop.call_soon(asyncio.Future[None](loop=loop).result)
+        await asyncio.sleep(1)
+
+    with pytest.raises(AssertionError, match="InvalidStateError"):
+        simulate(1, main)
