@@ -8,7 +8,7 @@ import pytest
 from operations import failpoints
 from operations.errors import StorageFull, StorageUnavailable
 from orchestration.loop.admission import Limits
-from orchestration.loop.errors import Draining
+from orchestration.loop.errors import Draining, ThreadNotFound
 from orchestration.loop.events import RunRejected, RunStarted, StopRequested, WriteFailed
 from orchestration.loop.run import (
     Ending,
@@ -130,6 +130,17 @@ def test_a_run_that_is_refused_as_it_would_begin_leaves_its_slot_and_is_never_be
         assert stage.executor.order == ["b"]
 
     play(main)
+
+
+def test_a_run_that_is_refused_after_it_took_a_slot_gives_it_back() -> None:
+    async def main(stage: Stage) -> None:
+        with pytest.raises(ThreadNotFound):
+            await stage.submit("refused", "missing")
+        await stage.submit("b")
+        await stage.quiet()
+        assert (stage.executor.order, stage.loop.working) == (["b"], 1)
+
+    play(main, Limits(concurrent_runs=1))
 
 
 def test_a_run_that_begins_while_its_acceptance_is_under_way_is_put_back_by_a_stop() -> None:
