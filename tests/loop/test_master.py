@@ -10,6 +10,7 @@ from orchestration.loop.admission import Limits
 from orchestration.loop.errors import Draining, QueueFull, ThreadBusy, ThreadNotFound
 from orchestration.loop.events import RunRejected
 from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, RunStatus
+from orchestration.loop.watchers import Watchers
 from tests.loop.stage import Stage, outcome, play
 
 
@@ -97,6 +98,24 @@ def test_a_run_that_is_not_taken_while_it_waits_leaves_its_thread_to_others() ->
         assert stage.executor.order == ["a", "c"]
 
     play(main, Limits(concurrent_runs=1))
+
+
+def test_a_thread_whose_runs_have_ended_takes_one_that_rejects_others() -> None:
+    async def main(stage: Stage) -> None:
+        for run_id in "ab":
+            await stage.submit(run_id, "t", multitask_strategy=MultitaskStrategy.REJECT)
+            await stage.quiet()
+            stage.end(run_id)
+            await stage.quiet()
+        assert stage.executor.order == ["a", "b"]
+
+    play(main)
+
+
+async def test_who_watches_a_thread_after_the_stop_sees_the_end_at_once() -> None:
+    watchers = Watchers(lambda _: ())
+    watchers.close()
+    assert watchers.watch("thread").closed
 
 
 def test_who_watches_a_thread_hears_of_runs_before_and_after() -> None:
