@@ -6,7 +6,7 @@ import pytest
 
 from orchestration.loop.admission import Limits
 from orchestration.loop.draining import RunTier, tier_of
-from orchestration.loop.errors import Drained, Draining
+from orchestration.loop.errors import Drained, Draining, ThreadBusy
 from orchestration.loop.events import RunRequeued
 from orchestration.loop.run import Ending, RunStatus
 from tests.loop.stage import Stage, new_run, play
@@ -60,6 +60,8 @@ def test_who_cancels_a_run_that_a_stop_is_putting_back_has_it_ended() -> None:
         await asyncio.sleep(10 + 1)  # of virtual time: it was told to stop, and has 2 s left
         assert run.ending is Ending.DRAIN
         stage.loop.cancel(run, Ending.INTERRUPT)
+        await stage.quiet()
+        assert stage.executor.work["cancelled"].cancelled == 1  # by the stop, and not once more
         await draining
         assert stage.store.status["cancelled"] is RunStatus.INTERRUPTED
 
@@ -126,3 +128,33 @@ def test_a_drain_asks_first_cancels_then_and_leaves_everything_pending() -> None
         assert (listener.closed, stage.loop.all_live(), stage.loop.draining) == (True, (), True)
 
     play(main, Limits(concurrent_runs=2, drain_grace=3.0))
+
+
+def test_a_run_that_only_now_gets_to_be_executed_is_told_of_the_stop_too() -> None:
+    async def main(stage: Stage) -> None:
+        stage.executor.free.clear()
+        await stage.submit("late")
+        await stage.quiet()
+        stage.loop.close_intake()
+        stage.executor.free.set()
+        await stage.quiet()
+        assert stage.executor.work["late"].drained
+
+    play(main)
+
+
+def test_during_a_stop_a_run_that_goes_on_later_holds_its_thread_and_one_that_ended_none() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("goes on", "t")
+        await stage.submit("ends", "u")
+        await stage.quiet()
+        stage.loop.close_intake()
+        stage.end("goes on", Drained())
+        stage.end("ends")
+        await stage.quiet()
+        with pytest.raises(ThreadBusy), stage.loop.hold("t"):
+            pass
+        with stage.loop.hold("u"):
+            pass
+
+    play(main)
