@@ -179,6 +179,22 @@ def test_of_a_run_cancelled_before_its_turn_is_told_that_it_ended(ending: Ending
     play(main)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_of_a_run_that_waits_the_first_ending_stands(seed: int) -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("works", "t")
+        waiting = await stage.submit("waits", "t")
+        stage.loop.cancel(waiting, Ending.INTERRUPT)
+        stage.loop.cancel(waiting, Ending.ROLLBACK)
+        await stage.quiet()
+        assert (stage.store.status["waits"], len(stage.kinds(RunEnded))) == (
+            RunStatus.INTERRUPTED, 1,
+        )  # fmt: skip
+        assert not outcome(waiting).rolled_back
+
+    play(main, seed=seed)
+
+
 def test_a_run_deleted_before_its_turn_is_not_worked_on() -> None:
     async def main(stage: Stage) -> None:
         run = await stage.submit("a", delay=1.0)
