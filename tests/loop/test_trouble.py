@@ -284,16 +284,35 @@ def test_a_run_whose_submitter_is_gone_before_it_is_durable_is_worked_on() -> No
     play(main)
 
 
+class Fencing(Executor):
+    """Notes of which runs it takes no more checkpoints."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fenced: list[str] = []
+
+    def fence(self, run: Run) -> Callable[[], None]:
+        self.fenced.append(run.run_id)
+        return lambda: self.fenced.remove(run.run_id)
+
+
+def test_a_run_that_was_stopped_is_fenced_for_good_and_one_that_ended_is_not() -> None:
+    async def main(stage: Stage) -> None:
+        executor = Fencing()
+        equip(stage, executor=executor)
+        await stage.submit("ends")
+        stopped = await stage.submit("stopped")
+        await stage.quiet()
+        stage.end("ends")
+        await stage.quiet()
+        stage.loop.cancel(stopped, Ending.INTERRUPT)
+        await asyncio.sleep(2 * GRACE)
+        assert executor.fenced == ["stopped"]
+
+    play(main, LIMITS)
+
+
 def test_a_stubborn_run_is_fenced_for_as_long_as_its_task_lives() -> None:
-    class Fencing(Executor):
-        def __init__(self) -> None:
-            super().__init__()
-            self.fenced: list[str] = []
-
-        def fence(self, run: Run) -> Callable[[], None]:
-            self.fenced.append(run.run_id)
-            return lambda: self.fenced.remove(run.run_id)
-
     async def main(stage: Stage) -> None:
         executor = Fencing()
         equip(stage, executor=executor)
