@@ -8,7 +8,7 @@ from orchestration.loop.admission import Limits
 from orchestration.loop.errors import ThreadBusy
 from orchestration.loop.events import RunEnded, RunsRecovered, RunStarted
 from orchestration.loop.run import Ending, MultitaskStrategy, Place, RunStatus
-from tests.loop.stage import Stage, new_run, play
+from tests.loop.stage import Stage, new_run, outcome, play
 
 
 def test_what_was_unfinished_is_taken_up_in_order_after_a_start() -> None:
@@ -95,6 +95,19 @@ def test_what_follows_a_run_that_is_cancelled_while_it_waits_begins_once_that_ha
         assert newer.place is Place.WORKING
 
     play(main, Limits(concurrent_runs=10))
+
+
+def test_a_run_that_is_cancelled_before_it_goes_on_is_answered_with_what_it_came_to() -> None:
+    async def main(stage: Stage) -> None:
+        stage.store.unfinished = [new_run("put back", recovered=True)]
+        stage.loop.enable(able=False)
+        await stage.loop.recover()
+        (run,) = stage.loop.all_live()
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await stage.quiet()
+        assert outcome(run).output == b'"settled"'
+
+    play(main)
 
 
 def test_a_start_takes_as_much_for_each_of_many_runs_of_a_thread_as_for_one() -> None:
