@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from orchestration.loop.admission import Limits
-from orchestration.loop.errors import WorkerLost
+from orchestration.loop.errors import Draining, WorkerLost
 from orchestration.loop.events import RunCrashed, RunEnded, StopRequested
 from orchestration.loop.run import Ending, Place, Run, RunStatus
 from tests.loop.stage import Stage, play
@@ -33,6 +33,17 @@ def test_a_run_whose_worker_died_is_tried_again_before_the_next_of_its_thread() 
             "accept", "crash", "claim", "finish",
         ]  # fmt: skip
         assert following.status is RunStatus.RUNNING
+
+    play(main, LIMITS)
+
+
+def test_a_run_whose_worker_died_keeps_its_slot_before_one_that_is_more_urgent() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("a")
+        await stage.submit("urgent", priority=0)
+        await stage.quiet()
+        await _lose(stage, "a")
+        assert stage.executor.order == ["a", "a"]
 
     play(main, LIMITS)
 
@@ -144,6 +155,23 @@ def test_a_suspect_that_waits_for_its_turn_can_be_cancelled_and_frees_its_thread
     play(main, Limits(concurrent_runs=2, crash_limit=2))
 
 
+def test_a_suspect_that_was_told_to_end_as_its_worker_died_does_not_wait_for_its_turn() -> None:
+    async def main(stage: Stage) -> None:
+        await stage.submit("a")
+        run = await stage.submit("b")
+        await stage.quiet()
+        await _lose(stage, "a")
+        await _lost(stage, run)
+        while not run.crashes:  # noqa: ASYNC110 - on virtual time, turn by turn
+            await asyncio.sleep(0)
+        stage.loop.cancel(run, Ending.INTERRUPT)
+        await stage.quiet()
+        assert ending(run) == (RunStatus.INTERRUPTED, None)
+        assert stage.executor.order == ["a", "b", "a"]
+
+    play(main, Limits(concurrent_runs=2, crash_limit=2))
+
+
 def test_a_suspect_that_waits_for_its_turn_goes_on_after_the_next_start() -> None:
     async def main(stage: Stage) -> None:
         await stage.submit("a")
@@ -222,7 +250,10 @@ def test_a_run_whose_worker_dies_during_a_drain_ends_all_the_same_if_it_was_canc
     play(main, LIMITS)
 
 
-def test_a_run_whose_worker_dies_during_a_drain_goes_on_after_the_next_start() -> None:
+@pytest.mark.parametrize("crash_limit", [2, 3])  # as a suspect, and before it is one
+def test_a_run_whose_worker_dies_during_a_drain_goes_on_after_the_next_start(
+    crash_limit: int,
+) -> None:
     async def main(stage: Stage) -> None:
         run = await stage.submit("a")
         await stage.quiet()
@@ -231,5 +262,7 @@ def test_a_run_whose_worker_dies_during_a_drain_goes_on_after_the_next_start() -
         await stage.quiet()
         assert stage.store.status["a"] is RunStatus.PENDING
         assert (stage.executor.order, run.crashes) == (["a"], 1)
+        assert run.done is not None
+        assert isinstance(run.done.exception(), Draining)
 
-    play(main, LIMITS)
+    play(main, Limits(concurrent_runs=1, crash_limit=crash_limit))
