@@ -9,7 +9,13 @@ from operations import failpoints
 from operations.errors import StorageFull, StorageUnavailable
 from orchestration.loop.admission import Limits
 from orchestration.loop.errors import Draining, ThreadNotFound
-from orchestration.loop.events import RunRejected, RunStarted, StopRequested, WriteFailed
+from orchestration.loop.events import (
+    RunAccepted,
+    RunRejected,
+    RunStarted,
+    StopRequested,
+    WriteFailed,
+)
 from orchestration.loop.run import (
     Ending,
     Failure,
@@ -128,6 +134,23 @@ def test_a_run_that_is_refused_as_it_would_begin_leaves_its_slot_and_is_never_be
         await stage.submit("b", "thread")
         await stage.quiet()
         assert stage.executor.order == ["b"]
+
+    play(main)
+
+
+@pytest.mark.parametrize("strategy", [MultitaskStrategy.INTERRUPT, MultitaskStrategy.ROLLBACK])
+def test_a_run_that_is_refused_stops_none_before_it_and_is_not_told_of(
+    strategy: MultitaskStrategy,
+) -> None:
+    async def main(stage: Stage) -> None:
+        earlier = await stage.submit("earlier", "t")
+        await stage.quiet()
+        stage.store.full = StorageFull("no room")
+        with pytest.raises(StorageFull):
+            await stage.submit("refused", "t", multitask_strategy=strategy)
+        await stage.quiet()
+        assert earlier.ending is None
+        assert [event.run_id for event in stage.kinds(RunAccepted)] == ["earlier"]
 
     play(main)
 
