@@ -84,6 +84,19 @@ def test_what_is_refused_is_reported_and_leaves_nothing() -> None:
     play(main, Limits(concurrent_runs=2, queue_capacity=1, drain_grace=0.1))
 
 
+def test_who_is_refused_is_told_to_come_back_the_sooner_the_more_runs_end() -> None:
+    async def main(stage: Stage) -> None:
+        before = stage.loop.turn_away().retry_after
+        for number in range(200):
+            await stage.submit(f"{number}")
+            await stage.quiet()
+            stage.end(f"{number}")
+            await stage.quiet()
+        assert stage.loop.turn_away().retry_after < before / 2
+
+    play(main, Limits(queue_capacity=10))
+
+
 def test_a_run_that_is_not_taken_while_it_waits_leaves_its_thread_to_others() -> None:
     async def main(stage: Stage) -> None:
         await stage.submit("a")

@@ -8,6 +8,7 @@ import pytest
 
 from orchestration.loop import streams
 from orchestration.loop.admission import Limits
+from orchestration.loop.errors import Draining
 from orchestration.loop.events import Emit, Event, RunEnded, StateUnknown
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus, ThreadState
@@ -246,6 +247,8 @@ def test_after_a_stop_nothing_waits_here_any_more() -> None:
         await stage.quiet()
         await stage.loop.aclose()
         assert (stage.loop.waiting, stage.loop.working, stage.loop.all_live()) == (0, 0, ())
+        with pytest.raises(Draining):
+            await stage.submit("late")
 
     play(main)
 
