@@ -129,6 +129,7 @@ def test_suspects_wait_for_their_turn_without_a_slot() -> None:
         await _lose(stage, "a", "b")
         assert stage.executor.order == ["a", "b", "a", "c"]
         assert (second.status, second.place) == (RunStatus.PENDING, Place.PARKED)
+        assert stage.loop.waiting == 2
         stage.end("a")
         await stage.quiet()
         assert (ending(first), second.status) == ((RunStatus.SUCCESS, None), RunStatus.RUNNING)
