@@ -166,7 +166,7 @@ class MasterLoop:
         """Have a live run stop (``INTERRUPT``) or be undone (``ROLLBACK``); see its ``done``."""
         if run.place is Place.WORKING:
             self._worker.stop(run, ending)
-        elif run.place is not Place.GONE and run.run_id in self._live:
+        elif run.place is not Place.GONE:
             kept = self._scheduler.withdraw(run)
             run.ending = ending
             self._spawn(self._end_unstarted(run, ending, kept=kept))
@@ -347,17 +347,11 @@ class MasterLoop:
                     run.send_away(error)
             if self._draining and not run.ends:
                 break
-            if pause is not None:
-                await self._pause(run)
+            if pause is not None and run.done is not None:
+                # Not for longer if it turns out that the run was not even accepted.
+                await asyncio.wait({run.done}, timeout=pause)
             claimed = self._claim(run)
         return None
-
-    async def _pause(self, run: Run) -> None:
-        """Wait before another claim, unless it turns out that the run was not even accepted."""
-        if run.done is None or run.done.done():
-            await asyncio.sleep(_CLAIM_PAUSE)
-        else:
-            await asyncio.wait({run.done}, timeout=_CLAIM_PAUSE)
 
     async def _end_unstarted(self, run: Run, ending: Ending, *, kept: bool) -> None:
         try:
