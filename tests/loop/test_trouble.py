@@ -237,6 +237,21 @@ def test_a_stop_puts_back_what_works_but_a_crash_does_not(
     play(main)
 
 
+def test_a_stop_cancels_what_works_and_wakes_who_waits_for_it() -> None:
+    async def main(stage: Stage) -> None:
+        run = await stage.submit("works")
+        await stage.quiet()
+        woken: list[Run] = []
+        run.waiters.add(lambda: woken.append(run))
+        run.send_away(OSError("not yet"))
+        assert woken == [run]
+        await stage.loop.aclose()
+        assert woken == [run, run]
+        assert stage.executor.work["works"].cancelled == 1
+
+    play(main)
+
+
 def test_after_a_stop_nothing_waits_here_any_more() -> None:
     async def main(stage: Stage) -> None:
         equip(stage, limits=Limits(concurrent_runs=1))
