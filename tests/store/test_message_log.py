@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -97,3 +98,28 @@ async def test_the_thread_that_writes_for_all_looks_through_nobodys_metadata(
         assert len(found) == 2
         with pytest.raises(DatabaseError, match="no such function"):
             await database.write(lambda c: c.execute("SELECT json_contains('{}', '{}')").fetchall())
+
+
+@pytest.mark.parametrize(("drop_oldest", "waited"), [(False, "expired"), (True, "dropped")])
+async def test_a_full_mailbox_makes_room_among_those_that_wait_in_it_alone(
+    tmp_path: Path, waited: str, *, drop_oldest: bool
+) -> None:
+    now = utc_now()
+    until = now if waited == "expired" else now + timedelta(seconds=60)
+    box, other = Place("box", 1, drop_oldest=drop_oldest), Place("other", 10, drop_oldest=False)
+    async with delivered(tmp_path) as database:
+        store = MessageStore(database, NetworkSection())
+        for name, place in (("elsewhere", other), ("taken", box), ("waits", box), ("last", box)):
+            expires = now + timedelta(seconds=60) if name == "last" else until
+            letter = replace(_letter("alice", 0), message_id=name, sent_at=now, expires_at=expires)
+            receipt = await store.append(letter, [place])
+            if name == "taken":
+                await store.settle(receipt.offsets["box"], Verdict("delivered", now))
+        rows = await database.read(
+            lambda c: c.execute(
+                "SELECT message_id, status FROM messages ORDER BY number"
+            ).fetchall()
+        )
+    assert dict(map(tuple, rows)) == {
+        "elsewhere": "pending", "taken": "delivered", "waits": waited, "last": "pending",
+    }  # fmt: skip
