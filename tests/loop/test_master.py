@@ -10,6 +10,7 @@ from orchestration.loop.admission import Limits
 from orchestration.loop.errors import Draining, QueueFull, ThreadBusy, ThreadNotFound
 from orchestration.loop.events import RunRejected
 from orchestration.loop.run import Ending, MultitaskStrategy, Outcome, Place, RunStatus
+from orchestration.loop.threadlog import LINGER
 from orchestration.loop.watchers import Watchers
 from tests.loop.stage import Stage, outcome, play
 
@@ -121,6 +122,23 @@ def test_a_thread_whose_runs_have_ended_takes_one_that_rejects_others() -> None:
             stage.end(run_id)
             await stage.quiet()
         assert stage.executor.order == ["a", "b"]
+
+    play(main)
+
+
+def test_a_log_is_given_up_a_while_after_its_last_run_has_ended() -> None:
+    async def main(stage: Stage) -> None:
+        log = stage.loop.logs.open("t")
+        reader = log.listen()
+        await stage.submit("a", "t")
+        await stage.quiet()
+        log.unlisten(reader)
+        stage.loop.logs.settle("t")  # as who reads does; a run writes it still
+        stage.end("a")
+        await stage.quiet()
+        assert stage.loop.logs.find("t") is log
+        await asyncio.sleep(LINGER + 1)
+        assert stage.loop.logs.find("t") is None
 
     play(main)
 
