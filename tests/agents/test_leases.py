@@ -62,6 +62,20 @@ async def test_a_low_priority_is_not_passed_by_for_ever() -> None:
 
 
 @virtual
+async def test_who_is_cancelled_as_an_agent_is_granted_leaves_it_to_others() -> None:
+    stage = Stage(seats=1)
+    async with stage.open() as pool:
+        await asyncio.sleep(0.1)
+        async with pool.lease("play"):
+            waiting = asyncio.create_task(stage.work(1))
+            await asyncio.sleep(0.1)
+        waiting.cancel()  # in the turn in which the lease ended
+        await asyncio.wait({waiting})
+        assert waiting.cancelled()
+        await stage.work(1)
+
+
+@virtual
 async def test_a_deadline_ends_the_wait_with_the_reason() -> None:
     stage = Stage(seats=1)
     async with stage.open() as pool:
