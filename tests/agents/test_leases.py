@@ -76,6 +76,17 @@ async def test_who_is_cancelled_as_an_agent_is_granted_leaves_it_to_others() -> 
 
 
 @virtual
+async def test_a_pool_that_lends_again_fills_the_places_of_those_that_were_leaving() -> None:
+    stage = Stage(seats=1)
+    async with stage.open() as pool:
+        await asyncio.sleep(0.1)
+        async with pool.lease("play"):
+            pool.drain()
+            pool.restart()
+        await stage.work(1)
+
+
+@virtual
 async def test_a_deadline_ends_the_wait_with_the_reason() -> None:
     stage = Stage(seats=1)
     async with stage.open() as pool:
