@@ -70,7 +70,7 @@ FROM checkpoints AS child JOIN checkpoints AS parent
 WHERE child.thread_id = ? AND child.checkpoint_ns = ? AND child.checkpoint_id = ?
 """
 _HAVING_ANY = " UNION ".join(
-    f"SELECT checkpoint_id FROM {table} WHERE thread_id = ?1 AND checkpoint_ns = ?2"  # noqa: S608 - constants
+    f"SELECT checkpoint_id FROM {table} WHERE thread_id = :thread_id AND checkpoint_ns = :ns"  # noqa: S608 - constants
     for table in ("checkpoints", *_AT_CHECKPOINTS)
 )
 _DELETE_SOME = tuple(
@@ -144,7 +144,7 @@ def superfluous_checkpoints(
         while deltas and (ancestor := next(ancestors, None)):
             kept.add(ancestor[0])
             deltas -= ancestor[1]["channel_values"].keys()
-        having_any = connection.execute(_HAVING_ANY, (thread_id, checkpoint_ns))
+        having_any = connection.execute(_HAVING_ANY, {"thread_id": thread_id, "ns": checkpoint_ns})
         found += [(checkpoint_ns, row[0]) for row in having_any if row[0] not in kept]
     return found
 

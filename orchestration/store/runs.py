@@ -94,7 +94,7 @@ class RunStore:
 
     def workflow_on(self, thread_id: str) -> Any:
         """Return the workflow that a thread goes on with; None if nobody gave it one."""
-        row = self._database.get(WORKFLOW, (thread_id,))
+        row = self._database.get(WORKFLOW, (thread_id, thread_id))
         return None if row is None or row[0] is None else orjson.loads(row[0])
 
     def latest_on(self, thread_id: str, graph_id: str) -> Run | None:

@@ -6,13 +6,14 @@ from typing import Any
 _PLACE = "'$.config.configurable.workflow'"
 _SPEC = f"json_extract(kwargs, {_PLACE})"
 _IS_GIVEN = f"json_type(kwargs, {_PLACE}) IS 'object'"
-# That of the latest run that was given one; else the one that the thread was copied with.
+# That of the latest run that was given one; else the one that the thread was copied with. It
+# takes the thread twice: the first of Python 3.12 warn of parameters with numbers.
 WORKFLOW = f"""
 SELECT COALESCE((
     SELECT {_SPEC} FROM runs INDEXED BY runs_of_thread
-    WHERE thread_id = ?1 AND NOT ephemeral AND {_IS_GIVEN}
+    WHERE thread_id = ? AND NOT ephemeral AND {_IS_GIVEN}
     ORDER BY created_at DESC, run_id DESC LIMIT 1
-), (SELECT workflow FROM copied_workflows WHERE thread_id = ?1))
+), (SELECT workflow FROM copied_workflows WHERE thread_id = ?))
 """  # noqa: S608 - constants
 _COPY = "INSERT INTO copied_workflows VALUES (?, ?)"
 LEFT = f"thread_id, graph_id, created_at, run_id, CASE WHEN {_IS_GIVEN} THEN {_SPEC} END"
@@ -33,7 +34,7 @@ WHERE NOT {_IS_GIVEN} AND run_id = (
 
 def copy_workflow(source: str, target: str, connection: sqlite3.Connection) -> None:
     """Have a new thread go on with the workflow of another, whose runs it does not have."""
-    [workflow] = connection.execute(WORKFLOW, (source,)).fetchone()
+    [workflow] = connection.execute(WORKFLOW, (source, source)).fetchone()
     if workflow is not None:
         connection.execute(_COPY, (target, workflow))
 
