@@ -63,8 +63,9 @@ class Turns:
 
     def end(self, *steps: str) -> None:
         """Note that these have ended, and what they gave is there."""
-        self._done.update(steps)
-        self._plan()
+        if steps:
+            self._done.update(steps)
+            self._plan()
 
     def stop(self, step: str) -> None:
         """Note that ``step`` gives nothing any more, in this execution of the run."""
