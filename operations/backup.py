@@ -5,6 +5,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from operations.database_errors import DatabaseBusy, DatabaseError, DiskFailed, in_our_words
+from operations.files import is_there
 
 _FAULTS = 20  # that are told
 
@@ -52,9 +53,9 @@ def back_up(source: Path, target: Path) -> int:
 def _require(source: Path, target: Path) -> None:
     """Refuse to copy what is not there or is no database, or over what is there."""
     try:
-        if not source.exists():
+        if not is_there(source):
             raise BackupFailed(f"there is no {source}")
-        if target.exists():
+        if is_there(target):
             raise BackupFailed(f"{target} is there already; it was left as it is")
         with closing(_reading(source)) as live:
             live.execute("SELECT count(*) FROM sqlite_schema")

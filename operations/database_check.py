@@ -15,6 +15,7 @@ from operations.database_errors import (
 )
 from operations.database_file import held_by
 from operations.doctor import Finding, Verdict
+from operations.files import is_there
 from operations.migrations import Migration, outstanding
 from operations.readers import INTERRUPT_PERIOD, connect_to_read
 
@@ -31,7 +32,7 @@ def check_database(
     stays in its write-ahead log.
     """
     try:
-        if not path.exists():
+        if not is_there(path):
             return Finding("database", Verdict.OK, f"{path} is yet to be made")
         user = held_by(path)
         writable = os.access(path, os.W_OK)

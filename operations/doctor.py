@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from operations.errors import ConfigurationError
+from operations.files import is_there
 from operations.ports import is_free
 
 # Before it, two connections that checkpoint one WAL at the same time can corrupt the file.
@@ -152,7 +153,7 @@ def check_loads(check: str, load: Callable[[], str]) -> Finding:
 def _there(folder: Path) -> Path:
     """Return the folder, or the one that is there of those it would be made in."""
     place = folder.absolute()
-    while not place.exists():
+    while not is_there(place):
         place = place.parent
     return place
 

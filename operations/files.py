@@ -8,6 +8,21 @@ PARTS = ".*.new"  # the pattern of files that are not whole yet
 _PRIVATE = 0o600
 
 
+def is_there(path: Path) -> bool:
+    """Return whether there is such a file or folder.
+
+    From Python 3.14 on, `Path.exists` takes what cannot be looked at for what is not there.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Put ``content`` in the place of what is at ``path``, durably; readers see one or the other.
 

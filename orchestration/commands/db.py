@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from operations.files import is_there
 from orchestration.commands.terminal import data_folder, give_up
 
 app = typer.Typer(name="db", help="Back up and check the database.", no_args_is_help=True)
@@ -38,7 +39,7 @@ def check(
 
     path = file or _database()
     try:
-        if not path.exists():
+        if not is_there(path):
             give_up(f"there is no {path}")
         faults = faults_of(path)
         ours = bool(faults) or is_ours(path)

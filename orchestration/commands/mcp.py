@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import typer
 
+from operations.files import is_there
 from orchestration.commands.hosts import FirstHost, joined
 from orchestration.commands.remote import CONNECT_TIMEOUT, DEFAULT_URL, Url, key_headers
 from orchestration.commands.terminal import FAILED, MISUSED, give_up
@@ -119,7 +120,7 @@ async def _service(http: "httpx.AsyncClient", url: str, config: Path) -> AsyncGe
 
 def _is_there(config: Path) -> bool:
     try:
-        return config.exists()
+        return is_there(config)
     except OSError:  # nobody may look, of which the service speaks
         return True
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from operations.errors import ConfigurationError
+from operations.files import is_there
 from operations.json_text import one_line
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def data_folder(*, there: bool = False) -> Path:
 
         folder = load_settings().data_dir
     try:
-        if there and not folder.is_dir():
+        if there and not (is_there(folder) and folder.is_dir()):
             give_up(f"there is no data folder {folder}. MASTERLOOP_DATA_DIR says where it is")
     except OSError as error:
         give_up(f"the data folder cannot be looked at: {error}")
