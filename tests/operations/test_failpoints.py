@@ -14,7 +14,7 @@ CODE = """
 from operations.failpoints import failpoint
 for _ in range(3):
     failpoint("finish.before")
-    print("past")
+    print("past", flush=True)
 """
 
 
