@@ -142,8 +142,8 @@ def test_a_folder_is_not_a_manifest(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_json_says_where(tmp_path: Path) -> None:
     file = tmp_path / "langgraph.json"
-    file.write_text('{\n  "graphs": {"a": "m:g",}\n}')
-    assert refusal(file).startswith("langgraph.json:2:25: this is not JSON (")
+    file.write_text('{\n  "graphs": {"a": \'m:g\'}\n}')
+    assert refusal(file).startswith("langgraph.json:2:19: this is not JSON (")
 
 
 def test_a_file_that_is_not_utf8_says_where(tmp_path: Path) -> None:

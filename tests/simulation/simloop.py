@@ -1,6 +1,6 @@
 """A seeded event loop on virtual time: the same seed gives the same interleaving, sleeping is free.
 
-It leans on two private parts of asyncio, `_run_once` and `_scheduled`, as CPython 3.11 to 3.13 have
+It leans on two private parts of asyncio, `_run_once` and `_scheduled`, as CPython 3.11 to 3.14 have
 them; `test_simloop.py` is the canary.
 """
 
