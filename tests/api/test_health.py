@@ -2,6 +2,7 @@
 
 import asyncio
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -78,10 +79,10 @@ async def test_every_part_that_there_is_can_be_excluded(tmp_path: Path) -> None:
 
 async def test_a_database_that_cannot_be_read_makes_it_not_ready(tmp_path: Path) -> None:
     async with open_play(tmp_path, "echo") as service, client_of(service.app) as client:
-        with sqlite3.connect(tmp_path / "data" / "masterloop.db") as other:
+        with closing(sqlite3.connect(tmp_path / "data" / "masterloop.db")) as other, other:
             other.execute("ALTER TABLE runs RENAME TO gone")
         broken = await client.get("/readyz")
-        with sqlite3.connect(tmp_path / "data" / "masterloop.db") as other:
+        with closing(sqlite3.connect(tmp_path / "data" / "masterloop.db")) as other, other:
             other.execute("ALTER TABLE gone RENAME TO runs")
         mended = await client.get("/readyz")
     assert broken.status_code == 503
@@ -95,7 +96,7 @@ async def test_a_file_that_was_damaged_in_service_makes_it_not_ready_at_the_firs
     path = tmp_path / "data" / "masterloop.db"
     async with open_play(tmp_path, "echo"):
         pass
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other, other:
         sql = "SELECT rootpage FROM sqlite_schema WHERE name = 'threads'"
         (page,) = other.execute(sql).fetchone()
     async with open_play(tmp_path, "echo") as service, client_of(service.app) as client:
