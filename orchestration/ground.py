@@ -20,8 +20,10 @@ from operations.telemetry.trail import FOLDER, Trail
 from orchestration.api.access import Authority
 from orchestration.api.auth.opening import open_authority
 from orchestration.api.custom import CustomRoutes, open_custom_routes
+from orchestration.api.loopback import Loopback
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.node_tasks import contain_exits
+from orchestration.graphs.sdk import found_by_clients
 from orchestration.loop.events import harmless
 from orchestration.shared_store import open_shared_store
 from orchestration.stopping import PART_GRACE
@@ -58,6 +60,7 @@ class Ground:
     authority: Authority | None
     custom: CustomRoutes | None
     guests: Guests
+    inside: Loopback
 
     @property
     def emit(self) -> Callable[[Any], None]:
@@ -82,7 +85,9 @@ async def open_ground(
     trail = Trail(folder / FOLDER, total=settings.audit_size)
     guests = Guests(PART_GRACE)
     contain_exits(asyncio.get_running_loop())
+    inside = Loopback(manifest.http.mount_prefix)
     async with (
+        found_by_clients(inside),
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         open_manifests(manifest, database) as manifests,
         open_telemetry(
@@ -115,6 +120,7 @@ async def open_ground(
             authority=authority,
             custom=custom,
             guests=guests,
+            inside=inside,
         )
 
 

@@ -120,6 +120,7 @@ async def open_service(
         )
         mcp = McpHost(backend)
         app = build_app(backend, ground.custom, mcp.paths)
+        ground.inside.open(app, loop.live)
         # The project's own routes may answer at our paths: they see every request.
         turn_away = None if ground.custom else build_door(backend).refusal
         async with _open(ground, core, operation), operation.watchdog:

@@ -102,6 +102,11 @@ async def saved() -> None:
         await asyncio.wait(saves)
 
 
+def present_work() -> Work | None:
+    """Return what is worked on here: a run, an agent's task, or nothing of the kind."""
+    return _work.get()
+
+
 def whereabouts() -> dict[str, Any]:
     """Return what is worked on here, for the log: the run, its attempt and trace, the node."""
     work = _work.get()

@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from contextvars import copy_context
 from typing import Any, NoReturn, TypeVar
 
+import httpx
 import orjson
 from langgraph.store.base import Op, Result, TTLConfig
 
@@ -181,3 +182,12 @@ def _json(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError as error:
         raise TaskRejected(f"it cannot be put into JSON: {error}") from error
+
+
+class NoService:
+    """What clients without a url find in a worker process."""
+
+    async def answer(self, request: httpx.Request) -> NoReturn:
+        """Refuse a request; see the port."""
+        del request
+        raise NotInWorker("get_client() without a url")

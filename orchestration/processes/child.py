@@ -25,9 +25,15 @@ from orchestration.graphs.manifest import apply_environment, load_manifest
 from orchestration.graphs.node_tasks import contain_exits, note_subgraph, whereabouts
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.graphs.registry import load_graphs
+from orchestration.graphs.sdk import found_by_clients
 from orchestration.graphs.steps import Event, StepWatch
 from orchestration.loop.run import Run
-from orchestration.processes.borrowed import BorrowedAgents, BorrowedSaver, BorrowedStore
+from orchestration.processes.borrowed import (
+    BorrowedAgents,
+    BorrowedSaver,
+    BorrowedStore,
+    NoService,
+)
 from orchestration.processes.child_runs import ChildRuns
 from orchestration.processes.server import Server
 
@@ -60,9 +66,14 @@ def main() -> None:
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     with open_runner() as runner:
-        runner.run(_work(connection))
+        runner.run(_work_inside(connection))
         if left := runner.run(left_behind()):
             leave(0, left)
+
+
+async def _work_inside(connection: socket.socket) -> None:
+    async with found_by_clients(NoService()):
+        await _work(connection)
 
 
 async def _work(connection: socket.socket) -> None:

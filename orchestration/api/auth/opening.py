@@ -15,6 +15,7 @@ from orchestration.api.access import Authority
 from orchestration.api.auth.builtin import BuiltIn
 from orchestration.api.auth.failures import FailureLimit
 from orchestration.api.auth.handlers import Handlers
+from orchestration.api.auth.insiders import KnowsInsiders
 from orchestration.graphs.manifest import Manifest
 from orchestration.graphs.targets import load_target
 
@@ -45,6 +46,12 @@ async def open_authority(
         ConfigurationError: the handlers cannot be loaded or do not authenticate, or the issuer
             is not told whom its tokens are for, or cannot be asked for its keys.
     """
+    async with _opened(manifest, settings) as authority:
+        yield None if authority is None else KnowsInsiders(authority)
+
+
+@asynccontextmanager
+async def _opened(manifest: Manifest, settings: Settings) -> AsyncGenerator[Authority | None]:
     if manifest.auth is not None and manifest.auth.path is not None:
         yield FailureLimit(_handlers(manifest, manifest.auth.path, settings))
         return
