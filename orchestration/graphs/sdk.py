@@ -15,6 +15,7 @@ from typing import Protocol
 import httpx
 
 _SERVER = "langgraph_api"
+_IS_INSTALLED = find_spec(_SERVER) is not None  # some have it beside the service, for its command
 
 
 class Inside(Protocol):
@@ -49,18 +50,15 @@ async def found_by_clients(inside: Inside) -> AsyncGenerator[None]:
     server.__dict__["app"] = inside
     transport.__dict__["ASGITransport"] = Transport
     modules = {module.__name__: module for module in (server, transport)}
-    if find_spec(_SERVER) is None:  # some have it beside the service, for its command
+    if not _IS_INSTALLED:
         around = ModuleType(_SERVER)
         around.__spec__ = ModuleSpec(_SERVER, None)
         around.__dict__["asgi_transport"] = transport
         modules[_SERVER] = around
-    before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
         yield
     finally:
-        for name, module in before.items():
-            if module is None:
+        for name, module in modules.items():
+            if sys.modules.get(name) is module:
                 del sys.modules[name]
-            else:
-                sys.modules[name] = module
