@@ -22,6 +22,7 @@ from orchestration.api.auth.opening import open_authority
 from orchestration.api.custom import CustomRoutes, open_custom_routes
 from orchestration.api.loopback import Loopback
 from orchestration.graphs.manifest import Manifest
+from orchestration.graphs.namesakes import hidden
 from orchestration.graphs.node_tasks import contain_exits
 from orchestration.graphs.sdk import found_by_clients
 from orchestration.loop.events import harmless
@@ -127,3 +128,6 @@ async def open_ground(
 def _warn_of_ignored(manifest: Manifest) -> None:
     if manifest.ignored:
         _log.warning("nothing is done with some keys of langgraph.json", keys=manifest.ignored)
+    if found := hidden(manifest.import_folders):
+        event = "some modules cannot be imported: the service has others of their names"
+        _log.warning(event, modules=[str(module) for module in found])

@@ -17,6 +17,7 @@ from pydantic_core import ErrorDetails
 from agents.configuration import GraphPool
 from operations.errors import ConfigurationError, nearest
 from operations.sections import WORDS, Names, Section, mistake
+from orchestration.graphs.namesakes import join
 from orchestration.graphs.sections import (
     AuthSection,
     CheckpointerSection,
@@ -163,11 +164,13 @@ def apply_environment(manifest: Manifest) -> None:
     """Make what the graphs need importable, and set the variables of ``env``.
 
     The folders come last on the import path, as in ``langgraph dev``: they shadow nothing that is
-    installed. A variable that the environment already has keeps its value.
+    installed. What they have below names of the service's is found where that has nothing. A
+    variable that the environment already has keeps its value.
     """
     for folder in map(str, manifest.import_folders):
         if folder not in sys.path:
             sys.path.append(folder)
+    join(manifest.import_folders)
     if isinstance(manifest.env, str):
         load_dotenv(stream=StringIO(_text(manifest.folder / manifest.env)), override=False)
     else:

@@ -15,6 +15,7 @@ from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 
 from operations.errors import ConfigurationError
+from orchestration.graphs.namesakes import is_ours
 
 
 def load_target(reference: str, *, folder: Path, where: str) -> Any:
@@ -58,7 +59,8 @@ def _dotted_names(file: Path) -> list[str]:
         if root in file.parents:
             parts = file.relative_to(root).with_suffix("").parts
             parts = parts[:-1] if parts[-1] == "__init__" else parts
-            if parts and all(map(str.isidentifier, parts)) and _finds(parts[0], root, file):
+            named = parts and all(map(str.isidentifier, parts)) and not is_ours(*parts[:2])
+            if named and _finds(parts[0], root, file):
                 names.append(".".join(parts))
     return sorted(names, key=len)
 
