@@ -3,7 +3,7 @@
 from load.bench.charts import Bar, Group, chart
 from load.bench.peers import PEERS
 from load.bench.results import Results
-from load.bench.rows import AT_ONCE, GOALS, Goal, Row
+from load.bench.rows import AT_ONCE, GOALS, Goal
 from load.bench.summary import Spread
 from load.bench.table import ratio, shown, value
 
@@ -49,10 +49,9 @@ def pictures(results: Results) -> dict[str, str]:
 
 
 def _group(results: Results, head: str, workload: str, measure: str, times: int = 1) -> Group:
-    row = Row(workload=workload, what="", measure=measure, unit="")
     bars = []
     for peer in PEERS.values():
-        found = value(results, peer.name, row)
+        found = value(results, peer.name, workload, measure)
         if found:
             middle, low, high = (times * n for n in (found.middle, found.low, found.high))
             name = peer.title.replace("`", "")
@@ -68,7 +67,10 @@ def _goals(results: Results) -> str:
 
 def _reached(results: Results, goal: Goal) -> Bar | None:
     """Return how much of a goal is reached, 1 for all of it; None if there is no such share."""
-    found = ratio(results, goal) if goal.against else value(results, goal.peer, goal)
+    if goal.against:
+        found = ratio(results, goal)
+    else:
+        found = value(results, goal.peer, goal.workload, goal.measure)
     if found is None or not (goal.at_least or goal.at_most):
         return None
     share = _share(goal, found)

@@ -46,13 +46,15 @@ def ratio(results: Results, goal: Goal) -> Spread | None:
     return spread(found) if found else None
 
 
-def value(results: Results, peer: str, row: Row, *, beside: str = "") -> Spread | None:
+def value(
+    results: Results, peer: str, workload: str, measure: str, *, beside: str = ""
+) -> Spread | None:
     """Return a figure of a peer, of the newest session that has it (and ``beside`` too)."""
-    session = results.latest(row.workload, peer, beside or peer)
+    session = results.latest(workload, peer, beside or peer)
     if session is None:
         return None
-    records = results.of(peer, row.workload, session)
-    found = [record.measures[row.measure] for record in records if row.measure in record.measures]
+    records = results.of(peer, workload, session)
+    found = [record.measures[measure] for record in records if measure in record.measures]
     return spread(found) if found else None
 
 
@@ -86,20 +88,14 @@ def shown(number: float, digits: int) -> str:
 
 
 def _goal_row(results: Results, goal: Goal) -> tuple[str, ...] | None:
-    ours = value(results, goal.peer, goal, beside=goal.against)
+    ours = value(results, goal.peer, goal.workload, goal.measure, beside=goal.against)
     if ours is None:
         return None
     beside = ratios = NOTHING
     decisive: float | None = ours.middle
     if goal.against:
-        basis = Row(
-            workload=goal.workload,
-            what=goal.what,
-            measure=goal.basis or goal.measure,
-            unit=goal.unit,
-            digits=goal.digits,
-        )
-        theirs = value(results, goal.against, basis, beside=goal.peer)
+        measure = goal.basis or goal.measure
+        theirs = value(results, goal.against, goal.workload, measure, beside=goal.peer)
         found = ratio(results, goal)
         name = "" if goal.basis else f" ({PEERS[goal.against].title})"
         beside = f"{_ranged(theirs, goal.digits)}{name}" if theirs else NOTHING
@@ -112,7 +108,7 @@ def _goal_row(results: Results, goal: Goal) -> tuple[str, ...] | None:
 
 
 def _median(results: Results, peer: str, row: Row) -> str:
-    found = value(results, peer, row)
+    found = value(results, peer, row.workload, row.measure)
     return shown(found.middle, row.digits) if found else NOTHING
 
 
