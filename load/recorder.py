@@ -42,15 +42,12 @@ class Recorder:
         self._begin()
 
     def _begin(self) -> None:
-        self._times: dict[str, dict[Outcome, Any]] = defaultdict(dict)
+        self._times: dict[str, dict[Outcome, Any]] = defaultdict(lambda: defaultdict(new_histogram))
         self._problems: Counter[str] = Counter()
 
     def record(self, name: str, outcome: Outcome, seconds: float, problem: str = "") -> None:
         """Count a request, and what was wrong with it."""
-        outcomes = self._times[name]
-        if outcome not in outcomes:
-            outcomes[outcome] = new_histogram()
-        record(outcomes[outcome], seconds)
+        record(self._times[name][outcome], seconds)
         if problem and (problem in self._problems or len(self._problems) < _PROBLEMS):
             self._problems[problem] += 1
 

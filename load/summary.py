@@ -75,12 +75,11 @@ def _decoded(text: str) -> Any:
 
 def _totals(requests: Lines) -> dict[str, dict[str, Any]]:
     """Return the histograms of all lines together, by name and outcome."""
-    totals: dict[str, dict[str, Any]] = defaultdict(lambda: defaultdict(new_histogram))
+    named: dict[str, list[Mapping[str, str]]] = defaultdict(list)
     for line in requests:
         for name, outcomes in line["requests"].items():
-            for outcome, text in outcomes.items():
-                totals[name][outcome].add(_decoded(text))
-    return {name: dict(outcomes) for name, outcomes in totals.items()}
+            named[name].append(outcomes)
+    return {name: _added(outcomes) for name, outcomes in named.items()}
 
 
 def _row(outcomes: Mapping[str, Any], took: float) -> dict[str, Any]:
@@ -119,13 +118,10 @@ def _second(line: Mapping[str, Any], begun: float) -> dict[str, Any]:
 
 
 def _added(named: Iterable[Mapping[str, str]]) -> dict[str, Any]:
-    together: dict[str, Any] = {}
+    together: dict[str, Any] = defaultdict(new_histogram)
     for outcomes in named:
         for outcome, text in outcomes.items():
-            if outcome in together:
-                together[outcome].add(_decoded(text))
-            else:
-                together[outcome] = _decoded(text)
+            together[outcome].add(_decoded(text))
     return together
 
 
@@ -150,9 +146,9 @@ def _of_requests(totals: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
 def _of_the_service(samples: Lines) -> dict[str, float]:
     """Return the measures of what the service and the system said after the warm-up."""
     measures: dict[str, float] = {}
-    for measure, name in (("zombies", "zombies"), ("lag_p99", "lag_p99")):
+    for name in ("zombies", "lag_p99"):
         if values := [line[name] for line in samples if line.get(name) is not None]:
-            measures[measure] = max(values)
+            measures[name] = max(values)
     for name in _GROWING:
         points = [(line["at"], line[name]) for line in samples if line.get(name) is not None]
         quarter = len(points) // 4
