@@ -13,7 +13,6 @@ from langgraph.runtime import get_runtime
 from coordinator.budget import Budget
 from coordinator.choosing import Way
 from coordinator.conductor import Conductor, TryAgain
-from coordinator.crew import Assignment
 from coordinator.errors import (
     BudgetSpent,
     CoordinatorError,
@@ -27,6 +26,7 @@ from coordinator.results import kind_of
 from coordinator.spec import Step, Target
 from coordinator.step_events import AttemptFailed, GraphLeft, StepCached
 from coordinator.tasks import task_of
+from coordinator.toolbox import Use
 
 _FINAL = (BudgetSpent, ExpressionFailed)  # the same again would be the same again
 _LEVELS = 238  # of an output; orjson takes 254, and there are those that it is shown in
@@ -160,21 +160,21 @@ class Attempts:
         deadline = min(
             (end for end in (own, self._budget.deadline) if end is not None), default=None
         )
-        assignment = Assignment(
+        use = Use(
             workflow=self._conductor.plan.workflow.name,
             step=step.id,
             run_id=self._around.run_id,
             priority=self._around.priority if step.priority is None else step.priority,
             budget=self._budget,
             deadline=deadline,
-            pool=way.pool,
+            agents=self._around.crew.agents,
         )
         if deadline is None:
-            return await self._given_by(way.target, given, assignment)
+            return await self._given_by(way, given, use)
         limit = asyncio.timeout_at(deadline)
         try:
             async with limit:
-                return await self._given_by(way.target, given, assignment)
+                return await self._given_by(way, given, use)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -182,15 +182,15 @@ class Attempts:
                 self._budget.require_time()
             raise StepTimeout(step.id, deadline - now) from error
 
-    async def _given_by(self, target: Target, given: Any, assignment: Assignment) -> Any:
+    async def _given_by(self, way: Way, given: Any, use: Use) -> Any:
         """Return what somebody gives.
 
         Raises:
             OutputRefused: it could not be kept or shown, which would fail the whole workflow.
         """
-        work = self._around.crew.do(target, given, assignment)
-        if target.kind == "graph":  # tools and agents are left behind by those who have them
-            left = GraphLeft(target.name, assignment.workflow, assignment.step, assignment.run_id)
+        work = self._around.crew.do(way.target, given, use, pool=way.pool)
+        if way.target.kind == "graph":  # tools and agents are left behind by those who have them
+            left = GraphLeft(way.target.name, use.workflow, use.step, use.run_id)
             work = self._around.zombies.outcome(work, partial(self._around.emit, left))
         output = around = await work
         for _ in range(_AROUND):

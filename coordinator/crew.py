@@ -8,7 +8,6 @@ from typing import Any, Protocol
 from langgraph.config import get_stream_writer
 
 from agents.client import AgentClient
-from coordinator.budget import Budget
 from coordinator.errors import NobodyThere
 from coordinator.spec import Target
 from coordinator.toolbox import Toolbox, Use
@@ -33,19 +32,6 @@ class Graphs(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """Work for somebody: in whose name, how urgent, and what it may take."""
-
-    workflow: str
-    step: str
-    run_id: str | None
-    priority: int
-    budget: Budget
-    deadline: float | None
-    pool: str | None = None  # whose agent is to do it; None: any that can
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
     """The agents, tools and graphs that a run may use; None where the service has none."""
 
@@ -53,8 +39,8 @@ class Crew:
     tools: Toolbox | None = None
     graphs: Graphs | None = None
 
-    async def do(self, target: Target, given: Any, assignment: Assignment) -> Any:
-        """Have it done; return what came of it.
+    async def do(self, target: Target, given: Any, use: Use, *, pool: str | None = None) -> Any:
+        """Have it done, by an agent of ``pool`` or any that can; return what came of it.
 
         Raises:
             NobodyThere: the service has nothing of the kind.
@@ -62,33 +48,23 @@ class Crew:
         """
         match target.kind:
             case "agent":
-                return await self._by_agent(target.name, given, assignment)
+                return await self._by_agent(target.name, given, use.priority, pool)
             case "tool":
-                return await self._by_tool(target.name, given, assignment)
+                return await self._by_tool(target.name, given, use)
             case _:
                 if self.graphs is None:
                     raise NobodyThere(f"there are no graphs: nobody can do {target.name!r}")
                 return await self.graphs.run(target.name, given)
 
-    async def _by_agent(self, name: str, given: Any, assignment: Assignment) -> Any:
+    async def _by_agent(self, name: str, given: Any, priority: int, pool: str | None) -> Any:
         if self.agents is None:
             raise NobodyThere(f"there are no agents: nobody can do {name!r}")
-        lease = self.agents.lease(name, priority=assignment.priority, pool=assignment.pool)
-        async with lease as agent:
+        async with self.agents.lease(name, priority=priority, pool=pool) as agent:
             return await agent.invoke(given, on_event=_writer())
 
-    async def _by_tool(self, name: str, given: Any, assignment: Assignment) -> Any:
+    async def _by_tool(self, name: str, given: Any, use: Use) -> Any:
         if self.tools is None:
             raise NobodyThere(f"there are no tools: nobody can do {name!r}")
-        use = Use(
-            workflow=assignment.workflow,
-            step=assignment.step,
-            run_id=assignment.run_id,
-            priority=assignment.priority,
-            budget=assignment.budget,
-            deadline=assignment.deadline,
-            agents=self.agents,
-        )
         return await self.tools.use(name, given, use)
 
 

@@ -10,7 +10,7 @@ from coordinator.budget import Budget
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Use:
-    """On whose behalf a tool is used, and what that may take.
+    """On whose behalf a tool, an agent or a graph is used, and what that may take.
 
     ``deadline`` is seconds of the event loop, None for no bound; ``agents`` are those that the
     run may lease, None if the service has none.
