@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from operations.files import sync_folder
+
 SUFFIX = ".segment"
 _FRAME = struct.Struct(">II")  # how long an entry is, and its CRC-32
 _LONGEST = 1024**2  # bytes of an entry; more is a torn frame
@@ -63,11 +65,9 @@ class Segments:
 
     def append(self, entries: Sequence[bytes]) -> None:
         """Return once all ``entries`` are on the disk, or none is."""
-        if self._file is None or self._written >= self._size or not self._in_place(self._file):
-            self._begin()
         file = self._file
-        if file is None:
-            raise OSError("no segment could be begun")
+        if file is None or self._written >= self._size or not self._in_place(file):
+            file = self._begin()
         frames = b"".join(_FRAME.pack(len(one), zlib.crc32(one)) + one for one in entries)
         try:
             _write(file, frames)
@@ -94,7 +94,8 @@ class Segments:
         except OSError:
             return False
 
-    def _begin(self) -> None:
+    def _begin(self) -> int:
+        """Begin another segment, and return its file."""
         self.close()
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         newest = max((_begun(path) for path in self._folder.glob(f"*{SUFFIX}")), default=0)
@@ -106,8 +107,9 @@ class Segments:
         file = os.open(path, how, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX)
         self._file, self._path, self._written = file, path, 0
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
         self._forget()
+        return file
 
     def _forget(self) -> None:
         """Delete the oldest segments, if there is more than there may be."""
@@ -204,11 +206,3 @@ def _unused(path: Path) -> bool:
             os.close(file)
         return True
     return False
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
