@@ -143,13 +143,11 @@ class AgentPool:
         Raises:
             UnknownCapability, TooManyWaiting, LeaseTimeout, PoolClosed: there is no agent.
         """
-        now = self._loop.time()
         request = Request(
             capability=capability,
             priority=priority,
             thread_id=thread_id,
-            arrived=now,
-            since=now,
+            arrived=self._loop.time(),
             wait=self.lease_timeout if wait is None else wait,
             deadline=deadline,
         )

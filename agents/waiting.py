@@ -23,13 +23,11 @@ class Request:
     priority: int  # 0 (first) to 10
     thread_id: str | None
     arrived: float
-    since: float  # it waits: later than `arrived` if it lost an agent
     wait: float  # seconds at most, anew if it loses an agent
     deadline: float | None  # of this wait, if that is not all of ``wait``
-    place: tuple[float, int] = (0.0, 0)
-    granted: "asyncio.Future[Seat]" = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
+    since: float = field(init=False)  # it waits: later than `arrived` if it lost an agent
+    place: tuple[float, int] = field(init=False)
+    granted: "asyncio.Future[Seat]" = field(init=False)
 
 
 class WaitingRoom:
