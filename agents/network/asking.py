@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.agent import Context
 from agents.network.errors import MessageRefused
@@ -19,7 +19,7 @@ class _Asked(BaseModel):
     content: Any
     to: str | None = None
     topic: str | None = None
-    id: str | None = None
+    message_id: str | None = Field(None, alias="id")
     priority: int = DEFAULT_PRIORITY
     ttl: float | None = None
     correlation_id: str | None = None
@@ -37,12 +37,4 @@ def as_draft(params: Any) -> Draft:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise MessageRefused(f"{place or 'params'}: {first['msg']}") from error
-    return Draft(
-        content=asked.content,
-        to=asked.to,
-        topic=asked.topic,
-        message_id=asked.id,
-        priority=asked.priority,
-        ttl=asked.ttl,
-        correlation_id=asked.correlation_id,
-    )
+    return Draft(**dict(asked))
