@@ -10,7 +10,7 @@ import orjson
 from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import get_runtime
 
-from coordinator.budget import Budget
+from coordinator.budget import Budget, first_of
 from coordinator.choosing import Way
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.errors import (
@@ -157,9 +157,7 @@ class Attempts:
         self._budget.spend_step()
         now, step = self._loop.time(), self._step
         own = None if step.timeout is None else now + step.timeout
-        deadline = min(
-            (end for end in (own, self._budget.deadline) if end is not None), default=None
-        )
+        deadline = first_of(own, self._budget.deadline)
         use = Use(
             workflow=self._conductor.plan.workflow.name,
             step=step.id,

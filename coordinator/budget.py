@@ -2,30 +2,27 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Self
 
 from coordinator.errors import BudgetSpent
+from coordinator.spec import BudgetSection
+
+_UNBOUNDED = BudgetSection()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Most:
-    """The bounds of a budget; None is no bound of its own."""
-
-    steps: int | None = None  # executions: every attempt, fallback and item of a map counts
-    seconds: float | None = None
-    tool_calls: int | None = None
+def first_of(*ends: float | None) -> float | None:
+    """Return which of the ends comes first; None if there is none."""
+    return min((end for end in ends if end is not None), default=None)
 
 
 class Budget:
-    """Counts what is used, against its own bounds and those of ``within``.
+    """Counts what is used, against its own bounds, if it has some, and those of ``within``."""
 
-    ``began`` and the deadline are seconds of the event loop.
-    """
-
-    def __init__(self, whose: str, most: Most, within: Self | None = None) -> None:
+    def __init__(
+        self, whose: str, most: BudgetSection | None = None, within: Self | None = None
+    ) -> None:
         self._whose = whose
-        self.most = most
+        self.most = most or _UNBOUNDED
         self._within = within
         self._began = asyncio.get_running_loop().time()
         self.steps = 0
@@ -33,10 +30,10 @@ class Budget:
 
     @property
     def deadline(self) -> float | None:
-        """When the seconds are over; None if they are not bounded."""
+        """When the seconds are over, by the event loop; None if they are not bounded."""
         own = None if self.most.seconds is None else self._began + self.most.seconds
         outer = None if self._within is None else self._within.deadline
-        return min((end for end in (own, outer) if end is not None), default=None)
+        return first_of(own, outer)
 
     def spend_step(self) -> None:
         """Take one execution of a step.

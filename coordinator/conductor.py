@@ -13,7 +13,7 @@ from langgraph.errors import GraphBubbleUp
 from langgraph.runtime import Runtime
 
 from coordinator.advice import Advisor
-from coordinator.budget import Budget, Most
+from coordinator.budget import Budget
 from coordinator.caching import AnswerCache
 from coordinator.choosing import AdvisedWays, Choosing, FirstWay, Way
 from coordinator.crew import Crew
@@ -38,7 +38,7 @@ from coordinator.place import (
 )
 from coordinator.plan import Plan
 from coordinator.results import Results, StepResult
-from coordinator.spec import BudgetSection, Step
+from coordinator.spec import Step
 from coordinator.step_events import Emit
 from coordinator.turns import Turns
 from coordinator.zombies import Zombies
@@ -82,7 +82,7 @@ class Conductor:
         self.results: Results = {}
         self.durability = ""  # when LangGraph writes: "sync", before others build on a result
         self.approved: dict[str, str] = {}  # the digest of what was approved, by step
-        self.budget = Budget(f"workflow {workflow.name!r}", bounds(workflow.budget))
+        self.budget = Budget(f"workflow {workflow.name!r}", workflow.budget)
         self._budgets: dict[str, Budget] = {}
         self.failures = Failures()
         self._most = min(workflow.max_concurrency, around.most or workflow.max_concurrency)
@@ -110,8 +110,7 @@ class Conductor:
     def budget_of(self, step: Step) -> Budget:
         """Return the budget of a step, within that of the workflow."""
         if step.id not in self._budgets:
-            most = bounds(step.budget)
-            self._budgets[step.id] = Budget(f"step {step.id!r}", most, self.budget)
+            self._budgets[step.id] = Budget(f"step {step.id!r}", step.budget, self.budget)
         return self._budgets[step.id]
 
     @asynccontextmanager
@@ -159,7 +158,8 @@ class Conductor:
         self.results[step] = result
         if self._pace is not None:
             self._pace.note_end(step, success=result["status"] != "failed")
-        if self.side_by_side and not self._waits_for_record:
+        recorded_first = self.durability == "sync" and self.around.saver is not None
+        if self.side_by_side and not recorded_first:
             self._turns.end(step)
 
     async def fail(self, failed: StepFailed) -> StepFailed:
@@ -204,11 +204,6 @@ class Conductor:
         theirs = copy.copy(saver)
         vars(theirs)["aput_writes"] = self._recording(saver)
         return theirs
-
-    @property
-    def _waits_for_record(self) -> bool:
-        durable = self.durability == "sync"
-        return durable and self.around.saver is not None and self.side_by_side
 
     def _recording(self, saver: Saver) -> Callable[..., Any]:
         async def aput_writes(
@@ -336,10 +331,3 @@ def _with_a_task(steps: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = read([*begins, _SENDS])
     sent = {send.node: None for send in found.pop(_SENDS, ())}
     return sent | {begins[channel]: written for channel, written in found.items()}
-
-
-def bounds(section: BudgetSection | None) -> Most:
-    """Return the bounds that a section sets."""
-    if section is None:
-        return Most()
-    return Most(steps=section.steps, seconds=section.seconds, tool_calls=section.tool_calls)

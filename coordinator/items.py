@@ -11,7 +11,7 @@ from langgraph.errors import GraphBubbleUp, GraphDrained, GraphInterrupt
 from langgraph.runtime import get_runtime
 
 from coordinator.attempts import Attempts, Done
-from coordinator.budget import Budget, Most
+from coordinator.budget import Budget
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.results import StepError, described
 from coordinator.spec import Step
@@ -120,7 +120,7 @@ class Items:
             await self._unsure[first].wait()
         if not self._begins:
             raise _NotBegun
-        self._used[number] = Budget(f"item {number}", Most(), self._budget)
+        self._used[number] = Budget(f"item {number}", within=self._budget)
 
     def _be_sure(self, number: int) -> None:
         if number in self._unsure:

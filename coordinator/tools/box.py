@@ -11,11 +11,12 @@ import orjson
 from agents.errors import TaskRejected
 from coordinator.advice import Advisor, Arm, Features, Question, Result
 from coordinator.advisor import CauseOf
-from coordinator.budget import Budget, Most
+from coordinator.budget import Budget, first_of
 from coordinator.caching import AnswerCache
 from coordinator.errors import BudgetSpent, ToolFailed
 from coordinator.events import Emit, ToolFellBack, ToolLeft
 from coordinator.expressions import ExpressionFailed, fill_in
+from coordinator.spec import BudgetSection
 from coordinator.toolbox import Use
 from coordinator.tools.breaker import CircuitBreaker, CircuitOpen
 from coordinator.tools.chain import Chain
@@ -70,8 +71,7 @@ class ConfiguredTools:
         """Use a tool with all that it needs, and return what comes of it; see the port."""
         if name not in self._tools:
             raise LookupError(f"there is no tool {name!r}")
-        ends = [end for end in (use.deadline, use.budget.deadline) if end is not None]
-        async with _until(min(ends, default=None), name, use.budget):
+        async with _until(first_of(use.deadline, use.budget.deadline), name, use.budget):
             return await self._used(name, Chain(arguments, use, use.budget))
 
     async def _used(self, name: str, chain: Chain) -> Any:
@@ -101,7 +101,7 @@ class ConfiguredTools:
         allowance = self._tools[name].budget
         if allowance is None:
             return await self._done(name, chain)
-        most = Most(seconds=allowance.seconds, tool_calls=allowance.tool_calls)
+        most = BudgetSection(seconds=allowance.seconds, tool_calls=allowance.tool_calls)
         budget = Budget(f"tool {name!r}", most, chain.budget)
         async with _until(budget.deadline, name, budget):
             return await self._done(name, chain.within(budget))

@@ -14,9 +14,9 @@ from agents.client import AgentClient
 from agents.network.message import Origin
 from agents.network.network import AgentNetwork
 from agents.pools import AgentPools
-from coordinator.budget import Most
 from coordinator.errors import BudgetSpent, ToolFailed
 from coordinator.events import ToolFellBack, ToolLeft
+from coordinator.spec import BudgetSection
 from operations.errors import ConfigurationError
 from tests.agents.puppets import Stage
 from tests.api.client import open_play
@@ -91,10 +91,13 @@ def test_a_fallback_may_need_what_was_cancelled_and_has_it_done_again() -> None:
 
 @pytest.mark.parametrize(
     ("most", "done"),
-    [(Most(tool_calls=2), {"bottom": 1, "left": 1}), (Most(seconds=1.5), {"bottom": 1})],
+    [
+        (BudgetSection(tool_calls=2), {"bottom": 1, "left": 1}),
+        (BudgetSection(seconds=1.5), {"bottom": 1}),
+    ],
 )
 def test_a_spent_budget_stops_the_chain_whatever_its_fallbacks(
-    most: Most, done: dict[str, int]
+    most: BudgetSection, done: dict[str, int]
 ) -> None:
     tools = {
         **DIAMOND,

@@ -2,8 +2,8 @@
 
 import asyncio
 
-from coordinator.budget import Most
 from coordinator.caching import MOST_OF_ONE, AnswerCache
+from coordinator.spec import BudgetSection
 from tests.coordinator.workbench import NO, Workbench, function, working
 
 
@@ -14,10 +14,11 @@ def test_an_answer_counts_for_its_key_until_its_time_is_over() -> None:
     }
 
     async def play(bench: Workbench) -> None:
-        most = Most(tool_calls=2)
+        most = BudgetSection(tool_calls=2)
         first = await bench.use("a", {"id": 1, "x": 1}, most)
         first["given"]["x"] = "changed by whoever got it"
-        assert (await bench.use("a", {"id": 1, "x": 2}, Most(tool_calls=1)))["given"]["x"] == 1
+        one = BudgetSection(tool_calls=1)
+        assert (await bench.use("a", {"id": 1, "x": 2}, one))["given"]["x"] == 1
         await bench.use("a", {"id": 2})
         bench.owners["hers"] = "alice"
         await bench.use("a", {"id": 1}, run_id="hers")

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 
 from agents.client import AgentClient
 from coordinator.advisor import BanditAdvisor, Cause
-from coordinator.budget import Budget, Most
+from coordinator.budget import Budget
 from coordinator.events import Event, ToolLeft
+from coordinator.spec import BudgetSection
 from coordinator.toolbox import Use
 from coordinator.tools.box import ConfiguredTools
 from coordinator.tools.configuration import Tools
@@ -62,7 +63,7 @@ class Workbench:
         self,
         name: str,
         arguments: Any = None,
-        most: Most | None = None,
+        most: BudgetSection | None = None,
         deadline: float | None = None,
         agents: AgentClient | None = None,
         run_id: str = "run",
@@ -72,7 +73,7 @@ class Workbench:
             step="s",
             run_id=run_id,
             priority=5,
-            budget=Budget("workflow 'w'", most or Most()),
+            budget=Budget("workflow 'w'", most),
             deadline=deadline,
             agents=agents,
         )
