@@ -54,9 +54,7 @@ class Pace:
         if not self._seen.issuperset(ready):
             self._begin_wave(ready, running)
             self._seen.update(ready)
-        if self._wave is not None and self._wave.mode == "sequential":
-            return 1
-        return max(1, min(self._window, running + self._places(ready)))
+        return self._width(ready, running)
 
     def note_attempt(self, took: float, *, success: bool) -> None:
         """Let the pace follow from how an attempt went."""
@@ -95,53 +93,54 @@ class Pace:
     def _begin_wave(self, ready: Sequence[str], running: int) -> None:
         if len(ready) + running < 2:  # noqa: PLR2004 - one alone has no company to choose
             return
-        steps = [self._plan.steps[name] for name in ready]
         left = len(self._plan.order) - len(self._seen)
+        load = load_of(self._pools(ready))
         question = Question(
             workflow=self._plan.workflow.name,
             run_id=self._run_id,
             step=None,
             arms=(Arm(mode="parallel"), Arm(mode="sequential")),
-            features=Features(left, len(ready) + running, self._priority, self._load(steps)),
+            features=Features(left, len(ready) + running, self._priority, load),
         )
         decision = self._advisor.choose(question)
         mode = decision.arm.mode or "parallel"
         self._wave = _Wave(decision.decision_id, mode, self._loop.time())
         self._waves |= dict.fromkeys(ready, self._wave)
-        width = 1 if mode == "sequential" else min(self._window, running + self._places(ready))
         self._emit(
             WaveBegan(
                 self._plan.workflow.name,
                 self._run_id,
                 len(ready),
                 running,
-                max(1, width),
+                self._width(ready, running),
                 decision.why,
             )
         )
 
+    def _width(self, ready: Sequence[str], running: int) -> int:
+        if self._wave is not None and self._wave.mode == "sequential":
+            return 1
+        return max(1, min(self._window, running + self._places(ready)))
+
     def _places(self, ready: Sequence[str]) -> int:
         """Return for how many of ``ready`` there is a place: a seat, for those that agents do."""
-        steps = [self._plan.steps[name] for name in ready]
-        leasing = [step for step in steps if _capability(step) is not None]
-        pools = self._pools(leasing)
+        leasing, pools = len(self._asked(ready)), self._pools(ready)
         free = sum(max(0, healthy(pool) - pool.in_flight) for pool in pools)
-        others = len(steps) - len(leasing)
         # Where no pool says yet what it can do, waiting for one is all that is left.
-        seats = len(leasing) if leasing and not pools else min(len(leasing), free)
-        return others + seats
+        seats = min(leasing, free) if pools else leasing
+        return len(ready) - leasing + seats
 
-    def _load(self, steps: Sequence[Step]) -> float:
-        return load_of(self._pools([step for step in steps if _capability(step) is not None]))
-
-    def _pools(self, steps: Sequence[Step]) -> list[PoolSnapshot]:
+    def _pools(self, ready: Sequence[str]) -> list[PoolSnapshot]:
         if self._agents is None:
             return []
-        found: dict[str, PoolSnapshot] = {}
-        for step in steps:
-            for pool in self._agents.able(_capability(step) or ""):
-                found[pool.pool] = pool
+        able = map(self._agents.able, self._asked(ready))
+        found = {pool.pool: pool for pools in able for pool in pools}
         return [pool for pool in found.values() if pool.state != "drained"]
+
+    def _asked(self, ready: Sequence[str]) -> list[str]:
+        """Return the capabilities that those of ``ready`` ask for that agents do."""
+        asked = (_capability(self._plan.steps[name]) for name in ready)
+        return [capability for capability in asked if capability is not None]
 
 
 @dataclass(slots=True, eq=False)

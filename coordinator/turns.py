@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 
 from langgraph.errors import GraphDrained, GraphInterrupt
 
@@ -53,8 +52,7 @@ class Turns:
                 self.give_back(step)  # it came in the very turn that cancelled it
             raise
         finally:
-            with suppress(KeyError):
-                del self._waiting[step]
+            self._waiting.pop(step, None)
 
     def give_back(self, step: str) -> None:
         """Let another one work instead of ``step``, which has not ended."""
