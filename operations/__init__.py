@@ -1,1 +1,1 @@
-"""The ground floor: settings, database, telemetry, metrics, tracing, health, shutdown."""
+"""The ground floor: settings, database, logs, telemetry, health, shutdown."""

@@ -26,20 +26,16 @@ class Component:
 Check = Callable[[], Awaitable[Component]]
 
 
-class Health:
-    """Asks the parts of a service how they are."""
-
-    def __init__(self, checks: Mapping[str, Check]) -> None:
-        self._checks = checks
-
-    async def examine(self, exclude: Collection[str] = ()) -> dict[str, Component]:
-        """Return how each part is but for those left out; one whose check breaks has failed."""
-        found: dict[str, Component] = {}
-        for name, check in self._checks.items():
-            if name in exclude:
-                continue
-            try:
-                found[name] = await check()
-            except Exception as error:  # noqa: BLE001 - whatever it is, it makes us not ready
-                found[name] = Component(State.FAILED, str(error) or type(error).__name__)
-        return found
+async def examine(
+    checks: Mapping[str, Check], exclude: Collection[str] = ()
+) -> dict[str, Component]:
+    """Return how each part is but for those left out; one whose check breaks has failed."""
+    found: dict[str, Component] = {}
+    for name, check in checks.items():
+        if name in exclude:
+            continue
+        try:
+            found[name] = await check()
+        except Exception as error:  # noqa: BLE001 - whatever it is, it makes us not ready
+            found[name] = Component(State.FAILED, str(error) or type(error).__name__)
+    return found

@@ -9,7 +9,7 @@ from agents.pools import AgentPools
 from coordinator.zombies import Zombies
 from operations.database import Database
 from operations.errors import StorageFull
-from operations.health import Component, Health, State
+from operations.health import Check, Component, State
 from operations.shutdown import Shutdown, Tier
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.lane import LaneState
@@ -51,20 +51,18 @@ class Conditions:
         self._trail = trail
         self._crew = crew
 
-    def health(self) -> Health:
+    def checks(self) -> dict[str, Check]:
         """Return them all."""
-        return Health(
-            {
-                "loop": self._stopping,
-                "database": self._storage,
-                "queue": self._queue,
-                "threads": self._left_behind,
-                "agents": self._agents,
-                "event_loop": self._lag,
-                "telemetry": self._sinks,
-                **({} if self._crew is None else {"workers": partial(_workers, self._crew)}),
-            }
-        )
+        return {
+            "loop": self._stopping,
+            "database": self._storage,
+            "queue": self._queue,
+            "threads": self._left_behind,
+            "agents": self._agents,
+            "event_loop": self._lag,
+            "telemetry": self._sinks,
+            **({} if self._crew is None else {"workers": partial(_workers, self._crew)}),
+        }
 
     def figures(self) -> dict[str, float]:
         """Return what changes all the time."""

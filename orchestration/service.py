@@ -213,7 +213,7 @@ async def _backend(ground: Ground, core: Core, operation: _Operation) -> Backend
         sweeper=_thread_sweeper(ground, core, threads),
         keys=KeyStore(database),
         webhook_urls=ground.urls,
-        health=operation.conditions.health(),
+        checks=operation.conditions.checks(),
         shutdown=operation.shutdown,
         agents=pools,
         network=core.agency.network,

@@ -11,7 +11,7 @@ from agents.pools import AgentPools
 from coordinator.checking import Known
 from coordinator.history import History
 from operations.egress import UrlPolicy
-from operations.health import Health
+from operations.health import Check
 from operations.settings import Settings
 from operations.shutdown import Shutdown
 from orchestration.api.access import Authority
@@ -69,7 +69,7 @@ class Backend:
     keys: KeyStore
     webhook_urls: UrlPolicy
     bodies: Bodies
-    health: Health
+    checks: Mapping[str, Check]  # of the parts, by name
     shutdown: Shutdown
     agents: AgentPools
     network: AgentNetwork

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from starlette.responses import Response
 
 from operations.errors import nearest
-from operations.health import State
+from operations.health import State, examine
 from orchestration.api import answers
 from orchestration.api.access import PUBLIC
 from orchestration.api.asked import Query
@@ -55,13 +55,13 @@ async def livez(call: Call) -> Response:  # noqa: ARG001 - every handler takes i
 )
 async def readyz(call: Call, how: ReadyHow) -> Response:
     """Say whether the service takes runs, and if not, why."""
-    health, shutdown = call.backend.health, call.backend.shutdown
+    shutdown = call.backend.shutdown
     left_out = how.exclude or ()
     for name in left_out:
         if name not in PARTS:
             detail = f"there is no part {name!r}. {nearest(name, PARTS)}"
             raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, detail)
-    found = await health.examine(left_out)
+    found = await examine(call.backend.checks, left_out)
     missing = {name: one.reason for name, one in found.items() if one.state is State.FAILED}
     body: dict[str, Any] = {"status": "not ready" if missing else "ok", **missing}
     if how.verbose:

@@ -6,6 +6,7 @@ import anyio
 from pydantic import Field
 from starlette.responses import Response
 
+from operations.health import examine
 from operations.live import Looker, News
 from orchestration.api import answers
 from orchestration.api.access import SOMEBODY
@@ -102,7 +103,7 @@ async def status_document(call: Call) -> dict[str, Any]:
     backend = call.backend
     return {
         **backend.operations.identity,
-        "components": components_document(await backend.health.examine(), details=True),
+        "components": components_document(await examine(backend.checks), details=True),
         "shutdown": shutdown_document(backend.shutdown) if backend.shutdown.begun else None,
         "lookers": backend.operations.live.lookers,
     }
