@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestration.commands.remote import DEFAULT_URL, Url, service_at
-from orchestration.commands.terminal import Json, as_json, console, print_table
+from orchestration.commands.terminal import Json, as_json, console, print_found, print_table
 
 POOLS = ("pool", "kind", "state", "seats", "in_flight", "waiting", "capabilities", "reason")
 SEATS = ("seat", "state", "tasks", "failures", "restarts", "latency", "backoff_until", "trouble")
@@ -27,14 +27,12 @@ def list_agents(
     """List the pools, or the seats of one."""
     with service_at(url) as client:
         found: Any = client.http.get("/agents" if pool is None else f"/agents/{pool}")
-    if json:
+    if pool is None:
+        print_found(found, POOLS, json=json)
+    elif json:
         typer.echo(as_json(found))
-    elif pool is not None:
-        print_table(found["agents"], SEATS)
-    elif found:
-        print_table(found, POOLS)
     else:
-        typer.echo("There are none.", err=True)
+        print_table(found["agents"], SEATS)
 
 
 @app.command("drain")

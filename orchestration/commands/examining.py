@@ -7,7 +7,7 @@ import typer
 
 from operations.ports import DEFAULT_PORT, LAST_PORT
 from orchestration.commands.db import NAME
-from orchestration.commands.terminal import FAILED, Json, as_json, console
+from orchestration.commands.terminal import FAILED, Json, as_json, console, presumed_data_folder
 
 if TYPE_CHECKING:
     from operations.doctor import Finding
@@ -47,15 +47,11 @@ def examine(config: Path, host: str, port: int) -> "list[Finding]":
 
     from operations import doctor as checks  # noqa: PLC0415
     from operations.database_check import check_database  # noqa: PLC0415
-    from operations.errors import ConfigurationError  # noqa: PLC0415
     from operations.migrations import load_migrations  # noqa: PLC0415
-    from operations.settings import Settings, load_settings  # noqa: PLC0415 - pydantic
+    from operations.settings import load_settings  # noqa: PLC0415 - pydantic
     from orchestration.store import migrations  # noqa: PLC0415
 
-    try:
-        data_dir = load_settings().data_dir
-    except ConfigurationError:  # told by its own check
-        data_dir = Settings.model_fields["data_dir"].default
+    data_dir = presumed_data_folder()
 
     def settings() -> str:
         load_settings()

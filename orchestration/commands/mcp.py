@@ -16,7 +16,7 @@ import typer
 from operations.files import is_there
 from orchestration.commands.hosts import FirstHost, joined
 from orchestration.commands.remote import CONNECT_TIMEOUT, DEFAULT_URL, Url, key_headers
-from orchestration.commands.terminal import FAILED, MISUSED, give_up
+from orchestration.commands.terminal import FAILED, MISUSED, give_up, presumed_data_folder
 
 if TYPE_CHECKING:
     import httpx
@@ -94,7 +94,7 @@ async def _service(http: "httpx.AsyncClient", url: str, config: Path) -> AsyncGe
     place = urlsplit(url)
     local = place.hostname in _LOCAL
     if await _answers(http, url):
-        with joined(_data_folder()) if local else nullcontext():
+        with joined(presumed_data_folder()) if local else nullcontext():
             yield
         return
     if not local:
@@ -104,7 +104,7 @@ async def _service(http: "httpx.AsyncClient", url: str, config: Path) -> AsyncGe
     # -P: a folder of where the host starts us may be called as one of our packages, agents say.
     command = [sys.executable, "-P", "-m", "orchestration", "serve", "--config", str(config)]
     command += ["--host", place.hostname or "", "--port", str(place.port or 80)]
-    host = FirstHost(_data_folder())
+    host = FirstHost(presumed_data_folder())
     service = _start(command, host.pipe)
     try:
         async with asyncio.timeout(_START):
@@ -123,17 +123,6 @@ def _is_there(config: Path) -> bool:
         return is_there(config)
     except OSError:  # nobody may look, of which the service speaks
         return True
-
-
-def _data_folder() -> Path:
-    from operations.errors import ConfigurationError  # noqa: PLC0415 - pydantic
-    from operations.settings import Settings, load_settings  # noqa: PLC0415 - pydantic
-
-    try:
-        return load_settings().data_dir
-    except ConfigurationError:  # of which the service speaks, if one is started
-        folder: Path = Settings.model_fields["data_dir"].default
-        return folder
 
 
 def _start(command: list[str], pipe: int) -> subprocess.Popen[bytes]:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from orchestration.commands.remote import DEFAULT_URL, Url, read_json, sendable, service_at
-from orchestration.commands.terminal import Json, as_json, console, print_table
+from orchestration.commands.terminal import Json, as_json, console, print_found
 
 MAILBOXES = ("mailbox", "pending", "in_flight", "delivered", "dead", "oldest_pending", "trouble")
 MESSAGES = ("offset", "id", "sender", "status", "priority", "sent_at", "failures", "last_error")
@@ -67,10 +67,11 @@ def list_messages(
     """List the mailboxes, or the messages of one."""
     with service_at(url) as client:
         if mailbox is None:
-            _print(client.http.get("/messages"), MAILBOXES, json=json)
+            print_found(client.http.get("/messages"), MAILBOXES, json=json)
         else:
             page = {"after": after, "limit": limit}
-            _print(client.http.get(f"/messages/{mailbox}", params=page), MESSAGES, json=json)
+            found = client.http.get(f"/messages/{mailbox}", params=page)
+            print_found(found, MESSAGES, json=json)
 
 
 @app.command("dead")
@@ -86,7 +87,7 @@ def list_dead_letters(
     with service_at(url) as client:
         page = {"after": after, "limit": limit}
         found: Any = client.http.get(f"/messages/{mailbox}/dead-letters", params=page)
-    _print(found, MESSAGES, json=json)
+    print_found(found, MESSAGES, json=json)
 
 
 @app.command("requeue")
@@ -122,12 +123,3 @@ def _parsed(content: str) -> Any:
         return read_json(content)
     except ValueError:
         return content
-
-
-def _print(found: Any, columns: tuple[str, ...], *, json: bool) -> None:
-    if json:
-        typer.echo(as_json(found))
-    elif found:
-        print_table(found, columns)
-    else:
-        typer.echo("There are none.", err=True)

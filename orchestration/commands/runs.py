@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestration.commands.remote import DEFAULT_URL, Url, service_at
-from orchestration.commands.terminal import FAILED, Json, as_json, console, give_up, print_table
+from orchestration.commands.terminal import FAILED, Json, as_json, console, give_up, print_found
 
 if TYPE_CHECKING:
     from langgraph_sdk.client import SyncLangGraphClient
@@ -40,12 +40,7 @@ def list_runs(
             path = f"/threads/{thread}/runs" if thread else "/runs"
             asked: dict[str, str | int] = {"limit": limit} | ({"status": status} if status else {})
             found = client.http.get(path, params=asked)
-    if json:
-        typer.echo(as_json(found))
-    elif found:
-        print_table(found, COLUMNS)
-    else:
-        typer.echo("There are none.", err=True)
+    print_found(found, COLUMNS, json=json)
 
 
 @app.command("get")

@@ -86,6 +86,17 @@ def data_folder(*, there: bool = False) -> Path:
     return folder
 
 
+def presumed_data_folder() -> Path:
+    """Return the data folder; if the settings make no sense, which others tell, the usual one."""
+    from operations.settings import Settings, load_settings  # noqa: PLC0415 - pydantic
+
+    try:
+        return load_settings().data_dir
+    except ConfigurationError:
+        folder: Path = Settings.model_fields["data_dir"].default
+        return folder
+
+
 @contextmanager
 def configuration_errors_told() -> Generator[None]:
     """Turn a ConfigurationError into a message and exit code 2."""
@@ -93,6 +104,16 @@ def configuration_errors_told() -> Generator[None]:
         yield
     except ConfigurationError as error:
         give_up(str(error), MISUSED)
+
+
+def print_found(found: Any, columns: Sequence[str], *, json: bool) -> None:
+    """Print what was found, as a table or as JSON; say so if it is nothing."""
+    if json:
+        typer.echo(as_json(found))
+    elif found:
+        print_table(found, columns)
+    else:
+        typer.echo("There are none.", err=True)
 
 
 def print_table(found: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
