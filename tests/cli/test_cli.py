@@ -19,15 +19,6 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("MASTERLOOP_"):
-            monkeypatch.delenv(name)
-    return CliRunner(env={"TERM": "dumb", "COLUMNS": "200"})
-
-
-@pytest.fixture
 def taken_port() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]

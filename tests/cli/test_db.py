@@ -1,6 +1,5 @@
 """``masterloop db``, without a service."""
 
-import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -14,15 +13,11 @@ from orchestration.cli import app
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("MASTERLOOP_"):
-            monkeypatch.delenv(name)
+def cli(cli: CliRunner) -> CliRunner:
     Path(".masterloop").mkdir()
     with closing(sqlite3.connect(".masterloop/masterloop.db")) as connection:
         migrate(connection, [Migration(1, "runs", "CREATE TABLE runs (run_id TEXT);")])
-    return CliRunner(env={"TERM": "dumb", "COLUMNS": "200"})
+    return cli
 
 
 def test_a_backup_is_made_and_can_be_checked(cli: CliRunner) -> None:

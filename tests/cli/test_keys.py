@@ -17,15 +17,6 @@ UNNAMED = 54_321  # a uid that no account has
 
 
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
-    monkeypatch.chdir(tmp_path)
-    for name in list(os.environ):
-        if name.startswith("MASTERLOOP_"):
-            monkeypatch.delenv(name)
-    return CliRunner(env={"TERM": "dumb", "COLUMNS": "200"})
-
-
-@pytest.fixture
 def _unnamed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Be somebody whom no account names, as in a container that is started with a uid."""
     if os.geteuid() != 0:

@@ -13,12 +13,6 @@ STEP = {"id": "a", "agent": "summarize", "input": "{{ input.text }}"}
 GRAPHS = {"digest": "./digest.py:graph"}
 
 
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> CliRunner:
-    monkeypatch.chdir(tmp_path)
-    return CliRunner()
-
-
 def workflow(*steps: dict[str, Any]) -> None:
     Path("w.json").write_text(json.dumps({"name": "w", "steps": steps}))
 
