@@ -9,7 +9,7 @@ from operations.addresses import is_server
 from operations.sections import Count, Names, Positive, Section, mistake
 
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_POOL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _NAME_RULE = "Use at most 64 letters, digits, '_', '.' and '-', the first a letter or digit."
 
 _ENDING = 10.0  # seconds that an agent may take to end, beyond the graces that it is given
@@ -18,15 +18,20 @@ Share = Annotated[FiniteFloat, Field(gt=0, le=1)]
 Strategy = Literal["round-robin", "least-loaded", "fastest", "sticky"]
 
 
+def name_of(what: str) -> AfterValidator:
+    """Refuse what cannot be the name of ``what``, such as "a pool"."""
+
+    def check(value: str) -> str:
+        if not _NAME.fullmatch(value):
+            raise mistake(f"this cannot be the name of {what}", _NAME_RULE)
+        return value
+
+    return AfterValidator(check)
+
+
 def _argv(value: tuple[str, ...]) -> tuple[str, ...]:
     if not value or not value[0]:
         raise mistake("there is no command", 'Name one, such as ["python", "worker.py"].')
-    return value
-
-
-def _pool_name(value: str) -> str:
-    if not _POOL_NAME.fullmatch(value):
-        raise mistake("this cannot be the name of a pool", _NAME_RULE)
     return value
 
 
@@ -222,4 +227,4 @@ class RemotePool(PoolSection):
 AnyPool = Annotated[
     GraphPool | ProcessPool | CommandPool | McpPool | RemotePool, Field(discriminator="kind")
 ]
-Pools = dict[Annotated[str, AfterValidator(_pool_name)], AnyPool]
+Pools = dict[Annotated[str, name_of("a pool")], AnyPool]

@@ -20,8 +20,8 @@ from operations.sections import Count, Names, Positive, Section, mistake
 
 MOST_STEPS = 200
 MOST_CHOICES = 16  # fallbacks, or variants, of one step
-_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_RULE = "Use at most 64 letters, digits and '_', the first a letter."
+IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+IDENTIFIER_RULE = "Use at most 64 letters, digits and '_', the first a letter."
 KINDS = ("agent", "tool", "graph")
 
 Mode = Literal["sequential", "parallel", "adaptive"]
@@ -29,8 +29,9 @@ Priority = Annotated[int, Field(ge=0, le=10)]
 
 
 def _identifier(value: str) -> str:
-    if not _IDENTIFIER.fullmatch(value):
-        raise mistake(f"{value[:80]!r} cannot be an id: expressions could not name it", _RULE)
+    if not IDENTIFIER.fullmatch(value):
+        problem = f"{value[:80]!r} cannot be an id: expressions could not name it"
+        raise mistake(problem, IDENTIFIER_RULE)
     return value
 
 

@@ -1,23 +1,15 @@
 """``masterloop.network`` in ``langgraph.json``: the mailboxes, and what holds for all of them."""
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, FiniteFloat
+from pydantic import Field, FiniteFloat
 
-from operations.sections import Count, Names, Section, mistake
+from agents.configuration import name_of
+from operations.sections import Count, Names, Section
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
-_NAME_RULE = "Use at most 64 letters, digits, '_', '.' and '-', the first a letter or digit."
 LONGEST = 315_360_000.0  # seconds: ten years
 
 Seconds = Annotated[FiniteFloat, Field(gt=0, le=LONGEST)]
-
-
-def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise mistake("this cannot be the name of a mailbox", _NAME_RULE)
-    return value
 
 
 class Retry(Section):
@@ -42,7 +34,7 @@ class MailboxSection(Section):
 class NetworkSection(Section):
     """What holds for all mailboxes."""
 
-    mailboxes: dict[Annotated[str, AfterValidator(_name)], MailboxSection] = Field(
+    mailboxes: dict[Annotated[str, name_of("a mailbox")], MailboxSection] = Field(
         default_factory=dict
     )
     dedup_window: Seconds = 86_400.0  # in which a message id is known again

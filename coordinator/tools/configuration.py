@@ -8,20 +8,18 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, Strict
 
 from coordinator.expressions import ExpressionRefused, references, templates
+from coordinator.spec import IDENTIFIER, IDENTIFIER_RULE
 from operations.errors import nearest
 from operations.sections import Count, Names, Positive, Section, mistake
 
 LAYERS = ("primitive", "execution", "dashboard")  # from below
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
-_NAME_RULE = "Use at most 64 letters, digits and '_', the first a letter."
 _TARGET = re.compile(r"[^:]+:[A-Za-z_]\w*")
 
 
 def _name(value: str) -> str:
-    if not _NAME.fullmatch(value):
-        raise mistake(
-            "this cannot be the name of a tool: expressions could not name it", _NAME_RULE
-        )
+    if not IDENTIFIER.fullmatch(value):
+        problem = "this cannot be the name of a tool: expressions could not name it"
+        raise mistake(problem, IDENTIFIER_RULE)
     return value
 
 
