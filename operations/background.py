@@ -61,11 +61,12 @@ async def held(context: AbstractAsyncContextManager[object], name: str) -> Async
 
     A closing that was cancelled is given up: leaving cancels it too, and waits half a second.
     """
-    opened, closing, given_up = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    closing, given_up = asyncio.Event(), asyncio.Event()
 
     async def live() -> None:
         async with context:
-            opened.set()
+            opened.set_result(None)
             await closing.wait()
 
     life = asyncio.create_task(live(), name=name)
@@ -78,17 +79,14 @@ async def held(context: AbstractAsyncContextManager[object], name: str) -> Async
             given_up.set()
             raise
 
-    opening = asyncio.create_task(opened.wait())
     try:
-        await asyncio.wait({life, opening}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({life, opened}, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         life.cancel()
         await asyncio.wait({life}, timeout=_GIVEN_UP)
         raise
-    finally:
-        opening.cancel()
     try:
-        if opened.is_set():
+        if opened.done():
             yield stop
     finally:
         if not given_up.is_set():
