@@ -21,11 +21,6 @@ class Scaler:
         self._observed = now
         self._grown = self._changed = -math.inf
 
-    @property
-    def load(self) -> float:
-        """The averaged load."""
-        return self._average
-
     def observe(self, now: float, load: int) -> None:
         """Take note that the load is different from now on."""
         weight = 1 - math.exp(-(now - self._observed) / self._policy.smoothing)

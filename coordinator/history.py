@@ -49,14 +49,13 @@ class Record:
 class History:
     """Keeps the last decisions, a thousand; older ones are dropped."""
 
-    def __init__(self, most: int = MOST) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._records: OrderedDict[str, Record] = OrderedDict()
 
     def add(self, record: Record) -> None:
         """Keep one, in the place of the oldest if there are too many."""
         self._records[record.decision_id] = record
-        if len(self._records) > self._most:
+        if len(self._records) > MOST:
             self._records.popitem(last=False)
 
     def judge(self, decision_id: str, result: Result, reward: float) -> None:

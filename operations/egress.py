@@ -112,12 +112,8 @@ class UrlPolicy:
             raise UrlRefused(f"port {port} is not among the allowed ports")
 
     def _allows(self, address: IPv4Address | IPv6Address) -> bool:
-        allowed = self.allowed_networks if self.disable_loopback else self._with_loopback
+        allowed = self.allowed_networks + (() if self.disable_loopback else LOOPBACK)
         return _is_public(address) or any(address in network for network in allowed)
-
-    @property
-    def _with_loopback(self) -> tuple[Network, ...]:
-        return (*self.allowed_networks, *LOOPBACK)
 
 
 def host_of(url: httpx2.URL) -> str:

@@ -19,9 +19,7 @@ from agents.groups import Groups
 class CommandAgent:
     """Runs its command for each task; the result is what that wrote to stdout and stderr."""
 
-    def __init__(
-        self, section: CommandPool, name: str, root: Path, groups: Groups | None = None
-    ) -> None:
+    def __init__(self, section: CommandPool, name: str, root: Path, groups: Groups | None) -> None:
         self.limits: Limits = section.limits
         self.capabilities = frozenset(section.capabilities or (name,))
         self._section = section

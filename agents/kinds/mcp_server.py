@@ -35,7 +35,7 @@ Incoming: TypeAlias = SessionMessage | Exception
 class McpAgent:
     """Calls a tool for each task. The client lives in a task of its own, as the SDK wants it."""
 
-    def __init__(self, section: McpPool, root: Path, groups: Groups | None = None) -> None:
+    def __init__(self, section: McpPool, root: Path, groups: Groups | None) -> None:
         self.limits: Limits = section.limits
         self.capabilities: frozenset[str] = frozenset(section.capabilities)
         self._section = section

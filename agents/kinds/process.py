@@ -38,8 +38,8 @@ class ProcessAgent:
         section: ProcessPool,
         name: str,
         root: Path,
-        send: Send | None = None,
-        groups: Groups | None = None,
+        send: Send | None,
+        groups: Groups | None,
     ) -> None:
         self.limits: Limits = section.limits
         self.capabilities = frozenset(section.capabilities or (name,))

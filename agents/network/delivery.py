@@ -148,7 +148,6 @@ class Delivery:
             pause = await self._served_one(sender)
         except StorageUnavailable as error:
             _log.warning("a mailbox cannot be read", mailbox=self.name, error=str(error))
-            pause = STORE_PAUSE
         finally:
             sender.serving = False
             if sender.fresh and sender not in self._unheard and pause != STORE_PAUSE:

@@ -36,6 +36,7 @@ class Trail:
     """
 
     name = "audit"
+    kinds = None  # what is for the audit, whatever it is
 
     def __init__(self, folder: Path, *, total: int) -> None:
         self._segments = Segments(folder, size=min(_SEGMENT, total // 4), total=total)
@@ -46,10 +47,6 @@ class Trail:
         self._open = False
         self._heard: Callable[[bool], None] | None = None
         self.failing = False  # whether the disk does not take what has to be written
-
-    @property
-    def kinds(self) -> None:
-        """What is for the audit, whatever it is."""
 
     @property
     def written(self) -> int:

@@ -92,9 +92,7 @@ class Supervisor:
             self._process.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
 
 
-def supervise(
-    command: Sequence[str], folder: Path, written: Callable[[], Collection[Path]] = tuple
-) -> int:
+def supervise(command: Sequence[str], folder: Path, written: Callable[[], Collection[Path]]) -> int:
     """Run ``command``, again on each change below ``folder``; return its last exit code.
 
     What it changes itself, in the folders that ``written`` returns at each start, is no change.
