@@ -1,7 +1,6 @@
 """The attempts at a step, or at one item of it: by whom, for how long, and who steps in."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,7 +19,7 @@ from coordinator.errors import (
     OutputRefused,
     StepTimeout,
 )
-from coordinator.expressions import ExpressionFailed, fill_in
+from coordinator.expressions import ExpressionFailed, Names, fill_in
 from coordinator.plan import digest
 from coordinator.results import kind_of
 from coordinator.spec import Step, Target
@@ -31,7 +30,6 @@ from coordinator.toolbox import Use
 _FINAL = (BudgetSpent, ExpressionFailed)  # the same again would be the same again
 _LEVELS = 238  # of an output; orjson takes 254, and there are those that it is shown in
 _AROUND = 254 - _LEVELS
-Names = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

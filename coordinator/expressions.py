@@ -21,6 +21,7 @@ MOST_TEXT = 8_192  # characters of one template
 MOST_NODES = 256  # parts of one template
 MOST_DEPTH = 32  # levels of an input
 REMEMBERED = 2_048  # compiled expressions
+Names = Mapping[str, Any]  # what expressions may refer to
 
 _FORBIDDEN = (nodes.Call, nodes.Pow)
 # What jinja and its filters raise where something does not fit, or is nested too deep.
@@ -88,7 +89,7 @@ def is_one_expression(text: str) -> bool:
     return _sole_expression(_parsed(text)) is not None
 
 
-def fill_in(value: Any, names: Mapping[str, Any]) -> Any:
+def fill_in(value: Any, names: Names) -> Any:
     """Return a JSON value with its expressions replaced by what they stand for.
 
     Raises:
@@ -98,7 +99,7 @@ def fill_in(value: Any, names: Mapping[str, Any]) -> Any:
     return _replaced(value, names)
 
 
-def fill_in_each(values: Iterable[tuple[Any, Mapping[str, Any]]]) -> Iterator[Any]:
+def fill_in_each(values: Iterable[tuple[Any, Names]]) -> Iterator[Any]:
     """Yield JSON values filled in, each from its names; all may take the effort of one.
 
     Raises:
@@ -112,7 +113,7 @@ def fill_in_each(values: Iterable[tuple[Any, Mapping[str, Any]]]) -> Iterator[An
         yield filled
 
 
-def holds(condition: Any, names: Mapping[str, Any]) -> bool:
+def holds(condition: Any, names: Names) -> bool:
     """Whether a condition is true: an expression, with or without its braces.
 
     Raises:
@@ -128,7 +129,7 @@ def braced(condition: Any) -> Any:
     return condition
 
 
-def _replaced(value: Any, names: Mapping[str, Any]) -> Any:
+def _replaced(value: Any, names: Names) -> Any:
     if isinstance(value, str):
         return _filled(value, names) if "{{" in value else value
     if isinstance(value, Mapping):
@@ -138,7 +139,7 @@ def _replaced(value: Any, names: Mapping[str, Any]) -> Any:
     return value
 
 
-def _filled(text: str, names: Mapping[str, Any]) -> Any:
+def _filled(text: str, names: Names) -> Any:
     try:
         found = _compiled(text)(names)
     except UndefinedError as error:
@@ -149,7 +150,7 @@ def _filled(text: str, names: Mapping[str, Any]) -> Any:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _compiled(text: str) -> Callable[[Mapping[str, Any]], Any]:
+def _compiled(text: str) -> Callable[[Names], Any]:
     tree = _parsed(text)
     sole = _sole_expression(tree)
     if sole is None:
@@ -173,7 +174,7 @@ def _sole_expression(tree: nodes.Template) -> nodes.Expr | None:
     return None if len(parts) != 1 or isinstance(parts[0], nodes.TemplateData) else parts[0]
 
 
-def _followed(name: str, keys: Sequence[Any], names: Mapping[str, Any]) -> Any:
+def _followed(name: str, keys: Sequence[Any], names: Names) -> Any:
     value = names[name] if name in names else _SANDBOX.undefined(name=name)
     for key in keys:
         value = (

@@ -1,7 +1,7 @@
 """The items of a map: how many work at a time, when no more are begun, and what came of each."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -13,12 +13,12 @@ from langgraph.runtime import get_runtime
 from coordinator.attempts import Attempts, Done
 from coordinator.budget import Budget
 from coordinator.conductor import Conductor, TryAgain
+from coordinator.expressions import Names
 from coordinator.results import StepError, described
 from coordinator.spec import Step
 from coordinator.tasks import task_of
 
 _SCRATCHPAD = "__pregel_scratchpad"  # where LangGraph counts the tasks of a step
-Names = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

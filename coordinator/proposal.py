@@ -1,16 +1,15 @@
 """What a human is shown before a step is done: everything that it would do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from coordinator.attempts import given_to
-from coordinator.expressions import ExpressionFailed, fill_in_each
+from coordinator.expressions import ExpressionFailed, Names, fill_in_each
 from coordinator.spec import Step
 
 MOST_PROPOSED = 4 * 1024 * 1024  # bytes of JSON
-Names = Mapping[str, Any]
 
 
 def proposal(step: Step, sets: Sequence[Names]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from langgraph.types import interrupt
 from coordinator.attempts import Attempts, Done, ItemFailed
 from coordinator.conductor import Conductor, TryAgain
 from coordinator.errors import ApprovalRefused, StepFailed
-from coordinator.expressions import ExpressionFailed, braced, fill_in, holds
+from coordinator.expressions import ExpressionFailed, Names, braced, fill_in, holds
 from coordinator.items import Items
 from coordinator.plan import digest
 from coordinator.proposal import proposal
@@ -20,7 +20,6 @@ from coordinator.step_events import ApprovalAsked, StepBegan, StepEnded
 from coordinator.tasks import task_of
 
 MOST_ITEMS = 10_000  # of one map
-Names = Mapping[str, Any]
 
 
 class Work:
@@ -169,7 +168,7 @@ class Work:
                 case _:
                     problem = 'answer {"decision": "approve", "hash": …} or {"decision": "reject"}'
 
-    def _answer(self, question: Names, wanted: str) -> Any:
+    def _answer(self, question: Mapping[str, Any], wanted: str) -> Any:
         try:
             return interrupt(question, response_schema=_decision(wanted))
         except GraphBubbleUp:
