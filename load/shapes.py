@@ -14,15 +14,15 @@ class _Shape(BaseModel):
 
     users: Users
 
+    def at(self, progress: float) -> int:  # noqa: ARG002 - some shapes need it
+        """Return how many users there are when ``progress`` (0 to 1) of the time has passed."""
+        return self.users
+
 
 class Steady(_Shape):
     """The same number of users all the time."""
 
     kind: Literal["steady"]
-
-    def at(self, progress: float) -> int:  # noqa: ARG002 - the others need it
-        """Return how many users there are when ``progress`` (0 to 1) of the time has passed."""
-        return self.users
 
 
 class Burst(_Shape):
@@ -32,7 +32,6 @@ class Burst(_Shape):
     peak: Users
 
     def at(self, progress: float) -> int:
-        """Return how many users there are when ``progress`` (0 to 1) of the time has passed."""
         return self.peak if 0.5 <= progress * PEAKS % 1 < 0.75 else self.users  # noqa: PLR2004
 
 
@@ -43,7 +42,6 @@ class Ramp(_Shape):
     peak: Users
 
     def at(self, progress: float) -> int:
-        """Return how many users there are when ``progress`` (0 to 1) of the time has passed."""
         return round(self.users + (self.peak - self.users) * progress)
 
 
@@ -54,7 +52,6 @@ class Spike(_Shape):
     times: Annotated[int, Field(ge=2, le=100)] = 10
 
     def at(self, progress: float) -> int:
-        """Return how many users there are when ``progress`` (0 to 1) of the time has passed."""
         return self.users * self.times if 1 <= progress * 3 < 2 else self.users  # noqa: PLR2004
 
 
@@ -67,10 +64,6 @@ class Soak(_Shape):
     kind: Literal["soak"]
     share: Annotated[float, Field(gt=0, lt=1)]  # of the tasks a second that it can do
     calibration: Seconds
-
-    def at(self, progress: float) -> int:  # noqa: ARG002 - as in Steady
-        """Return how many users there are when ``progress`` (0 to 1) of the time has passed."""
-        return self.users
 
 
 Shape = Annotated[Steady | Burst | Ramp | Spike | Soak, Field(discriminator="kind")]
