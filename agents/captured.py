@@ -31,12 +31,10 @@ class Captured:
     def text(self) -> str:
         """Return what was kept, saying where something is missing."""
         cut = self.cut
-        gap = f"\n… {cut} bytes cut …\n" if cut else ""
-        if not gap:
+        if not cut:
             return (self._head + self._tail).decode("utf-8", "replace")
-        return (
-            f"{self._head.decode('utf-8', 'replace')}{gap}{self._tail.decode('utf-8', 'replace')}"
-        )
+        head, tail = (part.decode("utf-8", "replace") for part in (self._head, self._tail))
+        return f"{head}\n… {cut} bytes cut …\n{tail}"
 
     def _trim(self) -> None:
         del self._tail[: max(0, len(self._tail) - self._most_tail)]

@@ -53,9 +53,5 @@ def _change(pool: str, what: str, url: str, *, json: bool) -> None:
     if json:
         typer.echo(as_json(found))
         return
-    said = f"{found['pool']}: {found['state']}" + _because(found["reason"])
-    console().print(said, markup=False)
-
-
-def _because(reason: str | None) -> str:
-    return f" ({reason})" if reason else ""
+    because = f" ({found['reason']})" if found["reason"] else ""
+    console().print(f"{found['pool']}: {found['state']}{because}", markup=False)
