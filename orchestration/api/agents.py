@@ -14,8 +14,6 @@ from orchestration.api.endpoint import Call, Endpoints, json_response
 
 endpoint = Endpoints()
 
-MANAGER = "admin"  # the permission that it takes to drain or restart, where callers are known
-
 
 @endpoint("GET", "/agents", access=SOMEBODY, gives=list[answers.AgentPool])
 async def list_agents(call: Call) -> Response:
@@ -64,7 +62,7 @@ def _pool(call: Call) -> AgentPool:
 
 
 def _managed(call: Call) -> AgentPool:
-    call.require(MANAGER)
+    call.require_admin()
     return _pool(call)
 
 

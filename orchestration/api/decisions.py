@@ -2,7 +2,6 @@
 
 import sqlite3
 from dataclasses import asdict
-from http import HTTPStatus
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -12,11 +11,9 @@ from coordinator.history import Option, Record
 from operations.clock import iso
 from orchestration.api import decision_answers as answers
 from orchestration.api.access import SOMEBODY, Access
-from orchestration.api.agents import MANAGER
 from orchestration.api.asked import Query
 from orchestration.api.endpoint import Call, Endpoints, json_response
 from orchestration.api.fields import Limit, Offset
-from orchestration.api.problems import Problem
 from orchestration.store.visibility import sees
 
 endpoint = Endpoints()
@@ -72,7 +69,7 @@ async def list_decisions(call: Call, query: DecisionList) -> Response:
 )
 async def get_experience(call: Call, query: ExperienceOf) -> Response:
     """Show how each way to do a workflow, or a step of it, went in all, and the best results."""
-    _require_manager(call)
+    call.require_admin()
     totals = await call.backend.experience.totals(query.workflow, query.step)
     best = await call.backend.experience.best(query.workflow, query.step, query.limit)
     document = {"arms": [_total(row) for row in totals], "best": [_entry(row) for row in best]}
@@ -89,19 +86,9 @@ async def get_experience(call: Call, query: ExperienceOf) -> Response:
 )
 async def list_experience(call: Call, query: ExperienceList) -> Response:
     """List results in the order in which they were written, beyond a number."""
-    _require_manager(call)
+    call.require_admin()
     rows = await call.backend.experience.entries(query.after, query.limit)
     return json_response([_entry(row) for row in rows])
-
-
-def _require_manager(call: Call) -> None:
-    """Refuse who may not see everybody's.
-
-    Raises:
-        Problem: 403, they may not.
-    """
-    if call.backend.authority is not None and MANAGER not in call.principal.permissions:
-        raise Problem(HTTPStatus.FORBIDDEN, f"this takes the permission {MANAGER!r}")
 
 
 def _asked(call: Call, query: DecisionList, record: Record) -> bool:

@@ -155,14 +155,14 @@ class Call:
             value["assistant_id"] = named if left == shown else str(left)
         return grant
 
-    def require(self, permission: str) -> None:
-        """Refuse whoever is known and has not got ``permission``.
+    def require_admin(self) -> None:
+        """Refuse whoever does not run the service, where callers are known.
 
         Raises:
-            Problem: 403, it is needed.
+            Problem: 403, they do not.
         """
-        if self.backend.authority is not None and permission not in self.principal.permissions:
-            raise Problem(HTTPStatus.FORBIDDEN, f"this takes the permission {permission!r}")
+        if self.backend.authority is not None and "admin" not in self.principal.permissions:
+            raise Problem(HTTPStatus.FORBIDDEN, "this takes the permission 'admin'")
 
     def path(self, name: str) -> str:
         """Return a part of the path as it was sent."""

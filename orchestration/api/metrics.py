@@ -7,13 +7,11 @@ from orchestration.api.endpoint import TEXT, Call, Endpoints
 
 endpoint = Endpoints()
 
-_READER = "admin"  # the permission that it takes, where callers are known
-
 
 @endpoint("GET", "/metrics", access=SOMEBODY, gives=TEXT, refuses=(403,))
 async def get_metrics(call: Call) -> Response:
     """Show the metrics in the text format of Prometheus."""
-    call.require(_READER)
+    call.require_admin()
     compressed = "gzip" in (call.header(b"accept-encoding") or "")
     headers = {"vary": "accept-encoding"}
     if compressed:

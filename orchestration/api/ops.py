@@ -19,7 +19,6 @@ from orchestration.loop.streams import StreamEvent
 
 endpoint = Endpoints()
 
-OPERATOR = "admin"  # the permission that it takes, where callers are known
 Topic = Literal["metrics", "runs", "agents", "activity", "shutdown"]
 TOPICS: tuple[Topic, ...] = ("metrics", "runs", "agents", "activity", "shutdown")
 
@@ -47,14 +46,14 @@ class StreamHow(Query):
 @endpoint("GET", "/ops/status", access=SOMEBODY, gives=answers.Status, refuses=(403,))
 async def get_status(call: Call) -> Response:
     """Say how the service and each of its parts are."""
-    call.require(OPERATOR)
+    call.require_admin()
     return json_response(await status_document(call))
 
 
 @endpoint("GET", "/ops/stats", access=SOMEBODY, query=StatsHow, gives=Any, refuses=(403,))
 async def get_stats(call: Call, how: StatsHow) -> Response:
     """Say how runs went in the last minute, hour and day: of each assistant, and of all."""
-    call.require(OPERATOR)
+    call.require_admin()
     summary = call.backend.operations.summary
     return json_response(await anyio.to_thread.run_sync(summary, how.assistant))
 
@@ -69,7 +68,7 @@ async def get_stats(call: Call, how: StatsHow) -> Response:
 )
 async def get_activity(call: Call, how: ActivityHow) -> Response:
     """List the last hundred events, newest first."""
-    call.require(OPERATOR)
+    call.require_admin()
     found = [
         entry
         for entry in call.backend.operations.activity()
@@ -82,7 +81,7 @@ async def get_activity(call: Call, how: ActivityHow) -> Response:
 @endpoint("GET", "/ops/stream", access=SOMEBODY, query=StreamHow, gives=EVENTS, refuses=(403,))
 async def stream_operations(call: Call, how: StreamHow) -> Response:
     """Stream how things are, and then what changes; a WebSocket at the same path gets the same."""
-    call.require(OPERATOR)
+    call.require_admin()
     live = call.backend.operations.live
     looker, before = live.look(how.topics or TOPICS)
     settings = call.backend.settings

@@ -3,17 +3,17 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from http import HTTPStatus
 
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from operations.live import News
-from orchestration.api.access import ANONYMOUS, Principal
+from orchestration.api.access import ANONYMOUS
 from orchestration.api.asked import parameters
 from orchestration.api.backend import Backend
-from orchestration.api.ops import OPERATOR, TOPICS, StreamHow
+from orchestration.api.endpoint import Call
+from orchestration.api.ops import TOPICS, StreamHow
 from orchestration.api.pages import same_origin
 from orchestration.api.paths import Paths
 from orchestration.api.problems import Problem, not_found, problem, respond
@@ -41,14 +41,14 @@ class Sockets:
             await self._paths(scope, receive, send)
             return
         try:
-            how, principal = await self._admit(scope, receive)
+            how, call = await self._admit(scope, receive)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody gets in
             await respond(problem(error), scope["path"])(scope, receive, send)
             return
-        await self._serve(WebSocket(scope, receive, send), how, principal)
+        await self._serve(WebSocket(scope, receive, send), how, call)
 
-    async def _admit(self, scope: Scope, receive: Receive) -> tuple[StreamHow, Principal]:
-        """Return what is asked for by somebody who may, and who that is.
+    async def _admit(self, scope: Scope, receive: Receive) -> tuple[StreamHow, Call]:
+        """Return what is asked for by somebody who may, and their call.
 
         Raises:
             Problem, ValidationError: they may not, or ask for what there is not.
@@ -61,19 +61,15 @@ class Sockets:
         authority, principal = self._backend.authority, ANONYMOUS
         if authority is not None:
             principal, _ = await authority.authenticate(scope, receive)
-            if OPERATOR not in principal.permissions:
-                raise Problem(HTTPStatus.FORBIDDEN, f"this takes the permission {OPERATOR!r}")
-        return StreamHow.parse(parameters(scope["query_string"])), principal
+        call = Call(self._backend, scope, receive, dict(scope["headers"]), principal)
+        call.require_admin()
+        return StreamHow.parse(parameters(scope["query_string"])), call
 
-    def _known(self, principal: Principal) -> bool:
-        authority = self._backend.authority
-        return authority is None or authority.knows(principal)
-
-    async def _serve(self, socket: WebSocket, how: StreamHow, principal: Principal) -> None:
+    async def _serve(self, socket: WebSocket, how: StreamHow, call: Call) -> None:
         await socket.accept()
         live, figures = self._backend.operations.live, self._backend.streams
         settings = self._backend.settings
-        known, timeout = partial(self._known, principal), settings.send_timeout
+        known, timeout = call.known or (lambda: True), settings.send_timeout
         looker, before = live.look(how.topics or TOPICS)
         watch = asyncio.create_task(_watch(socket, looker.close))
         revalidation = Revalidation(known, settings.keep_alive, looker.close)
