@@ -5,19 +5,13 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from agents.pools import AgentPools
-from coordinator.zombies import Zombies
-from operations.database import Database
 from operations.errors import StorageFull
 from operations.health import Check, Component, State
-from operations.shutdown import Shutdown, Tier
-from operations.telemetry.aggregator import Aggregator
+from operations.shutdown import Tier
 from operations.telemetry.lane import LaneState
-from operations.telemetry.trail import Trail
 from operations.watchdog import Watchdog
-from orchestration.graphs.node_threads import NodeThreads
-from orchestration.loop.master import MasterLoop
 from orchestration.processes.crew import Crew
+from orchestration.telemetry.gauges import Parts
 
 LAG = 0.25  # seconds of lag, p99 of a minute, from which the event loop counts as overloaded
 LATE = 30.0  # seconds that a sink has not taken what was told, from which telemetry is degraded
@@ -26,33 +20,13 @@ LATE = 30.0  # seconds that a sink has not taken what was told, from which telem
 class Conditions:
     """The checks of a service."""
 
-    def __init__(
-        self,
-        *,
-        shutdown: Shutdown,
-        loop: MasterLoop,
-        database: Database,
-        threads: NodeThreads,
-        step_zombies: Zombies,
-        pools: AgentPools,
-        watchdog: Watchdog,
-        telemetry: Aggregator,
-        trail: Trail,
-        crew: Crew | None = None,
-    ) -> None:
-        self._shutdown = shutdown
-        self._loop = loop
-        self._database = database
-        self._threads = threads
-        self._step_zombies = step_zombies
-        self._pools = pools
+    def __init__(self, parts: Parts, watchdog: Watchdog) -> None:
+        self._parts = parts
         self._watchdog = watchdog
-        self._telemetry = telemetry
-        self._trail = trail
-        self._crew = crew
 
     def checks(self) -> dict[str, Check]:
         """Return them all."""
+        crew = self._parts.crew
         return {
             "loop": self._stopping,
             "database": self._storage,
@@ -61,58 +35,53 @@ class Conditions:
             "agents": self._agents,
             "event_loop": self._lag,
             "telemetry": self._sinks,
-            **({} if self._crew is None else {"workers": partial(_workers, self._crew)}),
+            **({} if crew is None else {"workers": partial(_workers, crew)}),
         }
 
     def figures(self) -> dict[str, float]:
         """Return what changes all the time."""
-        loop, lag = self._loop, self._watchdog.lag
+        loop, lag = self._parts.loop, self._watchdog.lag
         return {
             "waiting": loop.waiting,
             "working": loop.working,
             "zombie_runs": loop.zombies,
-            "zombie_tools": len(self._step_zombies),
-            "abandoned_threads": self._abandoned,
+            "zombie_tools": len(self._parts.step_zombies),
+            "abandoned_threads": self._parts.abandoned,
             "lag": round(lag.last, 6),
             "lag_p99": round(lag.p99, 6),
             "blocks": self._watchdog.blocks,
         }
 
-    @property
-    def _abandoned(self) -> int:
-        beside = 0 if self._crew is None else self._crew.abandoned
-        return self._threads.abandoned + beside
-
     async def _stopping(self) -> Component:
-        if self._shutdown.phase is Tier.READINESS or self._loop.draining:
+        if self._parts.shutdown.phase is Tier.READINESS or self._parts.loop.draining:
             return Component(State.FAILED, "the service is stopping")
         return Component()
 
     async def _storage(self) -> Component:
-        self._database.get("SELECT 1 FROM runs LIMIT 1")
-        refusal = await self._database.refusal()
+        self._parts.database.get("SELECT 1 FROM runs LIMIT 1")
+        refusal = await self._parts.database.refusal()
         if isinstance(refusal, StorageFull):
             reason = "there is no room left in the data folder; reads go on"
             return Component(State.FAILED, reason)
         return Component() if refusal is None else Component(State.FAILED, str(refusal))
 
     async def _queue(self) -> Component:
-        limits, loop = self._loop.limits, self._loop
+        loop = self._parts.loop
         figures = {
             "waiting": loop.waiting,
-            "capacity": limits.queue_capacity,
+            "capacity": loop.limits.queue_capacity,
             "working": loop.working,
-            "slots": limits.concurrent_runs,
+            "slots": loop.limits.concurrent_runs,
         }
-        if loop.waiting >= limits.queue_capacity:
+        if loop.full:
             return Component(State.DEGRADED, "the queue is full; new runs are refused", figures)
         return Component(figures=figures)
 
     async def _left_behind(self) -> Component:
-        zombies, abandoned = self._loop.zombies, self._abandoned
-        tools = len(self._step_zombies)
+        parts = self._parts
+        zombies, abandoned, tools = parts.loop.zombies, parts.abandoned, len(parts.step_zombies)
         figures = {"zombie_runs": zombies, "zombie_tools": tools, "abandoned_threads": abandoned}
-        if self._threads.abandoned > self._threads.abandoned_limit:
+        if parts.threads.abandoned > parts.threads.abandoned_limit:
             reason = "too many threads work for runs that are over; no sync node is started"
             return Component(State.DEGRADED, reason, figures)
         if zombies or abandoned:
@@ -123,7 +92,7 @@ class Conditions:
         return Component(figures=figures)
 
     async def _agents(self) -> Component:
-        pools = [pool.snapshot() for pool in self._pools]
+        pools = [pool.snapshot() for pool in self._parts.agents]
         figures = {pool.pool: pool.state for pool in pools}
         reasons = [f"{one.pool}: {one.reason}" for one in pools if one.state == "degraded"]
         if reasons:
@@ -145,8 +114,8 @@ class Conditions:
         return Component(figures=figures)
 
     async def _sinks(self) -> Component:
-        failing = self._trail.failing
-        return telemetry_condition(self._telemetry.sinks, failing=failing, now=time.time())
+        sinks, failing = self._parts.telemetry.sinks, self._parts.trail.failing
+        return telemetry_condition(sinks, failing=failing, now=time.time())
 
 
 def telemetry_condition(sinks: Sequence[LaneState], *, failing: bool, now: float) -> Component:

@@ -52,7 +52,6 @@ class Core:
     deliverer: Deliverer
     ttl: Ttl | None  # of threads
     runs: RunStore
-    limits: Limits
     crew: Crew | None  # the worker processes; None if graphs run in this one
     loop: MasterLoop
 
@@ -102,7 +101,6 @@ async def make_core(ground: Ground) -> Core:
         deliverer=deliverer,
         ttl=ttl,
         runs=runs,
-        limits=limits,
         crew=crew,
         loop=loop,
     )

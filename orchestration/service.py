@@ -139,14 +139,10 @@ async def open_service(
 
 def _operation(ground: Ground, core: Core) -> _Operation:
     shutdown = Shutdown(lambda: ground.view.stopping(shutdown_document(shutdown)))
-    watchdog, messages, streams = (
-        Watchdog(ground.emit),
-        MessageLog(ground.database),
-        StreamFigures(),
-    )
+    watchdog, messages = Watchdog(ground.emit), MessageLog(ground.database)
+    streams = StreamFigures()
     parts = Parts(
         loop=core.loop,
-        limits=core.limits,
         step_zombies=core.coordination.zombies,
         threads=core.threads,
         agents=core.agency.pools,
@@ -160,18 +156,7 @@ def _operation(ground: Ground, core: Core) -> _Operation:
     )
     ground.metrics.registry.register(Gauges(parts.read, asyncio.get_running_loop()))
     identity = {"version": VERSION, "pid": os.getpid(), "started_at": iso_now()}
-    conditions = Conditions(
-        shutdown=shutdown,
-        loop=core.loop,
-        database=ground.database,
-        threads=core.threads,
-        step_zombies=core.coordination.zombies,
-        pools=core.agency.pools,
-        watchdog=watchdog,
-        telemetry=ground.telemetry,
-        trail=ground.trail,
-        crew=core.crew,
-    )
+    conditions = Conditions(parts, watchdog)
     status = ground.settings.data_dir / STATUS
     return _Operation(
         identity=identity,

@@ -26,7 +26,6 @@ from operations.telemetry.trail import Trail
 from orchestration.api.meta import VERSION
 from orchestration.api.sse import StreamFigures
 from orchestration.graphs.node_threads import NodeThreads
-from orchestration.loop.admission import Limits
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Place
 from orchestration.processes.crew import Crew
@@ -47,7 +46,6 @@ class Parts:
     """The parts of the service that have figures to show."""
 
     loop: MasterLoop
-    limits: Limits
     step_zombies: Zombies
     threads: NodeThreads
     agents: AgentPools
@@ -59,16 +57,21 @@ class Parts:
     streams: StreamFigures
     shutdown: Shutdown
 
+    @property
+    def abandoned(self) -> int:
+        """How many threads work for runs that are over, here and in worker processes."""
+        return self.threads.abandoned + (0 if self.crew is None else self.crew.abandoned)
+
     def read(self) -> list[Reading]:
         """Return the figures; to be called on the event loop."""
         return [
             *self._queue(),
-            (names.QUEUE_CAPACITY, (), self.limits.queue_capacity),
+            (names.QUEUE_CAPACITY, (), self.loop.limits.queue_capacity),
             (names.WORKERS_BUSY, (), self.loop.working),
-            (names.WORKERS_LIMIT, (), self.limits.concurrent_runs),
+            (names.WORKERS_LIMIT, (), self.loop.limits.concurrent_runs),
             (names.ZOMBIE_RUNS, (), self.loop.zombies),
             (names.ZOMBIE_TOOLS, (), len(self.step_zombies)),
-            (names.ABANDONED_THREADS, (), self.threads.abandoned + self._abandoned_beside),
+            (names.ABANDONED_THREADS, (), self.abandoned),
             *self._workers(),
             *self._pools(),
             *_sinks(self.telemetry),
@@ -112,10 +115,6 @@ class Parts:
             yield names.QUEUE_DEPTH, (str(priority),), depth
         for priority, arrived in sorted(oldest.items()):
             yield names.QUEUE_OLDEST_AGE, (str(priority),), now - arrived
-
-    @property
-    def _abandoned_beside(self) -> int:
-        return 0 if self.crew is None else self.crew.abandoned
 
     def _workers(self) -> Iterator[Reading]:
         if self.crew is not None:
