@@ -14,7 +14,7 @@ from typing import Any
 from operations.live import Looker
 from operations.telemetry.record import Importance, Record
 from orchestration.api.ops import TOPICS, Reader, as_events
-from orchestration.api.sse import EventStream, StreamFigures
+from orchestration.api.sse import EventStream, Streams
 from orchestration.loop.events import RunEnded
 from orchestration.loop.run import RunStatus
 from orchestration.telemetry.live import LiveView
@@ -37,10 +37,7 @@ def stream_to(view: LiveView, sent: list[int]) -> tuple[Looker, asyncio.Task[Non
 
     stream = EventStream(
         Reader(looker),
-        headers={},
-        keep_alive=60.0,
-        send_timeout=60.0,
-        figures=StreamFigures(),
+        Streams(keep_alive=60.0, send_timeout=60.0),
         leave=lambda _: view.live.leave(looker),
         before=as_events(before),
     )

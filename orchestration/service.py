@@ -29,7 +29,7 @@ from orchestration.api.following import keep_events
 from orchestration.api.ingress import BODIES, Bodies
 from orchestration.api.meta import VERSION
 from orchestration.api.operations import Operations
-from orchestration.api.sse import StreamFigures
+from orchestration.api.sse import Streams
 from orchestration.commission import known, register_files
 from orchestration.conditions import Conditions
 from orchestration.core import Core, make_core
@@ -83,7 +83,7 @@ class _Operation:
     answered: Answered
     watchdog: Watchdog
     messages: MessageLog
-    streams: StreamFigures
+    streams: Streams
     conditions: Conditions
     exposition: Exposition
     status: StatusFile
@@ -140,7 +140,7 @@ async def open_service(
 def _operation(ground: Ground, core: Core) -> _Operation:
     shutdown = Shutdown(lambda: ground.view.stopping(shutdown_document(shutdown)))
     watchdog, messages = Watchdog(ground.emit), MessageLog(ground.database)
-    streams = StreamFigures()
+    streams = Streams(ground.settings.keep_alive, ground.settings.send_timeout)
     parts = Parts(
         loop=core.loop,
         step_zombies=core.coordination.zombies,

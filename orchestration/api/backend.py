@@ -19,7 +19,7 @@ from orchestration.api.answered import Answered
 from orchestration.api.events import Emit
 from orchestration.api.ingress import Bodies
 from orchestration.api.operations import Operations
-from orchestration.api.sse import StreamFigures
+from orchestration.api.sse import Streams
 from orchestration.api.turns import Turns
 from orchestration.crons.timekeeper import Timekeeper
 from orchestration.graphs.manifest import Manifest
@@ -82,7 +82,7 @@ class Backend:
     answered: Answered
     metrics: Metrics
     operations: Operations
-    streams: StreamFigures
+    streams: Streams
     authority: Authority | None = None
     turns: Turns = field(default_factory=Turns)
 

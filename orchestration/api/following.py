@@ -20,7 +20,6 @@ _END = StreamEvent(0, "end", b"null")
 _LOST = StreamEvent(0, "gap", b'{"message": "events that could not be stored are missing here"}')
 _FORGOTTEN = StreamEvent(0, "gap", b'{"message": "what else the run told is no longer kept"}')
 _UNSEEN = 1_000_000
-_NOWHERE: Mapping[str, str] = {}
 _ALWAYS = frozenset({"metadata", "error", "end", "shutdown", "gap"})
 
 
@@ -43,14 +42,12 @@ def keep_events(backend: Backend, run: Run, *, recovered: bool = False) -> None:
 
 def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventStream:
     """Return the stream of a run that was just submitted; ``cancel`` it if the client goes away."""
-    return _stream(
-        call,
+    where = place(run.thread_id, run.run_id, "stream")
+    return EventStream(
         listener,
-        {
-            **place(run.thread_id, run.run_id, "stream"),
-            **quota(call.backend.loop, run.tenant),
-        },
-        _leave(call, run, listener, cancel=cancel),
+        call.backend.streams,
+        leave=_leave(call, run, listener, cancel=cancel),
+        headers={**where, **quota(call.backend.loop, run.tenant)},
         numbered=run.resumable,
     )
 
@@ -62,7 +59,7 @@ async def follow_again(
     how: JoinHow,
     *,
     after: int | None = None,
-    where: Mapping[str, str] = _NOWHERE,
+    where: Mapping[str, str] = {},
 ) -> EventStream:
     """Return the stream of a run that is known: what is missed of it, then what comes.
 
@@ -73,11 +70,11 @@ async def follow_again(
     seen = last_event_id(call)
     after = after if seen is None else seen
     if run is None:
-        return _stream(
-            call,
+        return EventStream(
             _closed(),
-            where,
-            _nothing,
+            call.backend.streams,
+            leave=lambda _: None,
+            headers=where,
             missed=_ended(call, run_id, after),
             wanted=_wanted(how),
             numbered=True,
@@ -87,11 +84,11 @@ async def follow_again(
     missed = None
     if after is not None and after + 1 < first:
         missed = _missed(call, run_id, after, first)
-    return _stream(
-        call,
+    return EventStream(
         listener,
-        place(run.thread_id, run.run_id, "stream"),
-        _leave(call, run, listener, cancel=how.cancel_on_disconnect),
+        call.backend.streams,
+        leave=_leave(call, run, listener, cancel=how.cancel_on_disconnect),
+        headers=place(run.thread_id, run.run_id, "stream"),
         missed=missed,
         wanted=_wanted(how),
         numbered=run.resumable,
@@ -145,30 +142,6 @@ def _lost(after: int, number: int) -> bool:
     return 1 < number - after < _UNSEEN
 
 
-def _stream(
-    call: Call,
-    listener: Listener,
-    headers: Mapping[str, str],
-    leave: Callable[[bool], None],
-    *,
-    missed: Pages | None = None,
-    wanted: Callable[[StreamEvent], bool] | None = None,
-    numbered: bool = False,
-) -> EventStream:
-    settings = call.backend.settings
-    return EventStream(
-        listener,
-        headers=headers,
-        keep_alive=settings.keep_alive,
-        send_timeout=settings.send_timeout,
-        figures=call.backend.streams,
-        leave=leave,
-        missed=missed,
-        wanted=wanted,
-        numbered=numbered,
-    )
-
-
 def _leave(call: Call, run: Run, listener: Listener, *, cancel: bool) -> Callable[[bool], None]:
     def leave(gone: bool) -> None:  # noqa: FBT001 - a callback with one fact
         run.stream.leave(listener)
@@ -176,10 +149,6 @@ def _leave(call: Call, run: Run, listener: Listener, *, cancel: bool) -> Callabl
             call.backend.loop.cancel(run, Ending.INTERRUPT)
 
     return leave
-
-
-def _nothing(_: bool) -> None:  # noqa: FBT001 - a callback with one fact
-    """Nobody has to be told that the client left."""
 
 
 def _closed() -> Listener:

@@ -84,13 +84,9 @@ async def stream_operations(call: Call, how: StreamHow) -> Response:
     call.require_admin()
     live = call.backend.operations.live
     looker, before = live.look(how.topics or TOPICS)
-    settings = call.backend.settings
     return EventStream(
         Reader(looker),
-        headers={},
-        keep_alive=settings.keep_alive,
-        send_timeout=settings.send_timeout,
-        figures=call.backend.streams,
+        call.backend.streams,
         leave=lambda _: live.leave(looker),
         before=as_events(before),
         known=call.known,

@@ -67,13 +67,12 @@ class Sockets:
 
     async def _serve(self, socket: WebSocket, how: StreamHow, call: Call) -> None:
         await socket.accept()
-        live, figures = self._backend.operations.live, self._backend.streams
-        settings = self._backend.settings
-        known, timeout = call.known or (lambda: True), settings.send_timeout
+        live, streams = self._backend.operations.live, self._backend.streams
+        known, timeout = call.known or (lambda: True), streams.send_timeout
         looker, before = live.look(how.topics or TOPICS)
         watch = asyncio.create_task(_watch(socket, looker.close))
-        revalidation = Revalidation(known, settings.keep_alive, looker.close)
-        figures.open += 1
+        revalidation = Revalidation(known, streams.keep_alive, looker.close)
+        streams.open += 1
         try:
             await _send(socket, before, timeout)
             while not looker.closed:
@@ -81,11 +80,11 @@ class Sockets:
                 await _send(socket, looker.take(), timeout)
             await socket.close(GOING_AWAY if known() else NOT_ALLOWED)
         except TimeoutError:  # it does not read
-            figures.slow_closed += 1
+            streams.slow_closed += 1
         except (WebSocketDisconnect, RuntimeError):
             return  # it has gone
         finally:
-            figures.open -= 1
+            streams.open -= 1
             revalidation.stop()
             watch.cancel()
             live.leave(looker)

@@ -26,9 +26,11 @@ Pages: TypeAlias = AsyncGenerator[Sequence[StreamEvent]]  # of what was kept
 
 
 @dataclass(slots=True)
-class StreamFigures:
-    """How many streams are open, and what became of those before."""
+class Streams:
+    """How long streams wait for their clients, how many are open, what became of those before."""
 
+    keep_alive: float  # seconds that a silent one goes without a comment
+    send_timeout: float  # seconds that a client may take to accept what is sent
     open: int = 0
     slow_closed: int = 0  # given up because their clients did not read
     replayed: int = 0  # events that were given to who came late or back
@@ -67,23 +69,20 @@ class Listener(Protocol):
 class EventStream(Response):
     """An ASGI response that ends after ``end``, when the client has gone, or reads too slowly.
 
-    ``keep_alive`` is how many seconds a silent stream goes without a comment, ``send_timeout``
-    how many a client may take to accept what is sent. ``figures`` count it. ``leave`` is
-    called with whether the client went away before the end. What comes ``before`` is known, and
-    pages of what was ``missed`` are read as the client takes them. Events that are ``numbered``
-    have ids, those ``of_thread`` such as name their run, too. One without an end is given up, too,
-    when its reader is not ``known`` any more, for which it asks as often as it shows signs of life.
+    It is counted among ``streams``. ``leave`` is called with whether the client went away before
+    the end. What comes ``before`` is known, and pages of what was ``missed`` are read as the client
+    takes them. Events that are ``numbered`` have ids, those ``of_thread`` such as name their run,
+    too. One without an end is given up, too, when its reader is not ``known`` any more, for which
+    it asks as often as it shows signs of life.
     """
 
     def __init__(
         self,
         listener: Listener,
+        streams: Streams,
         *,
-        headers: Mapping[str, str],
-        keep_alive: float,
-        send_timeout: float,
-        figures: StreamFigures,
         leave: Callable[[bool], None],
+        headers: Mapping[str, str] = {},
         before: Iterable[StreamEvent] = (),
         missed: Pages | None = None,
         wanted: Callable[[StreamEvent], bool] | None = None,
@@ -93,10 +92,8 @@ class EventStream(Response):
     ) -> None:
         self.status_code = HTTPStatus.OK
         self._listener = listener
+        self._streams = streams
         self._head = headers
-        self._keep_alive = keep_alive
-        self._send_timeout = send_timeout
-        self._figures = figures
         self._leave = leave
         self._before = before
         self._missed = missed
@@ -121,20 +118,21 @@ class EventStream(Response):
         watch = asyncio.create_task(self._watch(receive))
         limit = asyncio.timeout(None)
         alarm = Alarm(partial(self._ring, limit))
-        revalidation = self._known and Revalidation(self._known, self._keep_alive, self._give_up)
-        self._figures.open += 1
+        rest = self._streams.keep_alive
+        revalidation = self._known and Revalidation(self._known, rest, self._give_up)
+        self._streams.open += 1
         try:
             async with limit:
                 await send({"type": "http.response.start", "status": 200, "headers": raw})
                 await self._write_all(send, alarm)
         except TimeoutError:
             self._gone = True
-            self._figures.slow_closed += 1
+            self._streams.slow_closed += 1
         finally:
             alarm.stop()
             if revalidation:
                 revalidation.stop()
-            self._figures.open -= 1
+            self._streams.open -= 1
             watch.cancel()
             self._leave(self._gone and not self._ended)
 
@@ -156,7 +154,7 @@ class EventStream(Response):
         self._listener.close()
 
     async def _write_all(self, send: Send, alarm: Alarm) -> None:
-        alarm.set(self._keep_alive)
+        alarm.set(self._streams.keep_alive)
         body = self._frames(self._before)
         if self._missed is not None:
             async with aclosing(self._missed) as pages:
@@ -191,15 +189,15 @@ class EventStream(Response):
 
     async def _send(self, send: Send, alarm: Alarm, body: bytes, *, more: bool) -> None:
         self._sending = True
-        alarm.set(self._send_timeout)
+        alarm.set(self._streams.send_timeout)
         await send({"type": "http.response.body", "body": body, "more_body": more})
         self._sending = self._silent = False
-        alarm.set(self._keep_alive)
+        alarm.set(self._streams.keep_alive)
 
     def _farewell(self) -> bytes:
         if not self._listener.overflowed:
             return _SHUTDOWN % randint(*_AWAY)
-        self._figures.slow_closed += 1
+        self._streams.slow_closed += 1
         return _GAP
 
     def _frames(self, events: Iterable[StreamEvent]) -> bytes:

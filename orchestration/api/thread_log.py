@@ -36,7 +36,7 @@ _ENDED = {"idle": "completed", "error": "failed"}
 async def stream_thread_events(call: Call, body: EventsBody) -> Response:
     """Stream what happens on a thread, by channel and namespace, for as long as one listens."""
     thread_id, backend = call.uuid("thread_id"), call.backend
-    logs, settings = backend.loop.logs, backend.settings
+    logs = backend.loop.logs
     row = backend.threads.get(thread_id, call.visible)
     # Without authorisation the thread need not be there yet; with it, it could become another's.
     if backend.authority is not None and row is None:
@@ -63,10 +63,7 @@ async def stream_thread_events(call: Call, body: EventsBody) -> Response:
 
     return EventStream(
         listener,
-        headers={},
-        keep_alive=settings.keep_alive,
-        send_timeout=settings.send_timeout,
-        figures=backend.streams,
+        backend.streams,
         leave=leave,
         wanted=_Reader(body, log),
         numbered=True,

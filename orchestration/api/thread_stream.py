@@ -31,7 +31,7 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
     ``-1`` stands for before the first. Where that run is gone, by a rollback as a rule, or what it
     told was forgotten, ``gap`` comes first.
     """
-    loop, settings = call.backend.loop, call.backend.settings
+    loop = call.backend.loop
     listener = loop.watchers.watch(thread_id)
     try:
         missed = await _missed(call, thread_id)
@@ -40,10 +40,7 @@ async def follow_thread(call: Call, thread_id: str, how: ThreadStreamHow) -> Eve
         raise
     return EventStream(
         listener,
-        headers={},
-        keep_alive=settings.keep_alive,
-        send_timeout=settings.send_timeout,
-        figures=call.backend.streams,
+        call.backend.streams,
         leave=lambda _: loop.watchers.unwatch(thread_id, listener),
         missed=_once(missed, listener),
         wanted=_wanted(how),

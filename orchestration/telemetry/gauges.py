@@ -24,7 +24,7 @@ from operations.shutdown import Shutdown
 from operations.telemetry.aggregator import Aggregator
 from operations.telemetry.trail import Trail
 from orchestration.api.meta import VERSION
-from orchestration.api.sse import StreamFigures
+from orchestration.api.sse import Streams
 from orchestration.graphs.node_threads import NodeThreads
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.run import Place
@@ -54,7 +54,7 @@ class Parts:
     trail: Trail
     database: Database
     messages: MessageLog
-    streams: StreamFigures
+    streams: Streams
     shutdown: Shutdown
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from anyio import wait_all_tasks_blocked
 
-from orchestration.api.sse import EventStream, StreamFigures
+from orchestration.api.sse import EventStream, Streams
 from orchestration.loop import streams
 from orchestration.loop.streams import Listener, RunStream, StreamEvent
 from tests.agents.puppets import on_virtual_time
@@ -40,12 +40,18 @@ class Client:
 class Writing:
     """A stream that is being written to a client."""
 
-    def __init__(self, listener: Listener, **options: Any) -> None:
+    def __init__(
+        self,
+        listener: Listener,
+        *,
+        keep_alive: float = 60.0,
+        send_timeout: float = 60.0,
+        **options: Any,
+    ) -> None:
         self.client = Client()
         self.left: list[bool] = []
-        self.figures = StreamFigures()
-        given = {"keep_alive": 60.0, "send_timeout": 60.0, "figures": self.figures, **options}
-        response = EventStream(listener, headers={}, leave=self.left.append, **given)
+        self.streams = Streams(keep_alive, send_timeout)
+        response = EventStream(listener, self.streams, leave=self.left.append, **options)
         self.task = asyncio.create_task(response({}, self.client.receive, self.client.send))
 
 
@@ -65,7 +71,7 @@ async def test_a_client_that_reads_too_slowly_is_told_of_the_gap(
         b'event: gap\ndata: {"message": "the client was too slow; events are missing here"}\n\n'
     )
     assert writing.left == [False]
-    assert writing.figures == StreamFigures(slow_closed=1)
+    assert (writing.streams.open, writing.streams.slow_closed) == (0, 1)
 
 
 async def test_clients_of_a_service_that_stops_are_not_told_to_come_back_all_at_once() -> None:
@@ -87,12 +93,12 @@ async def test_a_client_that_takes_nothing_for_too_long_counts_as_gone() -> None
     writing = Writing(run.listen(), send_timeout=0.01)
     run.publish("custom", b"1")
     await writing.client.taken.wait()
-    assert writing.figures == StreamFigures(open=1)
+    assert (writing.streams.open, writing.streams.slow_closed) == (1, 0)
     writing.client.reading.clear()
     run.publish("custom", b"2")
     await writing.task
     assert writing.left == [True]
-    assert writing.figures == StreamFigures(slow_closed=1)
+    assert (writing.streams.open, writing.streams.slow_closed) == (0, 1)
 
 
 @pytest.mark.parametrize("wanted", [True, False], ids=["nothing happens", "nothing is wanted"])
