@@ -1,16 +1,15 @@
 """Messages: sent, looked at, given up, put back; and the mailboxes that they are in."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import Collection
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 import orjson
 from starlette.responses import Response
 
 from agents.network.delivery import Delivery
 from agents.network.message import Draft, Origin, sender_of
-from agents.network.port import Rank
 from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.endpoint import Call, Endpoints, json_response, no_content
@@ -20,6 +19,7 @@ from orchestration.api.message_models import (
     MessageSend,
     Replay,
     Requeue,
+    Status,
 )
 from orchestration.api.problems import Problem
 
@@ -125,15 +125,7 @@ async def list_dead_messages(call: Call, query: DeadLetterList) -> Response:
 )
 async def requeue_messages(call: Call, body: Requeue) -> Response:
     """Have dead letters delivered again, oldest first, as many as there is room for."""
-    delivery = call.backend.network[call.path("mailbox")]
-    revived = call.backend.messages.revive(
-        delivery.name,
-        "dead",
-        capacity=delivery.section.capacity,
-        offsets=body.offsets,
-        visible=call.visible,
-    )
-    return await _revived(delivery, revived)
+    return await _revive(call, "dead", offsets=body.offsets)
 
 
 @endpoint(
@@ -147,15 +139,7 @@ async def requeue_messages(call: Call, body: Requeue) -> Response:
 )
 async def replay_messages(call: Call, body: Replay) -> Response:
     """Have what was delivered delivered again, from an offset on, as much as there is room for."""
-    delivery = call.backend.network[call.path("mailbox")]
-    revived = call.backend.messages.revive(
-        delivery.name,
-        "delivered",
-        capacity=delivery.section.capacity,
-        after=body.after,
-        visible=call.visible,
-    )
-    return await _revived(delivery, revived)
+    return await _revive(call, "delivered", after=body.after)
 
 
 def _origin(call: Call) -> Origin:
@@ -178,7 +162,18 @@ async def _page(call: Call, after: int, limit: int, status: str | None) -> Respo
     return json_response([_document(row) for row in rows])
 
 
-async def _revived(delivery: Delivery, revived: AsyncIterator[tuple[str, Rank]]) -> Response:
+async def _revive(
+    call: Call, status: str, *, after: int = 0, offsets: Collection[int] | None = None
+) -> Response:
+    delivery = call.backend.network[call.path("mailbox")]
+    revived = call.backend.messages.revive(
+        delivery.name,
+        status,
+        capacity=delivery.section.capacity,
+        after=after,
+        offsets=offsets,
+        visible=call.visible,
+    )
     requeued = 0
     async for sender, rank in revived:
         delivery.arrived(sender, rank)
@@ -216,11 +211,7 @@ def _mailbox(name: str, counts: Any, delivery: Delivery | None = None) -> dict[s
     return {
         "mailbox": name,
         **(_NOBODYS if delivery is None else _configured(delivery)),
-        "pending": count("pending"),
-        "delivered": count("delivered"),
-        "dead": count("dead"),
-        "expired": count("expired"),
-        "dropped": count("dropped"),
+        **{status: count(status) for status in get_args(Status)},
         "oldest_pending": None if pending is None else pending["oldest"],
     }
 
