@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from starlette.types import Receive, Scope
 
-from operations.keys import SCOPES, ApiKey, KeyFolder, KeyScope
+from operations.keys import SCOPES, KeyFolder, KeyScope
 from orchestration.api.access import Access, Grant, Principal
 from orchestration.api.auth.namespaces import namespace_of
 from orchestration.api.problems import Problem, unauthorised
@@ -60,7 +60,7 @@ class BuiltIn:
         if token.startswith("ml_"):
             key = self._keys.verify(token)
             if key is not None:
-                return _principal(key.owner, key.scope, **_of_key(key)), receive
+                return _principal(key.owner, key.scope, key_id=key.key_id), receive
         elif self._tokens is not None:
             try:
                 claims = await self._tokens.verify(token)
@@ -146,10 +146,6 @@ def _principal(identity: str, scope: KeyScope, **known: Any) -> Principal:
         permissions=list(permissions),
     )
     return Principal(identity=identity, permissions=permissions, user=User({**user, **known}))
-
-
-def _of_key(key: ApiKey) -> dict[str, Any]:
-    return {"key_id": key.key_id}
 
 
 def _scope_of(claims: Any) -> KeyScope:

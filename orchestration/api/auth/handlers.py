@@ -30,12 +30,6 @@ Handler = Callable[..., Awaitable[Any]]
 Filter = Mapping[Any, Any] | None
 
 _log = structlog.get_logger(__name__)
-_OFFERED = frozenset(
-    {
-        "request", "body", "path", "method", "path_params", "query_params", "headers",
-        "authorization", "scopes",
-    }
-)  # fmt: skip
 _RUN = Access("threads", "create_run")
 _NEED_BODY = frozenset({"request", "body"})
 _THREADS = 40  # in which callers are asked at once who they are
@@ -190,13 +184,13 @@ def _wanted(handler: Callable[..., Any], where: str) -> tuple[str, ...]:
     for name, parameter in inspect.signature(handler).parameters.items():
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             continue
-        if name in _OFFERED:
+        if name in _OFFERS:
             names.append(name)
         elif parameter.default is parameter.empty:
             raise ConfigurationError(
                 where,
                 f"@auth.authenticate asks for {name!r}",
-                f"It can be given {', '.join(sorted(_OFFERED))}.",
+                f"It can be given {', '.join(sorted(_OFFERS))}.",
             )
     return tuple(names)
 
