@@ -187,16 +187,17 @@ async def run_workflow(call: Call, body: WorkflowRun) -> Response:
 async def create_batch(call: Call, body: Batch) -> Response:
     """Run many without a thread, in the background."""
     runs = [await _asked(call, one, None) for one in body]
-    if runs:
-        await call.backend.loop.submit(*runs)
-    return json_response(_all(runs), headers=_quota(call, *runs[:1]))
+    if not runs:
+        return json_response([])
+    await call.backend.loop.submit(*runs)
+    return json_response(_all(runs), headers=quota(call.backend.loop, runs[0]))
 
 
 async def _create(call: Call, body: RunCreate, thread_id: str | None) -> Response:
-    run = await _submit(call, body, thread_id)
-    return json_response(
-        accepted_document(run), headers={**place(run.thread_id, run.run_id), **_quota(call, run)}
-    )
+    run = await _asked(call, body, thread_id)
+    await call.backend.loop.submit(run)
+    headers = {**place(run.thread_id, run.run_id), **quota(call.backend.loop, run)}
+    return json_response(accepted_document(run), headers=headers)
 
 
 async def _wait(call: Call, body: RunCreate, thread_id: str | None) -> Response:
@@ -205,7 +206,7 @@ async def _wait(call: Call, body: RunCreate, thread_id: str | None) -> Response:
     run.announced = thread_id is not None or call.receipt is not None
     await call.backend.loop.submit(run)
     cancel, again = body.on_disconnect == "cancel", call.receipt is not None
-    return waiting(call, run, cancel=cancel, again=again, headers=_quota(call, run))
+    return waiting(call, run, cancel=cancel, again=again, headers=quota(call.backend.loop, run))
 
 
 async def _stream(call: Call, body: RunCreate, thread_id: str | None) -> Response:
@@ -213,16 +214,6 @@ async def _stream(call: Call, body: RunCreate, thread_id: str | None) -> Respons
     listener = run.stream.listen()
     await call.backend.loop.submit(run)
     return follow(call, run, listener, cancel=body.on_disconnect == "cancel")
-
-
-def _quota(call: Call, *runs: Run) -> dict[str, str]:
-    return quota(call.backend.loop, runs[0].tenant) if runs else {}
-
-
-async def _submit(call: Call, body: RunCreate, thread_id: str | None) -> Run:
-    run = await _asked(call, body, thread_id)
-    await call.backend.loop.submit(run)
-    return run
 
 
 async def _asked(

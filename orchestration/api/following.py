@@ -47,7 +47,7 @@ def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventSt
         listener,
         call.backend.streams,
         leave=_leave(call, run, listener, cancel=cancel),
-        headers={**where, **quota(call.backend.loop, run.tenant)},
+        headers={**where, **quota(call.backend.loop, run)},
         numbered=run.resumable,
     )
 

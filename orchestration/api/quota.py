@@ -8,13 +8,14 @@ import math
 
 from orchestration.loop.master import MasterLoop
 from orchestration.loop.rate import Allowance
+from orchestration.loop.run import Run
 
 FIELDS = ("ratelimit", "ratelimit-policy")
 
 
-def quota(loop: MasterLoop, tenant: str | None) -> dict[str, str]:
-    """Return what is left to a tenant, as headers; none where the rate has no limit."""
-    allowance = loop.allowance(tenant)
+def quota(loop: MasterLoop, run: Run) -> dict[str, str]:
+    """Return what is left to the tenant of a run, as headers; none where the rate has no limit."""
+    allowance = loop.allowance(run.tenant)
     return {} if allowance is None else rate_limit(allowance)
 
 
