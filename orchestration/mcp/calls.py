@@ -58,23 +58,20 @@ class AssistantCalls:
         call, client = visit_of(ctx).call, client_of(ctx)
         if tool.support == "required" and not client.tasks:
             raise lacks_tasks()
-        arguments = params.arguments or {}
-        if params.request_state is None:
-            mistakes = await self._aside.of(arguments, tool.input.mistakes, arguments)
-            if mistakes:
-                return results.invalid(tool, mistakes)
+        found: Begun | Result
         try:
             if params.request_state is None:
+                arguments = params.arguments or {}
+                mistakes = await self._aside.of(arguments, tool.input.mistakes, arguments)
+                if mistakes:
+                    return results.invalid(tool, mistakes)
                 given = tool.input.of(arguments)
-                begun = await self._runs.start(call, tool.assistant, given, seen=client.progress)
+                found = await self._runs.start(call, tool.assistant, given, seen=client.progress)
             else:
                 found = await self._again(ctx, client, tool, params)
-                if not isinstance(found, Begun):
-                    return found
-                begun = found
         except REFUSALS as error:
             return results.refused(error)
-        return await self._follow(ctx, client, tool, begun)
+        return await self._follow(ctx, client, tool, found) if isinstance(found, Begun) else found
 
     async def _again(
         self, ctx: Context, client: Client, tool: AssistantTool, params: CallToolRequestParams
@@ -186,17 +183,11 @@ class AssistantCalls:
 
 
 def ended(tool: AssistantTool, run: Run, outcome: Outcome, values: Any) -> Result:
-    """Return the result of a run that has ended and asks nothing.
-
-    Raises:
-        MCPError: it was not its graph that failed.
-    """
+    """Return the result of a run that has ended and asks nothing."""
     if outcome.status is RunStatus.INTERRUPTED:
         return results.stopped(run.run_id, run.thread_id)
     if outcome.failure is not None:
         return results.failed(run.run_id, run.thread_id, outcome.failure)
-    if outcome.status is RunStatus.TIMEOUT:
-        return results.failed(run.run_id, run.thread_id, Failure("TimeoutError", "timed out"))
     return results.finished(tool, run.run_id, run.thread_id, values)
 
 

@@ -74,8 +74,9 @@ class Progress:
         await self._say(float(data["progress"]), None if message is None else str(message))
 
     async def _say(self, progress: float | None, message: str | None) -> None:
-        more = progress is not None and progress > self._said
-        self._said = progress if more and progress is not None else self._said + _LITTLE
+        if progress is None or progress <= self._said:
+            progress = self._said + _LITTLE
+        self._said = progress
         await self._ctx.session.report_progress(self._said, self._total, message)
 
 

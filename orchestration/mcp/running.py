@@ -101,19 +101,17 @@ class Runs:
             LoopError, StorageUnavailable: it will not be heard how it ends.
         """
         run, listener = begun.run, begun.listener
-        heard = False
         with visit_of(ctx).leaving(lambda: self._give_up(run)):
             try:
                 if listener is not None and within is None:
                     await Progress(ctx).follow(run, listener)
-                outcome = await outcome_of(run, within)
-                heard = True
+                return await outcome_of(run, within)
+            except BaseException:
+                self._give_up(run)
+                raise
             finally:
                 if listener is not None:
                     run.stream.leave(listener)
-                if not heard:
-                    self._give_up(run)
-        return outcome
 
     async def watch(self, ctx: Context, begun: Begun, within: float | None) -> None:
         """Wait for a run to end, whoever began it; ``within`` so many seconds.
