@@ -1,14 +1,13 @@
 """Crons: runs by a schedule; made, read, changed, found, deleted."""
 
 from dataclasses import asdict, replace
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 from uuid import uuid4
 
 from starlette.responses import Response
 
-from operations.clock import iso, iso_now
+from operations.clock import iso, iso_now, utc_now
 from orchestration.api import answers
 from orchestration.api.access import Access
 from orchestration.api.cron_models import (
@@ -24,9 +23,10 @@ from orchestration.api.endpoint import Call, Endpoints, as_uuid, json_response, 
 from orchestration.api.idempotency import Once
 from orchestration.api.problems import Problem
 from orchestration.api.submission import find_assistant
-from orchestration.crons.schedule import BadSchedule, parse_schedule
+from orchestration.crons.schedule import BadSchedule
+from orchestration.crons.timekeeper import due_after
 from orchestration.loop.errors import ThreadNotFound
-from orchestration.store.crons import Cron, CronQuery, as_text
+from orchestration.store.crons import Cron, CronQuery
 
 endpoint = Endpoints()
 _PAYLOAD = frozenset(
@@ -214,18 +214,16 @@ def _timed(cron: Cron) -> Cron:
         Problem: 422, its schedule or time zone is none.
     """
     try:
-        schedule = parse_schedule(cron.schedule, cron.timezone)
+        due = due_after(cron, utc_now())
     except BadSchedule as error:
         raise _unfit(error.field, error.problem) from error
-    end = None if cron.end_time is None else datetime.fromisoformat(cron.end_time)
-    due = schedule.after(datetime.now(UTC), end) if cron.enabled else None
-    return replace(cron, next_run_date=None if due is None else as_text(due))
+    return replace(cron, next_run_date=due if cron.enabled else None)
 
 
 def _end(body: ThreadCronCreate | CronPatch) -> str | None:
     if body.end_time is None:
         return None
-    if body.end_time <= datetime.now(UTC):
+    if body.end_time <= utc_now():
         raise _unfit("end_time", "must be in the future, or the cron would never run")
     return iso(body.end_time)
 

@@ -136,8 +136,9 @@ class Timekeeper:
             self._refused.pop(cron.cron_id, None)
 
     async def _fire_once(self, cron: Cron, at: datetime) -> None:
-        firing = _firing(cron, at)
-        if cron.end_time is not None and _is_past(datetime.fromisoformat(cron.end_time), at):
+        firing = Firing(cron.cron_id, cron.next_run_date or "", due_after(cron, at))
+        now = at.replace(microsecond=0)  # the alarm rings some ms after what is due
+        if cron.end_time is not None and now > datetime.fromisoformat(cron.end_time):
             await self._store.skip(firing)
             return
         try:
@@ -171,14 +172,12 @@ class Timekeeper:
         )
 
 
-def _is_past(end: datetime, at: datetime) -> bool:
-    """Return whether what is due at ``end`` comes too late: the alarm rings some ms after it."""
-    return at.replace(microsecond=0) > end
+def due_after(cron: Cron, at: datetime) -> str | None:
+    """Return the first time after ``at`` that a cron is due; None if there is none.
 
-
-def _firing(cron: Cron, at: datetime) -> Firing:
-    """Return the firing of a cron that is due: next is what comes after ``at``, none is made up."""
+    Raises:
+        BadSchedule: its schedule or its time zone is none.
+    """
     end = None if cron.end_time is None else datetime.fromisoformat(cron.end_time)
-    following = parse_schedule(cron.schedule, cron.timezone).after(at, end)
-    due_next = None if following is None else as_text(following)
-    return Firing(cron.cron_id, cron.next_run_date or "", due_next)
+    due = parse_schedule(cron.schedule, cron.timezone).after(at, end)
+    return None if due is None else as_text(due)
