@@ -13,7 +13,6 @@ from orchestration.api.run_models import JoinHow
 from orchestration.api.sse import EventStream, Pages
 from orchestration.loop.run import Ending, Run
 from orchestration.loop.streams import Listener, StreamEvent
-from orchestration.store.events import EventKeeper
 
 _EVENT_ID = re.compile(r"-1|[0-9]{1,16}")
 _END = StreamEvent(0, "end", b"null")
@@ -35,9 +34,10 @@ def keep_events(backend: Backend, run: Run, *, recovered: bool = False) -> None:
         return
     # Of what was sent before a crash, the last may not be stored: no number is given out twice.
     after = backend.events.last(run.run_id) + _UNSEEN if recovered else 0
-    kept = not run.ephemeral or run.repeatable
-    keeper = EventKeeper(backend.events, run.run_id) if kept else None
-    run.stream.keep(after, keeper, run.run_id if kept else "")
+    if not run.ephemeral or run.repeatable:
+        run.stream.keep(after, backend.events, run.run_id)
+    else:
+        run.stream.keep(after)
 
 
 def follow(call: Call, run: Run, listener: Listener, *, cancel: bool) -> EventStream:

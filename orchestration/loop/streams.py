@@ -42,15 +42,15 @@ def run_done(run_id: str) -> StreamEvent:
 
 
 class Keeper(Protocol):
-    """Keeps the events of one run where they outlive it."""
+    """Keeps the events of runs where they outlive these."""
 
     @property
     def full(self) -> bool:
-        """Whether it is behind, and a run is to wait before it says more."""
+        """Whether it is behind, and runs are to wait before they say more."""
         ...
 
-    def __call__(self, event: StreamEvent) -> None:
-        """Keep an event; never waits."""
+    def append(self, run_id: str, event: StreamEvent) -> None:
+        """Keep an event of a run; never waits."""
         ...
 
     async def room(self) -> None:
@@ -168,8 +168,8 @@ class RunStream:
     def keep(self, after: int = 0, keeper: Keeper | None = None, origin: str = "") -> None:
         """Keep events for those who come later, numbering on from ``after``.
 
-        ``keeper`` keeps those, too, for which there is no place in memory; events that it has
-        say that they are of ``origin``.
+        ``keeper`` keeps those, too, for which there is no place in memory, as events of the run
+        ``origin``; that is what they say themselves.
         """
         self._number = max(self._number, after)
         self._history = deque()
@@ -196,7 +196,7 @@ class RunStream:
         if self._history is not None:
             self._remember(self._history, event)
         if self._keeper is not None:
-            self._keeper(event)
+            self._keeper.append(self._origin, event)
         for tap in self._taps:
             tap(event)
         for listener in self._listeners:

@@ -40,7 +40,7 @@ def _append(row: tuple[int, str, str, str], connection: sqlite3.Connection) -> N
 
 
 class EventStore:
-    """Appends events as they come; reads them for those who come later."""
+    """Appends events as they come, for `RunStream.keep`; reads them for those who come later."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -115,27 +115,6 @@ def _page(run_id: str, number: int, connection: sqlite3.Connection) -> list[Stre
 
 def _full(page: list[StreamEvent]) -> bool:
     return len(page) >= PAGE or sum(len(event.data) for event in page) >= PAGE_BYTES
-
-
-class EventKeeper:
-    """Keeps the events of one run in the store."""
-
-    def __init__(self, events: EventStore, run_id: str) -> None:
-        self._events = events
-        self._run_id = run_id
-
-    @property
-    def full(self) -> bool:
-        """Whether the run is to wait; see `EventStore.full`."""
-        return self._events.full
-
-    def __call__(self, event: StreamEvent) -> None:
-        """Keep an event."""
-        self._events.append(self._run_id, event)
-
-    async def room(self) -> None:
-        """Return once the run may go on."""
-        await self._events.room()
 
 
 def _tell(run_id: str, number: int, error: BaseException) -> None:

@@ -326,7 +326,7 @@ class Slow:
     def full(self) -> bool:
         return len(self.kept) >= 3 and not self.cleared.is_set()
 
-    def __call__(self, event: StreamEvent) -> None:
+    def append(self, _: str, event: StreamEvent) -> None:
         self.kept.append(event.name)
 
     async def room(self) -> None:

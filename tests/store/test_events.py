@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from orchestration.loop.streams import StreamEvent
-from orchestration.store.events import BACKLOG, PAGE_BYTES, EventKeeper
+from orchestration.store.events import BACKLOG, PAGE_BYTES
 from tests.store.shelf import open_shelf
 
 
@@ -67,15 +67,14 @@ async def test_the_store_is_full_until_what_waits_is_written(tmp_path: Path) -> 
     half = b'"%s"' % (b"x" * (BACKLOG // 2))
     async with open_shelf(tmp_path) as shelf:
         await shelf.accept("a")
-        keeper = EventKeeper(shelf.events, "a")
-        keeper(StreamEvent(1, "custom", half))
-        assert not keeper.full
-        keeper(StreamEvent(2, "custom", half))
-        assert keeper.full
+        shelf.events.append("a", StreamEvent(1, "custom", half))
+        assert not shelf.events.full
+        shelf.events.append("a", StreamEvent(2, "custom", half))
+        assert shelf.events.full
         async with asyncio.TaskGroup() as runs:
             for _ in range(3):
-                runs.create_task(keeper.room())
-        assert not keeper.full
+                runs.create_task(shelf.events.room())
+        assert not shelf.events.full
         kept = [event.number async for page in shelf.events.pages("a", 0) for event in page]
         assert kept == [1, 2]
 
