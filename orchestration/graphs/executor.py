@@ -35,8 +35,7 @@ from orchestration.graphs.snapshots import read_state, thread_state, with_interr
 from orchestration.graphs.thread_events import MESSAGE_EVENTS, ThreadEvents
 from orchestration.graphs.users import namespace_for
 from orchestration.loop.errors import Drained
-from orchestration.loop.ports import Control
-from orchestration.loop.run import Failure, Run, ThreadState
+from orchestration.loop.run import Drain, Failure, Run, ThreadState
 
 MESSAGE_LIMIT = 16_384  # characters of an error's message that are kept
 
@@ -84,7 +83,7 @@ class LangGraphExecutor:
         self._watch = watch  # makes what hears of the steps of a run
 
     async def execute(
-        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+        self, run: Run, drainable: Callable[[Drain], None], begun: Callable[[Run], None]
     ) -> ThreadState:
         """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
 
@@ -102,7 +101,7 @@ class LangGraphExecutor:
             run.stream.publish("metadata", dumps(head))
             await asyncio.sleep(0)  # the reader's turn: it has this while the graph begins
         try:
-            return await self._execute(run, control)
+            return await self._execute(run, drainable)
         except asyncio.CancelledError:
             await saved()  # or it would be put after what is stored of the run's end
             raise
@@ -153,7 +152,7 @@ class LangGraphExecutor:
             message = f"its message could not be read: {type(broken).__name__}"
         return Failure(type(error).__name__, _printable(message))
 
-    async def _execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def _execute(self, run: Run, drainable: Callable[[Drain], None]) -> ThreadState:
         keeps, owner = checkpointed(run), namespace_for(run.principal)
         config = run_config(run)
         if self._client is not None:
@@ -162,13 +161,13 @@ class LangGraphExecutor:
             config["callbacks"] = [self._watch(run)]
         graph = self._graphs.fixed(run.graph_id, checkpointed=keeps, owner=owner)
         if graph is not None:
-            return await _drive(run, graph, config, control)
+            return await _drive(run, graph, config, drainable)
         context = run.kwargs.get("context")
         opening = self._graphs.open(
             run.graph_id, config, checkpointed=keeps, owner=owner, context=context
         )
         async with opening as graph:
-            return await _drive(run, graph, config, control)
+            return await _drive(run, graph, config, drainable)
 
     async def _hand_on(self, run: Run, handed_on: ParentCommand) -> ThreadState:
         """Tell a command for the graph that this one is a node of, somewhere else."""
@@ -199,20 +198,8 @@ class _Control(RunControl):
         return self._run.ending is not None or super().drain_requested
 
 
-class _Drain:
-    """The means to ask one call of a graph to stop at its next super-step."""
-
-    __slots__ = ("_control",)
-
-    def __init__(self, control: RunControl) -> None:
-        self._control = control
-
-    def drain(self) -> None:
-        self._control.request_drain()
-
-
 async def _drive(
-    run: Run, graph: Graph, config: RunnableConfig, control: Callable[[Control], None]
+    run: Run, graph: Graph, config: RunnableConfig, drainable: Callable[[Drain], None]
 ) -> ThreadState:
     """Call the graph, follow it, and return what its thread shows then."""
     call = prepare(run, graph, config)
@@ -221,7 +208,7 @@ async def _drive(
     nested = bool(run.kwargs.get("stream_subgraphs"))
     events = _events(run, graph, modes, nested=nested)
     keeps = checkpointed(run)
-    handle = call.options["control"] = _Control(run)
+    control = call.options["control"] = _Control(run)
     stops = keeps and bool(call.breakpoints or has_breakpoints(graph))
     if keeps:
         if may_have_begun(run, call, stops=stops):
@@ -231,7 +218,7 @@ async def _drive(
                 values = with_interrupts(place.values, waiting) if waiting else place.values
                 events.take((), "values", values)
                 return thread_state(place)
-        control(_Drain(handle))
+        drainable(control.request_drain)
     await _follow(run, graph, call, events)
     # What a graph streams does not tell of a breakpoint, and not every subgraph can be found.
     if keeps and (stops or events.interrupted or not events.complete or had_subgraph()):

@@ -207,8 +207,8 @@ class MasterLoop:
         self._draining = self._worker.draining = True
         self._scheduler.close()
         for run in self._live.values():
-            if run.control is not None:
-                run.control.drain()
+            if run.drain is not None:
+                run.drain()
 
     async def aclose(self, *, crashed: bool = False) -> None:
         """Stop at once, waiting for no write; what has not ended goes on after the next start.
@@ -310,7 +310,7 @@ class MasterLoop:
             left = error
         finally:
             # Both have the run: such a circle, and all that hangs on it, waits for the collector.
-            run.task = run.control = None
+            run.task = run.drain = None
             put_back = outcome is None and (self._draining or isinstance(left, WorkerLost))
             self._scheduler.release(run, put_back=put_back)
         if outcome is not None:

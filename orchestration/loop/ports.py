@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
+from orchestration.loop.run import Drain, Failure, Outcome, Run, ThreadState
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +80,20 @@ class RunStore(Protocol):
         ...
 
 
-class Control(Protocol):
-    """How a working run is asked to stop at its next super-step."""
-
-    def drain(self) -> None:
-        """Ask; the executor raises Drained when it has stopped there, its checkpoint written."""
-        ...
-
-
 class Executor(Protocol):
     """What executes a run's graph."""
 
     async def execute(
-        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+        self, run: Run, drainable: Callable[[Drain], None], begun: Callable[[Run], None]
     ) -> ThreadState:
         """Drive the run's graph to its end or to an interrupt, publishing to ``run.stream``.
 
-        ``control`` is called once, with the means to ask for a drain, if the graph can be drained.
+        ``drainable`` is called once, with what asks for a drain, if the graph can be drained.
         ``begun`` is called once, with the run, before any of that: what it waits for until then
         takes none of its time.
 
         Raises:
-            Drained: the graph stopped at a super-step as asked.
+            Drained: the graph stopped at a super-step as asked, its checkpoint written.
             WorkerLost: what executed the graph has died, and the graph with it.
             Exception: whatever the graph raised.
         """
@@ -131,17 +123,3 @@ def called(write: Callable[..., Awaitable[bool]], *given: Any) -> "asyncio.Futur
         failed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         failed.set_exception(error)
         return failed
-
-
-__all__ = [
-    "Control",
-    "Executor",
-    "Failure",
-    "Outcome",
-    "Recovered",
-    "Run",
-    "RunStatus",
-    "RunStore",
-    "ThreadState",
-    "called",
-]

@@ -12,11 +12,11 @@ from operations.telemetry.traceparent import Span, span_of_run
 from orchestration.loop.streams import RunStream
 
 if TYPE_CHECKING:
-    from orchestration.loop.ports import Control
     from orchestration.loop.threadlog import ThreadLog
 
-
 NORMAL_PRIORITY = 5  # 0 is first, 10 last
+
+Drain = Callable[[], None]  # asks a working run to stop at its next super-step
 
 
 class RunStatus(StrEnum):
@@ -186,7 +186,7 @@ class Run:
     stopped: "asyncio.Future[None] | None" = None
     noted: "asyncio.Future[bool] | None" = None
     task: "asyncio.Task[ThreadState] | None" = None
-    control: "Control | None" = None
+    drain: Drain | None = None
     timer: asyncio.TimerHandle | None = None
 
     def end(self, outcome: Outcome) -> None:

@@ -24,8 +24,17 @@ from orchestration.loop.events import (
     WriteFailed,
     ZombieLeft,
 )
-from orchestration.loop.ports import Control, Executor, RunStore, called
-from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus, ThreadState
+from orchestration.loop.ports import Executor, RunStore, called
+from orchestration.loop.run import (
+    Drain,
+    Ending,
+    Failure,
+    Outcome,
+    Place,
+    Run,
+    RunStatus,
+    ThreadState,
+)
 from orchestration.loop.transitions import Step, after
 
 _RETRY_FIRST = 0.1  # seconds
@@ -184,13 +193,13 @@ class Worker:
             return
         loop = asyncio.get_running_loop()
 
-        def control(handle: Control) -> None:
-            run.control = handle
+        def drainable(drain: Drain) -> None:
+            run.drain = drain
             if self.draining:
-                handle.drain()
+                drain()
 
         run.stopped = loop.create_future()
-        execution = self._executor.execute(run, control, self._begun)
+        execution = self._executor.execute(run, drainable, self._begun)
         run.task = task = asyncio.create_task(execution)
         task.add_done_callback(partial(self._left, run.stopped))
         await run.stopped
@@ -279,7 +288,7 @@ class Worker:
             run.stream.publish("error", _wire(POISON))
             outcome, state = await self._failed(run, Step.POISON, POISON)
             return replace(outcome, poison=True), state
-        run.task = run.control = None  # a stop that comes meanwhile is for the next attempt
+        run.task = run.drain = None  # a stop that comes meanwhile is for the next attempt
         run.began = 0.0
         if not await self.persist(run, lambda: self._store.crash(run)):
             self._emit(LeaseLost(run.run_id, run.graph_id))

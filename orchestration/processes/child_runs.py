@@ -9,8 +9,7 @@ import orjson
 
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.loop.errors import Drained
-from orchestration.loop.ports import Control
-from orchestration.loop.run import Ending, Run, ThreadState
+from orchestration.loop.run import Drain, Ending, Run, ThreadState
 from orchestration.loop.streams import RunStream
 from orchestration.loop.threadlog import ThreadLog
 from orchestration.processes.server import Server
@@ -130,20 +129,20 @@ class _Work:
         self.run = run
         self.stream = stream
         self.task: asyncio.Task[ThreadState] | None = None
-        self._control: Control | None = None
+        self._drain: Drain | None = None
         self._draining = False
 
-    def take(self, control: Control) -> None:
-        """Take the means to ask for a drain, and ask if that was asked before."""
-        self._control = control
+    def drainable(self, drain: Drain) -> None:
+        """Take what asks for a drain, and ask if that was asked before."""
+        self._drain = drain
         if self._draining:
-            control.drain()
+            drain()
 
     def drain(self) -> None:
         """Have the graph stop at its next super-step."""
         self._draining = True
-        if self._control is not None:
-            self._control.drain()
+        if self._drain is not None:
+            self._drain()
 
 
 class ChildRuns:
@@ -160,7 +159,7 @@ class ChildRuns:
         log = ToldLog(self._server, run_id) if logged else None
         run = Run(**orjson.loads(text), stream=stream, log=log)
         work = self._work[run_id] = _Work(run, stream)
-        execution = self._executor.execute(run, work.take, _begun)
+        execution = self._executor.execute(run, work.drainable, _begun)
         work.task = asyncio.create_task(execution)
         work.task.add_done_callback(partial(self._ended, run_id))
 

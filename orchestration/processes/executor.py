@@ -3,8 +3,7 @@
 from collections.abc import Callable, Collection
 
 from orchestration.graphs.executor import LangGraphExecutor
-from orchestration.loop.ports import Control
-from orchestration.loop.run import Failure, Run, ThreadState
+from orchestration.loop.run import Drain, Failure, Run, ThreadState
 from orchestration.processes.crew import Crew
 from orchestration.processes.worker import RunFailed
 
@@ -18,14 +17,14 @@ class CrewExecutor:
         self._names = frozenset(names)
 
     async def execute(
-        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+        self, run: Run, drainable: Callable[[Drain], None], begun: Callable[[Run], None]
     ) -> ThreadState:
         """Execute a run; see the port."""
         if run.graph_id not in self._names:
-            return await self._here.execute(run, control, begun)
+            return await self._here.execute(run, drainable, begun)
         worker = await self._crew.choose()
         begun(run)
-        return await worker.execute(run, control)
+        return await worker.execute(run, drainable)
 
     async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:
         """Return what the thread of a run shows; see the port."""

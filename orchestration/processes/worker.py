@@ -17,8 +17,7 @@ from operations.wire import Wire
 from orchestration.graphs.arguments import checkpointed
 from orchestration.graphs.steps import Event, NodeEnded, ToolEnded
 from orchestration.loop.errors import Drained, WorkerLost
-from orchestration.loop.ports import Control
-from orchestration.loop.run import Ending, Failure, Run, ThreadState
+from orchestration.loop.run import Drain, Ending, Failure, Run, ThreadState
 from orchestration.processes.child import Orders
 from orchestration.processes.child_runs import TOLD
 from orchestration.processes.lending import Lender, Stock
@@ -47,17 +46,6 @@ class _Errand:
     ended: asyncio.Future[ThreadState]
     listened: bool
     letting_on: asyncio.Task[None] | None = None  # waits until its events can be kept again
-
-
-class _Drain:
-    """The means to ask for a drain."""
-
-    def __init__(self, wire: Wire, run_id: str) -> None:
-        self._wire = wire
-        self._run_id = run_id
-
-    def drain(self) -> None:
-        self._wire.send("drain", self._run_id)
 
 
 class WorkerProcess:
@@ -153,7 +141,7 @@ class WorkerProcess:
         if self._process is not None:
             _kill_group(self._process)
 
-    async def execute(self, run: Run, control: Callable[[Control], None]) -> ThreadState:
+    async def execute(self, run: Run, drainable: Callable[[Drain], None]) -> ThreadState:
         """Execute a run, which has begun; see the port, `Executor`.
 
         Raises:
@@ -169,7 +157,7 @@ class WorkerProcess:
         run.stream.watch(partial(self._tell_listened, errand))
         try:
             if checkpointed(run):
-                control(_Drain(self._wire, run.run_id))
+                drainable(partial(self._wire.send, "drain", run.run_id))
             return await self._ended(errand)
         finally:
             run.stream.watch(None)

@@ -5,7 +5,7 @@ import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 from uuid import uuid4
 
 import pytest
@@ -16,11 +16,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 from orchestration.graphs.arguments import Graph, thread_config
 from orchestration.graphs.executor import LangGraphExecutor
 from orchestration.graphs.own_store import Namespace
-from orchestration.loop.run import Run, ThreadState
+from orchestration.loop.run import Drain, Run, ThreadState
 from tests.graphs.plays import Gate
-
-if TYPE_CHECKING:
-    from orchestration.loop.ports import Control
 
 
 class Shelf:
@@ -67,12 +64,12 @@ class Stage:
         self.saver: Any = saver or InMemorySaver()
         self.shelf = Shelf(graphs, self.saver, made)
         self.executor = LangGraphExecutor(self.shelf, fence=lambda _: lambda: None)
-        self.controls: list[Control] = []
+        self.drains: list[Drain] = []
 
     async def play(self, run: Run) -> ThreadState:
         """Make one attempt at ``run``."""
         run.attempt += 1
-        return await self.executor.execute(run, self.controls.append, lambda _: None)
+        return await self.executor.execute(run, self.drains.append, lambda _: None)
 
     def begin(self, run: Run) -> "asyncio.Task[ThreadState]":
         """Make one attempt in a task of its own, as the loop does."""

@@ -313,7 +313,7 @@ async def test_a_command_to_a_new_thread_starts_there() -> None:
 async def drained(stage: Stage, run: Run, gate: plays.Gate) -> None:
     task = stage.begin(run)
     await gate.reached.wait()
-    stage.controls[-1].drain()
+    stage.drains[-1]()
     gate.opened.set()
     with pytest.raises(Drained):
         await task
@@ -349,7 +349,7 @@ async def test_a_run_that_ends_while_it_is_asked_to_drain_has_ended() -> None:
     stage = Stage(work=plays.gated(gate, log))
     task = stage.begin(new_run("work", {"log": []}))
     await gate.reached.wait()
-    stage.controls[-1].drain()
+    stage.drains[-1]()
     gate.opened.set()
     assert isinstance(await task, ThreadState)
 
@@ -357,4 +357,4 @@ async def test_a_run_that_ends_while_it_is_asked_to_drain_has_ended() -> None:
 async def test_an_uncheckpointed_run_cannot_be_drained() -> None:
     stage = Stage(echo=plays.echo())
     await stage.play(new_run("echo", {}, ephemeral=True))
-    assert stage.controls == []
+    assert stage.drains == []

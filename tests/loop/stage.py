@@ -9,8 +9,8 @@ from operations.errors import StorageFull
 from orchestration.loop.admission import Limits
 from orchestration.loop.events import Event
 from orchestration.loop.master import MasterLoop
-from orchestration.loop.ports import Control, Recovered
-from orchestration.loop.run import Failure, Outcome, Run, RunStatus, ThreadState
+from orchestration.loop.ports import Recovered
+from orchestration.loop.run import Drain, Failure, Outcome, Run, RunStatus, ThreadState
 from orchestration.loop.transitions import UNFINISHED
 from tests.simulation.simloop import SimLoop, simulate
 
@@ -130,9 +130,8 @@ def _resolve(future: asyncio.Future[bool], done: bool) -> None:
 class Work:
     """What one run's graph does: wait until it is told to end, and how it takes a cancellation."""
 
-    def __init__(self, run: Run, control: Callable[[Control], None], *, stubborn: bool) -> None:
+    def __init__(self, run: Run, *, stubborn: bool) -> None:
         self.run = run
-        self.control = control
         self.drained = False
         self.stubborn = stubborn
         self.cancelled = 0
@@ -164,14 +163,14 @@ class Executor:
         self.free.set()
 
     async def execute(
-        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+        self, run: Run, drainable: Callable[[Drain], None], begun: Callable[[Run], None]
     ) -> ThreadState:
         await self.free.wait()
         begun(run)
         self.order.append(run.run_id)
-        work = Work(run, control, stubborn=run.run_id in self.stubborn)
+        work = Work(run, stubborn=run.run_id in self.stubborn)
         self.work[run.run_id] = work
-        control(work)
+        drainable(work.drain)
         return await work.do()
 
     async def settle(self, run: Run, *, own: bool = False) -> ThreadState | None:

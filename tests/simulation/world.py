@@ -9,8 +9,17 @@ from typing import Any
 
 from operations.errors import StorageFull
 from orchestration.loop.errors import Drained, WorkerLost
-from orchestration.loop.ports import Control, Recovered
-from orchestration.loop.run import Ending, Failure, Outcome, Place, Run, RunStatus, ThreadState
+from orchestration.loop.ports import Recovered
+from orchestration.loop.run import (
+    Drain,
+    Ending,
+    Failure,
+    Outcome,
+    Place,
+    Run,
+    RunStatus,
+    ThreadState,
+)
 from orchestration.loop.transitions import TERMINAL, UNFINISHED
 
 
@@ -230,20 +239,20 @@ class SimExecutor:
         self.dead = False
 
     async def execute(
-        self, run: Run, control: Callable[[Control], None], begun: Callable[[Run], None]
+        self, run: Run, drainable: Callable[[Drain], None], begun: Callable[[Run], None]
     ) -> ThreadState:
         begun(run)
         behaviour: Behaviour = run.kwargs["behaviour"]
-        asked = _Drain()
+        asked = asyncio.Event()
         if behaviour.drains:
-            control(asked)
+            drainable(asked.set)
         row = self._store.disk.rows[run.run_id]
         if row.stop is not None:
             self.violations.append(f"{run.run_id} goes on, which was told to end")
         self.working.add(run.run_id)
         try:
             for step in range(row.steps, behaviour.steps):
-                if asked.drained:
+                if asked.is_set():
                     raise Drained
                 await self._step(run, behaviour, step)
                 if self._rng.random() < behaviour.dies:
@@ -286,13 +295,6 @@ class SimExecutor:
 
     def describe(self, error: BaseException) -> Failure:
         return Failure(type(error).__name__, str(error))
-
-
-class _Drain:
-    drained = False
-
-    def drain(self) -> None:
-        self.drained = True
 
 
 def behaviour(rng: Random) -> Behaviour:
