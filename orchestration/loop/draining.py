@@ -2,58 +2,40 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from enum import IntEnum
 
 from orchestration.loop.admission import Limits
 from orchestration.loop.ports import RunStore
 from orchestration.loop.run import Ending, Outcome, Place, Run, RunStatus
 
 _LOW = 7  # priority from which a run is low
-_NORMAL = 4
+_NORMAL = 4  # and normal; before that it is critical
 _LAST_GRACE = 3.0  # seconds for what has to be cancelled
 _LOW_GRACE = 1.0  # seconds that a run of low priority may take to its next super-step
 
 
-class RunTier(IntEnum):
-    """How long a run is waited for at a stop."""
-
-    LOW = 0
-    NORMAL = 1
-    CRITICAL = 2
-
-
-def tier_of(run: Run) -> RunTier:
-    """Return the tier of a run, by its priority: 0 to 3, 4 to 6, 7 to 10."""
-    if run.priority >= _LOW:
-        return RunTier.LOW
-    return RunTier.NORMAL if run.priority >= _NORMAL else RunTier.CRITICAL
-
-
-def grace_of(tier: RunTier, limits: Limits) -> float:
-    """Return how many seconds runs of ``tier`` have to come to their next super-step."""
-    match tier:
-        case RunTier.LOW:
-            return min(_LOW_GRACE, limits.drain_grace)
-        case RunTier.NORMAL:
-            return limits.drain_grace
-        case RunTier.CRITICAL:
-            return max(limits.drain_grace, limits.drain_grace_critical)
+def grace_of(priority: int, limits: Limits) -> float:
+    """Return how many seconds a run of ``priority`` has to come to its next super-step."""
+    if priority >= _LOW:
+        return min(_LOW_GRACE, limits.drain_grace)
+    if priority >= _NORMAL:
+        return limits.drain_grace
+    return max(limits.drain_grace, limits.drain_grace_critical)
 
 
 def drain_budget(limits: Limits) -> float:
     """Return how many seconds `let_go` takes at most."""
-    return grace_of(RunTier.CRITICAL, limits) + _LAST_GRACE
+    return grace_of(0, limits) + _LAST_GRACE
 
 
 async def let_go(runs: Iterable[Run], limits: Limits, stop: Callable[[Run, Ending], None]) -> None:
     """Return once ``runs``, which were told to stop, have; in the end they are made to."""
-    tiers: dict[RunTier, list[Run]] = {}
+    graces: dict[float, list[Run]] = {}
     for run in runs:
         if run.place in (Place.WORKING, Place.GONE):  # the others wait in the store
-            tiers.setdefault(tier_of(run), []).append(run)
+            graces.setdefault(grace_of(run.priority, limits), []).append(run)
     async with asyncio.TaskGroup() as group:
-        for tier, members in tiers.items():
-            group.create_task(_let_go(members, grace_of(tier, limits), stop))
+        for grace, members in graces.items():
+            group.create_task(_let_go(members, grace, stop))
 
 
 async def _let_go(runs: list[Run], grace: float, stop: Callable[[Run, Ending], None]) -> None:

@@ -195,7 +195,7 @@ class MasterLoop:
     async def drain(self) -> None:
         """Take no more runs, let what works stop at its next super-step, then stop.
 
-        What has not stopped after the grace of its tier is cancelled. Whatever has not ended is
+        What has not stopped after the grace of its priority is cancelled. Whatever has not ended is
         pending in the store and goes on after the next start.
         """
         self.close_intake()

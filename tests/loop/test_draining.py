@@ -5,23 +5,21 @@ import asyncio
 import pytest
 
 from orchestration.loop.admission import Limits
-from orchestration.loop.draining import RunTier, tier_of
+from orchestration.loop.draining import grace_of
 from orchestration.loop.errors import Drained, Draining, ThreadBusy
 from orchestration.loop.events import RunRequeued
 from orchestration.loop.run import Ending, RunStatus
-from tests.loop.stage import Stage, new_run, play
+from tests.loop.stage import Stage, play
 
 
 @pytest.mark.parametrize(
-    ("priority", "tier"),
-    [(0, RunTier.CRITICAL), (3, RunTier.CRITICAL), (4, RunTier.NORMAL), (6, RunTier.NORMAL),
-     (7, RunTier.LOW), (10, RunTier.LOW)],
-)  # fmt: skip
-def test_the_priority_of_a_run_is_its_tier(priority: int, tier: RunTier) -> None:
-    assert tier_of(new_run("one", priority=priority)) is tier
+    ("priority", "grace"), [(0, 15.0), (3, 15.0), (4, 10.0), (6, 10.0), (7, 1.0), (10, 1.0)]
+)
+def test_the_more_urgent_a_run_the_longer_it_is_waited_for(priority: int, grace: float) -> None:
+    assert grace_of(priority, Limits()) == grace
 
 
-def test_runs_that_come_to_no_super_step_are_put_back_tier_by_tier_uncharged() -> None:
+def test_runs_that_come_to_no_super_step_are_put_back_by_their_priority_uncharged() -> None:
     async def main(stage: Stage) -> None:
         runs = [await stage.submit(str(priority), priority=priority) for priority in (0, 5, 9)]
         await stage.quiet()
@@ -40,7 +38,7 @@ def test_runs_that_come_to_no_super_step_are_put_back_tier_by_tier_uncharged() -
     play(main, Limits(concurrent_runs=3))
 
 
-def test_a_stop_does_not_wait_for_the_grace_of_a_tier_that_has_no_runs_left() -> None:
+def test_a_stop_does_not_wait_for_the_grace_of_a_priority_that_has_no_runs_left() -> None:
     async def main(stage: Stage) -> None:
         await stage.submit("low", priority=10)
         await stage.quiet()
