@@ -128,6 +128,11 @@ class Database:
         rows = self._fetch(sql, parameters, 1)
         return rows[0] if rows else None
 
+    def value(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
+        """As `get`; return the first value of that row, None if there is none."""
+        row = self.get(sql, parameters)
+        return None if row is None else row[0]
+
     def all(
         self, sql: str, parameters: Sequence[Any] = (), *, limit: int = ROWS
     ) -> list[sqlite3.Row]:

@@ -157,8 +157,8 @@ class CronStore:
 
     def next_due(self, after: datetime) -> datetime | None:
         """Return when the first cron that is not due yet will be."""
-        row = self._database.get(NEXT_DUE, (as_text(after),))
-        return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
+        due = self._database.value(NEXT_DUE, (as_text(after),))
+        return None if due is None else datetime.fromisoformat(due)
 
     async def skip(self, firing: Firing) -> bool:
         """Let a cron be due next without a run; False if it is not due as ``firing`` says."""

@@ -147,8 +147,8 @@ class DeliveryStore:
 
     def next_due(self, after: datetime) -> datetime | None:
         """Return when the first delivery that is not due yet will be."""
-        row = self._database.get(_NEXT_DUE, (iso(after),))
-        return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
+        due = self._database.value(_NEXT_DUE, (iso(after),))
+        return None if due is None else datetime.fromisoformat(due)
 
     def record(self, delivery_id: str, attempt: Attempt) -> "Future[None]":
         """Keep what came of an attempt."""
@@ -160,10 +160,10 @@ class DeliveryStore:
 
     def next_sweep(self) -> float:
         """Return in how many seconds there is something to sweep, at the earliest."""
-        row = self._database.get(OLDEST)
-        if row is None or row[0] is None:
+        oldest = self._database.value(OLDEST)
+        if oldest is None:
             return KEPT.total_seconds()
-        return (datetime.fromisoformat(row[0]) + KEPT - self._clock()).total_seconds()
+        return (datetime.fromisoformat(oldest) + KEPT - self._clock()).total_seconds()
 
     async def page(
         self, run_id: str | None, limit: int, offset: int, visible: Visible = None

@@ -75,8 +75,7 @@ class EventStore:
 
     def last(self, run_id: str) -> int:
         """Return the number of the last event kept of a run, 0 if there is none."""
-        row = self._database.get(_LAST, (run_id,))
-        return (row[0] or 0) if row is not None else 0
+        return self._database.value(_LAST, (run_id,)) or 0
 
     async def pages(self, run_id: str, number: int) -> AsyncGenerator[list[StreamEvent]]:
         """Yield the kept events past ``number``, those appended a moment ago included."""

@@ -66,8 +66,8 @@ class ExpiryStore:
 
     def next_expiry(self) -> datetime | None:
         """Return when the first thread is to be looked at, which may be past."""
-        row = self._database.get(NEXT)
-        return datetime.fromisoformat(row[0]) if row is not None and row[0] is not None else None
+        expiry = self._database.value(NEXT)
+        return None if expiry is None else datetime.fromisoformat(expiry)
 
     async def postpone(self, thread: Expired, until: str) -> None:
         """Look at a thread again at ``until``, unless it was given another time meanwhile."""

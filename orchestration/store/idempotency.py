@@ -141,10 +141,10 @@ class KeyStore:
 
     def next_sweep(self) -> float:
         """Return in how many seconds there is something to sweep, at the earliest."""
-        row = self._database.get(NEXT_EXPIRY)
-        if row is None or row[0] is None:
+        expiry = self._database.value(NEXT_EXPIRY)
+        if expiry is None:
             return KEPT.total_seconds()
-        return (datetime.fromisoformat(row[0]) - self._clock()).total_seconds()
+        return (datetime.fromisoformat(expiry) - self._clock()).total_seconds()
 
 
 def _sweep(at: str, connection: sqlite3.Connection) -> int:

@@ -95,8 +95,7 @@ class MessageLog:
     @property
     def deepest(self) -> int:
         """How many messages wait in the mailbox in which the most do."""
-        row = self._database.get(_DEEPEST)
-        return 0 if row is None or row[0] is None else int(row[0])
+        return self._database.value(_DEEPEST) or 0
 
     async def revive(
         self,

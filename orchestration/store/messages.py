@@ -106,9 +106,8 @@ class MessageStore:
         now = self._clock()
         waits = [min(self._kept_for, self._window).total_seconds()]
         for sql, kept in ((OLDEST, self._kept_for), (OLDEST_ID, self._window)):
-            row = self._database.get(sql)
-            if row is not None and row[0] is not None:
-                waits.append((datetime.fromisoformat(row[0]) + kept - now).total_seconds())
+            if (oldest := self._database.value(sql)) is not None:
+                waits.append((datetime.fromisoformat(oldest) + kept - now).total_seconds())
         return min(waits)
 
 

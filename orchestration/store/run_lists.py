@@ -87,8 +87,7 @@ def dead_letters(limit: int, offset: int, visible: Visible) -> Read:
 
 def count_dead(database: Database) -> int:
     """Return how many runs were given up."""
-    row = database.get("SELECT count(*) FROM runs WHERE dead_letter IS NOT NULL")
-    return 0 if row is None else int(row[0])
+    return int(database.value("SELECT count(*) FROM runs WHERE dead_letter IS NOT NULL"))
 
 
 def of_all(

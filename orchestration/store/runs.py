@@ -94,8 +94,8 @@ class RunStore:
 
     def workflow_on(self, thread_id: str) -> Any:
         """Return the workflow that a thread goes on with; None if nobody gave it one."""
-        row = self._database.get(WORKFLOW, (thread_id, thread_id))
-        return None if row is None or row[0] is None else orjson.loads(row[0])
+        workflow = self._database.value(WORKFLOW, (thread_id, thread_id))
+        return None if workflow is None else orjson.loads(workflow)
 
     def latest_on(self, thread_id: str, graph_id: str) -> Run | None:
         """Return the latest run of a graph on a thread that has begun; None if none has."""

@@ -62,8 +62,9 @@ class ThreadStore:
 
     def metadata(self, thread_id: str) -> dict[str, Any]:
         """Return a thread's metadata; none if there is no such thread."""
-        row = self._database.get("SELECT metadata FROM threads WHERE thread_id = ?", (thread_id,))
-        return {} if row is None else orjson.loads(row["metadata"])
+        sql = "SELECT metadata FROM threads WHERE thread_id = ?"
+        metadata = self._database.value(sql, (thread_id,))
+        return {} if metadata is None else orjson.loads(metadata)
 
     async def among(self, thread_ids: Collection[str], visible: Visible) -> frozenset[str]:
         """Return which of these threads there are for the caller."""

@@ -47,6 +47,9 @@ class Memory:
     def get(self, sql: str, parameters: Sequence[Any] = ()) -> Any:
         return self.connection.execute(sql, parameters).fetchone()
 
+    def value(self, sql: str) -> Any:
+        return self.connection.execute(sql).fetchone()[0]
+
     async def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
         return query(self.connection)
 
