@@ -13,7 +13,7 @@ import orjson
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.store import assistant_versions as versions
-from orchestration.store.bounded import fetch
+from orchestration.store.bounded import fetch_widely
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.visibility import Visible, sees
 
@@ -173,9 +173,7 @@ class AssistantStore:
         """
         where, parameters = query.where()
         sql = f"SELECT count(*) FROM assistants WHERE {where}"  # noqa: S608 - made of constants
-        rows = await self._database.read(
-            lambda connection: fetch(connection, sql, parameters), wide=True
-        )
+        rows = await fetch_widely(self._database, sql, parameters)
         return int(rows[0][0])
 
     async def versions(
@@ -195,9 +193,7 @@ class AssistantStore:
         return await self._read(sql, parameters)
 
     async def _read(self, sql: str, parameters: list[Any]) -> list[Assistant]:
-        rows = await self._database.read(
-            lambda connection: fetch(connection, sql, parameters), wide=True
-        )
+        rows = await fetch_widely(self._database, sql, parameters)
         return [_assistant(row) for row in rows]
 
     async def _change(self, assistant_id: str, operation: Operation[bool]) -> bool:

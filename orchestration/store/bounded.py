@@ -4,14 +4,18 @@ import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
+from operations.database import Database
 from orchestration.store.contains import add_json_contains
 
 PATIENCE = 5.0  # seconds
 STEPS = 2_000  # of SQLite's machine between two looks at the clock: some 0.1 ms
 
 MOST = 64 * 1024**2  # characters of what is found at once
+
+Parameters: TypeAlias = Mapping[str, Any] | Sequence[Any]
 
 
 class SearchTooWide(Exception):
@@ -31,9 +35,12 @@ class TooMuchFound(ValueError):
         super().__init__(f"what was found has more than {MOST} characters: ask for fewer at once")
 
 
-def fetch(
-    connection: sqlite3.Connection, sql: str, parameters: Mapping[str, Any] | Sequence[Any]
-) -> list[sqlite3.Row]:
+async def fetch_widely(database: Database, sql: str, parameters: Parameters) -> list[sqlite3.Row]:
+    """As `fetch`, among the reads that may look through very much."""
+    return await database.read(partial(fetch, sql=sql, parameters=parameters), wide=True)
+
+
+def fetch(connection: sqlite3.Connection, sql: str, parameters: Parameters) -> list[sqlite3.Row]:
     """Return the rows of a query.
 
     It may call ``json_contains(column, :part)`` and ``casefold(column)``.

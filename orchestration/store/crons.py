@@ -11,7 +11,7 @@ import orjson
 
 from operations.database import Database
 from orchestration.loop.run import Firing
-from orchestration.store.bounded import fetch
+from orchestration.store.bounded import fetch_widely
 from orchestration.store.cron_rows import move_cron
 from orchestration.store.idempotency import Receipt, with_receipt
 from orchestration.store.visibility import Visible, seen
@@ -131,9 +131,7 @@ class CronStore:
         order = f"{query.sort_by} {'DESC' if query.descending else 'ASC'}, cron_id"
         sql = f"SELECT * FROM crons WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?"  # noqa: S608 - made of constants
         parameters += [query.limit, query.offset]
-        rows = await self._database.read(
-            lambda connection: fetch(connection, sql, parameters), wide=True
-        )
+        rows = await fetch_widely(self._database, sql, parameters)
         return [_cron(row) for row in rows]
 
     async def count(self, query: CronQuery) -> int:
@@ -144,9 +142,7 @@ class CronStore:
         """
         where, parameters = query.where()
         sql = f"SELECT count(*) FROM crons WHERE {where}"  # noqa: S608 - made of constants
-        rows = await self._database.read(
-            lambda connection: fetch(connection, sql, parameters), wide=True
-        )
+        rows = await fetch_widely(self._database, sql, parameters)
         return int(rows[0][0])
 
     async def due(self, at: datetime, *, without: Collection[str], limit: int) -> list[Cron]:

@@ -16,7 +16,7 @@ from operations.clock import Clock, iso, utc_now
 from operations.database import Database
 from operations.writer import Operation
 from orchestration.loop.run import Failure, Run
-from orchestration.store.bounded import fetch
+from orchestration.store.bounded import fetch_widely
 from orchestration.store.visibility import Visible
 
 KEPT = timedelta(days=7)  # from a delivery's creation, once there is nothing more to do for it
@@ -180,9 +180,7 @@ class DeliveryStore:
             "offset": offset,
         }
         sql = page_sql(one_run=run_id is not None, visible=bool(visible))
-        return await self._database.read(
-            lambda connection: fetch(connection, sql, parameters), wide=True
-        )
+        return await fetch_widely(self._database, sql, parameters)
 
 
 def page_sql(*, one_run: bool, visible: bool) -> str:

@@ -9,7 +9,7 @@ import orjson
 
 from agents.network.port import Rank
 from operations.database import Database
-from orchestration.store.bounded import fetch
+from orchestration.store.bounded import fetch_widely
 from orchestration.store.messages import PART, waiting
 from orchestration.store.visibility import Visible
 
@@ -58,9 +58,7 @@ class MessageLog:
         """
         values = _values(mailbox, visible, after=after, limit=min(limit, PAGE), status=status)
         sql = page_sql(status=status is not None, visible=bool(visible))
-        return await self._database.read(
-            lambda connection: fetch(connection, sql, values), wide=True
-        )
+        return await fetch_widely(self._database, sql, values)
 
     async def counts(self, visible: Visible = None) -> Mapping[tuple[str, str], sqlite3.Row]:
         """Return how many messages there are, by mailbox and status, counted now.
@@ -70,9 +68,7 @@ class MessageLog:
         """
         conditions = "json_contains(metadata, :visible)" if visible else "TRUE"
         sql, values = _COUNTS.format(conditions=conditions), _values("", visible)
-        rows = await self._database.read(
-            lambda connection: fetch(connection, sql, values), wide=True
-        )
+        rows = await fetch_widely(self._database, sql, values)
         return {(row["mailbox"], row["status"]): row for row in rows}
 
     def holds(self, mailbox: str) -> bool:
@@ -129,9 +125,7 @@ class MessageLog:
                 yield one
 
     async def _numbers(self, sql: str, values: Mapping[str, Any]) -> list[int]:
-        rows = await self._database.read(
-            lambda connection: fetch(connection, sql, values), wide=True
-        )
+        rows = await fetch_widely(self._database, sql, values)
         return [row["number"] for row in rows]
 
 
