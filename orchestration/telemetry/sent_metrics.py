@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
-from typing import Protocol
 
 from opentelemetry.sdk.metrics.export import (
     AggregationTemporality,
@@ -12,6 +11,7 @@ from opentelemetry.sdk.metrics.export import (
     Histogram,
     HistogramDataPoint,
     Metric,
+    MetricExporter,
     MetricExportResult,
     MetricsData,
     NumberDataPoint,
@@ -37,18 +37,6 @@ _UNITS = {"_seconds": "s", "_bytes": "By"}
 _NEVER = float("nan")  # the least and the most of a histogram, which nobody keeps
 
 
-class Exporter(Protocol):
-    """What sends metrics; the SDK has several."""
-
-    def export(self, metrics_data: MetricsData) -> MetricExportResult:
-        """Send metrics; return whether they were taken."""
-        ...
-
-    def shutdown(self) -> None:
-        """Let go of connections."""
-        ...
-
-
 class SentMetrics:
     """A sink that sends figures, and durations, every ``interval`` seconds.
 
@@ -61,7 +49,7 @@ class SentMetrics:
 
     def __init__(
         self,
-        exporter: Exporter,
+        exporter: MetricExporter,
         resource: Resource,
         figures: Collector,
         durations: GenAi,

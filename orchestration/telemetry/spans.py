@@ -3,11 +3,11 @@
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import (
@@ -37,18 +37,6 @@ _SCOPE = InstrumentationScope("masterloop")
 _REFUSED = "masterloop.refused"  # the name of a span that the collector did not take as it was
 
 
-class Exporter(Protocol):
-    """What sends spans; the SDK has several."""
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Send spans; return whether they were taken."""
-        ...
-
-    def shutdown(self) -> None:
-        """Let go of connections."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Attempt:
     """An attempt at a run that is under way."""
@@ -72,7 +60,7 @@ class Spans:
         {RunStarted, RunEnded, RunRequeued, RunCrashed, NodeEnded, ToolEnded, TaskEnded}
     )
 
-    def __init__(self, exporter: Exporter, resource: Resource, sampler: Sampler) -> None:
+    def __init__(self, exporter: SpanExporter, resource: Resource, sampler: Sampler) -> None:
         self._exporter = exporter
         self._resource = resource
         self._sampler = sampler
