@@ -58,7 +58,7 @@ class RunQueue:
             if run.place is not Place.READY:
                 self._stale -= 1
                 continue
-            reached = self._reached(run)
+            reached = self.reached(run)
             if reached is not None:
                 self._push(run, reached)
                 self._offer(run)
@@ -78,7 +78,7 @@ class RunQueue:
                 del self._working[limit]
         self._offer(run)
         if not put_back:
-            self._advance(run.thread_id)
+            self.let_go(run.thread_id)
 
     def put_first(self, run: Run) -> None:
         """Let a run that was ``put_back`` wait once more, before the others of its thread."""
@@ -93,8 +93,12 @@ class RunQueue:
         return True
 
     def let_go(self, thread_id: str) -> None:
-        """Free a thread that ``hold`` occupied, or a run that was removed."""
-        self._advance(thread_id)
+        """Free a thread that ``hold`` occupied, or a run: it is the next one's in line."""
+        line = self._lines[thread_id]
+        if line:
+            self._push(line.popleft())
+        else:
+            del self._lines[thread_id]
 
     def remove(self, run: Run) -> bool:
         """Take a waiting run out, wherever it waits; return whether it occupies its thread still.
@@ -126,9 +130,6 @@ class RunQueue:
 
     def reached(self, run: Run) -> str | None:
         """Return the limit that keeps ``run`` from starting, if there is one."""
-        return self._reached(run)
-
-    def _reached(self, run: Run) -> str | None:
         for limit in run.limits:
             if self._working[limit] >= self._limit(limit):
                 return limit
@@ -154,13 +155,6 @@ class RunQueue:
                 self._stale -= 1
             if heap is not None and not heap:
                 del self._parked[limit]
-
-    def _advance(self, thread_id: str) -> None:
-        line = self._lines[thread_id]
-        if line:
-            self._push(line.popleft())
-        else:
-            del self._lines[thread_id]
 
     def _compact(self) -> None:
         """Forget removed runs once they are most of what the heaps hold."""
