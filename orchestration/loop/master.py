@@ -59,14 +59,13 @@ class MasterLoop:
         self._live: dict[str, Run] = {}
         self._threads: dict[str, list[Run]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
         self._accepting: Acceptance | None = None  # what is about to be, in this very turn
         self.watchers = Watchers(self.on_thread)
 
     @property
     def draining(self) -> bool:
         """Whether it takes no more runs."""
-        return self._draining
+        return self._scheduler.closed
 
     @property
     def waiting(self) -> int:
@@ -204,7 +203,7 @@ class MasterLoop:
 
     def close_intake(self) -> None:
         """Take no more runs, begin none, and have what works stop at its next super-step."""
-        self._draining = self._worker.draining = True
+        self._worker.draining = True
         self._scheduler.close()
         for run in self._live.values():
             if run.drain is not None:
@@ -215,7 +214,6 @@ class MasterLoop:
 
         ``crashed``: what works is found working then, as after a ``kill -9``.
         """
-        self._draining = True
         self._scheduler.close()
         tasks = tuple(self._tasks)
         for task in tasks:
@@ -232,7 +230,7 @@ class MasterLoop:
             await asyncio.wait(tasks, timeout=_CLOSING)
 
     def _admit(self, runs: Sequence[Run]) -> None:
-        if self._draining:
+        if self.draining:
             raise Draining
         for run in runs:
             if (
@@ -311,7 +309,7 @@ class MasterLoop:
         finally:
             # Both have the run: such a circle, and all that hangs on it, waits for the collector.
             run.task = run.drain = None
-            put_back = outcome is None and (self._draining or isinstance(left, WorkerLost))
+            put_back = outcome is None and (self.draining or isinstance(left, WorkerLost))
             self._scheduler.release(run, put_back=put_back)
         if outcome is not None:
             self._end(run, outcome)
@@ -335,7 +333,7 @@ class MasterLoop:
             try:
                 return await self._worker.attempt(run, claimed)
             except WorkerLost:
-                if self.limits.suspects(run) and run.ending is None and not self._draining:
+                if self.limits.suspects(run) and run.ending is None and not self.draining:
                     raise
                 begun, pause = loop.time(), None
             except StorageUnavailable as error:
@@ -345,7 +343,7 @@ class MasterLoop:
                     raise
                 if loop.time() - begun >= PATIENCE:
                     run.send_away(error)
-            if self._draining and not run.ends:
+            if self.draining and not run.ends:
                 break
             if pause is not None and run.done is not None:
                 # Not for longer if it turns out that the run was not even accepted.

@@ -21,7 +21,7 @@ class Scheduler:
         self._start = start
         self._queue = RunQueue(limits.ageing, limits.limit)
         self._delayed: dict[Run, float] = {}  # with the time at which it is due
-        self._closed = False
+        self.closed = False  # whether it starts nothing more
         self._able = True
         self.working = 0
 
@@ -71,7 +71,7 @@ class Scheduler:
         """
         self.working -= 1
         self._queue.release(run, put_back=put_back)
-        if put_back and not self._closed:
+        if put_back and not self.closed:
             run.limits = self._limits.keys(run)
             self._queue.put_first(run)
         self._dispatch()
@@ -92,7 +92,7 @@ class Scheduler:
 
     def close(self) -> None:
         """Start nothing more."""
-        self._closed = True
+        self.closed = True
         for run in self._delayed:
             if run.timer is not None:
                 run.timer.cancel()
@@ -110,7 +110,7 @@ class Scheduler:
                 return self._waits(run)
 
     def _waits(self, run: Run) -> Standing:
-        if self._closed:
+        if self.closed:
             return Standing(run.place, 0, "the service is stopping; it starts after the next start")
         match run.place:
             case Place.DELAYED:
@@ -146,7 +146,7 @@ class Scheduler:
         self._queue.put(run)
 
     def _dispatch(self) -> None:
-        while self._able and not self._closed and self.working < self._limits.concurrent_runs:
+        while self._able and not self.closed and self.working < self._limits.concurrent_runs:
             run = self._queue.take()
             if run is None:
                 return
