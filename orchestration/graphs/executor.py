@@ -1,11 +1,11 @@
 """How a run's graph is executed: LangGraph behind the loop's executor port."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import asdict, replace
 from inspect import getmro
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.runnables import RunnableConfig
@@ -252,24 +252,16 @@ async def _follow(run: Run, graph: Graph, call: Call, events: RunEvents) -> None
     if events.nested:
         options["subgraphs"] = True
     if events.detailed:
-        stream: AsyncIterator[Any] = graph.astream_events(
-            call.input, call.config, version="v2", **options
-        )
-        async with _closing(stream):
+        stream: Any = graph.astream_events(call.input, call.config, version="v2", **options)
+        async with aclosing(stream):
             await events.follow_events(stream, run.run_id)
         return
     stream = graph.astream(call.input, call.config, **options)
-    async with _closing(stream):
+    async with aclosing(stream):
         await events.follow(stream)
 
 
-def _closing(stream: AsyncIterator[Any]) -> AbstractAsyncContextManager[Any]:
-    return aclosing(cast("Any", stream))
-
-
-async def _settled(
-    graph: Graph, config: RunnableConfig, run_id: str | None = None
-) -> ThreadState | None:
+async def _settled(graph: Graph, config: RunnableConfig, run_id: str | None) -> ThreadState | None:
     """Return what a thread shows once all is written; None if its latest is not the run's."""
     settle: Callable[[], Awaitable[None]] | None = getattr(graph.checkpointer, "settled", None)
     if settle is not None:
