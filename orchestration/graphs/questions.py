@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
+from langgraph.checkpoint.serde.types import INTERRUPT, RESUME
 from langgraph.types import Interrupt, PregelTask, StateSnapshot
 
 from orchestration.graphs.arguments import Graph
@@ -20,8 +21,6 @@ MEANT = "meant"
 # A write of our own beside LangGraph's, with the answers of a run: by questions, how many answers
 # each task that asks it kept before there was one to it.
 KEPT_BEFORE = "masterloop:kept"
-_ASKED = "__interrupt__"
-_RESUME = "__resume__"
 _ID_DIGITS = frozenset("0123456789abcdef")
 _ID_LENGTH = 32
 
@@ -50,7 +49,7 @@ class Questions:
             question: {
                 task: self._kept.get(task, 0)
                 for task, channel, value in self.writes
-                if channel == _ASKED and any(each.id == question for each in value)
+                if channel == INTERRUPT and any(each.id == question for each in value)
             }
             for question in questions
             if question not in self._before
@@ -111,7 +110,7 @@ def _kept_answers(writes: Sequence[Write]) -> dict[str, int]:
     return {
         task: len(value)
         for task, channel, value in writes
-        if channel == _RESUME and isinstance(value, list)
+        if channel == RESUME and isinstance(value, list)
     }
 
 

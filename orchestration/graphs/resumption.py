@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from langgraph.checkpoint.serde.types import RESUME, TASKS
+from langgraph.constants import START
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send, StateSnapshot
 
@@ -23,7 +25,6 @@ _Breakpoints = tuple[str | Sequence[str], str | Sequence[str]]  # before these n
 # A write of our own beside LangGraph's: the interrupts that a run's answers were meant for.
 _ANSWERED = "masterloop:answered"
 _NO_TASK = "00000000-0000-0000-0000-000000000000"  # whose writes are a command's
-_RESUME = "__resume__"
 
 
 class StartGone(Exception):
@@ -145,7 +146,7 @@ def _breakpoints(graph: Graph, options: Mapping[str, Any]) -> _Breakpoints:
 
 
 def _names(nodes: str | Sequence[str], candidates: Sequence[str]) -> bool:
-    visible = (name for name in candidates if name != "__start__")
+    visible = (name for name in candidates if name != START)
     return any(nodes == "*" or name in nodes for name in visible)
 
 
@@ -192,9 +193,9 @@ async def _find_place_of_command(
     alone = is_by_question(resume) and len(pending) == 1 and [*resume] == pending
     if alone and await _asked_anew(graph, graph, snapshot, first=first):
         call.input = _bare(cast("Command[Any]", call.input))
-    if any(channel == _RESUME for channel, _ in stored):
+    if any(channel == RESUME for channel, _ in stored):
         # A bare answer that was given before: whatever is asked after this would be given it.
-        await saver.aput_writes(snapshot.config, [(_RESUME, None)], _NO_TASK)
+        await saver.aput_writes(snapshot.config, [(RESUME, None)], _NO_TASK)
     return None
 
 
@@ -280,9 +281,7 @@ def _writes(command: "Command[Any]") -> list[tuple[str, Any]]:
     """Return the writes in which LangGraph stores a command's update and its goto."""
     goto = command.goto if isinstance(command.goto, list | tuple) else [command.goto]
     writes: list[tuple[str, Any]] = [
-        ("__pregel_tasks", target)
-        if isinstance(target, Send)
-        else (f"branch:to:{target}", "__start__")
+        (TASKS, target) if isinstance(target, Send) else (f"branch:to:{target}", START)
         for target in goto
     ]
     match command.update:
