@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from coordinator.errors import (
     StepsAtOnce,
     StepsLeftOut,
     StepsRepeated,
+    StepsSentTwice,
 )
 from coordinator.failures import Failures
 from coordinator.pace import Pace
@@ -121,7 +123,8 @@ class Conductor:
 
         Raises:
             GraphInterrupt, GraphDrained: the turn does not come in this execution.
-            NeedsUnmet, StepsAtOnce, StepsLeftOut, StepsRepeated: it does not come at all.
+            NeedsUnmet, StepsAtOnce, StepsLeftOut, StepsRepeated, StepsSentTwice: it does
+                not come at all.
         """
         self._place = _place_of(runtime)
         if not self.side_by_side:
@@ -306,7 +309,7 @@ def _require_sequence(order: Sequence[str], step: str) -> None:
     """Refuse to do a step together with others, or in an order in which its run did not come here.
 
     Raises:
-        StepsAtOnce, StepsLeftOut, StepsRepeated: that would be so.
+        StepsAtOnce, StepsLeftOut, StepsRepeated, StepsSentTwice: that would be so.
     """
     begun = _with_a_task(order)
     if len(begun) > 1:
@@ -325,9 +328,15 @@ def _with_a_task(steps: Sequence[str]) -> dict[str, Any]:
     """Return those of the steps that are part of the super-step of this task.
 
     Each has what was written to begin it: in sequence, the steps that its run had come past.
+
+    Raises:
+        StepsSentTwice: one of them has several tasks.
     """
     begins = {f"{BEGINS}{step}": step for step in steps}
     read = get_config().get("configurable", {})[READ]
     found: dict[str, Any] = read([*begins, _SENDS])
-    sent = {send.node: None for send in found.pop(_SENDS, ())}
-    return sent | {begins[channel]: written for channel, written in found.items()}
+    sent = [send.node for send in found.pop(_SENDS, ())]
+    begun = {begins[channel]: written for channel, written in found.items()}
+    if twice := [step for step, times in Counter([*sent, *begun]).items() if times > 1]:
+        raise StepsSentTwice(twice)
+    return dict.fromkeys(sent) | begun

@@ -91,6 +91,20 @@ class StepsRepeated(CoordinatorError):
         self.steps = steps
 
 
+class StepsSentTwice(CoordinatorError):
+    """A run was sent to a step several times at once, and so it fails. Nothing was done.
+
+    A step has one turn and one result.
+    """
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(
+            f"this run was sent to steps {', '.join(map(repr, steps))} more than once. "
+            "Send it to each of them once."
+        )
+        self.steps = steps
+
+
 class StepTimeout(CoordinatorError):
     """What does a step took too long and was cancelled. It may have had effects."""
 

@@ -47,12 +47,8 @@ class Turns:
         self._plan()
         try:
             await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self.give_back(step)  # it came in the very turn that cancelled it
-            raise
         finally:
-            self._waiting.pop(step, None)
+            del self._waiting[step]
 
     def give_back(self, step: str) -> None:
         """Let another one work instead of ``step``, which has not ended."""

@@ -13,6 +13,7 @@ from coordinator.errors import (
     StepsAtOnce,
     StepsLeftOut,
     StepsRepeated,
+    StepsSentTwice,
 )
 from coordinator.toolbox import Use
 from tests.coordinator.stage import Stage, Tools, echo, step, workflow
@@ -101,6 +102,24 @@ def test_a_run_that_is_sent_to_all_that_its_steps_need_does_them(
         chain.stage.updates.clear()
         await chain.goes_on(Command(goto=goto))
         assert chain.ended == ended
+
+    simulate(0, main)
+
+
+@pytest.mark.parametrize("mode", ["sequential", *MODES])
+@pytest.mark.parametrize("durability", DURABILITIES)
+@pytest.mark.parametrize(
+    "goto",
+    [[Send("a", {}), Send("a", {})], ["a", Send("a", {})], [Send("a", {}), Send("a", {}), "b"]],
+)
+def test_a_run_that_is_sent_to_a_step_twice_says_so(mode: str, durability: str, goto: Any) -> None:
+    async def main(_: SimLoop) -> None:
+        chain = Chain(mode, durability)
+        await chain.stage.play({})
+        chain.stage.updates.clear()
+        with pytest.raises(StepsSentTwice, match="sent to steps 'a' more than once"):
+            await chain.goes_on(Command(goto=goto))
+        assert chain.ended == []
 
     simulate(0, main)
 
