@@ -102,14 +102,6 @@ async def test_an_error_that_is_not_among_those_named_is_not_tried_again() -> No
 
 
 @pytest.mark.parametrize("mode", MODES)
-async def test_the_first_fallback_that_can_does_it(mode: str) -> None:
-    fallbacks = [{"tool": "fail"}, {"tool": "note", "input": "instead"}, {"tool": "hang"}]
-    spec = workflow(step("a", "fail", fallbacks=fallbacks), mode=mode)
-    result = (await Stage(spec, Calls().crew).play({}))["steps"]["a"]
-    assert (result["output"], result["by"], result["attempts"]) == ("instead", "tool note", 3)
-
-
-@pytest.mark.parametrize("mode", MODES)
 async def test_a_failure_that_may_be_is_a_result_that_others_see(mode: str) -> None:
     spec = workflow(
         step("a", "fail", on_error="continue"),
@@ -156,6 +148,15 @@ def test_what_takes_too_long_is_cancelled_and_counts_as_a_failure() -> None:
         assert failed.error == "StepTimeout"
 
     simulate(0, main)
+
+
+async def test_a_time_out_within_a_tool_is_not_taken_for_that_of_its_step() -> None:
+    async def dial(arguments: Any, use: Use) -> None:
+        raise TimeoutError("nobody answers")
+
+    one = step("a", "dial", timeout=60)
+    with pytest.raises(StepFailed, match="step 'a': TimeoutError: nobody answers"):
+        await Stage(workflow(one), Crew(tools=Tools(dial=dial))).play({})
 
 
 class Quitter:
@@ -288,9 +289,12 @@ async def test_a_budget_of_tool_calls_ends_a_workflow(mode: str) -> None:
 async def test_a_budget_of_a_step_counts_its_attempts() -> None:
     calls = Calls()
     one = step("a", "fail", retry={"attempts": 5, "first": 0.01}, budget={"steps": 2})
+    stage = Stage(workflow(one), calls.crew)
     with pytest.raises(StepFailed, match=r"BudgetSpent: the budget of step 'a' is spent: 2 steps"):
-        await Stage(workflow(one), calls.crew).play({})
+        await stage.play({})
     assert len(calls.made) == 2
+    errors = [failed.error for failed in filter(told(AttemptFailed), stage.events)]
+    assert errors == ["ValueError", "ValueError", "BudgetSpent"], "which would be so again"
 
 
 def test_a_budget_of_seconds_cuts_off_what_works() -> None:
