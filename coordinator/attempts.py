@@ -174,7 +174,7 @@ class Attempts:
         except TimeoutError as error:
             if not limit.expired():
                 raise
-            if own is None or deadline != own:
+            if deadline != own:
                 self._budget.require_time()
             raise StepTimeout(step.id, deadline - now) from error
 

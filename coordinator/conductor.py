@@ -162,7 +162,7 @@ class Conductor:
         if self._pace is not None:
             self._pace.note_end(step, success=result["status"] != "failed")
         recorded_first = self.durability == "sync" and self.around.saver is not None
-        if self.side_by_side and not recorded_first:
+        if not recorded_first:
             self._turns.end(step)
 
     async def fail(self, failed: StepFailed) -> StepFailed:
@@ -267,9 +267,6 @@ class Conductor:
             self.results.update(found)
             for result in found.values():
                 self.budget.note_spent(steps=result["attempts"], tool_calls=result["tool_calls"])
-        except asyncio.CancelledError:
-            self._recalled.cancel()  # one is cancelled with all others
-            raise
         except BaseException as error:
             self._recalled.set_exception(error)
             self._recalled.exception()  # looked at: nobody else may wait
