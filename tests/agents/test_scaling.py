@@ -3,6 +3,10 @@
 import asyncio
 from typing import Any
 
+import pytest
+
+from agents.configuration import Scaling, Seats
+from agents.scaling import Scaler
 from tests.agents.puppets import Stage, now, virtual
 
 
@@ -69,3 +73,49 @@ async def test_a_pool_all_of_whose_agents_are_to_go_grows_when_others_have_come(
         assert broken == []
         assert pool.snapshot().in_flight == 2
         await asyncio.gather(*tasks)
+
+
+def settled(load: int, **policy: Any) -> Scaler:
+    """Return who has seen the same load for an hour, until the second 3,600."""
+    scaler = Scaler(Scaling(**policy), Seats(min=1, max=20), 0)
+    scaler.observe(0, load)
+    scaler.observe(3_600, load)
+    return scaler
+
+
+@pytest.mark.parametrize(
+    ("load", "waited", "wanted"),
+    [
+        (8, 0, 10),
+        (9, 0, 17),  # busier than 0.8: so many that 0.55 of them are at work
+        (8, 1, 10),
+        (8, 1.1, 15),  # somebody waited for longer than a second
+        (3, 0, 10),
+        (2, 0, 4),  # less busy than 0.3
+        (2, 0.1, 10),  # but for who waits
+        (20, 0, 20),
+        (0, 0, 1),
+    ],
+)
+def test_a_pool_is_as_large_as_its_load_and_whoever_waits_ask_for(
+    load: int, waited: float, wanted: int
+) -> None:
+    assert settled(load).decide(3_600, 10, waited) == wanted
+
+
+def test_a_pool_that_has_changed_changes_again_after_a_while() -> None:
+    scaler = settled(9, grow_cooldown=5, shrink_cooldown=60)
+    assert scaler.decide(3_600, 10, 0) == 17
+    assert scaler.decide(3_604, 10, 0) == 10, "those that start are to help first"
+    assert scaler.decide(3_605, 10, 0) == 17
+    scaler.observe(3_605, 0)
+    assert scaler.decide(3_664, 17, 0) == 17
+    assert scaler.decide(3_665, 17, 0) == 1
+    scaler.observe(3_665, 100)
+    assert scaler.decide(3_670, 1, 0) == 20, "what was given up does not keep others from coming"
+
+
+def test_a_pool_grows_for_what_has_just_come() -> None:
+    scaler = settled(9)
+    scaler.observe(3_600, 10)
+    assert scaler.decide(3_600, 10, 0) == 19
