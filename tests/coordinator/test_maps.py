@@ -7,6 +7,7 @@ import pytest
 from langgraph.errors import GraphDrained
 from langgraph.runtime import RunControl
 
+from coordinator import work
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
 from coordinator.toolbox import Use
@@ -27,7 +28,7 @@ def test_a_map_does_no_more_at_a_time_than_it_says() -> None:
     async def main(loop: SimLoop) -> None:
         working, most = 0, 0
 
-        async def work(item: Any, use: Use) -> Any:
+        async def do(item: Any, use: Use) -> Any:
             nonlocal working, most
             working += 1
             most = max(most, working)
@@ -35,14 +36,14 @@ def test_a_map_does_no_more_at_a_time_than_it_says() -> None:
             working -= 1
 
         each = {"over": [1, 2, 3, 4, 5, 6, 7], "concurrency": 3}
-        await Stage(workflow(step("a", "work", map=each)), Crew(tools=Tools(work=work))).play({})
+        await Stage(workflow(step("a", "work", map=each)), Crew(tools=Tools(work=do))).play({})
         assert (most, loop.time()) == (3, 3)
 
     simulate(0, main)
 
 
 async def test_items_that_fail_are_told_and_the_others_kept_if_that_may_be() -> None:
-    each = {"over": [0, 1, 2, 3]}
+    each = {"over": [0, 1, 2, 3], "concurrency": 1}
     spec = workflow(step("a", "odd", map=each, input="{{ item }}", on_error="continue"))
     result = (await Stage(spec, Calls().crew).play({}))["steps"]["a"]
     assert (result["status"], result["output"]) == ("failed", [0, None, 2, None])
@@ -79,13 +80,23 @@ async def test_what_is_no_list_cannot_be_mapped(over: str, said: str) -> None:
         await Stage(workflow(step("a", map={"over": over})), Calls().crew).play({"n": 1})
 
 
+async def test_a_map_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "MOST_ITEMS", 2)
+    calls = Calls()
+    stage = Stage(workflow(step("a", "note", map={"over": "input.all"})), calls.crew)
+    await stage.play({"all": [1, 2]})
+    with pytest.raises(StepFailed, match="there are 3 items, 2 at most"):
+        await stage.play({"all": [1, 2, 3]})
+    assert len(calls.made) == 2
+
+
 @pytest.mark.parametrize("mode", MODES)
 async def test_a_map_that_is_to_stop_begins_no_more_items_and_goes_on_with_the_rest(
     mode: str,
 ) -> None:
     made, control = [], RunControl()
 
-    async def work(number: int, use: Use) -> Any:
+    async def do(number: int, use: Use) -> Any:
         made.append(number)
         if number == 2:
             control.request_drain()
@@ -94,7 +105,7 @@ async def test_a_map_that_is_to_stop_begins_no_more_items_and_goes_on_with_the_r
 
     each = {"over": [1, 2, 3, 4, 5], "concurrency": 2}
     spec = workflow(step("a", "work", map=each, input="{{ item }}"), step("b"), mode=mode)
-    stage = Stage(spec, Crew(tools=Tools(work=work, echo=echo)))
+    stage = Stage(spec, Crew(tools=Tools(work=do, echo=echo)))
     with pytest.raises(GraphDrained):
         await stage.play({}, control)
     assert set(made) <= {1, 2, 3}
