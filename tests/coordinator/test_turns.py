@@ -73,23 +73,29 @@ def test_what_needs_a_result_that_could_not_be_recorded_does_not_wait_for_it(mod
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_was_done_before_a_run_was_cut_off_counts_once(mode: str) -> None:
+@pytest.mark.parametrize(("budget", "done"), [(2, 2), (3, 3)])
+def test_what_was_done_before_a_run_was_cut_off_is_there_and_counts_once(
+    mode: str, budget: int, done: int
+) -> None:
     async def main(_: SimLoop) -> None:
         cut_off = False
 
-        async def work(arguments: Any, use: Use) -> None:
+        async def work(arguments: Any, use: Use) -> Any:
             if use.step != "a" and not cut_off:
                 await asyncio.sleep(60)
+            return arguments
 
-        steps = step("a", "work"), step("b", "work"), step("c", "work")
-        spec = workflow(*steps, mode=mode, budget={"steps": 3})
-        stage = Stage(spec, Crew(tools=Tools(work=work)))
+        a = step("a", "work", input="of a")
+        b, c = (step(n, "work", input="{{ steps.a.output }}", on_error="continue") for n in "bc")
+        stage = Stage(workflow(a, b, c, mode=mode), Crew(tools=Tools(work=work)))
         with suppress(TimeoutError):
             async with asyncio.timeout(1):
                 await stage.play({})
         cut_off = True
+        stage.document = {**stage.document, "budget": {"steps": budget}}
         values = await stage.play(None)
-        assert {result["status"] for result in values["steps"].values()} == {"done"}
+        outputs = [result["output"] for result in values["steps"].values()]
+        assert outputs.count("of a") == done
 
     simulate(0, main)
 
