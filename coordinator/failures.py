@@ -42,6 +42,4 @@ class Failures:
             await self._quiet.wait()
         self.heard = True
         others = [str(other) for other in self._failed if other is not failed]
-        if not others:
-            return failed
         return StepFailed(failed.step, failed.kind, "; ".join([failed.message, *others]))

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 
 from coordinator.crew import Crew
 from coordinator.errors import StepFailed
@@ -52,6 +52,49 @@ def test_a_compensation_ends_before_another_failure_ends_the_workflow(mode: str)
         )
         assert clock.log[-3:] == [("b ends", 2), ("c ends", 3), ("undo ends", 10)]
         assert ("undo begins", 1) in clock.log
+
+    simulate(0, main)
+
+
+class Asking:
+    """A graph as a step, which works for the seconds that it is given before it asks."""
+
+    names = ("asking",)
+
+    async def run(self, name: str, given: Any) -> Any:
+        await asyncio.sleep(given["seconds"])
+        return interrupt("well?")
+
+
+def test_a_compensation_that_asks_holds_up_no_other_failure() -> None:
+    async def main(loop: SimLoop) -> None:
+        crew = Crew(tools=Clock(loop).crew.tools, graphs=Asking())
+        steps = [
+            step("a", "fail", input=1, on_error=UNDO),
+            step("b", "fail", input=2),
+            {"id": "undo", "graph": "asking", "input": {"seconds": 9}},
+        ]
+        with pytest.raises(StepFailed, match="'b': ValueError: b broke"):
+            async with asyncio.timeout(60):
+                await Stage(workflow(*steps), crew).play({})
+        assert loop.time() == 10
+
+    simulate(0, main)
+
+
+def test_a_compensation_that_comes_after_one_that_asks_is_waited_for_as_well() -> None:
+    async def main(loop: SimLoop) -> None:
+        steps = [
+            step("a", "fail", input=1, on_error={"compensate": "asks"}),
+            step("b", "fail", input=3, on_error=UNDO),
+            step("c", "fail", input=4),
+            {"id": "asks", "graph": "asking", "input": {"seconds": 1}},
+            step("undo", "work", input=9),
+        ]
+        crew = Crew(tools=Clock(loop).crew.tools, graphs=Asking())
+        with pytest.raises(StepFailed):
+            await Stage(workflow(*steps), crew).play({})
+        assert loop.time() == 12
 
     simulate(0, main)
 
