@@ -165,6 +165,24 @@ def test_a_variant_whose_pools_all_lend_no_agents_is_not_offered_while_another_c
     simulate(0, main)
 
 
+@pytest.mark.parametrize("failing", ["a", "b"])
+def test_a_wave_of_which_a_step_fails_has_failed_whichever_ends_last(failing: str) -> None:
+    async def main(loop: SimLoop) -> None:
+        async def play(seconds: float, use: Use) -> None:
+            await asyncio.sleep(seconds)
+            if use.step == failing:
+                raise ValueError("on purpose")
+
+        advisor = Fixed(wave=Arm(mode="parallel"))
+        steps = [
+            step(name, "play", input=n, on_error="continue") for name, n in (("a", 1), ("b", 2))
+        ]
+        await Stage(adaptive(*steps), Crew(tools=Tools(play=play)), advisor).play({})
+        assert advisor.told == {"d1": Result(2, False)}
+
+    simulate(0, main)
+
+
 def test_a_wave_works_one_at_a_time_if_that_is_the_advice() -> None:
     async def main(loop: SimLoop) -> None:
         steps = [step(f"s{n}", "work", input=1) for n in range(4)]

@@ -48,7 +48,14 @@ def test_answers_are_bounded_in_number_and_size() -> None:
     assert cache.get("a") == ("a" * 8, True)
     cache.put("c", "c", 1.0)
     assert [cache.get(key)[1] for key in ("a", "b", "c")] == [True, False, True]
-    cache.put("d", "d" * 36, 1.0)
+    cache.put("d", "d" * 38, 1.0)  # as JSON, just the 40 bytes
     assert [cache.get(key)[1] for key in ("a", "c", "d")] == [False, False, True]
-    cache.put("d", "x" * MOST_OF_ONE, 1.0)
-    assert cache.get("d") == (None, False)
+
+
+def test_an_answer_that_is_too_large_or_no_json_is_not_kept() -> None:
+    cache = AnswerCache(lambda: 0.0)
+    cache.put("a", "x" * (MOST_OF_ONE - 2), 1.0)  # and two quotes
+    assert cache.get("a")[1]
+    cache.put("a", "x" * (MOST_OF_ONE - 1), 1.0)
+    cache.put("b", object(), 1.0)
+    assert [cache.get(key)[1] for key in "ab"] == [False, False]
