@@ -45,6 +45,7 @@ async def test_what_was_created_is_found_by_its_key_and_by_nobody_else(tmp_path:
         assert found is not None
         assert (found["answer"], found["run_id"]) == ('{"made": true}', "run of a")
         assert keys.find("you", "a") is None
+        assert keys.find("me", "b") is None
 
 
 async def test_a_run_is_not_accepted_under_a_key_that_is_taken(tmp_path: Path) -> None:
@@ -57,6 +58,37 @@ async def test_a_run_is_not_accepted_under_a_key_that_is_taken(tmp_path: Path) -
         assert shelf.runs.get("b") is None
 
 
+@pytest.mark.parametrize(("principal", "key"), [("you", "a"), ("me", "b")])
+async def test_a_key_that_is_taken_stays_so_whatever_others_have_expired(
+    principal: str, key: str, tmp_path: Path
+) -> None:
+    clock = Clock()
+    async with open_shelf(tmp_path) as shelf:
+        keys = KeyStore(shelf.database, clock)
+        old = keys.receipt(principal, key, b"print", kept)
+        assert await shelf.runs.accept(new_run("old", receipt=old))
+        clock.at += timedelta(hours=25)
+        await accept(shelf, keys, "a")
+        second = new_run("second", receipt=keys.receipt("me", "a", b"print", kept))
+        with pytest.raises(AskedTwice):
+            await shelf.runs.accept(second)
+        assert shelf.runs.get("second") is None
+        assert await keys.sweep() == 1
+        assert keys.find("me", "a") is not None
+
+
+async def test_a_key_is_answered_by_one_request_at_a_time(tmp_path: Path) -> None:
+    async with open_shelf(tmp_path) as shelf:
+        keys = KeyStore(shelf.database)
+        with keys.answering("me", "a"), keys.answering("you", "a"), keys.answering("me", "b"):
+            with pytest.raises(AskedTwice), keys.answering("me", "a"):
+                pass
+            with pytest.raises(AskedTwice), keys.answering("me", "a"):
+                pass
+        with keys.answering("me", "a"):
+            pass
+
+
 async def test_a_key_is_forgotten_after_a_day_with_the_events_kept_for_it(tmp_path: Path) -> None:
     clock = Clock()
     async with open_shelf(tmp_path) as shelf:
@@ -65,6 +97,7 @@ async def test_a_key_is_forgotten_after_a_day_with_the_events_kept_for_it(tmp_pa
         events.append(run.run_id, StreamEvent(1, "values", b"{}"))
         await shelf.runs.finish(await shelf.claim(run), Outcome(RunStatus.SUCCESS), None)
         assert keys.next_sweep() == timedelta(hours=24).total_seconds()
+        assert await shelf.runs.accept(new_run("another"))
         assert await keys.sweep() == 0
         assert len(await events.after(run.run_id, 0)) == 1
 
