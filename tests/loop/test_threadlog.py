@@ -174,12 +174,42 @@ def test_a_thread_that_may_have_had_a_log_is_numbered_on_from_far_above_it() -> 
     assert 10**12 < logs.open("old").number < 2**53
 
 
-async def test_a_log_that_is_closed_ends_its_readers() -> None:
+async def test_a_log_that_is_closed_ends_its_readers_and_those_who_come_later() -> None:
     logs = ThreadLogs()
-    listener = logs.open("thread").listen()
+    log = logs.open("thread")
+    listener = log.listen()
     logs.close()
     await listener.wait()
-    assert listener.closed
+    assert (listener.closed, log.listen().closed) == (True, True)
+
+
+def test_a_run_that_begins_leaves_nothing_of_the_one_before_to_who_comes_now() -> None:
+    log = ThreadLog()
+    log.begin(a_run(1))
+    log.lifecycle(("a:1",), "started", graph_name="a")
+    assert (log.ask("q"), log.ask("q")) == (True, False)
+    log.answered.add("q")
+    log.begin(a_run(2))
+    assert (list(log.graphs), log.asked, log.answered) == ([()], set(), set())
+    assert numbers(log) == [log.number]
+
+
+def test_a_log_that_was_emptied_lacks_what_it_had_until_more_comes() -> None:
+    log = ThreadLog()
+    log.publish("custom", (), b"1")
+    assert not log.lacks(0)
+    log.clear()
+    assert [log.lacks(after) for after in (None, 0, 1)] == [True, True, False]
+    log.publish("custom", (), b"2")
+    assert not log.lacks(0)
+
+
+def test_who_is_reminded_is_told_alone() -> None:
+    log = ThreadLog()
+    reminded, other = log.listen(), log.listen()
+    log.remind(reminded, [("input.requested", "input", b"1")])
+    assert [orjson.loads(event.data)["method"] for event in reminded.take()] == ["input.requested"]
+    assert other.take() == []
 
 
 async def test_a_discarded_log_ends_its_readers_and_is_gone() -> None:
