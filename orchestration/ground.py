@@ -79,16 +79,13 @@ async def open_ground(
         ConfigurationError: something cannot be opened as configured.
         DatabaseInUse, DatabaseCorrupt, SchemaMismatch: the data folder cannot be used.
     """
-    folder = settings.data_dir
-    urls = url_policy(manifest)
-    statistics = RunStatistics(folder / STATISTICS)
-    metrics = Metrics()
+    folder, urls = settings.data_dir, url_policy(manifest)
+    statistics, metrics = RunStatistics(folder / STATISTICS), Metrics()
     trail = Trail(folder / FOLDER, total=settings.audit_size)
     guests = Guests(PART_GRACE)
     contain_exits(asyncio.get_running_loop())
-    inside = Loopback(manifest.http.mount_prefix)
     async with (
-        found_by_clients(inside),
+        found_by_clients(Loopback(manifest.http.mount_prefix)) as inside,
         open_database(folder / DATABASE, load_migrations(migrations.__name__)) as database,
         open_manifests(manifest, database) as manifests,
         open_telemetry(

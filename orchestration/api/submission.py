@@ -128,10 +128,9 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
     """Return the run that ``body`` asks for; without a thread it gets one of its own.
 
     Raises:
-        ThreadNotFound: the thread is not the caller's.
+        ThreadNotFound, TooMuchMetadata: the thread is not theirs, or may not have the run's.
         Problem: the assistant does not exist, the webhook must not be called, or the body
             contradicts itself.
-        TooMuchMetadata: a thread may not have those of the run.
     """
     assistant = await _assistant_to_run(call, body.assistant_id)
     if thread_id is not None and call.visible:

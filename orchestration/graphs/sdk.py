@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import httpx
 
@@ -30,6 +30,9 @@ class Inside(Protocol):
         ...
 
 
+T = TypeVar("T", bound=Inside)
+
+
 class Transport(httpx.AsyncBaseTransport):
     """Hands the requests of a client to the service around it, without a connection."""
 
@@ -44,7 +47,7 @@ class Transport(httpx.AsyncBaseTransport):
 
 
 @asynccontextmanager
-async def found_by_clients(inside: Inside) -> AsyncGenerator[None]:
+async def found_by_clients(inside: T) -> AsyncGenerator[T]:
     """Let clients that are made meanwhile, in this process, reach ``inside``."""
     server, transport = ModuleType(f"{_SERVER}.server"), ModuleType(f"{_SERVER}.asgi_transport")
     server.__dict__["app"] = inside
@@ -57,7 +60,7 @@ async def found_by_clients(inside: Inside) -> AsyncGenerator[None]:
         modules[_SERVER] = around
     sys.modules.update(modules)
     try:
-        yield
+        yield inside
     finally:
         for name, module in modules.items():
             if sys.modules.get(name) is module:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -200,38 +199,6 @@ def test_a_trail_that_may_not_be_looked_at_is_not_taken_for_none(
         1,
         "Error: this is not all: audit may not be read\n",
     )
-
-
-def test_what_is_told_after_the_trail_was_deleted_is_in_another(tmp_path: Path) -> None:
-    folder = tmp_path / "audit"
-    trail = Trail(folder, total=1024**2)
-    trail.take(trail.prepare(deeds(1)))
-    shutil.rmtree(folder)
-    trail.take(trail.prepare(deeds(2)))
-    assert numbers(folder) == [2]
-    shutil.rmtree(folder)
-    folder.write_text("no folder")
-    again = trail.prepare(deeds(3))
-    for _ in range(2):
-        with pytest.raises(OSError, match="audit"):
-            trail.take(again)
-        assert trail.failing
-    folder.unlink()
-    trail.take(again)
-    assert (trail.failing, numbers(folder)) == (False, [3])
-
-
-def test_what_is_told_after_the_trail_was_moved_is_in_another(tmp_path: Path) -> None:
-    folder = tmp_path / "audit"
-    trail = Trail(folder, total=1024**2)
-    trail.take(trail.prepare(deeds(1)))
-    [segment] = folder.iterdir()
-    segment.rename(segment.with_suffix(".old"))
-    trail.take(trail.prepare(deeds(2)))
-    assert numbers(folder) == [2]
-    folder.rename(tmp_path / "old")
-    trail.take(trail.prepare(deeds(3)))
-    assert numbers(folder) == [3]
 
 
 def test_beyond_its_size_the_oldest_goes(tmp_path: Path) -> None:

@@ -1,12 +1,13 @@
-"""An audit trail that is no more as it was written: what is whole of it stays, and is read."""
+"""An audit trail that is no more as, or where, it was written: what is whole of it is read."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 
 from operations.telemetry.segments import SUFFIX, Segments, TrailDamaged, read_segments
 from operations.telemetry.trail import Trail, read_trail
-from tests.telemetry.test_trail import deeds
+from tests.telemetry.test_trail import deeds, numbers
 
 
 @pytest.mark.parametrize("place", [0, 2, 6, 10])  # in the length, the CRC, the entry
@@ -44,3 +45,35 @@ def test_a_torn_end_that_looks_like_frames_is_cut_off_and_no_damage(
     assert list(read_segments(tmp_path)) == [b"one"]
     Segments(tmp_path, size=1024, total=4096).open()
     assert path.read_bytes() == whole
+
+
+def test_what_is_told_after_the_trail_was_deleted_is_in_another(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    trail = Trail(folder, total=1024**2)
+    trail.take(trail.prepare(deeds(1)))
+    shutil.rmtree(folder)
+    trail.take(trail.prepare(deeds(2)))
+    assert numbers(folder) == [2]
+    shutil.rmtree(folder)
+    folder.write_text("no folder")
+    again = trail.prepare(deeds(3))
+    for _ in range(2):
+        with pytest.raises(OSError, match="audit"):
+            trail.take(again)
+        assert trail.failing
+    folder.unlink()
+    trail.take(again)
+    assert (trail.failing, numbers(folder)) == (False, [3])
+
+
+def test_what_is_told_after_the_trail_was_moved_is_in_another(tmp_path: Path) -> None:
+    folder = tmp_path / "audit"
+    trail = Trail(folder, total=1024**2)
+    trail.take(trail.prepare(deeds(1)))
+    [segment] = folder.iterdir()
+    segment.rename(segment.with_suffix(".old"))
+    trail.take(trail.prepare(deeds(2)))
+    assert numbers(folder) == [2]
+    folder.rename(tmp_path / "old")
+    trail.take(trail.prepare(deeds(3)))
+    assert numbers(folder) == [3]
