@@ -19,6 +19,7 @@ from orchestration.api.header_config import configurable_headers
 from orchestration.api.meant import meant_question
 from orchestration.api.problems import Problem
 from orchestration.api.run_models import RunCreate
+from orchestration.graphs.arguments import ASSISTANT_METADATA
 from orchestration.graphs.workflows import SPEC, WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
@@ -140,7 +141,7 @@ async def new_run(call: Call, body: RunCreate, thread_id: str | None) -> Run:
         _check_webhook(call.backend, body.webhook)
     config = _told(call, _merged_config(assistant, body))
     configurable = config.get("configurable") or {}
-    kwargs = _kwargs(call, body, assistant, _described(call, assistant, thread_id, config))
+    kwargs = _kwargs(call, body, assistant, config)
     if (
         thread_id is not None
         and configurable.get("checkpoint_id") not in _LATEST
@@ -193,6 +194,8 @@ def _kwargs(
         kwargs["durability"] = durability
     if context := _merged_context(assistant, body):
         kwargs["context"] = context
+    if assistant.metadata:  # for the graph, and not the run's: it would be whose the assistant is
+        kwargs[ASSISTANT_METADATA] = assistant.metadata
     return kwargs
 
 
@@ -309,19 +312,6 @@ def _merged_config(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:
         told = {key: body.context[key] for key in mirrored}
         merged["configurable"] = {**own, **(asked.get("configurable") or {}), **told}
     return merged
-
-
-def _described(
-    call: Call, assistant: Assistant, thread_id: str | None, config: Mapping[str, Any]
-) -> Mapping[str, Any]:
-    """Return a config with the metadata of its assistant and its thread below its own.
-
-    They are for the graph, its checkpoints and its traces. They are not the run's: it would be
-    whose the assistant is.
-    """
-    thread = {} if thread_id is None else call.backend.threads.metadata(thread_id)
-    metadata = {**assistant.metadata, **thread, **(config.get("metadata") or {})}
-    return {**config, "metadata": metadata} if metadata else config
 
 
 def _merged_context(assistant: Assistant, body: RunCreate) -> Mapping[str, Any]:

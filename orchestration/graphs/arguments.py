@@ -17,6 +17,7 @@ from orchestration.loop.run import Run
 Graph = Pregel[Any, Any, Any, Any]
 T = TypeVar("T")
 
+ASSISTANT_METADATA = "assistant_metadata"  # of the assistant of a run, among its arguments
 CLIENT_KEY = "masterloop"  # where nodes find what the service lends them
 RESERVED_KEYS = frozenset(
     (
@@ -91,6 +92,8 @@ def run_config(run: Run) -> RunnableConfig:
     config: dict[str, Any] = {key: given[key] for key in _PASSED_ON if given.get(key) is not None}
     config["configurable"] = configurable
     config["metadata"] = {
+        **(run.kwargs.get(ASSISTANT_METADATA) or {}),
+        **run.thread_metadata,
         **(given.get("metadata") or {}),
         **run.metadata,
         **ids,

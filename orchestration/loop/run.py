@@ -137,6 +137,7 @@ class Run:
     ``source`` is the face by which it came, for as long as this service knows it. ``new_thread``
     says that the store has made its thread when it accepted the run, and had nothing of it before;
     ``recovered``, that it was there when the service started, and may have begun before.
+    ``thread_metadata`` are those that its thread had when it was claimed.
     An attempt that has ``started`` may still wait for what executes it; ``began`` is when that did.
     ``waiters`` are called once ``done`` is: to take back a callback of a future costs as much as
     there are others.
@@ -170,6 +171,7 @@ class Run:
     principal: Mapping[str, Any] | None = None
 
     new_thread: bool = False
+    thread_metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     recovered: bool = False
     status: RunStatus = RunStatus.PENDING
     place: Place = Place.GONE

@@ -22,6 +22,7 @@ TOLD = (
     "graph_id",
     "kwargs",
     "metadata",
+    "thread_metadata",
     "created_at",
     "priority",
     "ephemeral",

@@ -33,7 +33,6 @@ from orchestration.store.terms import terms_of_names
 from orchestration.store.thread_metadata import (
     insert_thread,
     name_thread,
-    named_after,
     read_metadata,
 )
 from orchestration.store.ttl import Ttl
@@ -316,17 +315,18 @@ def _place(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
     run.new_thread = False
     if run.create_thread and run.firing is None and _make(run, ttl, connection):
         return True
-    named = named_after(connection, run.thread_id)
-    if named is None and not run.create_thread:
+    metadata = read_metadata(connection, run.thread_id)
+    if metadata is None and not run.create_thread:
         return False
-    if named is not None and run.visible and not _is_own(run, connection):
+    if metadata is not None and not sees(run.visible, metadata):  # another made it meanwhile
         return False
     if run.firing is not None and not move_cron(connection, run.firing):
         return False
-    if named is None:
+    if metadata is None:
         _make(run, ttl, connection)
-    elif run.token is not None or named[0] is None:  # else it is when the run is claimed
-        name_thread(connection, run.thread_id, _names(run), named)
+    elif run.token is not None or "graph_id" not in metadata:  # else it is when the run is claimed
+        name_thread(connection, run.thread_id, _names(run), metadata)
+        run.thread_metadata = metadata
     return True
 
 
@@ -367,15 +367,11 @@ def _claim(
     """Mark a pending run as running; one held back that could not be ``written``, all the same."""
     if not change(_CLAIM, (token, iso_now(), run.run_id), connection):
         return not written and not is_there(connection, run.run_id)
-    named = None if run.ephemeral else named_after(connection, run.thread_id)
-    if named is not None:
-        name_thread(connection, run.thread_id, _names(run), named)
+    metadata = None if run.ephemeral else read_metadata(connection, run.thread_id)
+    if metadata is not None:
+        name_thread(connection, run.thread_id, _names(run), metadata)
+        run.thread_metadata = metadata
     return True
-
-
-def _is_own(run: Run, connection: sqlite3.Connection) -> bool:
-    """Return whether the thread is for the caller still: another may have made it meanwhile."""
-    return sees(run.visible, read_metadata(connection, run.thread_id) or {})
 
 
 def _names(run: Run) -> dict[str, str]:

@@ -18,10 +18,6 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT DO NOTHING
 """
 _READ = "SELECT metadata, created_at FROM threads WHERE thread_id = ?"
-_NAMED = """
-SELECT json_extract(metadata, '$.graph_id'), json_extract(metadata, '$.assistant_id')
-FROM threads WHERE thread_id = ?
-"""
 _WRITE = "UPDATE threads SET metadata = ? WHERE thread_id = ?"
 _ADD_TERMS = "INSERT OR IGNORE INTO thread_terms (term, created_at, thread_id) VALUES {rows}"
 _MANY = 8  # terms that are added at once: each number of them is another statement to prepare
@@ -68,21 +64,14 @@ def write_metadata(
     _add(connection, after - before, created_at, thread_id)
 
 
-def named_after(connection: sqlite3.Connection, thread_id: str) -> tuple[Any, ...] | None:
-    """Return the graph and the assistant that a thread is named after; None without a thread."""
-    row = connection.execute(_NAMED, (thread_id,)).fetchone()
-    return None if row is None else tuple(row)
-
-
 def name_thread(
     connection: sqlite3.Connection,
     thread_id: str,
     names: Mapping[str, Any],
-    named: tuple[Any, ...],
+    metadata: Mapping[str, Any],
 ) -> None:
-    """Have a thread that is ``named`` after a graph and an assistant be so after these."""
-    if named != tuple(names.values()):
-        metadata = read_metadata(connection, thread_id) or {}
+    """Have a thread with these metadata be named after a graph and an assistant."""
+    if not names.items() <= metadata.items():
         write_metadata(connection, thread_id, {**metadata, **names})
 
 

@@ -60,12 +60,6 @@ class ThreadStore:
         """Return a thread's row; ``shown_status`` is what clients see as its status."""
         return seen(visible, self._database.get(THREAD, (thread_id,)))
 
-    def metadata(self, thread_id: str) -> dict[str, Any]:
-        """Return a thread's metadata; none if there is no such thread."""
-        sql = "SELECT metadata FROM threads WHERE thread_id = ?"
-        metadata = self._database.value(sql, (thread_id,))
-        return {} if metadata is None else orjson.loads(metadata)
-
     async def among(self, thread_ids: Collection[str], visible: Visible) -> frozenset[str]:
         """Return which of these threads there are for the caller."""
         if visible is None:

@@ -189,9 +189,12 @@ async def test_a_run_is_configured_by_its_assistant_and_then_by_itself(tmp_path:
     assert plain.json()["seen"]["context"].items() >= {"tone": "dry", "size": 1}.items()
 
 
-async def test_a_graph_is_told_the_metadata_of_its_assistant_and_its_thread(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+async def test_a_graph_is_told_the_metadata_of_its_assistant_and_its_thread(
+    tmp_path: Path, workers: int
+) -> None:
     metadata = {"of": "assistant", "team": "a", "user": "nobody", "graph_id": "other"}
-    async with open_client(tmp_path, "echo") as client:
+    async with open_client(tmp_path, "echo", workers=workers) as client:
         made = await client.post("/assistants", json={"graph_id": "echo", "metadata": metadata})
         asked = {
             "assistant_id": made.json()["assistant_id"],
