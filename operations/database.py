@@ -120,7 +120,10 @@ class Database:
         return self._writer.sync()
 
     def get(self, sql: str, parameters: Sequence[Any] = ()) -> sqlite3.Row | None:
-        """Return the first row of a point read by key, at once (about 10 µs), on the event loop.
+        """Return the first row of a point read by key, at once, on the event loop.
+
+        It takes about 10 µs; under load, a mean of 50, as it lets go of the interpreter meanwhile,
+        which runs on threads feel: what a write reads anyhow is better passed on by that.
 
         Raises:
             DatabaseError: SQLite could not read.
