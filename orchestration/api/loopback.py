@@ -11,7 +11,6 @@ import structlog
 from starlette.types import ASGIApp, Message, Scope
 
 from orchestration.api.auth.insiders import INSIDER, insider
-from orchestration.graphs.node_tasks import present_work
 from orchestration.loop.run import Run
 
 T = TypeVar("T")
@@ -91,7 +90,7 @@ class Loopback:
             "headers": [(name.lower(), value) for name, value in request.headers.raw],
             "client": None,
             "server": None,
-            INSIDER: insider(present_work(), self._live),
+            INSIDER: insider(self._live),
         }
 
 

@@ -107,6 +107,11 @@ def present_work() -> Work | None:
     return _work.get()
 
 
+def is_apart() -> bool:
+    """Return whether what is open beside the service works here, such as a route of its own."""
+    return _apart.get()
+
+
 def whereabouts() -> dict[str, Any]:
     """Return what is worked on here, for the log: the run, its attempt and trace, the node."""
     work = _work.get()

@@ -1,6 +1,7 @@
 """Graphs and a route that use the service around them, by the SDK's client without a url."""
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from typing import Any
 
@@ -62,6 +63,16 @@ def _watching_in_a_thread(state: State) -> State:
     return {"log": asyncio.run(_watch(state.get("text")))}
 
 
+def _count_astray(_: State) -> State:
+    """Ask in a thread that nobody has told what it is for."""
+
+    async def count() -> int:
+        return await get_client().threads.count()
+
+    with ThreadPoolExecutor() as threads:
+        return {"log": threads.submit(asyncio.run, count()).result()}
+
+
 async def _waiting(state: State) -> State:
     await get_client().runs.wait(
         None, "holder", input={"text": state.get("text")}, on_disconnect="cancel"
@@ -75,4 +86,5 @@ async def _count(_: Request) -> Response:
 
 asking, colours, waiting = _of(_ask), _of(_colours), _of(_waiting)
 watching, watching_in_a_thread = _of(_watching), _of(_watching_in_a_thread)
+astray = _of(_count_astray)
 app = Starlette(routes=[Route("/count", _count)])

@@ -7,17 +7,14 @@ from typing import Any
 import pytest
 
 from agents.agent import Context
-from orchestration.api.auth.failures import FailureLimit
-from orchestration.api.auth.handlers import Handlers
-from orchestration.api.auth.insiders import INSIDER, KnowsInsiders, insider
-from orchestration.api.problems import Problem
+from orchestration.api.auth.insiders import insider
+from orchestration.graphs.node_tasks import enter_run
 from tests.api.client import new_run, new_thread, open_client
-from tests.api.guards import owners
 from tests.api.plays import cleaned, gates
 
 CALLERS = {
     name: f"tests.api.callers:{name}"
-    for name in ("asking", "colours", "waiting", "watching", "watching_in_a_thread")
+    for name in ("asking", "astray", "colours", "waiting", "watching", "watching_in_a_thread")
 }
 ROUTES = {"app": "tests.api.callers:app"}
 OWNERS = {"auth": {"path": "tests.api.guards:owners"}}
@@ -93,15 +90,21 @@ async def test_so_may_an_agent_that_works_for_their_run(tmp_path: Path) -> None:
 
 
 async def test_an_agent_that_works_on_a_message_is_nobody() -> None:
-    assert insider(Context(run_id="over"), lambda _: None) is None
-    with pytest.raises(Problem, match="not known for whom this agent works"):
-        await KnowsInsiders(FailureLimit(Handlers(owners, "", 0))).authenticate(
-            {"type": "http", "headers": [], INSIDER: None}, _nothing
-        )
+    enter_run(Context(run_id="over"))
+    assert insider(lambda _: None) is None
 
 
-async def _nothing() -> Any:
-    raise AssertionError("nobody sends a body")
+@pytest.mark.parametrize("auth", [{}, OWNERS])
+async def test_who_has_nothing_that_says_for_whom_it_works_is_nobody(
+    tmp_path: Path, auth: dict[str, Any]
+) -> None:
+    async with open_client(tmp_path, manifest=manifest(**auth)) as client:
+        body = {"assistant_id": "astray", "input": {}}
+        answer = (await client.post("/runs/wait", json=body, headers=ALICE)).json()
+    if not auth:
+        assert answer == {"log": 0}
+    else:
+        assert answer["__error__"]["error"] == "AuthenticationError"
 
 
 async def test_in_a_worker_process_it_is_said_that_there_is_no_service(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from starlette.types import Receive, Scope
 
 from orchestration.api.access import EVERYTHING, Access, Authority, Grant, Principal
 from orchestration.api.problems import unauthorised
-from orchestration.graphs.node_tasks import Work
+from orchestration.graphs.node_tasks import is_apart, present_work
 from orchestration.graphs.users import User
 from orchestration.loop.run import Run
 
@@ -25,13 +25,15 @@ _SERVICE = Insider(
 )
 
 
-def insider(work: Work | None, live: Callable[[str], Run | None]) -> Principal | None:
-    """Return for whom ``work`` is done; None if that is not known, as of messages to an agent.
+def insider(live: Callable[[str], Run | None]) -> Principal | None:
+    """Return for whom is worked here; None if that is not known.
 
-    Code of the project that does no such work, as a route of its own, is the service itself.
+    A route of the project is the service itself. Nobody is an agent that works on a message, and
+    a thread that a node has begun by itself: it has nothing that says whose it is.
     """
+    work = present_work()
     if work is None:
-        return _SERVICE
+        return _SERVICE if is_apart() else None
     run = work if isinstance(work, Run) else live(work.run_id or "")
     if run is None:
         return None
@@ -53,7 +55,9 @@ class KnowsInsiders:
             return await self._inner.authenticate(scope, receive)
         known: Principal | None = scope[INSIDER]
         if known is None:
-            raise unauthorised("it is not known for whom this agent works: give its client a key")
+            raise unauthorised(
+                "it is not known for whom this is: give get_client() a url and a key"
+            )
         return known, receive
 
     async def authorise(
