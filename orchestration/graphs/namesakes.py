@@ -16,13 +16,14 @@ _ROOMS = ("agents", "coordinator", "operations", "orchestration")
 def join(folders: Iterable[Path]) -> None:
     """Let imports find what there is in ``folders`` below the service's names.
 
-    A module that both have is the service's. Nothing is imported yet.
+    A module that several have is the service's, or that of the first folder. Nothing is imported
+    yet.
     """
     for room, package in _namesakes(folders):
         room.__path__.append(str(package))
         source = package / "__init__.py"
         if source.is_file():
-            room.__dict__["__getattr__"] = _attributes(room, source)
+            room.__dict__.setdefault("__getattr__", _attributes(room, source))
 
 
 def hidden(folders: Iterable[Path]) -> list[Path]:
@@ -36,9 +37,9 @@ def hidden(folders: Iterable[Path]) -> list[Path]:
     ]
 
 
-def is_ours(room: str, module: str = "") -> bool:
-    """Return whether the service has that module."""
-    return room in _ROOMS and module in _modules(_home(room))
+def is_ours(room: str, *modules: str) -> bool:
+    """Return whether a dotted name, by its parts, is of a module that the service has."""
+    return room in _ROOMS and not _modules(_home(room)).isdisjoint(modules[:1])
 
 
 def _namesakes(folders: Iterable[Path]) -> Iterable[tuple[ModuleType, Path]]:

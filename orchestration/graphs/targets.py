@@ -59,7 +59,7 @@ def _dotted_names(file: Path) -> list[str]:
         if root in file.parents:
             parts = file.relative_to(root).with_suffix("").parts
             parts = parts[:-1] if parts[-1] == "__init__" else parts
-            named = parts and all(map(str.isidentifier, parts)) and not is_ours(*parts[:2])
+            named = parts and all(map(str.isidentifier, parts)) and not is_ours(*parts)
             if named and _finds(parts[0], root, file):
                 names.append(".".join(parts))
     return sorted(names, key=len)

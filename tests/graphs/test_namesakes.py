@@ -12,7 +12,7 @@ import agents
 import agents.client
 from operations.errors import ConfigurationError
 from orchestration.graphs.manifest import Manifest, apply_environment, load_manifest
-from orchestration.graphs.namesakes import hidden
+from orchestration.graphs.namesakes import hidden, join
 from orchestration.graphs.targets import load_target
 from tests.api.client import client_of, open_play
 
@@ -109,6 +109,16 @@ def test_nothing_of_the_project_is_executed_before_it_is_asked_for(project: Path
     for _ in range(2):
         with pytest.raises(ConfigurationError, match="ValueError: when executed"):
             load_target("agents.graph:graph", folder=project, where="")
+
+
+def test_of_two_packages_the_first_goes_before(project: Path) -> None:
+    second = project / "second" / "agents"
+    second.mkdir(parents=True)
+    (second / "__init__.py").write_text("WORD = HERE = 'of the second'")
+    (second / "words.py").write_text("WORD = 'of the second'")
+    (second / "more.py").write_text("from agents import WORD")
+    join([project / "src", project / "second"])
+    assert load_target("agents.more:WORD", folder=project, where="") == "mine"
 
 
 def test_what_neither_has_is_not_there(project: Path) -> None:
