@@ -324,7 +324,7 @@ def _place(run: Run, ttl: Ttl | None, connection: sqlite3.Connection) -> bool:
         return False
     if metadata is None:
         _make(run, ttl, connection)
-    elif run.token is not None or "graph_id" not in metadata:  # else it is when the run is claimed
+    elif run.token is not None or metadata.get("graph_id") is None:  # else when the run is claimed
         name_thread(connection, run.thread_id, _names(run), metadata)
         run.thread_metadata = metadata
     return True
