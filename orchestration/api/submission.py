@@ -23,7 +23,7 @@ from orchestration.graphs.arguments import ASSISTANT_METADATA
 from orchestration.graphs.workflows import SPEC, WORKFLOW
 from orchestration.loop.errors import ThreadNotFound
 from orchestration.loop.run import NORMAL_PRIORITY, MultitaskStrategy, Run
-from orchestration.store.assistants import Assistant, default_assistant
+from orchestration.store.assistants import PROMPTS, Assistant, default_assistant
 from orchestration.store.terms import check_size
 from orchestration.store.visibility import Visible, sees
 
@@ -194,8 +194,9 @@ def _kwargs(
         kwargs["durability"] = durability
     if context := _merged_context(assistant, body):
         kwargs["context"] = context
-    if assistant.metadata:  # for the graph, and not the run's: it would be whose the assistant is
-        kwargs[ASSISTANT_METADATA] = assistant.metadata
+    told = {name: value for name, value in assistant.metadata.items() if name != PROMPTS}
+    if told:  # for the graph, and not the run's: it would be whose the assistant is
+        kwargs[ASSISTANT_METADATA] = told
     return kwargs
 
 

@@ -13,7 +13,7 @@ from orchestration.mcp import results
 from orchestration.mcp.catalogue import Catalogue
 from orchestration.mcp.resources import only_page
 from orchestration.mcp.visit import Context, visit_of
-from orchestration.store.assistants import Assistant
+from orchestration.store.assistants import PROMPTS, Assistant
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -77,7 +77,7 @@ class Prompts:
 
     def _of(self, assistant: Assistant) -> Iterator[tuple[str, Declared]]:
         try:
-            declared = _PROMPTS.validate_python(assistant.metadata.get("prompts") or ())
+            declared = _PROMPTS.validate_python(assistant.metadata.get(PROMPTS) or ())
         except ValidationError:
             return
         for prompt in declared:

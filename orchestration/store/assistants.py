@@ -19,6 +19,7 @@ from orchestration.store.visibility import Visible, sees
 
 _SORTS = frozenset({"assistant_id", "graph_id", "name", "created_at", "updated_at"})
 
+PROMPTS = "prompts"  # in metadata: what hosts of MCP are shown, and no graph has to know
 _CACHED = 1_000  # assistants kept in memory
 _DEFAULT_ASSISTANTS = UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")  # LangGraph's name space
 

@@ -194,6 +194,7 @@ async def test_a_graph_is_told_the_metadata_of_its_assistant_and_its_thread(
     tmp_path: Path, workers: int
 ) -> None:
     metadata = {"of": "assistant", "team": "a", "user": "nobody", "graph_id": "other"}
+    metadata |= {"prompts": "which hosts of MCP are shown, and every checkpoint would have"}
     async with open_client(tmp_path, "echo", workers=workers) as client:
         made = await client.post("/assistants", json={"graph_id": "echo", "metadata": metadata})
         asked = {
@@ -210,6 +211,8 @@ async def test_a_graph_is_told_the_metadata_of_its_assistant_and_its_thread(
     told = {"of": "run", "app": 1, "user": "b", "team": "a", "graph_id": "echo"}
     assert {name: state["metadata"][name] for name in told} == told
     assert '"team":"a"' in tasks.text
+    assert "hosts of MCP" not in tasks.text
+    assert "prompts" not in state["metadata"]
     assert "created_by" not in state["metadata"]  # which those of a graph by itself say
     assert run["metadata"].keys() == {"of", "app", "graph_id", "assistant_id"}
 
